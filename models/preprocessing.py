@@ -1,0 +1,219 @@
+"""Encoded image -> uint8 (H, W, C): the only decoder, so that training and service cannot drift apart.
+
+Formats are an explicit list, because Pillow registers dozens and each is a parser that strangers can reach.
+Rules: EXIF orientation is applied; transparency is laid over white; CMYK and palettes become RGB; 16-bit
+samples are scaled to 8 and not clipped; of an animation the first frame counts; ICC profiles are ignored.
+"""
+
+import io
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from typing import Any, Literal, get_args
+
+import numpy as np
+from PIL import ExifTags, Image
+
+FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")  # APNG is PNG to Pillow
+MAX_PIXELS = 40_000_000  # checked on the header; Pillow's own limit would allow 179 million
+ORIENTATION = ExifTags.Base.Orientation
+
+Resize = Literal["squash", "crop", "pad"]
+
+Image.MAX_IMAGE_PIXELS = None  # ours below is stricter and does not warn
+
+
+class BadImage(ValueError):
+    """These bytes are no image that we read; `code` says in one word why, the message in a sentence.
+
+    Codes: `image_invalid`, `image_format_unsupported`, `image_too_many_pixels`, `image_mode_unsupported`.
+    """
+
+    def __init__(self, message: str, *, code: str = "image_invalid") -> None:
+        super().__init__(message)
+        self.code = code
+
+
+@dataclass(frozen=True, slots=True)
+class InputSpec:
+    """What a network takes: height and width in pixels, 1 or 3 channels, and how an image gets that size.
+
+    `squash` ignores the aspect ratio; `crop` scales the shorter side and cuts the centre out; `pad` scales the
+    longer side and centres the image on black.
+    """
+
+    height: int
+    width: int
+    channels: int
+    resize: Resize = "crop"
+
+    def __post_init__(self) -> None:
+        if min(self.height, self.width) < 1 or self.channels not in (1, 3) or self.resize not in get_args(Resize):
+            raise ValueError(
+                f"No input is {self!r}: height and width are at least 1, channels 1 or 3, "
+                f"resize one of {', '.join(get_args(Resize))}."
+            )
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        return self.height, self.width, self.channels
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def decode_image(data: bytes, spec: InputSpec, *, max_pixels: int = MAX_PIXELS) -> np.ndarray:
+    """Encoded image -> uint8 (spec.height, spec.width, spec.channels).
+
+    Pure, thread-safe, and holds no lock while it decodes and resizes.
+
+    Raises:
+        BadImage: `data` is no image that we read, or has more than `max_pixels` pixels.
+    """
+    try:
+        with Image.open(io.BytesIO(data), formats=FORMATS) as image:
+            check_pixels(image, max_pixels)
+            orientation = read_orientation(image)
+            draft(image, spec, orientation)
+            image.load()
+            upright = to_mode(transpose(image, orientation), "L" if spec.channels == 1 else "RGB")
+            return np.asarray(RESIZERS[spec.resize](upright, spec)).reshape(spec.shape)
+    except BadImage:
+        raise
+    except Exception as error:  # Pillow raises eight kinds on hostile files, from OSError to SyntaxError
+        raise explain(data, error) from error
+
+
+def check_pixels(image: Image.Image, max_pixels: int) -> None:
+    if image.width * image.height > max_pixels:
+        raise BadImage(
+            f"The image has {image.width}x{image.height} pixels; at most {max_pixels:,} in all are read. "
+            "Send it smaller.",
+            code="image_too_many_pixels",
+        )
+
+
+def read_orientation(image: Image.Image) -> int:
+    """EXIF orientation, 1 to 8; 1 where there is none or the EXIF data are broken."""
+    try:
+        return int(image.getexif().get(ORIENTATION, 1))
+    except Exception:  # a broken EXIF block raises whatever it likes, and costs only the orientation
+        return 1
+
+
+TRANSPOSES = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+
+
+def transpose(image: Image.Image, orientation: int) -> Image.Image:
+    return image.transpose(TRANSPOSES[orientation]) if orientation in TRANSPOSES else image
+
+
+def draft(image: Image.Image, spec: InputSpec, orientation: int) -> None:
+    """Have libjpeg decode a large photograph at 1/2, 1/4 or 1/8, never below twice the size wanted.
+
+    4000x3000 to 224x224 then costs a fifth. Twice keeps the antialiased resize that follows in charge of
+    what the pixels become. Other formats have no such mode, and ignore this.
+    """
+    height, width = (spec.width, spec.height) if orientation >= 5 else (spec.height, spec.width)
+    image.draft(None, (2 * width, 2 * height))
+
+
+def to_mode(image: Image.Image, mode: Literal["L", "RGB"]) -> Image.Image:
+    """Any Pillow mode -> 8-bit L or RGB, over white where transparent."""
+    if image.mode.startswith("I"):  # I;16, I;16B, I: 16-bit grey, which convert() would clip
+        samples = np.asarray(image)
+        image = Image.fromarray((np.clip(samples, 0, 65535) >> 8).astype(np.uint8))
+    elif image.mode == "F":
+        raise BadImage(
+            "The image has floating-point samples, whose range is unknown. Send 8 or 16 bits a sample.",
+            code="image_mode_unsupported",
+        )
+    elif image.has_transparency_data or image.mode in ("PA", "La", "RGBa"):
+        image = over_white(image)
+    elif image.mode == "P":
+        image = image.convert("RGB")  # a palette's greys are found on the way to L
+    return image if image.mode == mode else image.convert(mode)
+
+
+def over_white(image: Image.Image) -> Image.Image:
+    if image.mode in ("La", "RGBa"):
+        image = image.convert(image.mode.replace("a", "A"))
+    image = image.convert("RGBA")
+    white = Image.new("RGBA", image.size, "white")
+    return Image.alpha_composite(white, image).convert("RGB")
+
+
+def squash(image: Image.Image, spec: InputSpec) -> Image.Image:
+    size = (spec.width, spec.height)
+    return image if image.size == size else image.resize(size, Image.Resampling.BILINEAR)
+
+
+def crop(image: Image.Image, spec: InputSpec) -> Image.Image:
+    """The centre of the spec's aspect ratio, scaled: one resize from the box of source pixels that shows."""
+    scale = min(image.width / spec.width, image.height / spec.height)
+    width, height = scale * spec.width, scale * spec.height
+    left, top = (image.width - width) / 2, (image.height - height) / 2
+    box = (left, top, left + width, top + height)
+    size = (spec.width, spec.height)
+    return image if image.size == size else image.resize(size, Image.Resampling.BILINEAR, box=box)
+
+
+def pad(image: Image.Image, spec: InputSpec) -> Image.Image:
+    scale = min(spec.width / image.width, spec.height / image.height)
+    width, height = max(1, round(image.width * scale)), max(1, round(image.height * scale))
+    canvas = Image.new(image.mode, (spec.width, spec.height))
+    scaled = image.resize((width, height), Image.Resampling.BILINEAR)
+    canvas.paste(scaled, ((spec.width - width) // 2, (spec.height - height) // 2))
+    return canvas
+
+
+RESIZERS: dict[str, Callable[[Image.Image, InputSpec], Image.Image]] = {
+    "squash": squash,
+    "crop": crop,
+    "pad": pad,
+}
+
+
+def explain(data: bytes, error: Exception) -> BadImage:
+    """What to tell the sender: that there is no image, that its format is not read, or that it is broken."""
+    accepted = f"Send {', '.join(FORMATS[:-1])} or {FORMATS[-1]}."
+    if not data:
+        return BadImage(f"There is no image: 0 bytes came. {accepted}")
+    foreign = foreign_format(data)
+    if foreign:
+        return BadImage(f"The image is {foreign}, which is not read. {accepted}", code="image_format_unsupported")
+    if isinstance(error, Image.UnidentifiedImageError):
+        return BadImage(f"These {len(data):,} bytes are no image that we know. {accepted}")
+    return BadImage(f"The image is damaged or cut short and could not be decoded. {accepted}")
+
+
+FOREIGN_MAGIC = (  # (offset, bytes there, what it is)
+    (4, b"ftypavif", "AVIF"),
+    (4, b"ftypheic", "HEIC"),
+    (4, b"ftypmif1", "HEIF"),
+    (0, b"\xff\x0a", "JPEG XL"),
+    (4, b"JXL ", "JPEG XL"),
+    (4, b"jP  \r\n", "JPEG 2000"),
+    (0, b"\xff\x4f\xff\x51", "JPEG 2000"),
+    (0, b"8BPS", "PSD"),
+    (0, b"%PDF", "PDF"),
+    (0, b"%!PS", "PostScript"),
+    (0, b"\x00\x00\x01\x00", "ICO"),
+    (0, b"<svg", "SVG"),
+    (0, b"DDS ", "DDS"),
+)
+
+
+def foreign_format(data: bytes) -> str | None:
+    """The name of an image format that we recognise and do not read."""
+    for offset, magic, name in FOREIGN_MAGIC:
+        if data[offset : offset + len(magic)] == magic:
+            return name
+    return "SVG" if data[:5] == b"<?xml" and b"<svg" in data[:1000] else None

@@ -1,0 +1,1 @@
+"""From folders of images to a published bundle. `python -m training --help` is the way in."""

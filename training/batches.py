@@ -1,0 +1,67 @@
+"""Batches for Keras: the order of an epoch is a function of (seed, epoch), and nothing is copied but the batch."""
+
+import keras
+import numpy as np
+
+from training.augment import Augmentation, augment
+from training.cache import DecodedImages
+
+
+class TrainingBatches(keras.utils.PyDataset):
+    """Shuffled, augmented batches of one size; the few images left over each epoch are others the next."""
+
+    def __init__(
+        self,
+        decoded: DecodedImages,
+        rows: np.ndarray,
+        *,
+        batch_size: int,
+        seed: int,
+        augmentation: Augmentation,
+    ) -> None:
+        super().__init__()
+        self._decoded = decoded
+        self._rows = rows
+        self._batch_size = min(batch_size, len(rows))
+        self._seed = seed
+        self._augmentation = augmentation
+        self._start_epoch(0)
+
+    def __len__(self) -> int:
+        return len(self._rows) // self._batch_size
+
+    def __getitem__(self, step: int) -> tuple[np.ndarray, np.ndarray]:
+        """uint8 images (B, H, W, C), int64 labels (B,)."""
+        rows = self._order[step * self._batch_size : (step + 1) * self._batch_size]
+        images = augment(
+            self._decoded.images[rows],
+            rows,
+            seed=self._seed,
+            epoch=self._epoch,
+            augmentation=self._augmentation,
+        )
+        return images, self._decoded.labels[rows]
+
+    def on_epoch_end(self) -> None:
+        self._start_epoch(self._epoch + 1)
+
+    def _start_epoch(self, epoch: int) -> None:
+        self._epoch = epoch
+        self._order = np.random.default_rng((self._seed, epoch)).permutation(self._rows)
+
+
+class PlainBatches(keras.utils.PyDataset):
+    """Every image once, in order, as it is."""
+
+    def __init__(self, decoded: DecodedImages, rows: np.ndarray, *, batch_size: int) -> None:
+        super().__init__()
+        self._decoded = decoded
+        self._rows = rows
+        self._batch_size = batch_size
+
+    def __len__(self) -> int:
+        return -(-len(self._rows) // self._batch_size)
+
+    def __getitem__(self, step: int) -> tuple[np.ndarray, np.ndarray]:
+        rows = self._rows[step * self._batch_size : (step + 1) * self._batch_size]
+        return self._decoded.images[rows], self._decoded.labels[rows]

@@ -1,0 +1,96 @@
+"""Which images there are and what they show: a folder with a folder per class.
+
+    PATH/<class>/**/<image>                     the split is made by content (training.split)
+    PATH/{train,val,test}/<class>/**/<image>    the split is the folder's own; what is missing is made
+
+Any file is taken for an image until decoding says otherwise, whatever its extension. Hidden files and links to
+directories are passed over.
+"""
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+SPLIT_FOLDERS = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
+
+
+class BadData(ValueError):
+    """A folder that cannot be trained on as it is; says what is wrong and what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One file: where it is, the class it shows, and the split its folder names ("" where none does)."""
+
+    path: Path
+    label: int
+    split: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Index:
+    """Every file of a data set, in an order that does not depend on the file system."""
+
+    root: Path
+    class_names: tuple[str, ...]
+    entries: tuple[Entry, ...]
+
+
+def index_folder(root: Path) -> Index:
+    """Find the classes and their files; classes are sorted by code point.
+
+    Raises:
+        BadData: there is no such folder, or it has fewer than two classes with files in them.
+    """
+    if not root.is_dir():
+        raise BadData(f"{root} is no folder. Give a folder that has a folder of images for each class.")
+    split_roots = find_split_roots(root) or {"": [root]}
+    files = {
+        (split, folder.name): sorted(files_below(folder))
+        for split, roots in split_roots.items()
+        for split_root in roots
+        for folder in subfolders(split_root)
+    }
+    class_names = tuple(sorted({name for (_, name), paths in files.items() if paths}))
+    check_classes(root, class_names)
+    entries = tuple(
+        Entry(path, class_names.index(name), split) for (split, name), paths in sorted(files.items()) for path in paths
+    )
+    return Index(root, class_names, entries)
+
+
+def find_split_roots(root: Path) -> dict[str, list[Path]] | None:
+    """{"train": [...], ...} where the folder is split already: it has a `train` and nothing but splits."""
+    folders = {folder.name.lower(): folder for folder in subfolders(root)}
+    if "train" not in folders or len(folders) < 2 or not folders.keys() <= SPLIT_FOLDERS.keys():
+        return None
+    roots: dict[str, list[Path]] = {}
+    for name, folder in folders.items():
+        roots.setdefault(SPLIT_FOLDERS[name], []).append(folder)
+    return roots
+
+
+def subfolders(folder: Path) -> list[Path]:
+    return sorted(p for p in folder.iterdir() if p.is_dir() and not p.is_symlink() and not p.name.startswith("."))
+
+
+def files_below(folder: Path) -> Iterator[Path]:
+    """Regular files, however deep, without following links to directories (which may be loops)."""
+    for directory, subdirectories, names in os.walk(folder, followlinks=False):
+        subdirectories[:] = [name for name in subdirectories if not name.startswith(".")]
+        paths = (Path(directory, name) for name in names if not name.startswith("."))
+        yield from (path for path in paths if path.is_file())
+
+
+def check_classes(root: Path, class_names: tuple[str, ...]) -> None:
+    wanted = "Give a folder that has a folder of images for each of two or more classes."
+    if not class_names:
+        raise BadData(f"{root} has no folder with files in it. {wanted}")
+    if len(class_names) == 1:
+        inner = [folder.name for folder in subfolders(root / class_names[0])][:3]
+        hint = f" It has folders itself ({', '.join(inner)}); is it {root / class_names[0]} you mean?" if inner else ""
+        raise BadData(f"{root} has one class only, {class_names[0]!r}.{hint} {wanted}")
+    broken = [name for name in class_names if "\n" in name or "\r" in name or not name.isprintable()]
+    if broken:
+        raise BadData(f"The class folder {broken[0]!r} has a control character in its name. Rename it.")

@@ -1,0 +1,40 @@
+"""A look at some images of a folder, to choose an input that suits them."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+
+from PIL import Image
+
+from models.preprocessing import FORMATS
+from training.index import index_folder
+
+NUM_SAMPLED = 200
+GREY_MODES = {"1", "L", "LA", "I", "I;16"}
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """What the images of a folder are like.
+
+    Attributes:
+        median_side: pixels of the shorter side.
+        all_grey: whether none has colour.
+    """
+
+    median_side: int
+    all_grey: bool
+
+
+def sample_images(root: Path) -> Sample:
+    """Read the headers of a few hundred files, spread over the folder; what cannot be read is passed over."""
+    entries = index_folder(root).entries
+    sides, modes = [], set()
+    for entry in entries[:: max(1, len(entries) // NUM_SAMPLED)]:
+        try:
+            with Image.open(entry.path, formats=FORMATS) as image:
+                sides.append(min(image.size))
+                modes.add(image.mode)
+        except Exception:  # whatever a decoder raises; decoding will name the file and the reason
+            continue
+    return Sample(int(median(sides or [0])), modes <= GREY_MODES)

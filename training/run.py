@@ -1,0 +1,192 @@
+"""A run: everything from a folder or a named data set to a sealed bundle, and the directory that records it.
+
+runs/<model>-<time>/
+    config.json       settings, data, split sizes, versions: what it takes to do it again
+    history.json      {metric: one value per epoch}
+    metrics.json      of the untouched test split
+    unreadable.tsv    files left out, and why; absent where there are none
+    best.weights.h5   of the epoch with the lowest validation loss
+    report.html       how good the model is
+    bundle/           the exported bundle (models.bundle), ready to publish
+"""
+
+import contextlib
+import json
+import platform
+import subprocess
+import time
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+
+from models.bundle import Manifest, check_model_name
+from models.durable import write_durably
+from models.preprocessing import InputSpec
+from training.cache import DecodedImages, decode_all
+from training.datasets import DATA_SETS, folder_of
+from training.export import Answers, export
+from training.index import index_folder
+from training.progress import decoding_bar
+from training.report import render
+from training.settings import Settings
+from training.split import Split, split_by_content
+
+NUM_ANSWERS = 64  # images on which export must agree
+NUM_GOLDEN = 10
+MAX_GOLDEN_BYTES = 1_000_000  # of one golden image; a bundle is no place for originals of 20 MB
+LIBRARIES = ("keras", "tensorflow", "tensorflow-cpu", "numpy", "pillow")
+
+
+@dataclass(frozen=True, slots=True)
+class Data:
+    """Decoded images with their split, and where they come from."""
+
+    source: str
+    root: Path
+    decoded: DecodedImages
+    split: Split
+    spec: InputSpec
+
+
+def prepare(source: str, spec: InputSpec, cache: Path, console: Console) -> Data:
+    """Find, decode and split the images of a folder or a named data set.
+
+    Raises:
+        BadData: it cannot be trained on as it is.
+    """
+    root = resolve(source, cache)
+    index = index_folder(root)
+    with decoding_bar(console) as bar:
+        task = bar.add_task("decoding", total=len(index.entries))
+        decoded = decode_all(index, spec, cache, on_progress=lambda done: bar.update(task, advance=done))
+        bar.update(task, completed=len(index.entries))
+    return Data(source, root, decoded, split_by_content(decoded), spec)
+
+
+def resolve(source: str, cache: Path) -> Path:
+    """A named data set's folder, or the path itself."""
+    return folder_of(source, cache) if source in DATA_SETS else Path(source).expanduser().resolve()
+
+
+def new_run_directory(runs: Path, model: str) -> Path:
+    """A directory that no other run has, named by model and time."""
+    check_model_name(model)
+    runs.mkdir(parents=True, exist_ok=True)
+    stem, suffix = f"{model}-{time.strftime('%Y%m%d-%H%M%S')}", 0
+    while True:
+        run = runs / (f"{stem}-{suffix}" if suffix else stem)
+        try:
+            run.mkdir()
+        except FileExistsError:
+            suffix += 1
+        else:
+            return run
+
+
+def train_and_export(
+    run: Path, model_name: str, data: Data, settings: Settings, *, console: Console, tensorboard: bool = False
+) -> Manifest:
+    """Fill a run directory; the bundle lies sealed in `run/bundle` when this returns.
+
+    Raises:
+        Diverged, ExportFailed, ValueError: see `training.fit.fit` and `training.export.export`.
+    """
+    from training.fit import fit  # imports Keras, which takes seconds that a wrong path should not cost
+
+    write_json(run / "config.json", {"model": model_name, **describe(data, settings)})
+    if data.decoded.unreadable:
+        rows = (f"{path}\t{reason}\n" for path, reason in data.decoded.unreadable.items())
+        write_durably(run / "unreadable.tsv", "".join(rows))
+    trained = fit(data.decoded, data.split, settings, run, console=console, tensorboard=tensorboard)
+    write_json(run / "history.json", trained.history)
+    write_json(run / "metrics.json", trained.metrics)
+    report = render(
+        f"{model_name}: {settings.architecture} on {Path(data.source).name}",
+        trained.metrics,
+        trained.history,
+        {
+            "trained on": len(data.split.train),
+            "validated on": len(data.split.val),
+            "temperature": trained.temperature,
+        },
+    )
+    write_durably(run / "report.html", report)
+    manifest = Manifest(
+        model=model_name,
+        architecture=settings.architecture,
+        class_names=data.decoded.class_names,
+        input_spec=data.spec,
+        metrics={"test": trained.metrics},
+        temperature=trained.temperature,
+        drawing=DATA_SETS[data.source].drawing if data.source in DATA_SETS else None,
+        lineage=describe(data, settings),
+    )
+    rows_to_check = data.split.val[:NUM_ANSWERS]
+    images = np.asarray(data.decoded.images[rows_to_check])
+    answers = Answers(images, trained.probabilities(images))
+    console.print("exporting, and asking the export in a fresh process", highlight=False)
+    export(
+        run,
+        model=trained.model,
+        manifest=manifest,
+        golden=choose_golden(data),
+        answers=answers,
+        report=report,
+    )
+    return manifest
+
+
+def choose_golden(data: Data) -> list[bytes]:
+    """Encoded test images, as many different classes as there is room for, each small enough to travel."""
+    chosen: dict[int, bytes] = {}
+    for row in data.split.test:
+        label = int(data.decoded.labels[row])
+        path = data.root / data.decoded.paths[row]
+        if label not in chosen and path.stat().st_size <= MAX_GOLDEN_BYTES:
+            chosen[label] = path.read_bytes()
+        if len(chosen) == NUM_GOLDEN:
+            break
+    if not chosen:
+        raise ValueError(f"Every test image has more than {MAX_GOLDEN_BYTES:,} bytes; store the images smaller.")
+    return [chosen[label] for label in sorted(chosen)]
+
+
+def describe(data: Data, settings: Settings) -> dict[str, Any]:
+    """Lineage: from what, how and with what a model came to be."""
+    sizes = {side: len(getattr(data.split, side)) for side in ("train", "val", "test")}
+    return {
+        "created_at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        "data": {"source": data.source, "fingerprint": data.decoded.fingerprint(), **sizes},
+        "input_spec": data.spec.to_json(),
+        "settings": settings.to_json(),
+        "git_revision": git_revision(),
+        "parent_version": None,
+        "libraries": installed_versions(),
+    }
+
+
+def installed_versions() -> dict[str, str]:
+    versions = {"python": platform.python_version()}
+    for name in LIBRARIES:
+        with contextlib.suppress(PackageNotFoundError):  # TensorFlow comes under one name or the other
+            versions[name] = version(name)
+    return versions
+
+
+def git_revision() -> str | None:
+    """The commit of this code, with "-dirty" where files differ from it; None outside a checkout."""
+    done = subprocess.run(
+        ["git", "describe", "--always", "--dirty", "--abbrev=40"],
+        cwd=Path(__file__).parent,
+        capture_output=True,
+        text=True,
+    )
+    return done.stdout.strip() or None
+
+
+def write_json(path: Path, value: Any) -> None:
+    write_durably(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
