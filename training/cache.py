@@ -93,7 +93,8 @@ def cache_key(index: Index, spec: InputSpec) -> str:
 
 def decode_into(folder: Path, index: Index, spec: InputSpec, on_progress: Callable[[int], None]) -> None:
     """Workers write straight into the map; then the unreadable rows are squeezed out."""
-    images = open_memmap(folder / "images.npy", mode="w+", dtype=np.uint8, shape=(len(index.entries), *spec.shape))
+    shape = (len(index.entries), *spec.shape)
+    images = open_memmap(folder / "images.npy", mode="w+", dtype=np.uint8, shape=shape)
     paths = [entry.path for entry in index.entries]
     starts = range(0, len(paths), CHUNK)
     tasks = [(start, paths[start : start + CHUNK]) for start in starts]
@@ -110,8 +111,7 @@ def decode_into(folder: Path, index: Index, spec: InputSpec, on_progress: Callab
                 on_progress(len(chunk))
     readable = [i for i, (_, reason) in enumerate(rows) if not reason]
     if len(readable) < len(rows):
-        images = squeeze(folder / "images.npy", images, readable)
-    images.flush()
+        squeeze(folder / "images.npy", images, readable)
     listing = {
         "images": [
             {
@@ -143,14 +143,13 @@ def decode_chunk(images_path: Path, spec: InputSpec, task: tuple[int, list[Path]
     return rows
 
 
-def squeeze(path: Path, images: np.ndarray, readable: list[int]) -> np.ndarray:
+def squeeze(path: Path, images: np.ndarray, readable: list[int]) -> None:
     compact = open_memmap(
         path.with_suffix(".compact"), mode="w+", dtype=np.uint8, shape=(len(readable), *images.shape[1:])
     )
     for target, source in enumerate(readable):
         compact[target] = images[source]
     path.with_suffix(".compact").replace(path)
-    return compact
 
 
 def read_cache(folder: Path, class_names: tuple[str, ...]) -> DecodedImages:

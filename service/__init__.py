@@ -1,0 +1,6 @@
+"""From a bundle to answers over HTTP. `python -m service` is the way in.
+
+supervisor   one process: watches exports/, starts and retires engines, writes routes.json, runs gunicorn
+engine       one process per model version: batches whatever is waiting and runs the model
+app          the HTTP workers' Flask application: decodes images, asks an engine, answers
+"""

@@ -1,0 +1,73 @@
+"""Who is computed together: whoever waits now, oldest first. Nobody waits for company."""
+
+import time
+from collections import deque
+from dataclasses import dataclass
+
+import numpy as np
+
+from service import wire
+
+
+@dataclass(frozen=True, slots=True)
+class Instance:
+    """One image on its way through the engine.
+
+    Attributes:
+        sender: ZeroMQ identity of the HTTP worker that asked.
+        deaths: engines that died with this image in flight.
+        deadline: after which nobody waits for the answer; CLOCK_MONOTONIC, seconds.
+        sent: when the worker sent it.
+    """
+
+    sender: bytes
+    id: bytes
+    deaths: int
+    deadline: float
+    sent: float
+    pixels: bytes
+
+
+class Batcher:
+    """Forms batches of sizes that the backend likes."""
+
+    def __init__(self, batch_sizes: tuple[int, ...]) -> None:
+        self._batch_sizes = batch_sizes
+        self._waiting: deque[Instance] = deque()
+
+    def __len__(self) -> int:
+        return len(self._waiting)
+
+    def add(self, instance: Instance) -> None:
+        self._waiting.append(instance)
+
+    def next_batch(self) -> tuple[list[Instance], list[Instance]]:
+        """(the next batch, those whose deadline passed while they waited); both may be empty.
+
+        An image that was in flight when an engine died is computed alone, so that if it was the cause it takes
+        nobody with it again.
+        """
+        now = time.monotonic()
+        expired = [instance for instance in self._waiting if instance.deadline < now]
+        if expired:
+            self._waiting = deque(instance for instance in self._waiting if instance.deadline >= now)
+        if not self._waiting:
+            return [], expired
+        innocent = 0
+        while innocent < len(self._waiting) and not self._waiting[innocent].deaths:
+            innocent += 1
+        size = max((size for size in self._batch_sizes if size <= innocent), default=1)
+        return [self._waiting.popleft() for _ in range(size)], expired
+
+
+def stack(batch: list[Instance], shape: tuple[int, int, int]) -> np.ndarray:
+    """uint8 (N, H, W, C)."""
+    return np.frombuffer(b"".join(instance.pixels for instance in batch), np.uint8).reshape(len(batch), *shape)
+
+
+def read_instance(frames: list[bytes]) -> Instance | None:
+    """A message as it came off the socket; None where it is none of ours."""
+    if len(frames) != 3 or len(frames[1]) != wire.REQUEST.size:
+        return None
+    request_id, deaths, deadline, sent = wire.REQUEST.unpack(frames[1])
+    return Instance(frames[0], request_id, deaths, deadline, sent, frames[2])

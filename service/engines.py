@@ -1,0 +1,247 @@
+"""The HTTP worker's side of the engines: sends images, brings answers back, and hides an engine's death.
+
+Everything here runs in gevent's one thread. Inference is idempotent, so what was in flight when an engine died is
+sent again to its successor, within its deadline. An image whose second engine died computing it alone is refused.
+"""
+
+import hashlib
+import itertools
+import logging
+import os
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import gevent
+import numpy as np
+import zmq.green as zmq
+from gevent.event import AsyncResult
+
+from service import wire
+from service.errors import DeadlineExceeded, EngineCrash, ModelFailed, NotFound, NotReady, Overloaded, ServiceError
+from service.routes import ModelRoute, Routes, VersionRoute, read_routes
+
+log = logging.getLogger(__name__)
+
+WATCH_S = 0.02  # how often routes.json is looked at
+MAX_REFUSED = 1000  # digests remembered of images that ended engines
+
+Target = tuple[str, int]  # model name, version
+
+
+@dataclass(slots=True, eq=False)
+class Pending:
+    """One image that somebody waits for."""
+
+    id: bytes
+    target: Target
+    pixels: bytes
+    deadline: float
+    answer: AsyncResult = field(default_factory=AsyncResult)
+    deaths: int = 0
+
+
+class Channel:
+    """One engine: a socket, and what is in flight on it."""
+
+    def __init__(self, context: zmq.Context, endpoint: str) -> None:
+        self.in_flight: dict[bytes, Pending] = {}
+        self._suspect = Path(endpoint.removeprefix("ipc://") + ".suspect")
+        self._socket = context.socket(zmq.DEALER)
+        self._socket.setsockopt(zmq.LINGER, 0)
+        self._socket.setsockopt(zmq.SNDHWM, 0)
+        self._socket.setsockopt(zmq.RCVHWM, 0)
+        self._socket.connect(endpoint)
+        self._receiver = gevent.spawn(self._receive)
+
+    def send(self, pending: Pending) -> None:
+        self.in_flight[pending.id] = pending
+        header = wire.REQUEST.pack(pending.id, pending.deaths, pending.deadline, time.monotonic())
+        self._socket.send_multipart([header, pending.pixels])
+
+    def suspect(self) -> bytes:
+        """The id of the last image that the engine computed alone."""
+        return self._suspect.read_bytes() if self._suspect.exists() else b""
+
+    def close(self) -> list[Pending]:
+        """Returns what was still in flight."""
+        self._receiver.kill()
+        self._socket.close()
+        return list(self.in_flight.values())
+
+    def _receive(self) -> None:
+        while True:
+            header, probabilities = self._socket.recv_multipart()
+            request_id, status = wire.REPLY.unpack(header)
+            pending = self.in_flight.pop(request_id, None)
+            if pending is None:  # whoever asked has given up
+                continue
+            if status == wire.OK:
+                pending.answer.set(np.frombuffer(probabilities, np.float32))
+            else:
+                pending.answer.set_exception(REPLY_ERRORS[status]())
+
+
+REPLY_ERRORS: dict[int, Callable[[], ServiceError]] = {
+    wire.EXPIRED: lambda: DeadlineExceeded("The deadline passed before the image's turn came. Try again later."),
+    wire.REFUSED: lambda: ModelFailed("The engine refused the image's shape. Please report this."),
+    wire.FAILED: lambda: ModelFailed("The model gave no finite answer to this image."),
+}
+
+
+class Engines:
+    """All engines that routes.json names, as one thing to ask.
+
+    Attributes:
+        routes: as last read.
+    """
+
+    def __init__(self, routes_path: Path, *, queue_capacity: int) -> None:
+        self._routes_path = routes_path
+        self._routes_stamp: tuple[int, int] | None = None
+        self._queue_capacity = queue_capacity
+        self._context = zmq.Context()
+        self._channels: dict[str, Channel] = {}  # by endpoint
+        self._homeless: list[Pending] = []  # waiting for an engine to come up
+        self._refused: OrderedDict[bytes, None] = OrderedDict()  # digests of pixels
+        self._id_prefix = os.urandom(8)
+        self._ids = itertools.count()
+        self._num_waiting = 0
+        self.routes = Routes()
+        self._reload()
+        gevent.spawn(self._watch)
+
+    def infer(self, target: Target, images: list[np.ndarray], deadline: float) -> np.ndarray:
+        """Probabilities float32 (N, num_classes) of uint8 images (H, W, C).
+
+        Args:
+            deadline: of CLOCK_MONOTONIC, seconds.
+
+        Raises:
+            Overloaded: as many images as may wait are waiting.
+            DeadlineExceeded, EngineCrash, ModelFailed: for the first image that has no answer.
+        """
+        if self._num_waiting + len(images) > self._queue_capacity:
+            raise Overloaded(f"{self._num_waiting} images are waiting already. Try again in a second.")
+        waiting = [self._submit(target, image.tobytes(), deadline) for image in images]
+        self._num_waiting += len(waiting)
+        try:
+            return np.stack([self._await(pending) for pending in waiting])
+        finally:
+            self._num_waiting -= len(waiting)
+            for pending in waiting:
+                self._forget(pending)
+
+    def _submit(self, target: Target, pixels: bytes, deadline: float) -> Pending:
+        if self._refused and digest(pixels) in self._refused:
+            raise crash_error()
+        request_id = self._id_prefix + next(self._ids).to_bytes(8, "little")
+        pending = Pending(request_id, target, pixels, deadline)
+        self._send(pending)
+        return pending
+
+    def _send(self, pending: Pending) -> None:
+        channel = self._channel_of(pending.target)
+        if channel is None:
+            self._homeless.append(pending)
+        else:
+            channel.send(pending)
+
+    def _await(self, pending: Pending) -> np.ndarray:
+        try:
+            return pending.answer.get(timeout=max(0.0, pending.deadline - time.monotonic()))
+        except gevent.Timeout:
+            raise DeadlineExceeded("No answer came within the deadline. Try again later.") from None
+
+    def _forget(self, pending: Pending) -> None:
+        for channel in self._channels.values():
+            channel.in_flight.pop(pending.id, None)
+        if pending in self._homeless:
+            self._homeless.remove(pending)
+
+    def _channel_of(self, target: Target) -> Channel | None:
+        name, version = target
+        model = self.routes.models.get(name)
+        route = model.versions.get(version) if model else None
+        return self._channels[route.endpoint] if route and route.endpoint else None
+
+    def _watch(self) -> None:
+        while True:
+            gevent.sleep(WATCH_S)
+            try:
+                self._reload()
+            except Exception:  # a watcher that dies would leave this worker with dead engines for good
+                log.exception("routes.json could not be followed")
+
+    def _reload(self) -> None:
+        status = self._routes_path.stat()
+        stamp = (status.st_ino, status.st_mtime_ns)
+        if stamp == self._routes_stamp:
+            return
+        self.routes = read_routes(self._routes_path)
+        self._routes_stamp = stamp
+        endpoints = {v.endpoint for m in self.routes.models.values() for v in m.versions.values() if v.endpoint}
+        for endpoint in endpoints - self._channels.keys():
+            self._channels[endpoint] = Channel(self._context, endpoint)
+        for endpoint in self._channels.keys() - endpoints:
+            self._bury(self._channels.pop(endpoint))
+        homeless, self._homeless = self._homeless, []
+        for pending in homeless:
+            self._resend(pending)
+
+    def _bury(self, channel: Channel) -> None:
+        """An engine is gone: everything in flight is tried again, but for the one that has ended two engines."""
+        suspect = channel.suspect()
+        for pending in channel.close():
+            if pending.id == suspect and pending.deaths:
+                self._refuse(pending)
+            else:
+                pending.deaths += 1
+                self._homeless.append(pending)
+
+    def _refuse(self, pending: Pending) -> None:
+        log.error("an image ended two engines of %s version %d and is refused from now on", *pending.target)
+        self._refused[digest(pending.pixels)] = None
+        if len(self._refused) > MAX_REFUSED:
+            self._refused.popitem(last=False)
+        pending.answer.set_exception(crash_error())
+
+    def _resend(self, pending: Pending) -> None:
+        model: ModelRoute | None = self.routes.models.get(pending.target[0])
+        route = model.versions.get(pending.target[1]) if model else None
+        if route is None or route.state == "rejected":
+            pending.answer.set_exception(NotReady("The model's engine is gone and has no successor. Try again later."))
+        else:
+            self._send(pending)
+
+
+def find_version(routes: Routes, name: str, version: int | None) -> tuple[int, VersionRoute]:
+    """The version of a model that answers: the one named, else the live one.
+
+    Raises:
+        NotFound: there is no such model, or no such version of it.
+        NotReady: it has not answered yet.
+    """
+    model = routes.models.get(name)
+    if model is None:
+        raise NotFound(f"There is no model of this name; there are {', '.join(routes.models) or 'none yet'}.")
+    number = model.live if version is None else version
+    if number is None:
+        raise NotReady(f"No version of {name} is live yet.")
+    route = model.versions.get(number)
+    if route is None or (route.state == "rejected" and version is not None):
+        loaded = [str(n) for n, v in model.versions.items() if v.state in ("available", "restarting")]
+        raise NotFound(f"Version {number} of {name} is not loaded; loaded are {', '.join(loaded) or 'none'}.")
+    if route.input_spec is None:
+        raise NotReady(f"Version {number} of {name} is loading.")
+    return number, route
+
+
+def digest(pixels: bytes) -> bytes:
+    return hashlib.sha256(pixels).digest()
+
+
+def crash_error() -> EngineCrash:
+    return EngineCrash("This image has ended two engines and is not tried again.")

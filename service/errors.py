@@ -1,0 +1,92 @@
+"""Everything that can go wrong for a client: a status, a code for programs, a sentence for people."""
+
+from typing import ClassVar
+
+from models.preprocessing import BadImage
+
+
+class ServiceError(Exception):
+    """Answered as `{"error": {"code", "message", "request_id"}}` with its status."""
+
+    status = 500
+    code = "internal"
+    headers: ClassVar[dict[str, str]] = {}
+
+    def __init__(self, message: str, *, code: str | None = None) -> None:
+        super().__init__(message)
+        self.code = code or self.code
+
+
+class BadRequest(ServiceError):
+    status = 400
+    code = "bad_request"
+
+
+class NotFound(ServiceError):
+    status = 404
+    code = "not_found"
+
+
+class ReadTimeout(ServiceError):
+    status = 408
+    code = "read_timeout"
+    headers: ClassVar[dict[str, str]] = {"Connection": "close"}
+
+
+class TooLarge(ServiceError):
+    status = 413
+    code = "too_large"
+
+
+class UnsupportedEncoding(ServiceError):
+    status = 415
+    code = "content_encoding_unsupported"
+
+
+class Unprocessable(ServiceError):
+    status = 422
+    code = "unprocessable"
+
+
+class EngineCrash(ServiceError):
+    """The one image that ends engines: refused instead of tried a third time."""
+
+    status = 500
+    code = "engine_crash"
+
+
+class ModelFailed(ServiceError):
+    status = 500
+    code = "model_failed"
+
+
+class Overloaded(ServiceError):
+    status = 503
+    code = "overloaded"
+    headers: ClassVar[dict[str, str]] = {"Retry-After": "1"}
+
+
+class NotReady(ServiceError):
+    status = 503
+    code = "not_ready"
+    headers: ClassVar[dict[str, str]] = {"Retry-After": "1"}
+
+
+class DeadlineExceeded(ServiceError):
+    status = 504
+    code = "deadline_exceeded"
+
+
+IMAGE_STATUS = {
+    "image_invalid": 400,
+    "image_too_many_pixels": 413,
+    "image_format_unsupported": 415,
+    "image_mode_unsupported": 422,
+}
+
+
+def from_bad_image(error: BadImage, position: str) -> ServiceError:
+    """What was wrong with which image of the request."""
+    answer = ServiceError(f"{position}: {error}", code=error.code)
+    answer.status = IMAGE_STATUS[error.code]
+    return answer

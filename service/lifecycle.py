@@ -1,0 +1,171 @@
+"""One model's versions: which should have an engine, and what becomes of one that fails. No I/O of its own.
+
+At most two engines: the version that answers, and either the one that is to replace it or, so that a rollback
+is instant, the one before. A new version answers only once its engine has loaded, verified and warmed up.
+"""
+
+import logging
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from models.bundle import MANIFEST, BrokenBundle, LivePointer, Manifest, read_live, read_manifest
+from service.processes import EngineProcess
+from service.routes import ModelRoute, State, VersionRoute
+
+log = logging.getLogger(__name__)
+
+MAX_ENGINES = 2  # of one model
+MAX_LOAD_CRASHES = 3  # after which a version is rejected
+STABLE_S = 60.0  # an engine that lived this long starts afresh with the next one's backoff
+FREE_RESTARTS = 2  # at once: a crash is hidden from clients only by a quick successor
+LONGEST_BACKOFF_S = 30.0
+
+
+@dataclass(slots=True)
+class Version:
+    """What is known of one version.
+
+    Attributes:
+        manifest: set once its engine has loaded; kept when the bundle is deleted.
+        crashes: in a row, since an engine last lived for STABLE_S.
+        restarts: engines that died after they had answered.
+        not_before: CLOCK_MONOTONIC time of the next try.
+        rejected: why it is not to be served; with the manifest's stamp, since another manifest deserves a try.
+    """
+
+    engine: EngineProcess | None = None
+    manifest: Manifest | None = None
+    precision: str = ""
+    crashes: int = 0
+    restarts: int = 0
+    not_before: float = 0.0
+    rejected: str | None = None
+    stamp: tuple[int, int] | None = None
+
+
+class Model:
+    """The versions of one model and the rules that start and end their engines.
+
+    Attributes:
+        serving: the version that answers; None until one has.
+    """
+
+    def __init__(self, home: Path) -> None:
+        self.home = home
+        self.serving: int | None = None
+        self.versions: dict[int, Version] = {}
+        self._pointer = LivePointer()
+
+    def look(self) -> None:
+        """Read the live pointer; one that cannot be read leaves everything as it is."""
+        try:
+            self._pointer = read_live(self.home)
+        except BrokenBundle as error:
+            log.error("%s", error)
+            return
+        for number in self.wanted():
+            version = self.versions.setdefault(number, Version())
+            stamp = manifest_stamp(self.home / str(number))
+            if version.engine is None and version.manifest is None and stamp != version.stamp:
+                version.stamp, version.rejected, version.crashes, version.not_before = stamp, None, 0, 0.0
+
+    def wanted(self) -> list[int]:
+        """Versions that should have an engine, the most urgent first."""
+        pointed = [self._pointer.live, self.serving]
+        if self._pointer.live == self.serving:
+            pointed.append(self._pointer.previous)  # nothing is being replaced, so there is room for it
+        numbers = [number for number in dict.fromkeys(pointed) if number is not None]
+        sound = [n for n in numbers if n not in self.versions or self.versions[n].rejected is None]
+        return sound[:MAX_ENGINES]
+
+    def to_retire(self) -> list[EngineProcess]:
+        wanted = self.wanted()
+        engines = [v.engine for number, v in self.versions.items() if number not in wanted]
+        return [engine for engine in engines if engine is not None and engine.retired is None]
+
+    def to_start(self) -> list[int]:
+        """At most one version, and only while there is room."""
+        engines = [version.engine for version in self.versions.values() if version.engine is not None]
+        loading = any(engine.ready is None for engine in engines)
+        if loading or len(engines) >= MAX_ENGINES:
+            return []
+        now = time.monotonic()
+        idle = [n for n in self.wanted() if self.versions[n].engine is None and self.versions[n].not_before <= now]
+        return idle[:1]
+
+    def note_ready(self, number: int) -> None:
+        """An engine has loaded: it answers from now on if the pointer says so."""
+        version = self.versions[number]
+        assert version.engine is not None
+        assert version.engine.ready is not None
+        version.manifest = read_manifest(self.home / str(number))
+        version.precision = version.engine.ready["precision"]
+        if self._pointer.live == number and self.serving != number:
+            log.info("%s: version %d is live, after %s", self.home.name, number, self.serving)
+            self.serving = number
+
+    def note_end(self, number: int, status: int) -> None:
+        """An engine is gone: retired, refused its bundle, or died."""
+        version = self.versions[number]
+        engine, version.engine = version.engine, None
+        assert engine is not None
+        what = f"{self.home.name} version {number}"
+        if engine.retired is not None:
+            log.info("%s: engine %d retired", what, engine.pid)
+        elif engine.ready is None and engine.failure:
+            self._reject(number, engine.failure)
+        else:
+            self._back_off(number, engine)
+            version.restarts += engine.ready is not None
+            log.error("%s: engine %d ended with status %d (crash %d)", what, engine.pid, status, version.crashes)
+            if engine.ready is None and version.manifest is None and version.crashes >= MAX_LOAD_CRASHES:
+                self._reject(number, f"its engine ended {version.crashes} times while loading")
+        if number not in self.wanted() and version.rejected is None:
+            del self.versions[number]
+
+    def _back_off(self, number: int, engine: EngineProcess) -> None:
+        version = self.versions[number]
+        lived = time.monotonic() - engine.started
+        version.crashes = 1 if lived > STABLE_S else version.crashes + 1
+        late = version.crashes - FREE_RESTARTS
+        version.not_before = time.monotonic() + (min(2.0 ** (late - 1), LONGEST_BACKOFF_S) if late > 0 else 0.0)
+
+    def _reject(self, number: int, reason: str) -> None:
+        log.error("%s: version %d is rejected: %s", self.home.name, number, reason)
+        self.versions[number].rejected = reason
+
+    def route(self) -> ModelRoute:
+        return ModelRoute(self.serving, {number: self._version_route(number) for number in sorted(self.versions)})
+
+    def _version_route(self, number: int) -> VersionRoute:
+        version = self.versions[number]
+        if version.manifest is None:
+            return VersionRoute("rejected" if version.rejected else "loading", reason=version.rejected)
+        manifest, engine = version.manifest, version.engine
+        up = engine is not None and engine.ready is not None
+        state: State = "available" if up else "rejected" if version.rejected else "restarting"
+        return VersionRoute(
+            state,
+            endpoint=engine.endpoint if engine and up else None,
+            reason=version.rejected,
+            class_names=manifest.class_names,
+            input_spec=manifest.input_spec,
+            description={
+                "architecture": manifest.architecture,
+                "drawing": manifest.drawing,
+                "precision": version.precision,
+                "accuracy": manifest.metrics.get("test", {}).get("accuracy"),
+                "created_at": manifest.lineage.get("created_at"),
+            },
+            restarts=version.restarts,
+        )
+
+
+def manifest_stamp(bundle: Path) -> tuple[int, int]:
+    """Changes when somebody writes another manifest; (0, 0) while there is none."""
+    try:
+        status = (bundle / MANIFEST).stat()
+    except OSError:
+        return 0, 0
+    return status.st_ino, status.st_mtime_ns

@@ -1,0 +1,29 @@
+"""What this machine gives us."""
+
+import ctypes
+import importlib.util
+import os
+import signal
+from pathlib import Path
+
+PR_SET_PDEATHSIG = 1  # prctl(2)
+
+
+def available_cores(*, cpu_max: Path = Path("/sys/fs/cgroup/cpu.max")) -> int:
+    """Cores that this process may use: its affinity, or the container's quota where that is less."""
+    cores = len(os.sched_getaffinity(0))
+    try:
+        quota, period = cpu_max.read_text().split()
+    except (OSError, ValueError):
+        return cores
+    return cores if quota == "max" else max(1, min(cores, round(int(quota) / int(period))))
+
+
+def has_gpu() -> bool:
+    """Whether there is an NVIDIA GPU and a TensorFlow to use it."""
+    return Path("/dev/nvidia0").exists() and importlib.util.find_spec("tensorflow") is not None
+
+
+def die_with_parent(sent: signal.Signals) -> None:
+    """Have the kernel send us this signal when the process that started us dies."""
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, int(sent))

@@ -1,0 +1,111 @@
+"""The supervisor's children: engines, which report over a pipe, and gunicorn."""
+
+import json
+import logging
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from service.config import Config
+from service.machine import has_gpu
+
+log = logging.getLogger(__name__)
+
+
+class EngineProcess:
+    """One engine of one model version, from its start to its end.
+
+    Attributes:
+        ready: what the engine said when it had loaded; None before that.
+        failure: why it could not load; None where it did not say.
+    """
+
+    def __init__(self, config: Config, bundle: Path, version: int, endpoint: str, environment: dict[str, str]) -> None:
+        engine = config.engine if config.engine != "auto" else "tensorflow" if has_gpu() else "openvino"
+        settings = {
+            "bundle": str(bundle),
+            "version": version,
+            "endpoint": endpoint,
+            "engine": engine,
+            "precision": config.precision,
+            "max_batch_size": config.max_batch_size,
+            "hang_timeout_s": config.hang_timeout_s,
+            "log_level": config.log_level,
+        }
+        self.endpoint = endpoint
+        self.engine = engine
+        self.ready: dict[str, Any] | None = None
+        self.failure: str | None = None
+        self.retired: float | None = None  # when it was asked to stop
+        self.started = self.last_beat = time.monotonic()
+        self._unread = b""
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "service.engine", json.dumps(settings)],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            env=environment,
+            start_new_session=True,  # a Ctrl-C in the terminal is for the supervisor alone
+        )
+        assert self._process.stdout is not None
+        self.pipe = self._process.stdout.fileno()
+        os.set_blocking(self.pipe, False)
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    def read_reports(self) -> bool:
+        """Take in what the engine has reported; False: the pipe is closed, the engine is gone or going."""
+        try:
+            data = os.read(self.pipe, 65536)
+        except BlockingIOError:
+            return True
+        *lines, self._unread = (self._unread + data).split(b"\n")
+        for line in lines:
+            self._note(line)
+        return bool(data)
+
+    def retire(self) -> None:
+        """Ask it to finish what it has and stop."""
+        self.retired = time.monotonic()
+        self._process.send_signal(signal.SIGTERM)
+
+    def kill(self) -> None:
+        self._process.kill()
+
+    def reap(self) -> int:
+        """Wait for the end, which a closed pipe announces, and return the exit status."""
+        try:
+            return self._process.wait(timeout=1)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            return self._process.wait()
+        finally:
+            assert self._process.stdout is not None
+            self._process.stdout.close()
+
+    def _note(self, line: bytes) -> None:
+        self.last_beat = time.monotonic()
+        try:
+            report = json.loads(line)
+        except ValueError:  # a library that prints
+            log.info("engine %d: %s", self.pid, line[:500].decode(errors="replace"))
+            return
+        if report["event"] == "ready":
+            self.ready = report
+        elif report["event"] == "failed":
+            self.failure = report["reason"]
+
+
+def start_gunicorn(environment: dict[str, str]) -> subprocess.Popen[bytes]:
+    configuration = Path(__file__).with_name("gunicorn_conf.py")
+    return subprocess.Popen(
+        [sys.executable, "-m", "gunicorn", "--config", str(configuration)],
+        stdin=subprocess.DEVNULL,
+        env=environment,
+        start_new_session=True,
+    )

@@ -1,0 +1,66 @@
+"""routes.json: what the supervisor tells the HTTP workers, readable with `cat`, replaced by rename."""
+
+import json
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from models.durable import write_durably
+from models.preprocessing import InputSpec
+
+State = Literal["loading", "available", "restarting", "rejected"]
+
+
+@dataclass(frozen=True, slots=True)
+class VersionRoute:
+    """One version of a model.
+
+    Attributes:
+        endpoint: ZeroMQ address of its engine; None while there is none.
+        reason: why it was rejected; None where it was not.
+        description: what the manifest and the engine say of it, for people and for the page.
+        restarts: engines of this version that died after they had answered.
+    """
+
+    state: State
+    endpoint: str | None = None
+    reason: str | None = None
+    class_names: tuple[str, ...] = ()
+    input_spec: InputSpec | None = None
+    description: dict[str, Any] = field(default_factory=dict)
+    restarts: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class ModelRoute:
+    """A model: the version that answers unless another is named, and all that are known."""
+
+    live: int | None
+    versions: dict[int, VersionRoute]
+
+
+@dataclass(frozen=True, slots=True)
+class Routes:
+    default_model: str | None = None
+    models: dict[str, ModelRoute] = field(default_factory=dict)
+    draining: bool = False
+
+
+def write_routes(path: Path, routes: Routes) -> None:
+    write_durably(path, json.dumps(asdict(routes), indent=1, ensure_ascii=False) + "\n")
+
+
+def read_routes(path: Path) -> Routes:
+    raw = json.loads(path.read_text(encoding="utf-8"))
+    models = {
+        name: ModelRoute(
+            model["live"], {int(number): read_version(version) for number, version in model["versions"].items()}
+        )
+        for name, model in raw["models"].items()
+    }
+    return Routes(raw["default_model"], models, raw["draining"])
+
+
+def read_version(raw: dict[str, Any]) -> VersionRoute:
+    spec = InputSpec(**raw["input_spec"]) if raw["input_spec"] else None
+    return VersionRoute(**{**raw, "input_spec": spec, "class_names": tuple(raw["class_names"])})

@@ -1,0 +1,186 @@
+"""The supervisor: watches exports/, starts and retires engines, publishes routes.json, runs gunicorn, drains.
+
+It imports neither Flask nor TensorFlow, and is the parent of every other process of the service; when it dies,
+the kernel ends them all.
+"""
+
+import logging
+import os
+import resource
+import selectors
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from models.bundle import GOLDEN, list_models
+from service.config import Config
+from service.lifecycle import Model
+from service.processes import EngineProcess, start_gunicorn
+from service.routes import Routes, write_routes
+
+log = logging.getLogger(__name__)
+
+TICK_S = 0.05
+RETIRE_TIMEOUT_S = 30.0  # an engine that has not finished its queue by then never will
+
+
+class Supervisor:
+    """Runs until SIGTERM or SIGINT, or until gunicorn ends by itself."""
+
+    def __init__(self, config: Config) -> None:
+        self._config = config
+        self._runtime = Path(tempfile.mkdtemp(prefix="striate-"))  # 0700: sockets, routes.json, metrics
+        (self._runtime / "metrics").mkdir()
+        self._environment = {
+            **os.environ,
+            "STRIATE_RUNTIME": str(self._runtime),
+            "PROMETHEUS_MULTIPROC_DIR": str(self._runtime / "metrics"),
+        }
+        self._models: dict[str, Model] = {}
+        self._selector = selectors.DefaultSelector()
+        self._num_started = 0
+        self._stopping = False
+        self._announced = False
+        self._next_look = 0.0
+        self._routes: Routes | None = None
+
+    def run(self) -> int:
+        """The exit status: 0 after a drain, 1 when gunicorn ended by itself."""
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._ask_to_stop)
+        raise_file_limit()
+        log.info("settings: %s", self._config)
+        try:
+            self._look()
+            self._publish_routes()
+            gunicorn = start_gunicorn(self._environment)
+            while not self._stopping and gunicorn.poll() is None:
+                self._tick()
+                self._announce()
+            return self._drain(gunicorn)
+        finally:
+            for _, _, engine in self._engines():
+                engine.kill()
+            shutil.rmtree(self._runtime, ignore_errors=True)
+
+    def _ask_to_stop(self, *_: object) -> None:
+        self._stopping = True
+
+    def _tick(self) -> None:
+        """Wait a moment for engines to report; then do whatever that, the clock or exports/ asks for."""
+        for key, _ in self._selector.select(TICK_S):
+            self._hear(key.data)
+        if time.monotonic() >= self._next_look:
+            self._look()
+        self._kill_stuck()
+        for model in self._models.values():
+            for engine in model.to_retire():
+                engine.retire() if engine.ready else engine.kill()
+            for number in model.to_start():
+                self._start(model, number)
+        self._publish_routes()
+
+    def _look(self) -> None:
+        self._next_look = time.monotonic() + self._config.poll_interval_s
+        for name in list_models(self._config.exports):
+            self._models.setdefault(name, Model(self._config.exports / name))
+        for model in self._models.values():
+            model.look()
+
+    def _start(self, model: Model, number: int) -> None:
+        self._num_started += 1
+        endpoint = f"ipc://{self._runtime}/engine-{self._num_started}"
+        engine = EngineProcess(self._config, model.home / str(number), number, endpoint, self._environment)
+        model.versions[number].engine = engine
+        self._selector.register(engine.pipe, selectors.EVENT_READ, engine)
+        log.info("%s version %d: engine %d starts (%s)", model.home.name, number, engine.pid, engine.engine)
+
+    def _hear(self, engine: EngineProcess) -> None:
+        was_ready = engine.ready is not None
+        alive = engine.read_reports()
+        model, number = next((m, n) for m, n, e in self._engines() if e is engine)
+        if engine.ready is not None and not was_ready:
+            model.note_ready(number)
+        if not alive:
+            self._selector.unregister(engine.pipe)
+            model.note_end(number, engine.reap())
+
+    def _kill_stuck(self) -> None:
+        now = time.monotonic()
+        for model, number, engine in self._engines():
+            loading = engine.ready is None and now - engine.started > self._config.load_timeout_s
+            silent = engine.ready is not None and now - engine.last_beat > self._config.hang_timeout_s
+            lingering = engine.retired is not None and now - engine.retired > RETIRE_TIMEOUT_S
+            if loading or silent or lingering:
+                what = "loading" if loading else "silent" if silent else "retiring"
+                log.error("%s version %d: engine %d was %s too long", model.home.name, number, engine.pid, what)
+                engine.kill()
+
+    def _engines(self) -> Iterator[tuple[Model, int, EngineProcess]]:
+        for model in self._models.values():
+            for number, version in list(model.versions.items()):
+                if version.engine is not None:
+                    yield model, number, version.engine
+
+    def _publish_routes(self) -> None:
+        models = {name: model.route() for name, model in sorted(self._models.items()) if model.versions}
+        default = self._config.default_model or (next(iter(models)) if len(models) == 1 else None)
+        routes = Routes(default, models, self._stopping)
+        if routes != self._routes:
+            write_routes(self._runtime / "routes.json", routes)
+            self._routes = routes
+
+    def _announce(self) -> None:
+        """Once, when a model answers and the port is open: the page, and one command that works as pasted."""
+        ready = next((model for model in self._models.values() if model.serving is not None), None)
+        if self._announced or ready is None or not accepts(self._config):
+            return
+        self._announced = True
+        url = f"http://{self._config.host}:{self._config.port}"
+        golden = ready.home / str(ready.serving) / GOLDEN / "0"
+        print(
+            f"Striate answers at {url}/\n\n  curl --data-binary @{golden} {url}/models/{ready.home.name}/classify\n",
+            flush=True,
+        )
+
+    def _drain(self, gunicorn: subprocess.Popen[bytes]) -> int:
+        """Say not ready, then let gunicorn answer what it has, then end the engines."""
+        if gunicorn.poll() is not None:
+            log.error("gunicorn ended by itself with status %d", gunicorn.returncode)
+            return 1
+        log.info("draining")
+        self._publish_routes()
+        self._tick_until(time.monotonic() + self._config.drain_delay_s)
+        gunicorn.terminate()
+        deadline = time.monotonic() + self._config.stop_timeout_s + 2
+        while gunicorn.poll() is None and time.monotonic() < deadline:
+            self._tick()
+        if gunicorn.poll() is None:
+            log.error("gunicorn did not stop within %g s and is killed", self._config.stop_timeout_s)
+            gunicorn.kill()
+            gunicorn.wait()
+        log.info("stopped")
+        return 0
+
+    def _tick_until(self, deadline: float) -> None:
+        while time.monotonic() < deadline:
+            self._tick()
+
+
+def raise_file_limit() -> None:
+    """A connection is a file; use all that we may."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+def accepts(config: Config) -> bool:
+    try:
+        socket.create_connection((config.host, config.port), timeout=0.2).close()
+    except OSError:
+        return False
+    return True

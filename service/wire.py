@@ -1,0 +1,15 @@
+"""Messages between HTTP workers and engines: one ZeroMQ message an image, fixed binary headers, no pickle.
+
+A request is two frames, REQUEST and the pixels (uint8, H x W x C); a reply is REPLY and the probabilities
+(float32), which are empty unless the status is OK. Times are of CLOCK_MONOTONIC, which processes share.
+"""
+
+import struct
+
+REQUEST = struct.Struct("<16sBdd")  # id; times its engine died so far; deadline; time sent
+REPLY = struct.Struct("<16sB")  # id; status
+
+OK = 0
+EXPIRED = 1  # the deadline had passed before its turn came
+REFUSED = 2  # the pixels are not of the model's shape
+FAILED = 3  # the model raised, or gave no finite answer
