@@ -93,8 +93,7 @@ def cache_key(index: Index, spec: InputSpec) -> str:
 
 def decode_into(folder: Path, index: Index, spec: InputSpec, on_progress: Callable[[int], None]) -> None:
     """Workers write straight into the map; then the unreadable rows are squeezed out."""
-    shape = (len(index.entries), *spec.shape)
-    images = open_memmap(folder / "images.npy", mode="w+", dtype=np.uint8, shape=shape)
+    images = allocate(folder / "images.npy", len(index.entries), spec.shape)
     paths = [entry.path for entry in index.entries]
     starts = range(0, len(paths), CHUNK)
     tasks = [(start, paths[start : start + CHUNK]) for start in starts]
@@ -110,6 +109,8 @@ def decode_into(folder: Path, index: Index, spec: InputSpec, on_progress: Callab
                 rows += chunk
                 on_progress(len(chunk))
     readable = [i for i, (_, reason) in enumerate(rows) if not reason]
+    if not readable:
+        raise BadData(f"None of the {len(rows)} files is an image that can be read. {paths[0]}: {rows[0][1]}")
     if len(readable) < len(rows):
         squeeze(folder / "images.npy", images, readable)
     listing = {
@@ -125,6 +126,18 @@ def decode_into(folder: Path, index: Index, spec: InputSpec, on_progress: Callab
         "unreadable": {relative(paths[i], index.root): rows[i][1] for i in range(len(rows)) if rows[i][1]},
     }
     write_durably(folder / "index.json", json.dumps(listing))
+
+
+def allocate(path: Path, num_images: int, shape: tuple[int, ...]) -> np.ndarray:
+    """A new memory-mapped uint8 array (num_images, *shape).
+
+    Raises:
+        OSError: the disk has no room; found out here, since a write into a sparse map would kill the process.
+    """
+    images = open_memmap(path, mode="w+", dtype=np.uint8, shape=(num_images, *shape))
+    with path.open("r+b") as file:
+        os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
+    return images
 
 
 def decode_chunk(images_path: Path, spec: InputSpec, task: tuple[int, list[Path]]) -> list[tuple[str, str]]:
@@ -144,9 +157,7 @@ def decode_chunk(images_path: Path, spec: InputSpec, task: tuple[int, list[Path]
 
 
 def squeeze(path: Path, images: np.ndarray, readable: list[int]) -> None:
-    compact = open_memmap(
-        path.with_suffix(".compact"), mode="w+", dtype=np.uint8, shape=(len(readable), *images.shape[1:])
-    )
+    compact = allocate(path.with_suffix(".compact"), len(readable), images.shape[1:])
     for target, source in enumerate(readable):
         compact[target] = images[source]
     path.with_suffix(".compact").replace(path)
