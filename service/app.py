@@ -32,7 +32,7 @@ def create_app(config: Config, runtime: Path) -> Flask:
     """The application; `runtime` is the directory in which the supervisor keeps routes.json."""
     app = Flask(__name__, static_folder="static")
     app.request_class = ServiceRequest
-    app.config["MAX_CONTENT_LENGTH"] = config.max_body_bytes
+    app.config["MAX_CONTENT_LENGTH"] = config.max_body_bytes + 1  # a chunked body is cut there, which tells it
     app.config["MAX_FORM_MEMORY_SIZE"] = config.max_body_bytes
     app.config["MAX_FORM_PARTS"] = config.max_images + 10
     app.json.sort_keys = False  # type: ignore[attr-defined]
@@ -87,8 +87,6 @@ def answer_http_error(error: HTTPException) -> Response:
     headers = {}
     if isinstance(error, MethodNotAllowed) and error.valid_methods:
         headers["Allow"] = ", ".join(error.valid_methods)
-    if status == 413:
-        headers["Connection"] = "close"  # what is left of the body is not read
     return error_response(
         status, error.name.lower().replace(" ", "_"), MESSAGES.get(status, str(error.description)), headers
     )

@@ -111,7 +111,14 @@ class Engines:
         self._num_waiting = 0
         self.routes = Routes()
         self._reload()
-        gevent.spawn(self._watch)
+        self._watcher = gevent.spawn(self._watch)
+
+    def close(self) -> None:
+        """Let go of every socket; whoever still waits gets no answer."""
+        self._watcher.kill()
+        for channel in self._channels.values():
+            channel.close()
+        self._context.term()
 
     def infer(self, target: Target, images: list[np.ndarray], deadline: float) -> np.ndarray:
         """Probabilities float32 (N, num_classes) of uint8 images (H, W, C).

@@ -30,7 +30,6 @@ class NotFound(ServiceError):
 class ReadTimeout(ServiceError):
     status = 408
     code = "read_timeout"
-    headers: ClassVar[dict[str, str]] = {"Connection": "close"}
 
 
 class TooLarge(ServiceError):

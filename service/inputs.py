@@ -35,7 +35,7 @@ class ServiceRequest(Request):
         return io.BytesIO()
 
 
-def read_images(request: Request, *, max_images: int, read_timeout_s: float) -> list[EncodedImage]:
+def read_images(request: Request, *, max_images: int, max_bytes: int, read_timeout_s: float) -> list[EncodedImage]:
     """Every image of a request, in order.
 
     Raises:
@@ -46,7 +46,7 @@ def read_images(request: Request, *, max_images: int, read_timeout_s: float) -> 
         raise UnsupportedEncoding("Send the body without Content-Encoding; images are compressed already.")
     try:
         with gevent.Timeout(read_timeout_s):
-            images = read_form(request) if request.mimetype == "multipart/form-data" else read_body(request)
+            images = read_form(request) if request.mimetype == "multipart/form-data" else read_body(request, max_bytes)
     except gevent.Timeout:
         raise ReadTimeout(f"The body did not arrive within {read_timeout_s:g} s.") from None
     if not images:
@@ -64,8 +64,10 @@ def read_form(request: Request) -> list[EncodedImage]:
     ]
 
 
-def read_body(request: Request) -> list[EncodedImage]:
+def read_body(request: Request, max_bytes: int) -> list[EncodedImage]:
     body = request.get_data(cache=False)
+    if len(body) > max_bytes:
+        raise TooLarge(f"The body has more than {max_bytes:,} bytes.")
     if request.mimetype == "application/json" or body.lstrip()[:1] == b"{":
         return read_json(body)
     return [EncodedImage(body, "image")] if body else []

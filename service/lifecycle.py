@@ -20,6 +20,7 @@ MAX_LOAD_CRASHES = 3  # after which a version is rejected
 STABLE_S = 60.0  # an engine that lived this long starts afresh with the next one's backoff
 FREE_RESTARTS = 2  # at once: a crash is hidden from clients only by a quick successor
 LONGEST_BACKOFF_S = 30.0
+MAX_CRASHES = 10  # in a row; then the whole service ends, and whoever runs it can start it elsewhere
 
 
 @dataclass(slots=True)
@@ -94,16 +95,21 @@ class Model:
         idle = [n for n in self.wanted() if self.versions[n].engine is None and self.versions[n].not_before <= now]
         return idle[:1]
 
+    def follow_pointer(self) -> None:
+        """Traffic goes where the live pointer says as soon as an engine is ready there, new or warm."""
+        number = self._pointer.live
+        version = self.versions.get(number) if number is not None else None
+        if version and version.engine and version.engine.ready and self.serving != number:
+            log.info("%s: version %d is live, after %s", self.home.name, number, self.serving)
+            self.serving = number
+
     def note_ready(self, number: int) -> None:
-        """An engine has loaded: it answers from now on if the pointer says so."""
+        """An engine has loaded what its manifest says."""
         version = self.versions[number]
         assert version.engine is not None
         assert version.engine.ready is not None
         version.manifest = read_manifest(self.home / str(number))
         version.precision = version.engine.ready["precision"]
-        if self._pointer.live == number and self.serving != number:
-            log.info("%s: version %d is live, after %s", self.home.name, number, self.serving)
-            self.serving = number
 
     def note_end(self, number: int, status: int) -> None:
         """An engine is gone: retired, refused its bundle, or died."""
@@ -134,6 +140,10 @@ class Model:
     def _reject(self, number: int, reason: str) -> None:
         log.error("%s: version %d is rejected: %s", self.home.name, number, reason)
         self.versions[number].rejected = reason
+
+    def is_hopeless(self) -> bool:
+        """The version that answers cannot be kept alive."""
+        return self.serving is not None and self.versions[self.serving].crashes >= MAX_CRASHES
 
     def route(self) -> ModelRoute:
         return ModelRoute(self.serving, {number: self._version_route(number) for number in sorted(self.versions)})

@@ -50,7 +50,7 @@ class Supervisor:
         self._routes: Routes | None = None
 
     def run(self) -> int:
-        """The exit status: 0 after a drain, 1 when gunicorn ended by itself."""
+        """The exit status: 0 when it was asked to stop, 1 when gunicorn or an engine could not be kept alive."""
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._ask_to_stop)
         raise_file_limit()
@@ -59,10 +59,10 @@ class Supervisor:
             self._look()
             self._publish_routes()
             gunicorn = start_gunicorn(self._environment)
-            while not self._stopping and gunicorn.poll() is None:
+            while not self._stopping and gunicorn.poll() is None and not self._is_hopeless():
                 self._tick()
                 self._announce()
-            return self._drain(gunicorn)
+            return self._end(gunicorn)
         finally:
             for _, _, engine in self._engines():
                 engine.kill()
@@ -79,8 +79,9 @@ class Supervisor:
             self._look()
         self._kill_stuck()
         for model in self._models.values():
+            model.follow_pointer()
             for engine in model.to_retire():
-                engine.retire() if engine.ready else engine.kill()
+                engine.retire()
             for number in model.to_start():
                 self._start(model, number)
         self._publish_routes()
@@ -148,11 +149,20 @@ class Supervisor:
             flush=True,
         )
 
-    def _drain(self, gunicorn: subprocess.Popen[bytes]) -> int:
-        """Say not ready, then let gunicorn answer what it has, then end the engines."""
+    def _is_hopeless(self) -> bool:
+        return any(model.is_hopeless() for model in self._models.values())
+
+    def _end(self, gunicorn: subprocess.Popen[bytes]) -> int:
         if gunicorn.poll() is not None:
             log.error("gunicorn ended by itself with status %d", gunicorn.returncode)
             return 1
+        self._drain(gunicorn)
+        if not self._stopping:
+            log.error("an engine ends again and again; see above")
+        return 0 if self._stopping else 1
+
+    def _drain(self, gunicorn: subprocess.Popen[bytes]) -> None:
+        """Say not ready, then let gunicorn answer what it has; the engines end after that."""
         log.info("draining")
         self._publish_routes()
         self._tick_until(time.monotonic() + self._config.drain_delay_s)
@@ -165,7 +175,6 @@ class Supervisor:
             gunicorn.kill()
             gunicorn.wait()
         log.info("stopped")
-        return 0
 
     def _tick_until(self, deadline: float) -> None:
         while time.monotonic() < deadline:

@@ -49,7 +49,12 @@ def classify(name: str, version: int | None = None) -> Response:
     number, route = find_version(service().engines.routes, name, version)
     top_k = read_top_k(request)
     config = service().config
-    encoded = read_images(request, max_images=config.max_images, read_timeout_s=config.read_timeout_s)
+    encoded = read_images(
+        request,
+        max_images=config.max_images,
+        max_bytes=config.max_body_bytes,
+        read_timeout_s=config.read_timeout_s,
+    )
     images = decode_all(encoded, route, (name, str(number)))
     probabilities = service().engines.infer((name, number), images, deadline)  # (N, num_classes)
     predictions = [

@@ -1,26 +1,27 @@
-"""gunicorn's gevent worker, which stops as soon as its requests are answered.
-
-gunicorn's own waits for idle keep-alive connections to time out, so that every stop would take that long.
-"""
+"""gunicorn's gevent worker, made to let go: of idle connections when it stops, of bodies that nobody reads."""
 
 import contextlib
 from collections.abc import Iterator
 from types import FrameType
+from typing import Any
 
 import gevent
 from gunicorn.workers.ggevent import GeventWorker
 
+MAX_LEFTOVER_BYTES = 1_000_000  # of a body that was refused; a client that sends more loses its connection
+LEFTOVER_TIMEOUT_S = 1.0
+
 
 class Worker(GeventWorker):
-    """Closes connections that wait for a next request when it is asked to stop."""
+    """Stops as soon as its requests are answered; gunicorn's own would wait for idle connections to time out."""
 
-    def __init__(self, *args: object, **kwargs: object) -> None:
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._idle: dict[gevent.Greenlet, gevent.Timeout] = {}
 
     @contextlib.contextmanager
     def timeout_ctx(self) -> Iterator[None]:
-        """Bounds the wait for a request's head, from its first byte to its last, and for the first byte too."""
+        """Bounds the wait for a request's whole head, and so for a next request on the connection."""
         me = gevent.getcurrent()
         with gevent.Timeout(self.cfg.keepalive, False) as timeout:
             self._idle[me] = timeout
@@ -29,6 +30,17 @@ class Worker(GeventWorker):
             finally:
                 del self._idle[me]
 
+    def handle_request(self, listener_name: Any, req: Any, sock: Any, addr: Any) -> bool:
+        """Answer; then close the connection if too much of the body is left, which gunicorn would read to its end.
+
+        Raises:
+            StopIteration: gunicorn's sign for closing the connection.
+        """
+        keep = super().handle_request(listener_name, req, sock, addr)
+        if keep and not read_leftover(req.body):
+            raise StopIteration
+        return keep
+
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         super().handle_exit(sig, frame)
         gevent.get_hub().loop.run_callback(self._close_idle)
@@ -36,3 +48,12 @@ class Worker(GeventWorker):
     def _close_idle(self) -> None:
         for greenlet, timeout in list(self._idle.items()):
             greenlet.throw(timeout)
+
+
+def read_leftover(body: Any) -> bool:
+    """Whether the rest of a body came to an end soon."""
+    with gevent.Timeout(LEFTOVER_TIMEOUT_S, False):
+        for _ in range(MAX_LEFTOVER_BYTES // 8192):
+            if not body.read(8192):
+                return True
+    return False

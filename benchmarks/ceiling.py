@@ -1,0 +1,78 @@
+"""What the machine could do without HTTP: the same decoder and the same engine in one process.
+
+`python -m benchmarks.ceiling BUNDLE IMAGE CONNECTIONS SECONDS` prints one JSON line. As many images are under way
+as there are connections; one thread a core decodes, the main thread computes batches of whoever waits.
+"""
+
+import json
+import queue
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from statistics import median
+
+import numpy as np
+
+from models.preprocessing import InputSpec, decode_image
+from service.backends import Backend, load
+from service.machine import available_cores
+
+
+def throughput(backend: Backend, data: bytes, spec: InputSpec, connections: int, seconds: float) -> float:
+    """Images/s, decoding and computing at once."""
+    slots = threading.Semaphore(connections)
+    decoded: queue.SimpleQueue[np.ndarray] = queue.SimpleQueue()
+    stopping = threading.Event()
+
+    def decode() -> None:
+        while not stopping.is_set():
+            slots.acquire()
+            decoded.put(decode_image(data, spec))
+
+    threads = [threading.Thread(target=decode, daemon=True) for _ in range(available_cores())]
+    for thread in threads:
+        thread.start()
+    done, started = 0, time.perf_counter()
+    while time.perf_counter() - started < seconds:
+        first = decoded.get()
+        waiting = 1 + decoded.qsize()
+        size = max(size for size in backend.batch_sizes if size <= waiting)
+        batch = [first, *(decoded.get() for _ in range(size - 1))]
+        backend.infer(np.stack(batch))
+        done += size
+        slots.release(size)
+    rate = done / (time.perf_counter() - started)
+    stopping.set()
+    slots.release(len(threads))
+    return rate
+
+
+def median_ms(work: Callable[[], object], seconds: float) -> float:
+    times = []
+    until = time.perf_counter() + seconds
+    while time.perf_counter() < until:
+        started = time.perf_counter()
+        work()
+        times.append(time.perf_counter() - started)
+    return 1000 * median(times)
+
+
+def main(bundle: Path, image: Path, connections: int, seconds: float) -> None:
+    backend, manifest = load(bundle, "openvino", "auto", max_batch_size=32)
+    data, spec = image.read_bytes(), manifest.input_spec
+    decoded = decode_image(data, spec)[None]
+    if connections == 1:
+        figures = {
+            "decode_ms": median_ms(lambda: decode_image(data, spec), seconds / 3),
+            "inference_ms": median_ms(lambda: backend.infer(decoded), seconds / 3),
+            "both_ms": median_ms(lambda: backend.infer(decode_image(data, spec)[None]), seconds / 3),
+        }
+    else:
+        figures = {"images_per_s": throughput(backend, data, spec, connections, seconds)}
+    print(json.dumps({**figures, "precision": backend.precision}))
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3]), float(sys.argv[4]))

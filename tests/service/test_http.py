@@ -1,0 +1,249 @@
+import base64
+import io
+import json
+
+import pytest
+import requests
+from flask import Flask
+from PIL import Image
+
+from service.views import bp
+from tests.harness import golden_image
+
+
+@pytest.fixture(scope="module")
+def three(digits_exports):
+    return golden_image(digits_exports, "3")
+
+
+@pytest.fixture(scope="module")
+def four(digits_exports):
+    return golden_image(digits_exports, "4")
+
+
+def post(service, path="/classify", **request):
+    return requests.post(service + path, timeout=30, **request)
+
+
+def error_of(response):
+    body = response.json()["error"]
+    assert body.keys() == {"code", "message", "request_id"}
+    assert response.headers["X-Request-Id"] == body["request_id"]
+    return body
+
+
+def test_a_raw_body_is_classified(digits_service, three):
+    answer = post(digits_service, data=three).json()
+    assert answer["model"] == "digits"
+    assert answer["version"] == 1
+    (prediction,) = answer["predictions"]
+    assert prediction["label"] == "3"
+    assert len(prediction["top"]) == 5
+    assert prediction["top"][0] == {"label": "3", "index": 3, "probability": prediction["probability"]}
+    probabilities = [row["probability"] for row in prediction["top"]]
+    assert probabilities == sorted(probabilities, reverse=True)
+
+
+def test_curl_with_its_default_content_type_is_classified(digits_service, three):
+    headers = {"Content-Type": "application/x-www-form-urlencoded"}
+    assert post(digits_service, data=three, headers=headers).json()["predictions"][0]["label"] == "3"
+
+
+def test_files_of_a_form_are_answered_in_order_and_by_name(digits_service, three, four):
+    files = [("a", ("three.png", three)), ("a", ("four.png", four)), ("b", ("again.png", three))]
+    predictions = post(digits_service, "/models/digits/classify", files=files).json()["predictions"]
+    assert [(p["file"], p["label"]) for p in predictions] == [("three.png", "3"), ("four.png", "4"), ("again.png", "3")]
+
+
+def test_base64_in_json_is_classified(digits_service, three, four):
+    images = [base64.b64encode(data).decode() for data in (three, four)]
+    predictions = post(digits_service, "/models/digits/versions/1/classify", json={"images": images}).json()[
+        "predictions"
+    ]
+    assert [p["label"] for p in predictions] == ["3", "4"]
+
+
+@pytest.mark.parametrize(("asked", "given"), [("1", 1), ("3", 3), ("10", 10), ("99999", 10)])
+def test_top_k_says_how_many_classes_are_named(digits_service, three, asked, given):
+    assert len(post(digits_service, f"/classify?top_k={asked}", data=three).json()["predictions"][0]["top"]) == given
+
+
+@pytest.mark.parametrize("value", ["0", "-1", "x", "1.5", "", "²", "9" * 50])
+def test_a_top_k_that_is_no_count_is_refused(digits_service, three, value):
+    response = post(digits_service, "/classify", params={"top_k": value}, data=three)
+    assert response.status_code == 400
+    assert "top_k" in error_of(response)["message"]
+
+
+def damaged_png() -> bytes:
+    file = io.BytesIO()
+    Image.effect_noise((50, 50), 60).save(file, "PNG")
+    return file.getvalue()[:-200]
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "code"),
+    [
+        (b"", 400, "bad_request"),
+        (b"hello", 400, "image_invalid"),
+        (damaged_png(), 400, "image_invalid"),
+        (b"<html><body>", 400, "image_invalid"),
+        (b"%PDF-1.7", 415, "image_format_unsupported"),
+        (b"<svg xmlns='http://www.w3.org/2000/svg'/>", 415, "image_format_unsupported"),
+        (b"BM" + (64250**2).to_bytes(4, "little") + bytes(4) + (54).to_bytes(4, "little") + (40).to_bytes(4, "little")
+         + (64250).to_bytes(4, "little") * 2 + b"\1\0\x18\0" + bytes(24), 413, "image_too_many_pixels"),
+    ],
+)  # fmt: skip
+def test_what_is_no_readable_image_is_refused_with_the_reason(digits_service, body, status, code):
+    response = post(digits_service, data=body)
+    assert (response.status_code, error_of(response)["code"]) == (status, code)
+
+
+def test_the_one_bad_image_of_several_is_named_by_its_position(digits_service, three):
+    images = [base64.b64encode(data).decode() for data in (three, b"no image", three)]
+    response = post(digits_service, json={"images": images})
+    assert response.status_code == 400
+    assert error_of(response)["message"].startswith("images[1]: ")
+    response = post(digits_service, files=[("f", ("good.png", three)), ("f", ("bad.png", b"no image"))])
+    assert error_of(response)["message"].startswith("file 1 (bad.png): ")
+
+
+@pytest.mark.parametrize(
+    ("body", "status"),
+    [
+        ('{"images": [', 400),
+        ('{"images": ["%%%"]}', 400),
+        ('{"images": ["QUJD\\n"]}', 400),
+        ('{"images": ["data:image/png;base64,QUJD"]}', 400),
+        ('{"images": []}', 400),
+        ('{"images": ["QUJD"], "images": ["QUJD"]}', 400),
+        ('{"images": [NaN]}', 400),
+        ("[" * 100_000, 400),
+        ('{"images":' + "[" * 100_000, 400),
+        ('\ufeff{"images": ["QUJD"]}', 400),
+        ('{"images": [' + "9" * 10_000 + "]}", 400),
+        ('{"images": "QUJD"}', 422),
+        ('{"images": [1]}', 422),
+        ('{"image": "QUJD"}', 422),
+        ('{"images": ["QUJD"], "more": 1}', 422),
+        ("[]", 422),
+        ("null", 422),
+        ('"\\ud800"', 422),
+    ],
+)
+def test_json_that_is_malformed_or_means_something_else_is_refused(digits_service, body, status):
+    response = post(digits_service, data=body.encode(), headers={"Content-Type": "application/json"})
+    assert response.status_code == status, response.text
+    error_of(response)
+
+
+def test_more_images_than_are_taken_at_once_are_refused(digits_service):
+    assert post(digits_service, json={"images": ["QUJD"] * 65}).status_code == 413
+    files = [("f", (f"{i}.png", b"x")) for i in range(80)]
+    assert post(digits_service, files=files).status_code == 413
+
+
+def test_a_body_over_the_limit_is_refused_whether_its_length_is_said_or_not(digits_service):
+    declared = {"Content-Length": str(10**12)}
+    response = requests.post(digits_service + "/classify", headers=declared, data=b"", timeout=30)
+    assert response.status_code == 413
+    chunks = (bytes(100_000) for _ in range(170))
+    assert requests.post(digits_service + "/classify", data=chunks, timeout=30).status_code == 413
+
+
+def test_a_compressed_body_is_refused(digits_service, three):
+    assert post(digits_service, data=three, headers={"Content-Encoding": "gzip"}).status_code == 415
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/models/cats/classify",
+        "/models/..%2f..%2fetc/classify",
+        "/models/%00/classify",
+        "/models/é/classify",
+        "/models/" + "a" * 4000 + "/classify",
+        "/models/digits/versions/2/classify",
+        "/models/digits/versions/99999999999999999999999/classify",
+        "/models/digits/versions/-1/classify",
+        "/models/digits/versions/x/classify",
+        "/nowhere",
+        "/classify/",
+    ],
+)
+def test_models_versions_and_paths_that_are_not_there_are_not_found(digits_service, three, path):
+    response = post(digits_service, path, data=three)
+    assert response.status_code == 404
+    error_of(response)
+
+
+@pytest.mark.parametrize("method", ["GET", "PUT", "DELETE", "PATCH", "HEAD"])
+def test_a_wrong_method_says_which_are_right(digits_service, method):
+    response = requests.request(method, digits_service + "/classify", timeout=30)
+    assert response.status_code == 405
+    assert "POST" in response.headers["Allow"]
+
+
+def test_a_request_id_is_given_back_unless_it_could_do_harm(digits_service):
+    for given, kept in (("abc-1.2_3", True), ("a b", False), ("x" * 65, False), ("é".encode(), False)):
+        response = requests.get(digits_service + "/healthz", headers={"X-Request-Id": given}, timeout=30)
+        assert (response.headers["X-Request-Id"] == given) == kept
+
+
+def test_models_are_described(digits_service):
+    listing = requests.get(digits_service + "/models", timeout=30).json()
+    assert listing["default"] == "digits"
+    model = requests.get(digits_service + "/models/digits", timeout=30).json()
+    assert listing["models"] == [model]
+    (version,) = model["versions"]
+    assert version["state"] == "available"
+    assert version["live"]
+    assert version["class_names"] == [*"0123456789"]
+    assert version["accuracy"] > 0.98
+    assert requests.get(digits_service + "/models/cats", timeout=30).status_code == 404
+
+
+def test_the_openapi_document_has_every_route(digits_service):
+    document = requests.get(digits_service + "/openapi.json", timeout=30).json()
+    app = Flask("routes", static_folder=None)
+    app.register_blueprint(bp)
+    rules = {
+        rule.rule.replace("<int:version>", "{version}").replace("<name>", "{name}") for rule in app.url_map.iter_rules()
+    }
+    assert set(document["paths"]) == rules
+
+
+def test_metrics_count_requests_and_time_every_stage(digits_service, three):
+    def sample(prefix: str) -> float:
+        text = requests.get(digits_service + "/metrics", timeout=30).text
+        return sum(float(line.rsplit(" ", 1)[1]) for line in text.splitlines() if line.startswith(prefix))
+
+    names = (
+        'striate_requests_total{route="/classify",status="200"}',
+        'striate_request_seconds_count{route="/classify"}',
+        *(f'striate_{stage}_count{{model="digits",version="1"}}' for stage in (
+            "decode_seconds", "queue_wait_seconds", "batch_size", "inference_seconds"
+        )),
+    )  # fmt: skip
+    before = {name: sample(name) for name in names}
+    for _ in range(3):
+        post(digits_service, data=three)
+    assert {name: sample(name) - before[name] for name in names} == dict.fromkeys(names, 3.0)
+    assert sample('striate_live_version{model="digits"}') == 1
+    assert sample('striate_engine_up{model="digits",version="1"}') == 1
+
+
+def test_answers_are_not_cached_and_pages_load_nothing_from_elsewhere(digits_service, three):
+    response = post(digits_service, data=three)
+    assert response.headers["Cache-Control"] == "no-store"
+    assert response.headers["X-Content-Type-Options"] == "nosniff"
+    assert (
+        requests.get(digits_service + "/", timeout=30)
+        .headers["Content-Security-Policy"]
+        .startswith("default-src 'self'")
+    )
+
+
+def test_errors_are_json_whatever_came(digits_service):
+    response = requests.get(digits_service + "/nowhere", timeout=30)
+    assert json.loads(response.text)["error"]["code"] == "not_found"

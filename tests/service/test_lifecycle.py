@@ -1,0 +1,215 @@
+"""A real service, real engines: versions come, go, break and die while clients ask."""
+
+import os
+import select
+import shutil
+import signal
+import socket
+import threading
+from pathlib import Path
+
+import pytest
+import requests
+
+from models.bundle import publish, set_live
+from tests.harness import Load, copy_of, descendants, golden_image, metric, running_service, status_of, wait_until
+
+
+@pytest.fixture
+def exports(digits_exports, tmp_path) -> Path:
+    return copy_of(digits_exports, tmp_path / "exports")
+
+
+def versions_of(service) -> dict[int, dict]:
+    model = requests.get(service.url + "/models/digits", timeout=5).json()
+    return {version["version"]: version for version in model["versions"]}
+
+
+def live_version(service) -> int:
+    return requests.get(service.url + "/models/digits", timeout=5).json()["live"]
+
+
+def test_a_new_version_goes_live_and_back_without_a_failed_request(exports, tmp_path):
+    with running_service(exports, tmp_path) as service, Load(service, golden_image(exports)) as load:
+        load.wait_for(20)
+        assert publish(exports / "digits" / "1", exports) == 2
+        wait_until(lambda: live_version(service) == 2, service)
+        load.wait_for(50)
+        assert versions_of(service)[1]["state"] == "available"  # kept warm for a rollback
+        set_live(exports, "digits", 1)
+        wait_until(lambda: live_version(service) == 1, service)
+        load.wait_for(50)
+    load.assert_all_answered()
+    order = [body["version"] for _, body in load.answers]
+    assert {1, 2} == set(order)
+    assert order[-1] == 1
+
+
+def test_never_more_than_two_engines_while_versions_pour_in(exports, tmp_path):
+    with running_service(exports, tmp_path) as service, Load(service, golden_image(exports)) as load:
+        most = 0
+        for _ in range(6):
+            publish(exports / "digits" / "1", exports)
+            most = max(most, len(service.pids("service.engine")))
+        wait_until(lambda: live_version(service) == 7, service)
+        assert max(most, len(service.pids("service.engine"))) <= 2
+    load.assert_all_answered()
+
+
+def break_manifest(bundle: Path) -> None:
+    (bundle / "assets.extra" / "manifest.json").unlink()
+
+
+def flip_a_bit(bundle: Path) -> None:
+    path = bundle / "variables" / "variables.data-00000-of-00001"
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+
+
+def cut_the_graph(bundle: Path) -> None:
+    path = bundle / "saved_model.pb"
+    path.write_bytes(path.read_bytes()[:1000])
+
+
+@pytest.mark.parametrize("damage", [break_manifest, flip_a_bit, cut_the_graph])
+def test_a_damaged_version_is_reported_and_never_answers(exports, tmp_path, damage):
+    with running_service(exports, tmp_path) as service, Load(service, golden_image(exports)) as load:
+        load.wait_for(5)
+        shutil.copytree(exports / "digits" / "1", tmp_path / "damaged")
+        damage(tmp_path / "damaged")
+        (tmp_path / "damaged").rename(exports / "digits" / "2")
+        (exports / "digits" / "live.json").write_text('{"live": 2, "previous": 1}')
+        wait_until(lambda: versions_of(service).get(2, {}).get("state") == "rejected", service)
+        assert versions_of(service)[2]["reason"]
+        assert (
+            requests.post(f"{service.url}/models/digits/versions/2/classify", data=b"x", timeout=5).status_code == 404
+        )
+        load.wait_for(20)
+        assert live_version(service) == 1
+        assert status_of(service, "/readyz") == 200
+    load.assert_all_answered()
+    assert {body["version"] for _, body in load.answers} == {1}
+
+
+def test_a_model_whose_golden_images_get_other_answers_is_rejected(exports, tmp_path):
+    from dataclasses import replace
+
+    from models.bundle import read_manifest, write_manifest
+
+    bundle = tmp_path / "bundle"
+    shutil.copytree(exports / "digits" / "1", bundle)
+    golden = bundle / "assets.extra" / "golden"
+    (golden / "3").write_bytes((golden / "4").read_bytes())
+    write_manifest(bundle, replace(read_manifest(bundle), files={}))  # sealed anew: the checksums hold
+    publish(bundle, exports)
+    with running_service(exports, tmp_path, ready=False) as service:
+        wait_until(lambda: versions_of(service).get(2, {}).get("state") == "rejected", service)
+        assert "golden image" in versions_of(service)[2]["reason"]
+        assert status_of(service, "/readyz") == 503
+
+
+def test_an_engine_killed_under_load_is_replaced_and_no_request_fails(exports, tmp_path):
+    with running_service(exports, tmp_path) as service, Load(service, golden_image(exports), num_clients=8) as load:
+        for _ in range(3):
+            load.wait_for(20)
+            os.kill(service.engine(1), signal.SIGKILL)
+            load.wait_for(20)
+        assert metric(service, "striate_engine_restarts") == 3
+    load.assert_all_answered()
+
+
+def test_a_hung_engine_is_killed_and_replaced(exports, tmp_path):
+    with running_service(exports, tmp_path, hang_timeout_s=2) as service:
+        hung = service.engine(1)
+        os.kill(hung, signal.SIGSTOP)
+        with Load(service, golden_image(exports)) as load:
+            load.wait_for(10)
+        load.assert_all_answered()
+        assert service.engine(1) != hung
+
+
+def test_an_http_worker_killed_is_replaced(exports, tmp_path):
+    with running_service(exports, tmp_path, workers=2) as service:
+        master = min(service.pids("gunicorn"))
+        os.kill(max(service.pids("gunicorn")), signal.SIGKILL)
+        wait_until(lambda: len(descendants(master)) == 2, service)
+        wait_until(lambda: status_of(service, "/readyz") == 200, service)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_asked_to_stop_it_answers_what_is_in_flight_and_exits_0(exports, tmp_path, number):
+    with running_service(exports, tmp_path, drain_delay_s=0.5) as service:
+        idle = socket.create_connection(("127.0.0.1", int(service.url.rsplit(":", 1)[1])))
+        statuses: list[int] = []
+        with Load(service, golden_image(exports), num_clients=4) as load:
+            load.wait_for(20)
+            stopper = threading.Thread(target=lambda: statuses.append(service.stop(number)))
+            stopper.start()
+            wait_until_not_ready(service)
+            stopper.join()
+        children = descendants(service.process.pid)
+        idle.close()
+    assert statuses == [0]
+    assert not children
+    assert {status for status, _ in load.answers} == {200}
+    assert all(
+        "refused" in failure or "reset" in failure.lower() or "aborted" in failure.lower() for failure in load.failures
+    )
+
+
+def wait_until_not_ready(service) -> None:
+    seen = 200
+    while seen == 200:
+        seen = status_of(service, "/readyz")
+    assert seen in (0, 503)
+
+
+def test_when_the_supervisor_is_killed_nothing_is_left_behind(exports, tmp_path):
+    with running_service(exports, tmp_path) as service:
+        children = descendants(service.process.pid)
+        assert len(children) >= 3
+        service.stop(signal.SIGKILL)
+    for pid in children:
+        wait_for_end(pid)
+
+
+def wait_for_end(pid: int) -> None:
+    try:
+        end = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return
+    assert select.select([end], [], [], 15)[0], f"process {pid} lives on"
+    os.close(end)
+
+
+def test_no_process_of_the_cpu_service_loads_tensorflow(exports, tmp_path):
+    with running_service(exports, tmp_path) as service:
+        requests.post(service.url + "/classify", data=golden_image(exports), timeout=30)
+        for pid in (service.process.pid, *descendants(service.process.pid)):
+            maps = Path(f"/proc/{pid}/maps").read_text()
+            assert "site-packages/tensorflow" not in maps
+            assert "site-packages/keras" not in maps
+
+
+def test_without_a_model_it_is_alive_and_not_ready_and_takes_the_first_that_comes(exports, tmp_path):
+    empty = tmp_path / "empty"
+    with running_service(empty, tmp_path, ready=False) as service:
+        assert status_of(service, "/readyz") == 503
+        response = requests.post(service.url + "/classify", data=b"x", timeout=5)
+        assert (response.status_code, response.headers["Retry-After"]) == (503, "1")
+        publish(exports / "digits" / "1", empty)
+        wait_until(lambda: status_of(service, "/readyz") == 200, service)
+
+
+def test_the_tensorflow_engine_gives_the_same_answers(exports, tmp_path, digits_service):
+    image = golden_image(exports, "7")
+    expected = requests.post(digits_service + "/classify?top_k=10", data=image, timeout=30).json()["predictions"][0][
+        "top"
+    ]
+    with running_service(exports, tmp_path, engine="tensorflow", max_batch_size=4) as service:
+        got = requests.post(service.url + "/classify?top_k=10", data=image, timeout=30).json()["predictions"][0]["top"]
+    assert got[0]["label"] == expected[0]["label"]
+    assert {r["label"]: r["probability"] for r in got} == pytest.approx(
+        {r["label"]: r["probability"] for r in expected}, abs=0.02
+    )
