@@ -7,11 +7,8 @@ drifts drifts for both; the ratio is taken round by round and its median is what
 import json
 import os
 import re
-import socket
 import subprocess
 import sys
-import time
-import urllib.request
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -20,6 +17,7 @@ import click
 
 from benchmarks.bundles import publish_random
 from benchmarks.images import photograph
+from benchmarks.processes import first_answer, machine, start_service
 from models.preprocessing import InputSpec
 
 WORK = Path("build/bench")
@@ -38,8 +36,9 @@ def main(rounds: int, seconds: float, model: str) -> None:
     image = WORK / "photograph.jpg"
     image.write_bytes(photograph(500, 375, seed=0))
     publish_random(model, InputSpec(224, 224, 3), 1000, WORK / "exports", [image.read_bytes()])
-    service, url = start_service()
+    service, url = start_service(WORK / "exports", WORK / "service.log")
     try:
+        first_answer(f"{url}/readyz")
         measured = [
             one_round(WORK / "exports" / model / "1", image, f"{url}/models/{model}/classify", seconds)
             for _ in range(rounds)
@@ -92,23 +91,6 @@ def run_wrk(url: str, image: Path, connections: int, seconds: float) -> dict[str
     return {"images_per_s": float(rate[1]), **percentiles, "failed": int(failed[1]) if failed else 0}
 
 
-def start_service() -> tuple[subprocess.Popen[bytes], str]:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    environment = {**os.environ, "SERVICE_EXPORTS": str(WORK / "exports"), "SERVICE_PORT": str(port)}
-    log = (WORK / "service.log").open("wb")
-    service = subprocess.Popen([sys.executable, "-m", "service"], env=environment, stdout=log, stderr=log)
-    url = f"http://127.0.0.1:{port}"
-    for _ in range(600):
-        try:
-            urllib.request.urlopen(f"{url}/models", timeout=1).close()
-            return service, url
-        except OSError:
-            time.sleep(0.1)
-    raise RuntimeError(f"The service did not start; see {log.name}.")
-
-
 def print_table(rounds: list[dict[str, Any]]) -> None:
     def row(name: str, values: list[float], unit: str) -> None:
         print(f"{name:<42}{median(values):>9.2f} {unit:<9} ({min(values):.2f} to {max(values):.2f})")
@@ -131,11 +113,6 @@ def print_table(rounds: list[dict[str, Any]]) -> None:
         "ms",
     )
     print(f"answers that were no 200: {sum(r[f'service_{c}']['failed'] for r in rounds for c in CONNECTIONS)}")
-
-
-def machine() -> str:
-    names = re.findall(r"model name\s*: (.*)", Path("/proc/cpuinfo").read_text())
-    return f"{len(os.sched_getaffinity(0))} cores, {names[0] if names else 'unknown processor'}"
 
 
 if __name__ == "__main__":

@@ -30,6 +30,14 @@ def build(
     Raises:
         ValueError: no architecture has this name, or it is not defined for this input.
     """
+    check_architecture(name)
+    return ARCHITECTURES[name](input_shape=input_shape, num_classes=num_classes, dropout=dropout)
+
+
+def check_architecture(name: str) -> None:
+    """
+    Raises:
+        ValueError: no architecture has this name.
+    """
     if name not in ARCHITECTURES:
         raise ValueError(f"No architecture is called {name!r}; choose from {', '.join(ARCHITECTURES)}.")
-    return ARCHITECTURES[name](input_shape=input_shape, num_classes=num_classes, dropout=dropout)

@@ -99,9 +99,11 @@ def fit(
     **flags: Any,
 ) -> None:
     """Train a network and export it as a verified bundle."""
+    bundles.check_model_name(name)
+    from models.registry import check_architecture
     from training.run import new_run_directory, prepare, train_and_export
 
-    bundles.check_model_name(name)
+    check_architecture(architecture)
     console = Console()
     prepared = prepare(data, choose_input(data, architecture, cache, flags), cache, console)
     settings = read_settings(architecture, data, flags)

@@ -1,0 +1,47 @@
+# setup · run · test · check · fix · bench · image
+
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: setup run test check fix bench image
+
+run: .venv/run-ready
+	@test -e exports/digits/live.json || \
+	  $(BIN)/python -m training fit --data digits --model lenet5 --name digits --dropout 0.3 --publish
+	@exec $(BIN)/python -m service
+
+setup: .venv/dev-ready
+
+test: .venv/dev-ready
+	$(BIN)/python -m pytest
+
+check: .venv/dev-ready
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(MAKE) test
+
+fix: .venv/dev-ready
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: .venv/dev-ready
+	@command -v wrk >/dev/null || { echo "make bench needs wrk: apt-get install wrk"; exit 1; }
+	$(BIN)/python -m benchmarks.serving
+
+image:
+	deploy/build-images.sh
+
+.venv/pip-ready:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "Striate needs Python 3.11 or newer; $(PYTHON) is not: make PYTHON=python3.12 ..."; exit 1; }
+	$(PYTHON) -m venv .venv
+	@touch $@
+
+.venv/run-ready: .venv/pip-ready requirements.txt requirements-service.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --requirement requirements.txt
+	@touch $@
+
+.venv/dev-ready: .venv/run-ready requirements-dev.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --requirement requirements-dev.txt
+	@touch $@
