@@ -25,7 +25,7 @@ from service.routes import ModelRoute, Routes, VersionRoute, read_routes
 
 log = logging.getLogger(__name__)
 
-WATCH_S = 0.02  # how often routes.json is looked at
+WATCH_S = 0.05  # how often routes.json is looked at
 MAX_REFUSED = 1000  # digests remembered of images that ended engines
 
 Target = tuple[str, int]  # model name, version

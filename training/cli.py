@@ -14,6 +14,7 @@ from models import bundle as bundles
 from models.preprocessing import InputSpec
 from training.augment import Augmentation
 from training.datasets import DATA_SETS
+from training.quiet import import_quietly
 from training.settings import Settings, default_learning_rate
 
 CACHE = click.option(
@@ -32,13 +33,13 @@ EXPORTS = click.option(
 )
 SIZES = {"lenet5": 32}  # pixels; what a network was made for
 SIZE = 224
+MAX_LISTED = 5  # unreadable files that are named on the screen
 SMALL_IMAGES = 128  # pixels; a folder of images smaller than this is not blown up to 224
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "show_default": True})
 def main() -> None:
     """From folders of images to a published model."""
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 
 def explained(command: Callable[..., None]) -> Callable[..., None]:
@@ -100,6 +101,7 @@ def fit(
 ) -> None:
     """Train a network and export it as a verified bundle."""
     bundles.check_model_name(name)
+    import_quietly("keras")
     from models.registry import check_architecture
     from training.run import new_run_directory, prepare, train_and_export
 
@@ -111,13 +113,16 @@ def fit(
     run = new_run_directory(runs, name)
     manifest = train_and_export(run, name, prepared, settings, console=console, tensorboard=flags["tensorboard"])
     test = manifest.metrics["test"]
-    console.print(f"test accuracy {test['accuracy']:.2%} on {test['num_images']} images", highlight=False)
-    console.print(f"report: {run / 'report.html'}", highlight=False, soft_wrap=True)
+    say(
+        console,
+        f"test accuracy {test['accuracy']:.2%} on {test['num_images']} images",
+        f"report: {run / 'report.html'}",
+    )
     if publish:
         version = bundles.publish(run / "bundle", exports)
-        console.print(f"published and live: {exports / name / str(version)}", highlight=False, soft_wrap=True)
+        say(console, f"published and live: {exports / name / str(version)}")
     else:
-        console.print(f"publish it with: python -m training publish {run}", highlight=False, soft_wrap=True)
+        say(console, f"publish it with: python -m training publish {run}")
 
 
 @main.command()
@@ -128,6 +133,7 @@ def fit(
 @explained
 def evaluate(bundle: Path, data: str, as_json: bool, cache: Path) -> None:
     """Measure a bundle, or a run's bundle, on every image of a labelled folder."""
+    import_quietly("tensorflow")
     from training.evaluate import evaluate as run_evaluation
 
     metrics = run_evaluation(bundle_of(bundle), data, cache, Console(stderr=True))
@@ -204,13 +210,19 @@ def read_settings(architecture: str, data: str, flags: dict[str, Any]) -> Settin
 
 def report_data(console: Console, data: Any) -> None:
     decoded, split = data.decoded, data.split
-    console.print(
-        f"{len(decoded.labels):,} images in {len(decoded.class_names)} classes as {data.spec.height}x{data.spec.width}"
-        f"x{data.spec.channels}: {len(split.train):,} to train, {len(split.val):,} to validate, "
-        f"{len(split.test):,} to test",
-        highlight=False,
-    )
-    for path, reason in list(decoded.unreadable.items())[:5]:
-        console.print(f"left out: {path}: {reason}", highlight=False, markup=False, soft_wrap=True)
-    if len(decoded.unreadable) > 5:
-        console.print(f"left out: {len(decoded.unreadable) - 5} more; unreadable.tsv in the run has them all")
+    lines = [
+        f"{len(decoded.labels):,} images in {len(decoded.class_names)} classes as "
+        f"{data.spec.height}x{data.spec.width}x{data.spec.channels}: {len(split.train):,} to train, "
+        f"{len(split.val):,} to validate, {len(split.test):,} to test"
+    ]
+    unreadable = list(decoded.unreadable.items())
+    lines += [f"left out: {path}: {reason}" for path, reason in unreadable[:MAX_LISTED]]
+    if len(unreadable) > MAX_LISTED:
+        lines.append(f"left out: {len(unreadable) - MAX_LISTED} more; unreadable.tsv in the run has them all")
+    say(console, *lines)
+
+
+def say(console: Console, *lines: str) -> None:
+    """Print as it is: no colours, no markup, no line breaks of the console's own."""
+    for line in lines:
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
