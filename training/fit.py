@@ -75,6 +75,7 @@ def fit(
     history = model.fit(
         batches,
         epochs=settings.epochs,
+        shuffle=False,  # Keras would shuffle the batches of a PyDataset again, by a generator of its own
         validation_data=PlainBatches(decoded, split.val, batch_size=settings.batch_size),
         callbacks=callbacks(settings, run, console, steps_per_epoch=len(batches), tensorboard=tensorboard),
         verbose=0,
@@ -134,12 +135,18 @@ def callbacks(
 
 class StopWhenNotFinite(keras.callbacks.Callback):
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
-        loss = float((logs or {})["loss"])
+        self._check("loss", logs)
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        self._check("val_loss", logs)  # the last step of an epoch shows in validation first
+
+    def _check(self, name: str, logs: dict[str, Any] | None) -> None:
+        loss = float((logs or {})[name])
         if not math.isfinite(loss):
             step = int(self.model.optimizer.iterations)
             rate = float(self.model.optimizer.learning_rate)
             raise Diverged(
-                f"The loss is {loss} at step {step}, with learning rate {rate:.4g}. Try a smaller --learning-rate."
+                f"The {name} is {loss} at step {step}, with learning rate {rate:.4g}. Try a smaller --learning-rate."
             )
 
 
