@@ -85,7 +85,7 @@ IMAGE_STATUS = {
 
 
 def from_bad_image(error: BadImage, position: str) -> ServiceError:
-    """What was wrong with which image of the request."""
-    answer = ServiceError(f"{position}: {error}", code=error.code)
+    """What was wrong, and with which image where the request has a way to say."""
+    answer = ServiceError(f"{position}: {error}" if position else str(error), code=error.code)
     answer.status = IMAGE_STATUS[error.code]
     return answer

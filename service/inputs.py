@@ -21,10 +21,10 @@ ACCEPTED = (
 
 @dataclass(frozen=True, slots=True)
 class EncodedImage:
-    """One image of a request: `file` is the name that a form gave it, `position` how an error names it."""
+    """One image of a request: `file` is the name that a form gave it, `position` how an error names it (not at all in a raw body)."""
 
     data: bytes
-    position: str
+    position: str = ""
     file: str | None = None
 
 
@@ -70,7 +70,7 @@ def read_body(request: Request, max_bytes: int) -> list[EncodedImage]:
         raise TooLarge(f"The body has more than {max_bytes:,} bytes.")
     if request.mimetype == "application/json" or body.lstrip()[:1] == b"{":
         return read_json(body)
-    return [EncodedImage(body, "image")] if body else []
+    return [EncodedImage(body)] if body else []
 
 
 def read_json(body: bytes) -> list[EncodedImage]:

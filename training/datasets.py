@@ -44,7 +44,7 @@ class NamedDataSet:
         mirrors: whether a mirrored image still belongs to its class.
         drawing: how a drawing becomes an image like these; the page follows it. `height` and `width` is the box
             in pixels of a `grid` into which the ink is stretched (`keep_aspect`: scaled), `centre` says by what
-            it is then centred, and blocks of `block` x `block` pixels are averaged.
+            it is then centred, and blocks of `block` x `block` pixels are averaged; a `hint` is shown to who draws.
     """
 
     class_names: tuple[str, ...]
@@ -72,7 +72,10 @@ def keras_loader(name: str) -> Callable[[], dict[str, Split]]:
 
 
 MNIST_DRAWING = {"grid": 28, "block": 1, "height": 20, "width": 20, "keep_aspect": True, "centre": "mass"}
-DIGITS_DRAWING = {"grid": 32, "block": 4, "height": 32, "width": 20, "keep_aspect": False, "centre": "box"}
+DIGITS_DRAWING = {
+    **{"grid": 32, "block": 4, "height": 32, "width": 20, "keep_aspect": False, "centre": "box"},
+    "hint": "Those who wrote for it crossed their sevens, and began the stem of a 4 below the tip of its arm.",
+}
 
 DATA_SETS = {
     "digits": NamedDataSet(DIGITS, load_digits, mirrors=False, drawing=DIGITS_DRAWING),
