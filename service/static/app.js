@@ -70,11 +70,12 @@ function describe({ version, live, state }) {
 }
 
 function showVersion() {
-  const { architecture = "", accuracy, class_names: names = [] } = version() ?? {};
+  const { architecture = "", accuracy, class_names: names = [], drawing } = version() ?? {};
   const right = accuracy == null ? "" : `, right on ${(100 * accuracy).toFixed(1)}\u00a0% of its test images`;
   byId("about").textContent = architecture + right;
   const more = names.length > 12 ? ` and ${names.length - 12} more` : "";
-  byId("classes").textContent = names.length ? `It knows ${names.slice(0, 12).join(", ")}${more}.` : "";
+  const hint = drawing?.hint ? ` ${drawing.hint}` : "";
+  byId("classes").textContent = names.length ? `It knows ${names.slice(0, 12).join(", ")}${more}.${hint}` : "";
 }
 
 // Asking

@@ -1,0 +1,95 @@
+# Striate's three images. `service` comes last, so it is the one that is built when none is named.
+#
+#   service-cpu   OpenVINO on CPUs; no TensorFlow inside. 332 MB: Debian and Python 134, OpenVINO 97, NumPy 56, rest 45
+#   training      `python -m training` in /work, where runs/ and exports/ appear. 2.0 GB
+#   service       TensorFlow with its CUDA wheels, for NVIDIA GPUs; OpenVINO where there is none
+#
+#   docker build --target service-cpu --tag striate:service-cpu .
+#   docker run --read-only --tmpfs /tmp --publish 8000:8000 --volume ./exports:/exports:ro striate:service-cpu
+#
+# Where no container engine runs, deploy/build-images.sh builds them, on a base of its own.
+
+ARG BASE=python:3.11-slim-bookworm
+
+# Packages, in /opt/striate. pip stays beside it, in /opt/pip: no image has anything to install. They are compiled here,
+# as root file systems are read-only; unchecked, as copies from stage to stage round times, and half would look stale.
+
+FROM ${BASE} AS packages-cpu
+# pip's own settings: where packages come from, if not from PyPI. Not every builder hands arguments on to later stages.
+ARG PIP_INDEX_URL=""
+ARG PIP_NO_INDEX=""
+ARG PIP_FIND_LINKS=""
+ENV PIP_INDEX_URL=$PIP_INDEX_URL PIP_NO_INDEX=$PIP_NO_INDEX PIP_FIND_LINKS=$PIP_FIND_LINKS
+RUN python3 -m venv /opt/pip && python3 -m venv --without-pip /opt/striate
+ENV PIP_PYTHON=/opt/striate/bin/python PIP_NO_CACHE_DIR=1 \
+    COMPILE="python3 -m compileall -q -j 0 --invalidation-mode unchecked-hash"
+COPY requirements-service.txt /
+# Removed again is what is never used: OpenVINO reads SavedModels and computes on the CPU here. That is 83 of its
+# 180 MB, and 0.15 s of 0.8 to load a model, as it opens every reader it finds. The tests of all packages are 10 MB.
+RUN /opt/pip/bin/pip install --no-compile --requirement /requirements-service.txt \
+    && cd /opt/striate/lib/python3*/site-packages \
+    && find . -type d -name tests -prune -exec rm -r {} + \
+    && cd openvino \
+    && rm -rf tools torch include cmake frontend/jax frontend/onnx frontend/paddle frontend/pytorch \
+    && cd libs \
+    && rm -f cache.json libopenvino_intel_gpu_* libopenvino_intel_npu_* libopenvino_auto_* libopenvino_hetero_* \
+        libopenvino_gguf_* libopenvino_jax_* libopenvino_onnx_* libopenvino_paddle_* libopenvino_pytorch_* \
+        libopenvino_tensorflow_lite_* \
+    && $COMPILE /opt/striate
+
+FROM packages-cpu AS packages-training
+COPY requirements.txt /
+RUN /opt/pip/bin/pip install --no-compile --requirement /requirements.txt && $COMPILE /opt/striate
+
+FROM packages-cpu AS packages-gpu
+COPY requirements.txt /
+RUN /opt/pip/bin/pip install --no-compile "tensorflow[and-cuda]==2.21.0" --constraint /requirements.txt \
+    && $COMPILE /opt/striate
+
+# Our own code, in /app.
+
+FROM ${BASE} AS code
+COPY models /app/models
+COPY service /app/service
+COPY training /app/training
+RUN python3 -m compileall -q --invalidation-mode unchecked-hash /app
+
+# The images.
+
+FROM ${BASE} AS base
+# Official images of Python bring no bytecode: without it a process of the service starts 0.4 s later.
+RUN python3 -m compileall -q -x site-packages "$(python3 -c 'import sysconfig; print(sysconfig.get_path("stdlib"))')"
+ENV PATH=/opt/striate/bin:$PATH PYTHONPATH=/app PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1
+
+FROM base AS serving
+ENV SERVICE_HOST=0.0.0.0 SERVICE_PORT=8000 SERVICE_EXPORTS=/exports
+EXPOSE 8000
+STOPSIGNAL SIGTERM
+HEALTHCHECK --interval=10s --timeout=10s --start-period=120s CMD ["/opt/striate/bin/python", "-c", \
+    "import os, urllib.request as http; http.urlopen(f'http://127.0.0.1:{os.environ[\"SERVICE_PORT\"]}/readyz')"]
+ENTRYPOINT ["/opt/striate/bin/python", "-m", "service"]
+VOLUME /exports
+USER 10001:10001
+
+FROM serving AS service-cpu
+COPY --from=packages-cpu /opt/striate /opt/striate
+COPY --from=code /app/models /app/models
+COPY --from=code /app/service /app/service
+
+FROM base AS training
+COPY --from=packages-training /opt/striate /opt/striate
+COPY --from=code /app/models /app/models
+COPY --from=code /app/training /app/training
+# .cache, runs and exports are made here.
+RUN install --directory --owner 10001 --group 10001 /work
+WORKDIR /work
+VOLUME /work
+USER 10001:10001
+ENTRYPOINT ["/opt/striate/bin/python", "-m", "training"]
+CMD ["--help"]
+
+FROM serving AS service
+ENV NVIDIA_VISIBLE_DEVICES=all NVIDIA_DRIVER_CAPABILITIES=compute,utility
+COPY --from=packages-gpu /opt/striate /opt/striate
+COPY --from=code /app/models /app/models
+COPY --from=code /app/service /app/service

@@ -1,0 +1,40 @@
+"""Bundles for tests that never run the model: the right files around bytes that are no network."""
+
+import json
+from pathlib import Path
+
+from models.bundle import GOLDEN, MANIFEST, Manifest, list_versions, verify, write_manifest
+from models.preprocessing import InputSpec
+from tests.images import encode, noise
+
+CLASS_NAMES = ("cat", "dog", "größte Katze")
+SPEC = InputSpec(8, 8, 3)
+
+
+def make_bundle(folder: Path, *, model: str = "toy", content: bytes = b"a network") -> Path:
+    """A sealed bundle of `model` in `folder`; `content` stands in for the SavedModel."""
+    (folder / "variables").mkdir(parents=True)
+    (folder / GOLDEN).mkdir(parents=True)
+    (folder / "saved_model.pb").write_bytes(content)
+    (folder / "variables" / "variables.index").write_bytes(b"weights")
+    (folder / "assets.extra" / "report.html").write_text("<!doctype html>")
+    (folder / GOLDEN / "0").write_bytes(encode(noise(8, 8, 3)))
+    golden = [{"file": "0", "probabilities": [0.5, 0.25, 0.25]}]
+    (folder / GOLDEN / "probabilities.json").write_text(json.dumps(golden))
+    metrics = {"test": {"accuracy": 0.9}}
+    write_manifest(folder, Manifest(model, "lenet5", CLASS_NAMES, SPEC, metrics, temperature=1.5))
+    return folder
+
+
+def edit_manifest(bundle: Path, **fields: object) -> None:
+    """Change fields of a sealed manifest as somebody with an editor would."""
+    path = bundle / MANIFEST
+    path.write_text(json.dumps({**json.loads(path.read_text(encoding="utf-8")), **fields}), encoding="utf-8")
+
+
+def verified_versions(home: Path) -> list[int]:
+    """The versions that anybody would see in `exports/<model>`; fails unless each is complete."""
+    versions = list_versions(home)
+    for version in versions:
+        verify(home / str(version))
+    return versions

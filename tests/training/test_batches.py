@@ -1,0 +1,65 @@
+"""The order of an epoch is a function of (seed, epoch)."""
+
+import numpy as np
+import pytest
+
+from tests.training.decoded import decoded_images
+from training.augment import Augmentation
+from training.batches import PlainBatches, TrainingBatches
+
+NOTHING = Augmentation(flip=False, shift=0, contrast=0, brightness=0)
+COUNTED = decoded_images(np.arange(100, dtype=np.uint8).reshape(100, 1, 1, 1), np.arange(100) % 3)
+
+
+def training_batches(*, rows: np.ndarray | None = None, batch_size: int = 8, seed: int = 0) -> TrainingBatches:
+    rows = np.arange(100) if rows is None else rows
+    return TrainingBatches(COUNTED, rows, batch_size=batch_size, seed=seed, augmentation=NOTHING)
+
+
+def rows_of(batches: TrainingBatches | PlainBatches) -> list[int]:
+    """Every row of an epoch in order, asked for as Keras asks; each image is its row."""
+    batches.on_epoch_begin()
+    rows = np.concatenate([batches[step][0].ravel() for step in range(len(batches))]).tolist()
+    batches.on_epoch_end()
+    return rows
+
+
+def test_an_epoch_has_whole_batches_of_images_each_at_most_once() -> None:
+    batches = training_batches()
+    assert len(batches) == 12
+    assert all(len(batches[step][0]) == 8 for step in range(12))
+    assert len(set(rows_of(batches))) == 96
+
+
+def test_labels_go_with_their_images() -> None:
+    images, labels = training_batches()[3]
+    np.testing.assert_array_equal(labels, COUNTED.labels[images.ravel()])
+
+
+def test_the_order_is_another_each_epoch_and_the_same_for_the_same_seed() -> None:
+    one, other = training_batches(), training_batches()
+    epochs = [rows_of(one) for _ in range(3)]
+    assert len(set(map(tuple, epochs))) == 3
+    assert [rows_of(other) for _ in range(3)] == epochs
+    assert rows_of(training_batches(seed=1)) != epochs[0]
+
+
+def test_the_images_left_over_are_others_each_epoch() -> None:
+    batches = training_batches()
+    left_over = [frozenset(range(100)) - set(rows_of(batches)) for _ in range(3)]
+    assert len(set(left_over)) == 3
+
+
+def test_only_the_rows_of_the_split_are_shown() -> None:
+    assert set(rows_of(training_batches(rows=np.arange(40, 60)))) <= set(range(40, 60))
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_fewer_images_than_a_batch_are_one_batch(count: int) -> None:
+    batches = training_batches(rows=np.arange(count), batch_size=64)
+    assert sorted(rows_of(batches)) == list(range(count))
+
+
+@pytest.mark.parametrize("batch_size", [1, 7, 10, 64])
+def test_plain_batches_have_every_image_once_in_order(batch_size: int) -> None:
+    assert rows_of(PlainBatches(COUNTED, np.arange(5, 75), batch_size=batch_size)) == list(range(5, 75))

@@ -1,0 +1,247 @@
+"""The commands as a person types them: what they print, and that mistakes end in one clear sentence."""
+
+import io
+import json
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import openvino
+import pytest
+from click.testing import CliRunner, Result
+from rich.console import Console
+
+from models.bundle import BrokenBundle, list_versions, read_live, verify
+from models.preprocessing import InputSpec, decode_image
+from tests.conftest import Training
+from tests.images import encode, noise, shades, write_folder
+from tests.processes import python
+from training.cli import choose_input, main, say
+
+TEXT = b"these are notes, not an image\n"
+
+
+def striate(*arguments: object) -> Result:
+    return CliRunner().invoke(main, [str(argument) for argument in arguments])
+
+
+def one_sentence(result: Result) -> str:
+    """The error that a command ended with: status 1, no traceback."""
+    assert result.exit_code == 1, result.output
+    assert isinstance(result.exception, SystemExit)
+    (line,) = [line for line in result.output.splitlines() if line.startswith("Error: ")]
+    assert "Traceback" not in result.output
+    return line
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a command works."""
+
+    home: Path
+
+    @property
+    def options(self) -> list[str]:
+        """For `fit`."""
+        return [f"--{name}={self.home / name}" for name in ("runs", "cache", "exports")]
+
+    def fit(self, *arguments: object, data: object, name: str = "toy", model: str = "lenet5") -> Result:
+        return striate("fit", "--data", data, "--model", model, "--name", name, *self.options, *arguments)
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Place:
+    return Place(tmp_path)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two classes of 30 grey images, and a text file that calls itself a photograph."""
+    root = tmp_path_factory.mktemp("data")
+    write_folder(root, {"dark": shades(30, 0, 100), "light": shades(30, 120, 255, seed=1)})
+    (root / "light" / "notes.jpg").write_bytes(TEXT)
+    return root
+
+
+@pytest.fixture(scope="module")
+def published(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Place, Result]:
+    """`fit --publish` on that folder."""
+    place = Place(tmp_path_factory.mktemp("fit"))
+    options = ("--epochs", 3, "--batch-size", 8, "--learning-rate", 0.02, "--publish")
+    return place, place.fit(*options, data=folder)
+
+
+@pytest.fixture(scope="module")
+def run(published: tuple[Place, Result]) -> Path:
+    (run,) = (published[0].home / "runs").iterdir()
+    return run
+
+
+def test_a_text_file_named_jpg_is_named_and_stops_nothing(published: tuple[Place, Result], run: Path) -> None:
+    _, result = published
+    assert result.exit_code == 0, result.output
+    assert "60 images in 2 classes as 32x32x1" in result.output
+    assert "left out: light/notes.jpg: These 30 bytes are no image that we know." in result.output
+    assert (run / "unreadable.tsv").read_text().startswith("light/notes.jpg\tThese 30 bytes")
+
+
+def test_fit_says_how_good_the_model_is_and_where_everything_lies(published: tuple[Place, Result], run: Path) -> None:
+    place, result = published
+    test = verify(run / "bundle").metrics["test"]
+    assert f"test accuracy {test['accuracy']:.2%} on {test['num_images']} images" in result.output
+    assert f"report: {run / 'report.html'}" in result.output
+    assert f"published and live: {place.home / 'exports' / 'toy' / '1'}" in result.output
+    assert verify(place.home / "exports" / "toy" / "1").class_names == ("dark", "light")
+
+
+def test_a_run_can_be_published_and_any_version_made_live(published: tuple[Place, Result], run: Path) -> None:
+    exports = published[0].home / "exports"
+    assert striate("publish", run, "--exports", exports).output == f"published and live: {exports / 'toy' / '2'}\n"
+    assert read_live(exports / "toy").live == 2
+    bundle = run / "bundle"
+    assert striate("publish", bundle, "--not-live", "--exports", exports).output == f"published: {exports / 'toy/3'}\n"
+    assert read_live(exports / "toy").live == 2
+    assert striate("live", "toy", 1, "--exports", exports).output == f"live: {exports / 'toy' / '1'}\n"
+    assert (read_live(exports / "toy").live, read_live(exports / "toy").previous) == (1, 2)
+    assert list_versions(exports / "toy") == [1, 2, 3]
+
+
+def test_publishing_and_going_live_explain_what_is_wrong(published: tuple[Place, Result], tmp_path: Path) -> None:
+    exports = published[0].home / "exports"
+    assert "has no manifest.json; export again or delete it" in one_sentence(striate("publish", tmp_path))
+    assert "has no manifest.json" in one_sentence(striate("live", "toy", 99, "--exports", exports))
+    assert "No model can be called '../toy'" in one_sentence(striate("live", "../toy", 1, "--exports", exports))
+
+
+def own_accuracy(training: Training) -> float:
+    """Of the digits model on all digits: our decoder, OpenVINO, and a comparison."""
+    bundle = training.run / "bundle"
+    paths = sorted((training.cache / "datasets" / "digits").rglob("*.png"))
+    images = np.stack([decode_image(path.read_bytes(), InputSpec(32, 32, 1)) for path in paths])
+    compiled = openvino.Core().compile_model(bundle, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    answers = compiled({"images": images})["probabilities"].argmax(axis=1)
+    return float(np.mean([path.parent.name == str(answer) for path, answer in zip(paths, answers, strict=True)]))
+
+
+def test_evaluate_prints_the_accuracy_that_anybody_else_computes(digits_training: Training) -> None:
+    arguments = ("evaluate", digits_training.run, "--data", "digits", "--cache", digits_training.cache)
+    expected = own_accuracy(digits_training)
+    metrics = json.loads(striate(*arguments, "--json").stdout)
+    assert metrics["num_images"] == 1797
+    assert metrics["accuracy"] == pytest.approx(expected, abs=1e-9)
+    assert np.array(metrics["confusion"]).trace() / 1797 == pytest.approx(expected, abs=1e-9)
+    printed = striate(*arguments).stdout
+    assert re.search(rf"^accuracy +{expected:.6g}$", printed, re.MULTILINE)
+
+
+def test_evaluate_finds_classes_by_name_and_not_by_position(digits_training: Training, tmp_path: Path) -> None:
+    source = digits_training.cache / "datasets" / "digits"
+    for name in ("3", "8"):
+        (tmp_path / "data" / name).mkdir(parents=True)
+        for path in sorted((source / name).iterdir())[:20]:
+            (tmp_path / "data" / name / path.name).write_bytes(path.read_bytes())
+    (tmp_path / "data" / "8" / "notes.png").write_bytes(TEXT)
+    result = striate("evaluate", digits_training.run, "--data", tmp_path / "data", "--cache", tmp_path, "--json")
+    metrics = json.loads(result.stdout)
+    assert metrics["accuracy"] > 0.9
+    assert metrics["per_class"]["8"]["num_images"] == 20
+    assert metrics["per_class"]["0"]["recall"] is None
+    assert list(metrics["unreadable"]) == ["8/notes.png"]
+
+
+def test_evaluate_explains_a_class_that_the_model_does_not_know(digits_training: Training, folder: Path) -> None:
+    result = striate("evaluate", digits_training.run, "--data", folder, "--cache", folder.parent / "cache")
+    assert "The model has no class 'dark'; it knows 0, 1, 2" in one_sentence(result)
+
+
+def test_no_such_folder(place: Place) -> None:
+    assert "nowhere is no folder. Give a folder" in one_sentence(place.fit(data=place.home / "nowhere"))
+
+
+def test_an_empty_folder(place: Place) -> None:
+    (place.home / "data").mkdir()
+    assert "no folder with files in it. Give a folder" in one_sentence(place.fit(data=place.home / "data"))
+
+
+def test_one_class(place: Place) -> None:
+    write_folder(place.home / "data", {"cat": shades(3, 0, 9)})
+    assert "one class only, 'cat'" in one_sentence(place.fit(data=place.home / "data"))
+
+
+def test_too_few_images(place: Place) -> None:
+    write_folder(place.home / "data", {"cat": shades(2, 0, 9), "dog": shades(2, 9, 99)})
+    assert "4 images are too few" in one_sentence(place.fit(data=place.home / "data"))
+
+
+def test_an_unknown_architecture_is_found_out_before_anything_is_decoded(place: Place, folder: Path) -> None:
+    assert "No architecture is called 'lenet6'; choose from" in one_sentence(place.fit(data=folder, model="lenet6"))
+    assert not (place.home / "cache" / "decoded").exists()
+    assert not (place.home / "runs").exists()
+
+
+def test_a_bad_name(place: Place, folder: Path) -> None:
+    assert "No model can be called 'My Model'" in one_sentence(place.fit(data=folder, name="My Model"))
+    assert not (place.home / "cache").exists()
+
+
+def test_images_too_small_for_the_network(place: Place, folder: Path) -> None:
+    result = place.fit("--size", 32, data=folder, model="alexnet")
+    assert "alexnet needs images of at least 63x63 pixels, not (32, 32, 1)" in one_sentence(result)
+
+
+def test_a_disk_without_room(place: Place, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("training.cache.allocate", full)
+    assert "No space left on device" in one_sentence(place.fit(data=folder))
+
+
+def test_a_traceback_is_there_for_those_who_ask(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("STRIATE_TRACEBACK", "1")
+    assert isinstance(striate("publish", place.home).exception, BrokenBundle)
+
+
+def test_a_file_name_that_is_no_unicode_can_be_printed() -> None:
+    screen = io.TextIOWrapper(io.BytesIO(), encoding="utf-8")
+    say(Console(file=screen), f"left out: {os.fsdecode(b'caf' + bytes([0xE9]))}.jpg: no image", "[bold] 3 [/bold]")
+    screen.flush()
+    lines = screen.buffer.getvalue().decode().splitlines()
+    assert lines[0].startswith("left out: caf")
+    assert lines[0].endswith(".jpg: no image")
+    assert lines[1] == "[bold] 3 [/bold]"
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [("--dropout", 1), ("--epochs", 0), ("--shift", 0.6), ("--momentum", 1), ("--learning-rate", 0), ("--size", 4)],
+)
+def test_a_value_out_of_range_is_refused_with_the_range(place: Place, folder: Path, option: str, value: float) -> None:
+    result = place.fit(option, value, data=folder)
+    assert result.exit_code == 2
+    assert "is not in the range" in result.output
+
+
+def test_help_is_there_for_every_command_and_waits_for_no_tensorflow() -> None:
+    timings = python("-X", "importtime", "-m", "training", "--help")
+    assert not re.search(r"\| +(keras|tensorflow)$", timings, re.MULTILINE)
+    for command in ("fit", "evaluate", "publish", "live"):
+        assert command in timings
+        assert "Options:" in striate(command, "--help").output
+
+
+def test_the_input_is_chosen_to_suit_the_images(tmp_path: Path) -> None:
+    flags = {"size": None, "channels": None, "resize": "crop"}
+    for side, expected in ((48, 48), (20, 32), (300, 224)):
+        root = write_folder(
+            tmp_path / str(side), {"a": [encode(noise(side, side, 3))], "b": [encode(noise(side, side))]}
+        )
+        assert choose_input(str(root), "resnet18", tmp_path, flags) == InputSpec(expected, expected, 3)
+        assert choose_input(str(root), "lenet5", tmp_path, flags) == InputSpec(32, 32, 3)
+        assert choose_input(str(root), "resnet18", tmp_path, {**flags, "size": 64, "channels": "1"}).shape == (
+            64,
+            64,
+            1,
+        )

@@ -1,0 +1,166 @@
+"""Training at a tiny size: it learns, it can be repeated, and it keeps what was best."""
+
+import io
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from rich.console import Console
+
+from tests.training.decoded import halves_and_quarters, separable, shuffled_labels
+from training import fit as fitting
+from training.augment import Augmentation
+from training.batches import TrainingBatches
+from training.cache import DecodedImages
+from training.fit import WEIGHTS, Diverged, Trained, fit
+from training.metrics import calibrate, negative_log_likelihood, softmax
+from training.settings import Settings
+
+NOTHING = Augmentation(flip=False, shift=0, contrast=0, brightness=0)
+SETTINGS = Settings(
+    "lenet5", learning_rate=0.02, epochs=4, batch_size=8, weight_decay=0, augmentation=NOTHING, precision="float32"
+)
+
+
+def train(decoded: DecodedImages, run: Path, settings: Settings = SETTINGS, *, tensorboard: bool = False) -> Trained:
+    """`fit` on half of the images; what it prints is in `run/console.txt`."""
+    run.mkdir()
+    text = io.StringIO()
+    console = Console(file=text, width=200)
+    trained = fit(decoded, halves_and_quarters(decoded), settings, run, console=console, tensorboard=tensorboard)
+    (run / "console.txt").write_text(text.getvalue())
+    return trained
+
+
+def weights(trained: Trained) -> np.ndarray:
+    return np.concatenate([weight.ravel() for weight in trained.model.get_weights()])
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("fit") / "run"
+
+
+@pytest.fixture(scope="module")
+def learnt(run: Path) -> Trained:
+    return train(separable(), run, tensorboard=True)
+
+
+@pytest.fixture(scope="module")
+def overfitted(tmp_path_factory: pytest.TempPathFactory) -> Trained:
+    """Labels that nothing explains: validation gets worse while training goes on."""
+    settings = replace(SETTINGS, learning_rate=0.05, epochs=40, patience=4)
+    return train(shuffled_labels(), tmp_path_factory.mktemp("overfitted") / "run", settings)
+
+
+def test_two_classes_that_differ_are_told_apart(learnt: Trained) -> None:
+    assert learnt.metrics["accuracy"] == 1
+    assert learnt.metrics["num_images"] == 16
+    assert learnt.metrics["per_class"].keys() == {"class 0", "class 1"}
+
+
+def test_every_epoch_is_recorded_and_printed(learnt: Trained, run: Path) -> None:
+    assert learnt.history.keys() >= {"loss", "accuracy", "val_loss", "val_accuracy"}
+    assert {len(values) for values in learnt.history.values()} == {4}
+    lines = [line for line in (run / "console.txt").read_text().splitlines() if line.startswith("epoch")]
+    assert [line.split()[1] for line in lines] == ["1/4", "2/4", "3/4", "4/4"]
+    assert "images/s" in lines[-1]
+
+
+def test_tensorboard_logs_are_written_where_they_are_asked_for(learnt: Trained, run: Path) -> None:
+    assert {path.parent.name for path in (run / "tensorboard").rglob("events.out.tfevents.*")} == {
+        "train",
+        "validation",
+    }
+    assert (run / WEIGHTS).is_file()
+
+
+def test_the_same_seed_gives_the_same_weights(learnt: Trained, tmp_path: Path) -> None:
+    again = train(separable(), tmp_path / "again")
+    np.testing.assert_array_equal(weights(again), weights(learnt))
+    assert again.history == learnt.history
+    assert again.metrics == learnt.metrics
+    assert not (tmp_path / "again" / "tensorboard").exists()
+
+
+def test_another_seed_gives_others(learnt: Trained, tmp_path: Path) -> None:
+    other = train(separable(), tmp_path / "other", replace(SETTINGS, seed=1, epochs=1))
+    assert np.abs(weights(other) - weights(learnt)).max() > 0.01
+
+
+def test_batches_come_in_the_order_that_seed_and_epoch_say(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keras shuffles the batches of a PyDataset again, by a global generator, unless it is told not to."""
+    asked: list[tuple[int, int]] = []
+
+    class Watched(TrainingBatches):
+        def __getitem__(self, step: int) -> tuple[np.ndarray, np.ndarray]:
+            asked.append((self._epoch, step))
+            return super().__getitem__(step)
+
+    monkeypatch.setattr(fitting, "TrainingBatches", Watched)
+    train(separable(128), tmp_path / "run", replace(SETTINGS, epochs=2))
+    assert asked[-16:] == [(epoch, step) for epoch in range(2) for step in range(8)]
+
+
+def test_training_stops_when_validation_gets_no_better(overfitted: Trained) -> None:
+    losses = overfitted.history["val_loss"]
+    assert len(losses) == int(np.argmin(losses)) + 1 + 4
+    assert len(losses) < 40
+
+
+def test_the_weights_of_the_lowest_validation_loss_are_kept(overfitted: Trained) -> None:
+    losses = overfitted.history["val_loss"]
+    decoded = shuffled_labels()
+    rows = halves_and_quarters(decoded).val
+    logits = overfitted.model.predict(decoded.images[rows], verbose=0)
+    assert negative_log_likelihood(softmax(logits), decoded.labels[rows]) == pytest.approx(min(losses), abs=1e-4)
+    assert losses[-1] > min(losses) + 1e-3
+
+
+def test_answers_are_calibrated_on_the_validation_split(overfitted: Trained) -> None:
+    decoded = shuffled_labels()
+    rows = halves_and_quarters(decoded).val
+    logits = overfitted.model.predict(decoded.images[rows], verbose=0)
+    assert overfitted.temperature == calibrate(logits, decoded.labels[rows])
+    expected = softmax(logits, overfitted.temperature)
+    np.testing.assert_allclose(overfitted.probabilities(decoded.images[rows]), expected, atol=1e-6)
+
+
+def test_a_loss_that_is_no_number_ends_training_with_where_and_what_to_do(tmp_path: Path) -> None:
+    settings = replace(SETTINGS, learning_rate=1e30, epochs=2, warmup_epochs=0)
+    with pytest.raises(Diverged, match=r"loss is (nan|inf) at step [2-4], with learning rate .*--learning-rate"):
+        train(separable(), tmp_path / "run", settings)
+
+
+def test_a_loss_that_is_no_number_only_in_validation_is_told_too(tmp_path: Path) -> None:
+    """One step an epoch: the loss before it is finite, and so there is nothing to see until validation."""
+    settings = replace(SETTINGS, learning_rate=1e30, epochs=1, batch_size=64)
+    with pytest.raises(Diverged, match="--learning-rate"):
+        train(separable(), tmp_path / "run", settings)
+
+
+def test_what_was_trained_in_bfloat16_is_judged_in_float32(tmp_path: Path) -> None:
+    trained = train(separable(), tmp_path / "run", replace(SETTINGS, precision="mixed_bfloat16"))
+    assert {layer.compute_dtype for layer in trained.model.layers if layer.weights} == {"float32"}
+    assert trained.metrics["accuracy"] == 1
+    assert "precision mixed_bfloat16, seed 0" in (tmp_path / "run" / "console.txt").read_text()
+
+
+def test_weight_decay_shrinks_kernels_and_nothing_else(tmp_path: Path) -> None:
+    settings = replace(SETTINGS, weight_decay=0.1)
+    model = fitting.build_for(separable(), settings, "float32")
+    fitting.compile_for(model, settings, steps_per_epoch=4)
+    kernels = [variable for variable in model.trainable_variables if variable.name == "kernel"]
+    decayed = sum(float(loss) for loss in model.losses)
+    assert decayed == pytest.approx(0.05 * sum(float((np.asarray(kernel) ** 2).sum()) for kernel in kernels), rel=1e-4)
+
+
+def test_the_learning_rate_warms_up_and_then_falls_to_nothing() -> None:
+    model = fitting.build_for(separable(), SETTINGS, "float32")
+    fitting.compile_for(model, SETTINGS, steps_per_epoch=10)
+    rates = [float(model.optimizer._learning_rate(step)) for step in range(41)]
+    assert rates[0] == 0
+    assert rates[10] == pytest.approx(SETTINGS.learning_rate)
+    assert rates[40] == pytest.approx(0, abs=1e-6)
+    assert rates.index(max(rates)) == 10

@@ -1,0 +1,46 @@
+"""The page that says how good a model is."""
+
+import re
+from html.parser import HTMLParser
+from typing import Any
+
+import numpy as np
+
+from training.metrics import measure
+from training.report import MAX_CONFUSION, render
+
+HISTORY = {name: [0.5, 0.25] for name in ("accuracy", "loss", "val_accuracy", "val_loss")}
+
+
+def page(*names: str, title: str = "toy", history: dict[str, list[float]] = HISTORY, **facts: Any) -> str:
+    probabilities = np.eye(len(names))[[0, 0, 1]] * 0.9 + 0.01
+    return render(title, measure(probabilities, np.array([0, 1, 1]), names), history, facts)
+
+
+def test_the_page_has_the_figures_the_classes_and_the_confusion() -> None:
+    html = page("cat", "dog", temperature=1.25)
+    for text in ("test accuracy", "0.6667", "cat", "dog", "temperature", "1.2500", "accuracy over 2 epochs", "<svg"):
+        assert text in html
+
+
+def test_the_page_needs_nothing_else() -> None:
+    assert not re.search(r"(src|href)=|url\(|@import|<script", page("cat", "dog"))
+
+
+def test_names_are_text_and_never_markup() -> None:
+    html = page("<script>alert(1)</script>", '"><img src=x>', title="<b>toy</b>")
+    tags: set[str] = set()
+    parser = HTMLParser()
+    parser.handle_starttag = lambda tag, attributes: tags.add(tag)  # type: ignore[method-assign]
+    parser.feed(html)
+    assert not tags & {"script", "img", "b"}
+    assert "&lt;script&gt;" in html
+
+
+def test_a_matrix_that_is_no_picture_any_more_is_left_out() -> None:
+    names = [f"class {i}" for i in range(MAX_CONFUSION + 1)]
+    assert f"The confusion matrix of {MAX_CONFUSION + 1} classes is in metrics.json" in page(*names)
+
+
+def test_a_run_of_one_epoch_and_a_constant_metric_can_be_drawn() -> None:
+    assert "over 1 epochs" in page("cat", "dog", history={name: [0.5] for name in HISTORY})

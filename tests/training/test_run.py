@@ -1,0 +1,143 @@
+"""A run directory holds all that it takes to see what was done and to do it again."""
+
+import io
+import json
+import os
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from rich.console import Console
+
+from models.bundle import read_manifest
+from models.preprocessing import InputSpec, decode_image
+from tests.conftest import Training
+from tests.images import shades, write_folder
+from training import run as runs
+from training.index import BadData
+from training.run import Data, choose_golden, git_revision, new_run_directory, prepare, resolve, train_and_export
+from training.settings import Settings
+
+SPEC = InputSpec(8, 8, 1)
+QUIET = Console(file=io.StringIO())
+
+
+class Enough(Exception):
+    """Raised in place of training."""
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Data:
+    root = write_folder(tmp_path / "data", {"cat": shades(40, 0, 100), "dog": shades(40, 100, 255)})
+    return prepare(str(root), SPEC, tmp_path / "cache", QUIET)
+
+
+def read(path: Path) -> dict:
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def test_digits_are_learnt(digits_training: Training) -> None:
+    test = read_manifest(digits_training.run / "bundle").metrics["test"]
+    assert test["accuracy"] >= 0.985
+    assert f"test accuracy {test['accuracy']:.2%} on {test['num_images']} images" in digits_training.output
+
+
+def test_a_run_directory_has_what_the_documentation_says_and_nothing_else(digits_training: Training) -> None:
+    assert {path.name for path in digits_training.run.iterdir()} == {
+        *("config.json", "history.json", "metrics.json", "best.weights.h5", "report.html", "bundle")
+    }
+
+
+def test_the_configuration_says_what_it_takes_to_do_it_again(digits_training: Training) -> None:
+    config = read(digits_training.run / "config.json")
+    assert config["model"] == "digits"
+    assert config["settings"]["architecture"] == "lenet5"
+    assert config["settings"]["dropout"] == 0.3
+    assert config["settings"]["augmentation"]["flip"] is False
+    assert config["input_spec"] == {"height": 32, "width": 32, "channels": 1, "resize": "crop"}
+    assert sum(config["data"][side] for side in ("train", "val", "test")) == 1797
+    assert len(config["data"]["fingerprint"]) == 64
+    assert {"python", "keras", "numpy", "pillow"} <= config["libraries"].keys()
+
+
+def test_the_bundle_carries_the_lineage_and_the_figures_of_its_run(digits_training: Training) -> None:
+    run, manifest = digits_training.run, read_manifest(digits_training.run / "bundle")
+    config, metrics, history = (read(run / f"{name}.json") for name in ("config", "metrics", "history"))
+    assert manifest.metrics["test"] == metrics
+    assert manifest.lineage["data"] == config["data"]
+    assert manifest.lineage["settings"] == config["settings"]
+    assert manifest.drawing is not None
+    assert len({len(values) for values in history.values()}) == 1
+    assert (run / "report.html").read_text() == (run / "bundle" / "assets.extra" / "report.html").read_text()
+
+
+def test_two_runs_in_the_same_second_do_not_share_a_directory(tmp_path: Path) -> None:
+    directories = {new_run_directory(tmp_path / "runs", "toy") for _ in range(5)}
+    assert len(directories) == 5
+    with pytest.raises(ValueError, match="No model can be called"):
+        new_run_directory(tmp_path, "../evil")
+
+
+def test_a_named_data_set_or_a_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert resolve("~/images", tmp_path) == tmp_path.resolve() / "images"
+    monkeypatch.setattr(runs, "folder_of", lambda name, cache: cache / name)
+    assert resolve("digits", tmp_path) == tmp_path / "digits"
+
+
+@pytest.mark.parametrize("name", ["text.jpg", "two\nlines.jpg", "a\ttab.jpg", os.fsdecode(b"caf\xe9.jpg")])
+def test_unreadable_files_are_listed_one_a_line_whatever_they_are_called(
+    data: Data, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    def no_fit(*_: object, **__: object) -> None:
+        raise Enough
+
+    monkeypatch.setattr("training.fit.fit", no_fit)
+    decoded = replace(data.decoded, unreadable={f"cat/{name}": "no image", "dog/b.jpg": "cut short"})
+    with pytest.raises(Enough):
+        train_and_export(
+            tmp_path, "toy", replace(data, decoded=decoded), Settings("lenet5", learning_rate=0.1), console=QUIET
+        )
+    rows = [line.split("\t") for line in (tmp_path / "unreadable.tsv").read_text(errors="replace").splitlines()]
+    assert [len(row) for row in rows] == [2, 2]
+    assert rows[1] == ["dog/b.jpg", "cut short"]
+
+
+def test_golden_images_are_test_images_of_as_many_classes_as_there_is_room_for(data: Data) -> None:
+    golden = choose_golden(data)
+    test = {
+        (data.root / data.decoded.paths[row]).read_bytes(): int(data.decoded.labels[row]) for row in data.split.test
+    }
+    assert [test[encoded] for encoded in golden] == [0, 1]
+
+
+def test_large_photographs_make_small_golden_images_with_the_same_pixels(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Folders of 4 MB photographs are common, and were refused when their network had been trained."""
+    classes = {"cat": shades(20, 0, 100, side=64), "dog": shades(20, 100, 255, side=64)}  # some 3 kB each
+    data = prepare(str(write_folder(tmp_path / "data", classes)), SPEC, tmp_path / "cache", QUIET)
+    monkeypatch.setattr(runs, "MAX_GOLDEN_BYTES", 1000)
+    golden = choose_golden(data)
+    assert all(len(encoded) <= 1000 for encoded in golden)
+    seen = {data.decoded.images[row].tobytes() for row in data.split.test}
+    assert len(golden) == 2
+    assert all(decode_image(encoded, SPEC).tobytes() in seen for encoded in golden)
+
+
+def test_outside_a_checkout_and_without_git_there_is_no_revision(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(runs, "__file__", str(tmp_path / "run.py"))
+        assert git_revision() is None
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert git_revision() is None
+
+
+def test_data_are_found_decoded_and_split(data: Data) -> None:
+    assert data.decoded.images.shape == (80, *SPEC.shape)
+    assert len(np.concatenate([data.split.train, data.split.val, data.split.test])) == 80
+    with pytest.raises(BadData, match="is no folder"):
+        prepare(str(data.root / "nowhere"), SPEC, data.root, QUIET)

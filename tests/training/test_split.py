@@ -1,0 +1,131 @@
+"""An image's side follows from its content: it stays there whatever is added, and its copies with it."""
+
+import numpy as np
+import pytest
+
+from tests.training.decoded import content_hash, decoded_images, random_hashes
+from training.index import BadData
+from training.split import Split, split_by_content
+
+SIDES = ("train", "val", "test")
+
+
+def split_of(hashes: list[str], labels: list[int], splits: list[str] | None = None) -> Split:
+    images = np.zeros((len(hashes), 1, 1, 1), np.uint8)
+    return split_by_content(decoded_images(images, np.array(labels), hashes=hashes, splits=splits))
+
+
+def sides_of(hashes: list[str], labels: list[int]) -> dict[str, set[str]]:
+    """{content hash: the sides on which it is}."""
+    split = split_of(hashes, labels)
+    sides: dict[str, set[str]] = {}
+    for side in SIDES:
+        for row in getattr(split, side):
+            sides.setdefault(hashes[row], set()).add(side)
+    return sides
+
+
+def hash_at(fraction: float) -> str:
+    """A content hash that lies at this fraction of all hashes."""
+    return f"{int(fraction * 2**64):016x}" + "0" * 48
+
+
+def test_every_image_is_on_exactly_one_side() -> None:
+    split = split_of(random_hashes(500), [i % 5 for i in range(500)])
+    rows = np.concatenate([split.train, split.val, split.test])
+    assert sorted(rows) == list(range(500))
+    assert all((np.diff(getattr(split, side)) > 0).all() for side in SIDES)
+
+
+def test_the_split_is_a_function_of_the_content() -> None:
+    hashes, labels = random_hashes(200), [i % 2 for i in range(200)]
+    order = np.random.default_rng(0).permutation(200)
+    shuffled = sides_of([hashes[i] for i in order], [labels[i] for i in order])
+    assert sides_of(hashes, labels) == sides_of(hashes, labels) == shuffled
+
+
+def test_about_seventy_fifteen_fifteen_of_every_class() -> None:
+    """Within four standard deviations of what is drawn."""
+    labels = np.repeat([0, 1, 2], [2000, 1000, 500])
+    split = split_of(random_hashes(3500), labels.tolist())
+    for label, count in enumerate((2000, 1000, 500)):
+        for side, share in (("train", 0.7), ("val", 0.15), ("test", 0.15)):
+            got = int((labels[getattr(split, side)] == label).sum())
+            assert abs(got - share * count) < 4 * np.sqrt(count * share * (1 - share))
+
+
+def test_copies_stay_together() -> None:
+    hashes = random_hashes(100) * 3
+    assert all(len(sides) == 1 for sides in sides_of(hashes, [i % 2 for i in range(100)] * 3).values())
+
+
+def test_copies_under_different_labels_stay_together_too() -> None:
+    hashes = random_hashes(100) * 2
+    assert all(len(sides) == 1 for sides in sides_of(hashes, [0] * 100 + [1] * 100).values())
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_an_image_never_changes_sides_when_others_are_added(seed: int) -> None:
+    """From 60 a class on, where every side has an image without the guarantee to small classes."""
+    hashes = random_hashes(1200, seed=seed)
+    labels = [i % 2 for i in range(1200)]
+    before = sides_of(hashes[:120], labels[:120])
+    after = sides_of(hashes, labels)
+    assert {content: after[content] for content in before} == before
+
+
+def test_a_new_class_moves_no_image_of_another() -> None:
+    hashes, labels = random_hashes(300), [i % 2 for i in range(200)] + [2] * 100
+    before, after = sides_of(hashes[:200], labels[:200]), sides_of(hashes, labels)
+    assert {content: after[content] for content in before} == before
+
+
+@pytest.mark.parametrize("count", [3, 4, 5, 8])
+def test_a_small_class_has_an_image_on_every_side(count: int) -> None:
+    for seed in range(200):
+        split = split_of(random_hashes(2 * count, seed=seed), [0] * count + [1] * count)
+        for side in SIDES:
+            assert {int(row) // count for row in getattr(split, side)} == {0, 1}, (seed, side)
+
+
+@pytest.mark.parametrize(
+    "fractions", [(0.01, 0.02, 0.03), (0.01, 0.02, 0.9), (0.01, 0.2, 0.29), (0.16, 0.2, 0.29), (0.5, 0.6, 0.7)]
+)
+def test_three_images_are_one_for_each_side_wherever_their_hashes_lie(fractions: tuple[float, ...]) -> None:
+    hashes = [hash_at(fraction) for fraction in fractions]
+    split = split_of(hashes + random_hashes(20), [0] * 3 + [1] * 20)
+    assert [sum(row < 3 for row in getattr(split, side)) for side in SIDES] == [1, 1, 1]
+
+
+def test_a_class_of_one_or_two_is_trained_on() -> None:
+    split = split_of(random_hashes(23), [0] + [1] * 2 + [2] * 20)
+    assert {0, 1, 2} <= set(split.train.tolist())
+
+
+def test_a_split_that_the_folder_names_is_followed() -> None:
+    split = split_of(random_hashes(6), [0, 1] * 3, ["train", "train", "val", "val", "test", "test"])
+    assert (split.train.tolist(), split.val.tolist(), split.test.tolist()) == ([0, 1], [2, 3], [4, 5])
+
+
+@pytest.mark.parametrize("named", ["val", "test"])
+def test_a_side_that_the_folder_lacks_is_made_of_its_training_images(named: str) -> None:
+    other = {"val": "test", "test": "val"}[named]
+    split = split_of(random_hashes(220), [i % 2 for i in range(220)], ["train"] * 200 + [named] * 20)
+    assert getattr(split, named).tolist() == list(range(200, 220))
+    assert 10 < len(getattr(split, other)) < 60
+    assert max(getattr(split, other)) < 200
+
+
+def test_a_class_that_is_nowhere_to_train_on_is_an_error() -> None:
+    with pytest.raises(BadData, match="No image of class 'class 1' is left to train on"):
+        split_of(random_hashes(6), [0, 0, 0, 1, 0, 1], ["train", "train", "val", "val", "test", "test"])
+
+
+def test_too_few_images_are_an_error() -> None:
+    with pytest.raises(BadData, match="4 images are too few to validate and test on: give at least 3 different ones"):
+        split_of(random_hashes(4), [0, 0, 1, 1])
+
+
+def test_a_thousand_copies_are_one_image() -> None:
+    with pytest.raises(BadData, match="too few"):
+        split_of([content_hash(b"a")] * 500 + [content_hash(b"b")] * 500, [0] * 500 + [1] * 500)
