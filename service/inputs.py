@@ -21,7 +21,12 @@ ACCEPTED = (
 
 @dataclass(frozen=True, slots=True)
 class EncodedImage:
-    """One image of a request: `file` is the name that a form gave it, `position` how an error names it (not at all in a raw body)."""
+    """One image of a request.
+
+    Attributes:
+        position: how an error names it; empty in a raw body, which has no other.
+        file: the name that a form gave it.
+    """
 
     data: bytes
     position: str = ""

@@ -4,6 +4,7 @@ It imports neither Flask nor TensorFlow, and is the parent of every other proces
 the kernel ends them all.
 """
 
+import contextlib
 import logging
 import os
 import resource
@@ -34,7 +35,7 @@ class Supervisor:
 
     def __init__(self, config: Config) -> None:
         self._config = config
-        self._runtime = Path(tempfile.mkdtemp(prefix="striate-"))  # 0700: sockets, routes.json, metrics
+        self._runtime = make_runtime_directory()
         (self._runtime / "metrics").mkdir()
         self._environment = {
             **os.environ,
@@ -57,6 +58,8 @@ class Supervisor:
         log.info("settings: %s", self._config)
         try:
             self._look()
+            if not self._models:
+                log.warning("%s has no model yet; one that is published there is taken up", self._config.exports)
             self._publish_routes()
             gunicorn = start_gunicorn(self._environment)
             while not self._stopping and gunicorn.poll() is None and not self._is_hopeless():
@@ -144,10 +147,9 @@ class Supervisor:
         self._announced = True
         url = f"http://{self._config.host}:{self._config.port}"
         golden = ready.home / str(ready.serving) / GOLDEN / "0"
-        print(
-            f"Striate answers at {url}/\n\n  curl --data-binary @{golden} {url}/models/{ready.home.name}/classify\n",
-            flush=True,
-        )
+        curl = f"curl --data-binary @{golden} {url}/models/{ready.home.name}/classify"
+        with contextlib.suppress(OSError):  # nobody reads our standard output any more
+            print(f"Striate answers at {url}/\n\n  {curl}\n", flush=True)
 
     def _is_hopeless(self) -> bool:
         return any(model.is_hopeless() for model in self._models.values())
@@ -179,6 +181,19 @@ class Supervisor:
     def _tick_until(self, deadline: float) -> None:
         while time.monotonic() < deadline:
             self._tick()
+
+
+def make_runtime_directory() -> Path:
+    """A private directory (0700) for sockets, routes.json and metrics: in memory, where a full disk cannot reach it.
+
+    Those of supervisors that were killed are removed.
+    """
+    memory = Path("/dev/shm")
+    home = memory if os.access(memory, os.W_OK) else Path(tempfile.gettempdir())
+    for path in home.glob("striate-*-*"):
+        if not Path("/proc", path.name.split("-")[1]).exists():
+            shutil.rmtree(path, ignore_errors=True)
+    return Path(tempfile.mkdtemp(prefix=f"striate-{os.getpid()}-", dir=home))
 
 
 def raise_file_limit() -> None:
