@@ -18,7 +18,6 @@ old state or the new one. Nothing in here executes what it reads.
 import contextlib
 import fcntl
 import json
-import os
 import re
 import shutil
 import tempfile
@@ -36,8 +35,8 @@ MODEL_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
 MANIFEST = Path("assets.extra/manifest.json")
 LABELS = Path("assets.extra/labels.txt")
 GOLDEN = Path("assets.extra/golden")
+LIVE = "live.json"
 STAGING_PREFIX = ".staging-"  # no integer, so that nobody takes it for a version
-STAGING_MAX_AGE_S = 24 * 3600  # an unfinished publish older than this was killed
 
 
 class BrokenBundle(ValueError):
@@ -77,7 +76,10 @@ class Manifest:
     @classmethod
     def from_json(cls, value: dict[str, Any]) -> "Manifest":
         known = {**value, "input_spec": InputSpec(**value["input_spec"])}
-        return cls(**{**known, "class_names": tuple(value["class_names"])})
+        class_names, files = tuple(value["class_names"]), dict(value["files"])
+        if not all(isinstance(name, str) for name in class_names):
+            raise ValueError(f"class_names is {list(class_names)[:5]}")
+        return cls(**{**known, "class_names": class_names, "files": files})
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,11 +119,17 @@ def read_manifest(bundle: Path) -> Manifest:
         BrokenBundle: it is missing, or does not say what a manifest says.
     """
     try:
-        return Manifest.from_json(json.loads((bundle / MANIFEST).read_text(encoding="utf-8")))
+        value = json.loads((bundle / MANIFEST).read_text(encoding="utf-8"))
+        if value["format"] == FORMAT:
+            return Manifest.from_json(value)
     except FileNotFoundError:
         raise BrokenBundle(f"{bundle} has no {MANIFEST.name}; export again or delete it.") from None
-    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise BrokenBundle(f"{bundle / MANIFEST} is no manifest ({error}); export again or delete it.") from error
+    raise BrokenBundle(
+        f"{bundle} has manifest format {value['format']}, and this version of Striate reads {FORMAT}; "
+        "export again or delete it."
+    )
 
 
 def verify(bundle: Path) -> Manifest:
@@ -131,8 +139,6 @@ def verify(bundle: Path) -> Manifest:
         BrokenBundle: anything is missing, altered, added, or a link.
     """
     manifest = read_manifest(bundle)
-    if manifest.format != FORMAT:
-        raise BrokenBundle(f"{bundle} has manifest format {manifest.format}; this version of Striate reads {FORMAT}.")
     found = {path.relative_to(bundle).as_posix(): path for path in files_of(bundle)}
     missing, extra = manifest.files.keys() - found.keys(), found.keys() - manifest.files.keys()
     altered = [name for name in manifest.files.keys() & found.keys() if sha256(found[name]) != manifest.files[name]]
@@ -147,7 +153,10 @@ def verify(bundle: Path) -> Manifest:
 
 def check_class_names(bundle: Path, names: tuple[str, ...]) -> None:
     if len(names) < 2 or len(set(names)) != len(names):
-        raise BrokenBundle(f"{bundle} names its classes {list(names)[:10]}; there must be two or more, all different.")
+        raise BrokenBundle(
+            f"{bundle} names its classes {list(names)[:10]}; there must be two or more, all different; "
+            "export again or delete it."
+        )
     if (bundle / LABELS).read_text(encoding="utf-8") != "".join(f"{name}\n" for name in names):
         raise BrokenBundle(f"{bundle / LABELS} differs from the manifest's class names; export again or delete it.")
 
@@ -167,7 +176,7 @@ def files_of(bundle: Path) -> list[Path]:
     paths = sorted(bundle.rglob("*"))
     odd = [path for path in paths if path.is_symlink() or not (path.is_file() or path.is_dir())]
     if odd:
-        raise BrokenBundle(f"{odd[0]} is no plain file; a bundle holds nothing else.")
+        raise BrokenBundle(f"{odd[0]} is no plain file, and a bundle holds nothing else; export again or delete it.")
     return [path for path in paths if path.is_file() and path != bundle / MANIFEST]
 
 
@@ -191,6 +200,7 @@ def publish(
     home.mkdir(parents=True, exist_ok=True)
     with locked(home):
         collect_garbage(home)
+        before = read_live(home)
         staging = Path(tempfile.mkdtemp(prefix=STAGING_PREFIX, dir=home))
         try:
             on_step("staged")
@@ -200,7 +210,7 @@ def publish(
             verify(staging)
             fsync_tree(staging)
             on_step("verified")
-            version = next_version(home)
+            version = claim_version(home)
             staging.rename(home / str(version))
         except BaseException:
             shutil.rmtree(staging, ignore_errors=True)
@@ -209,6 +219,8 @@ def publish(
         on_step("renamed")
         if make_live:
             point_live(home, version, on_step=on_step)
+        elif not (home / LIVE).exists():  # without a pointer the newest version would be live
+            write_durably(home / LIVE, json.dumps(asdict(before), indent=2) + "\n")
     return version
 
 
@@ -228,13 +240,12 @@ def point_live(home: Path, version: int, *, on_step: Callable[[str], None] = lam
     before = read_live(home)
     previous = before.previous if before.live == version else before.live
     after = LivePointer(live=version, previous=previous)
-    write_durably(home / "live.json", json.dumps(asdict(after), indent=2) + "\n")
+    write_durably(home / LIVE, json.dumps(asdict(after), indent=2) + "\n")
     on_step("pointed")
     change = {"at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), **asdict(after)}
-    with (home / "history.jsonl").open("a", encoding="utf-8") as history:
-        history.write(json.dumps(change) + "\n")
-        history.flush()
-        os.fsync(history.fileno())
+    history = home / "history.jsonl"
+    before_it = history.read_text(encoding="utf-8").splitlines() if history.exists() else []
+    write_durably(history, "\n".join([*before_it, json.dumps(change), ""]))
     on_step("recorded")
 
 
@@ -244,12 +255,12 @@ def read_live(home: Path) -> LivePointer:
     Raises:
         BrokenBundle: there is a pointer that cannot be read.
     """
-    path = home / "live.json"
+    path = home / LIVE
     try:
         return LivePointer(**json.loads(path.read_text(encoding="utf-8")))
     except FileNotFoundError:
         return LivePointer(live=max(list_versions(home), default=None))
-    except (OSError, ValueError, TypeError) as error:
+    except (OSError, ValueError, TypeError, RecursionError) as error:
         raise BrokenBundle(f"{path} is no live pointer ({error}); publish again or delete it.") from error
 
 
@@ -266,21 +277,19 @@ def list_versions(home: Path) -> list[int]:
     return sorted(int(name) for name in names if re.fullmatch(r"[1-9][0-9]{0,17}", name))
 
 
-def next_version(home: Path) -> int:
-    """One more than any version there, or that the history remembers: a number is never used twice."""
-    remembered = [0]
-    with contextlib.suppress(FileNotFoundError):
-        for line in (home / "history.jsonl").read_text(encoding="utf-8").splitlines():
-            with contextlib.suppress(ValueError):  # a line cut short by a kill
-                remembered.append(json.loads(line)["live"] or 0)
-    return max(*remembered, *list_versions(home), 0) + 1
+def claim_version(home: Path) -> int:
+    """One more than any version there, or ever claimed: a number is never used twice."""
+    claimed = home / ".claimed"
+    last = int(claimed.read_text()) if claimed.exists() else 0
+    version = max([last, *list_versions(home)]) + 1
+    write_durably(claimed, f"{version}\n")
+    return version
 
 
 def collect_garbage(home: Path) -> None:
-    """Remove what publishes that were killed left behind."""
-    for path in [*home.glob(f"{STAGING_PREFIX}*"), *home.glob(".live.json-*")]:
-        if time.time() - path.stat().st_mtime > STAGING_MAX_AGE_S:
-            shutil.rmtree(path) if path.is_dir() else path.unlink()
+    """Remove what publishes that were killed left behind; under the lock, so none is another's work."""
+    for path in home.glob(".*-*"):  # staging directories, and the temporary files of write_durably
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
 @contextlib.contextmanager

@@ -6,20 +6,26 @@ samples are scaled to 8 and not clipped; of an animation the first frame counts;
 """
 
 import io
+import math
+import warnings
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, get_args
 
 import numpy as np
-from PIL import ExifTags, Image
+from PIL import ExifTags, Image, TiffImagePlugin
 
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")  # APNG is PNG to Pillow
 MAX_PIXELS = 40_000_000  # checked on the header; Pillow's own limit would allow 179 million
 ORIENTATION = ExifTags.Base.Orientation
+TILE_WIDTH, TILE_LENGTH = 322, 323  # TIFF tags
+
+DECODER = 2  # raise it whenever the same bytes come to give other pixels: what was decoded before is then stale
 
 Resize = Literal["squash", "crop", "pad"]
 
-Image.MAX_IMAGE_PIXELS = None  # ours below is stricter and does not warn
+Image.MAX_IMAGE_PIXELS = None  # ours is stricter and does not warn
+warnings.filterwarnings("ignore", module=r"PIL\.")  # of odd files, which strangers send; what matters raises
 
 
 class BadImage(ValueError):
@@ -72,9 +78,11 @@ def decode_image(data: bytes, spec: InputSpec, *, max_pixels: int = MAX_PIXELS) 
     try:
         with Image.open(io.BytesIO(data), formats=FORMATS) as image:
             check_pixels(image, max_pixels)
-            orientation = read_orientation(image)
-            draft(image, spec, orientation)
+            if image.format in ("JPEG", "MPO"):
+                draft(image, spec, read_orientation(image))
             image.load()
+            # Only now: a PNG loads itself when asked for its EXIF data. A TIFF is turned by load() already.
+            orientation = 1 if image.format == "TIFF" else read_orientation(image)
             upright = to_mode(transpose(image, orientation), "L" if spec.channels == 1 else "RGB")
             return np.asarray(RESIZERS[spec.resize](upright, spec)).reshape(spec.shape)
     except BadImage:
@@ -84,12 +92,20 @@ def decode_image(data: bytes, spec: InputSpec, *, max_pixels: int = MAX_PIXELS) 
 
 
 def check_pixels(image: Image.Image, max_pixels: int) -> None:
-    if image.width * image.height > max_pixels:
+    width, height = decoded_size(image)
+    if width * height > max_pixels:
         raise BadImage(
-            f"The image has {image.width}x{image.height} pixels; at most {max_pixels:,} in all are read. "
-            "Send it smaller.",
+            f"The image has {width}x{height} pixels; at most {max_pixels:,} in all are read. Send it smaller.",
             code="image_too_many_pixels",
         )
+
+
+def decoded_size(image: Image.Image) -> tuple[int, int]:
+    """(width, height) of what is decoded at once: the image, or a TIFF's tile where that is larger."""
+    if isinstance(image, TiffImagePlugin.TiffImageFile):
+        tile = int(image.tag_v2.get(TILE_WIDTH, 0)), int(image.tag_v2.get(TILE_LENGTH, 0))
+        return max(image.size, tile, key=math.prod)
+    return image.size
 
 
 def read_orientation(image: Image.Image) -> int:
@@ -158,7 +174,7 @@ def squash(image: Image.Image, spec: InputSpec) -> Image.Image:
 def crop(image: Image.Image, spec: InputSpec) -> Image.Image:
     """The centre of the spec's aspect ratio, scaled: one resize from the box of source pixels that shows."""
     scale = min(image.width / spec.width, image.height / spec.height)
-    width, height = scale * spec.width, scale * spec.height
+    width, height = min(scale * spec.width, image.width), min(scale * spec.height, image.height)  # rounding may exceed
     left, top = (image.width - width) / 2, (image.height - height) / 2
     box = (left, top, left + width, top + height)
     size = (spec.width, spec.height)
@@ -196,7 +212,9 @@ def explain(data: bytes, error: Exception) -> BadImage:
 
 FOREIGN_MAGIC = (  # (offset, bytes there, what it is)
     (4, b"ftypavif", "AVIF"),
+    (4, b"ftypavis", "AVIF"),
     (4, b"ftypheic", "HEIC"),
+    (4, b"ftypheix", "HEIC"),
     (4, b"ftypmif1", "HEIF"),
     (0, b"\xff\x0a", "JPEG XL"),
     (4, b"JXL ", "JPEG XL"),

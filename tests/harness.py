@@ -1,13 +1,10 @@
 """The real service as a subprocess, and ways to disturb it."""
 
 import contextlib
-import os
 import re
 import shutil
 import signal
-import socket
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -15,6 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import requests
+
+from tests.processes import free_port, start
 
 START_TIMEOUT_S = 40
 
@@ -49,12 +48,10 @@ class RunningService:
 def running_service(exports: Path, work: Path, *, ready: bool = True, **settings: object) -> Iterator[RunningService]:
     """Start the service with these SERVICE_ settings; wait until it is ready; stop it at the end."""
     port = free_port()
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("SERVICE_")}
-    environment |= {"SERVICE_EXPORTS": str(exports), "SERVICE_PORT": str(port)}
-    environment |= {f"SERVICE_{name.upper()}": str(value) for name, value in settings.items()}
+    variables = {f"SERVICE_{name.upper()}": str(value) for name, value in settings.items()}
+    variables |= {"SERVICE_EXPORTS": str(exports), "SERVICE_PORT": str(port)}
     log_path = work / f"service-{port}.log"
-    with log_path.open("wb") as log:
-        process = subprocess.Popen([sys.executable, "-m", "service"], env=environment, stdout=log, stderr=log)
+    process = start("-m", "service", log=log_path, **variables)
     service = RunningService(process, f"http://127.0.0.1:{port}", log_path)
     try:
         path = "/readyz" if ready else "/healthz"
@@ -79,12 +76,6 @@ def status_of(service: RunningService, path: str) -> int:
         return requests.get(service.url + path, timeout=5).status_code
     except requests.ConnectionError:
         return 0
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 def descendants(pid: int) -> list[int]:

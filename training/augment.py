@@ -51,7 +51,7 @@ def change_tones(images: np.ndarray, factors: np.ndarray, offsets: np.ndarray) -
     shape = (-1, 1, 1, 1)
     tones = images * factors.astype(np.float32).reshape(shape)
     tones += (means * (1 - factors) + offsets).astype(np.float32).reshape(shape)
-    return np.clip(tones, 0, 255, out=tones).astype(np.uint8)
+    return np.rint(np.clip(tones, 0, 255, out=tones), out=tones).astype(np.uint8)
 
 
 def spread(uniform: np.ndarray, largest: float) -> np.ndarray:

@@ -25,7 +25,8 @@ class TrainingBatches(keras.utils.PyDataset):
         self._batch_size = min(batch_size, len(rows))
         self._seed = seed
         self._augmentation = augmentation
-        self._start_epoch(0)
+        self._next_epoch = 0
+        self._start_epoch(0)  # Keras looks at two batches before it begins
 
     def __len__(self) -> int:
         return len(self._rows) // self._batch_size
@@ -42,8 +43,9 @@ class TrainingBatches(keras.utils.PyDataset):
         )
         return images, self._decoded.labels[rows]
 
-    def on_epoch_end(self) -> None:
-        self._start_epoch(self._epoch + 1)
+    def on_epoch_begin(self) -> None:  # not on_epoch_end, which Keras also calls before the first epoch
+        self._start_epoch(self._next_epoch)
+        self._next_epoch += 1
 
     def _start_epoch(self, epoch: int) -> None:
         self._epoch = epoch

@@ -20,14 +20,16 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
+import PIL
 from numpy.lib.format import open_memmap
 
 from models.durable import write_durably
-from models.preprocessing import BadImage, InputSpec, decode_image
+from models.preprocessing import DECODER, BadImage, InputSpec, decode_image
 from training.datasets import rename_or_yield
 from training.index import BadData, Index
 
 CHUNK = 256  # files a task; large enough that starting a task costs nothing beside it
+MAX_FILE_BYTES = 200_000_000  # a film that lies among the images is not read into memory
 MAX_UNREADABLE = 0.5  # of all files; with more it is no folder of images
 
 
@@ -84,7 +86,8 @@ def decode_all(
 
 
 def cache_key(index: Index, spec: InputSpec) -> str:
-    key = hashlib.sha256(json.dumps([spec.to_json(), index.class_names]).encode())
+    decoder = [DECODER, PIL.__version__, spec.to_json()]
+    key = hashlib.sha256(json.dumps([decoder, index.class_names]).encode())
     for entry in index.entries:
         status = entry.path.stat()
         key.update(os.fsencode(entry.path) + f"\0{status.st_size}\0{status.st_mtime_ns}\0{entry.split}\0".encode())
@@ -147,6 +150,8 @@ def decode_chunk(images_path: Path, spec: InputSpec, task: tuple[int, list[Path]
     for i, path in enumerate(paths, start):
         digest, reason = "", ""
         try:
+            if path.stat().st_size > MAX_FILE_BYTES:
+                raise BadImage(f"The file has more than {MAX_FILE_BYTES:,} bytes.")
             data = path.read_bytes()
             digest = hashlib.sha256(data).hexdigest()
             images[i] = decode_image(data, spec)

@@ -225,4 +225,5 @@ def report_data(console: Console, data: Any) -> None:
 def say(console: Console, *lines: str) -> None:
     """Print as it is: no colours, no markup, no line breaks of the console's own."""
     for line in lines:
+        line = line.encode("utf-8", "backslashreplace").decode()  # file names may be no Unicode
         console.print(line, highlight=False, markup=False, soft_wrap=True)

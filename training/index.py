@@ -46,12 +46,10 @@ def index_folder(root: Path) -> Index:
     if not root.is_dir():
         raise BadData(f"{root} is no folder. Give a folder that has a folder of images for each class.")
     split_roots = find_split_roots(root) or {"": [root]}
-    files = {
-        (split, folder.name): sorted(files_below(folder))
-        for split, roots in split_roots.items()
-        for split_root in roots
-        for folder in subfolders(split_root)
-    }
+    files: dict[tuple[str, str], list[Path]] = {}  # by split and class; two folders may be of one split
+    for split, roots in split_roots.items():
+        for folder in (folder for split_root in roots for folder in subfolders(split_root)):
+            files.setdefault((split, folder.name), []).extend(sorted(files_below(folder)))
     class_names = tuple(sorted({name for (_, name), paths in files.items() if paths}))
     check_classes(root, class_names)
     entries = tuple(
@@ -62,12 +60,13 @@ def index_folder(root: Path) -> Index:
 
 def find_split_roots(root: Path) -> dict[str, list[Path]] | None:
     """{"train": [...], ...} where the folder is split already: it has a `train` and nothing but splits."""
-    folders = {folder.name.lower(): folder for folder in subfolders(root)}
-    if "train" not in folders or len(folders) < 2 or not folders.keys() <= SPLIT_FOLDERS.keys():
+    folders = subfolders(root)
+    names = {folder.name.lower() for folder in folders}
+    if "train" not in names or len(names) < 2 or not names <= SPLIT_FOLDERS.keys():
         return None
     roots: dict[str, list[Path]] = {}
-    for name, folder in folders.items():
-        roots.setdefault(SPLIT_FOLDERS[name], []).append(folder)
+    for folder in folders:
+        roots.setdefault(SPLIT_FOLDERS[folder.name.lower()], []).append(folder)
     return roots
 
 

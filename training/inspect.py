@@ -10,7 +10,7 @@ from models.preprocessing import FORMATS
 from training.index import index_folder
 
 NUM_SAMPLED = 200
-GREY_MODES = {"1", "L", "LA", "I", "I;16"}
+GREY_MODES = {"1", "L", "LA", "I", "I;16", "I;16B"}
 
 
 @dataclass(frozen=True, slots=True)

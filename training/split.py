@@ -53,9 +53,10 @@ def assign_class(sides: np.ndarray, rows: np.ndarray, hashes: tuple[str, ...], m
     if len(waiting) < SMALLEST_CLASS:
         return
     threshold = 0.0
-    for side in missing:
+    for still_missing, side in zip(reversed(range(len(missing))), missing, strict=True):
         threshold += {"val": VAL_FRACTION, "test": TEST_FRACTION}[side]
-        chosen = [h for h in waiting if int(h[:16], 16) / 2**64 < threshold] or waiting[:1]
+        spare = len(waiting) - still_missing - 1  # one for each side to come, and one to train on
+        chosen = [h for h in waiting[:spare] if int(h[:16], 16) / 2**64 < threshold] or waiting[:1]
         waiting = waiting[len(chosen) :]
         for content in chosen:
             sides[copies[content]] = side

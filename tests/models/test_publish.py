@@ -4,14 +4,12 @@ import errno
 import json
 import os
 import shutil
-import time
 from pathlib import Path
 
 import pytest
 
 from models.bundle import (
     MANIFEST,
-    STAGING_MAX_AGE_S,
     STAGING_PREFIX,
     BrokenBundle,
     LivePointer,
@@ -138,18 +136,19 @@ def test_a_name_that_is_no_plain_word_is_refused(bundle: Path, exports: Path, na
     assert not exports.exists()
 
 
-def test_what_killed_publishes_left_is_removed_and_what_is_fresh_is_not(bundle: Path, exports: Path) -> None:
-    old, fresh = exports / "toy" / f"{STAGING_PREFIX}old", exports / "toy" / f"{STAGING_PREFIX}fresh"
-    for staging in (old, fresh):
-        shutil.copytree(bundle, staging)
-    (exports / "toy" / ".live.json-old").write_text("{}")
-    long_ago = time.time() - STAGING_MAX_AGE_S - 60
-    for path in (old, exports / "toy" / ".live.json-old"):
-        os.utime(path, (long_ago, long_ago))
-    os.utime(fresh)
+def test_what_killed_publishes_left_is_removed(bundle: Path, exports: Path) -> None:
+    home = exports / "toy"
+    shutil.copytree(bundle, home / f"{STAGING_PREFIX}killed")
+    (home / ".live.json-killed").touch()
     publish(bundle, exports)
-    assert visible(exports / "toy") == [fresh.name, "1", "history.jsonl", "live.json"]
-    assert not (exports / "toy" / ".live.json-old").exists()
+    assert visible(home) == ["1", "history.jsonl", "live.json"]
+
+
+def test_a_first_version_that_is_not_to_be_live_is_not(bundle: Path, exports: Path) -> None:
+    assert publish(bundle, exports, make_live=False) == 1
+    assert read_live(exports / "toy").live is None
+    assert publish(bundle, exports) == 2
+    assert read_live(exports / "toy").live == 2
 
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EIO])

@@ -71,7 +71,7 @@ def test_a_kill_at_any_moment_leaves_only_complete_versions(bundle: Path, export
         publisher.wait()
         versions = verified_versions(home)
         assert read_live(home).live in versions[-2:]
-        assert publish(bundle, exports) == versions[-1] + 1
+        assert publish(bundle, exports) > versions[-1]
 
 
 def test_two_publishers_at_once_both_land_under_different_numbers(bundle: Path, exports: Path) -> None:
