@@ -1,6 +1,8 @@
 import base64
 import io
 import json
+import os
+from pathlib import Path
 
 import pytest
 import requests
@@ -8,7 +10,7 @@ from flask import Flask
 from PIL import Image
 
 from service.views import bp
-from tests.harness import golden_image
+from tests.harness import descendants, golden_image, running_service
 
 
 @pytest.fixture(scope="module")
@@ -247,3 +249,15 @@ def test_answers_are_not_cached_and_pages_load_nothing_from_elsewhere(digits_ser
 def test_errors_are_json_whatever_came(digits_service):
     response = requests.get(digits_service + "/nowhere", timeout=30)
     assert json.loads(response.text)["error"]["code"] == "not_found"
+
+
+@pytest.mark.skipif("STRIATE_ODD_INPUTS" not in os.environ, reason="STRIATE_ODD_INPUTS names a folder of odd files")
+def test_no_odd_file_is_our_fault_or_ends_a_process(digits_exports, tmp_path):
+    files = [path for path in sorted(Path(os.environ["STRIATE_ODD_INPUTS"]).rglob("*")) if path.is_file()]
+    with running_service(digits_exports, tmp_path) as service, requests.Session() as session:
+        before = descendants(service.process.pid)
+        for path in files:
+            response = session.post(service.url + "/classify", data=path.read_bytes(), timeout=30)
+            assert response.status_code in (200, 400, 413, 415, 422), path
+        assert descendants(service.process.pid) == before
+    assert files
