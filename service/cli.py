@@ -6,7 +6,7 @@ from dataclasses import fields
 
 import click
 
-from service.config import PREFIX, BadSetting, Config
+from service.config import PREFIX, BadSetting, Config, check_address
 
 SETTINGS = "\n".join(f"  {PREFIX}{field.name.upper()}={field.default}" for field in fields(Config))
 
@@ -19,6 +19,7 @@ SETTINGS = "\n".join(f"  {PREFIX}{field.name.upper()}={field.default}" for field
 def main() -> None:
     try:
         config = Config.from_environment(os.environ)
+        check_address(config)
     except BadSetting as error:
         raise click.ClickException(str(error)) from error
     from service.logs import configure_logging

@@ -1,5 +1,6 @@
 """What an operator can set: SERVICE_PORT=8000, and so on; read once, at the start."""
 
+import socket
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -54,6 +55,21 @@ class Config:
         if unknown:
             raise BadSetting(f"No setting is called {unknown[0]}; there are {', '.join(known)}.")
         return cls(**{known[name].name: parse(name, known[name].type, value) for name, value in given.items()})
+
+
+def check_address(config: Config) -> None:
+    """
+    Raises:
+        BadSetting: nothing can listen at the host and port.
+    """
+    try:
+        with socket.create_server((config.host, config.port)):
+            pass
+    except (OSError, OverflowError) as error:
+        raise BadSetting(
+            f"Nothing can listen at {config.host}:{config.port} ({error}). Stop what does already, "
+            f"or set {PREFIX}HOST and {PREFIX}PORT."
+        ) from None
 
 
 def parse(name: str, kind: Any, value: str) -> Any:

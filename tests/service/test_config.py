@@ -1,4 +1,5 @@
 import re
+import socket
 from dataclasses import fields
 from pathlib import Path
 
@@ -37,6 +38,20 @@ def test_the_command_fails_with_one_sentence():
     result = CliRunner().invoke(main, env={"SERVICE_PROT": "1"})
     assert result.exit_code == 1
     assert result.output.startswith("Error: No setting is called SERVICE_PROT")
+
+
+def test_an_address_that_is_taken_is_told_at_once():
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        result = CliRunner().invoke(main, env={"SERVICE_PORT": str(taken.getsockname()[1])})
+    assert result.exit_code == 1
+    assert "Nothing can listen at 127.0.0.1:" in result.output
+
+
+@pytest.mark.parametrize("variables", [{"SERVICE_PORT": "70000"}, {"SERVICE_HOST": "no host"}])
+def test_an_address_that_is_none_is_told_at_once(variables):
+    result = CliRunner().invoke(main, env=variables)
+    assert result.exit_code == 1
+    assert result.output.startswith("Error: Nothing can listen at ")
 
 
 def test_help_and_the_operations_page_have_every_setting():
