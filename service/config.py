@@ -63,8 +63,9 @@ def check_address(config: Config) -> None:
         BadSetting: nothing can listen at the host and port.
     """
     try:
-        with socket.create_server((config.host, config.port)):
-            pass
+        with socket.socket(socket.AF_INET6 if ":" in config.host else socket.AF_INET) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind((config.host, config.port))
     except (OSError, OverflowError) as error:
         raise BadSetting(
             f"Nothing can listen at {config.host}:{config.port} ({error}). Stop what does already, "
