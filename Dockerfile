@@ -1,8 +1,8 @@
 # Striate's three images. `service` comes last, so it is the one that is built when none is named.
 #
 #   service-cpu   OpenVINO on CPUs; no TensorFlow inside. 332 MB: Debian and Python 134, OpenVINO 97, NumPy 56, rest 45
-#   training      `python -m training` in /work, where runs/ and exports/ appear. 2.0 GB
-#   service       TensorFlow with its CUDA wheels, for NVIDIA GPUs; OpenVINO where there is none
+#   training      `python -m training` in /work, where runs/ and exports/ appear. 1.7 GB
+#   service       TensorFlow with its CUDA wheels, for NVIDIA GPUs; OpenVINO where there is none. 6.2 GB
 #
 #   docker build --target service-cpu --tag striate:service-cpu .
 #   docker run --read-only --tmpfs /tmp --publish 8000:8000 --volume ./exports:/exports:ro striate:service-cpu
@@ -37,13 +37,18 @@ RUN /opt/pip/bin/pip install --no-compile --requirement /requirements-service.tx
         libopenvino_tensorflow_lite_* \
     && $COMPILE /opt/striate
 
+# TensorFlow's 430 MB of C++ headers are for those who compile against it.
+
 FROM packages-cpu AS packages-training
 COPY requirements.txt /
-RUN /opt/pip/bin/pip install --no-compile --requirement /requirements.txt && $COMPILE /opt/striate
+RUN /opt/pip/bin/pip install --no-compile --requirement /requirements.txt \
+    && rm -r /opt/striate/lib/python3*/site-packages/tensorflow/include \
+    && $COMPILE /opt/striate
 
 FROM packages-cpu AS packages-gpu
 COPY requirements.txt /
 RUN /opt/pip/bin/pip install --no-compile "tensorflow[and-cuda]==2.21.0" --constraint /requirements.txt \
+    && rm -r /opt/striate/lib/python3*/site-packages/tensorflow/include \
     && $COMPILE /opt/striate
 
 # Our own code, in /app.

@@ -42,6 +42,11 @@ class Config:
     stop_timeout_s: float = 20.0  # for requests in flight after that
     log_level: str = "INFO"
 
+    @property
+    def address(self) -> str:
+        """host:port, as in a URL."""
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> "Config":
         """The settings that the environment names; defaults for the rest.
@@ -68,7 +73,7 @@ def check_address(config: Config) -> None:
             probe.bind((config.host, config.port))
     except (OSError, OverflowError) as error:
         raise BadSetting(
-            f"Nothing can listen at {config.host}:{config.port} ({error}). Stop what does already, "
+            f"Nothing can listen at {config.address} ({error}). Stop what does already, "
             f"or set {PREFIX}HOST and {PREFIX}PORT."
         ) from None
 

@@ -14,7 +14,7 @@ settings = Config.from_environment(os.environ)
 die_with_parent(signal.SIGTERM)
 
 wsgi_app = "service.wsgi:application"
-bind = f"[{settings.host}]:{settings.port}" if ":" in settings.host else f"{settings.host}:{settings.port}"
+bind = settings.address
 workers = settings.workers or available_cores()
 worker_class = "service.worker.Worker"
 worker_connections = settings.max_connections

@@ -145,7 +145,7 @@ class Supervisor:
         if self._announced or ready is None or not accepts(self._config):
             return
         self._announced = True
-        url = f"http://{self._config.host}:{self._config.port}"
+        url = f"http://{self._config.address}"
         golden = ready.home / str(ready.serving) / GOLDEN / "0"
         curl = f"curl --data-binary @{golden} {url}/models/{ready.home.name}/classify"
         with contextlib.suppress(OSError):  # nobody reads our standard output any more
