@@ -20,6 +20,7 @@ from service.views import Service, bp
 
 log = logging.getLogger(__name__)
 
+PROBES = ("/readyz", "/healthz")  # asked every few seconds; whoever asks sees the answer
 REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 SECURITY_HEADERS = {
     "Content-Security-Policy": "default-src 'self'; img-src 'self' blob: data:; frame-ancestors 'none'",
@@ -66,9 +67,9 @@ def finish(response: Response) -> Response:
     if request.method == "POST":
         response.headers["Cache-Control"] = "no-store"
     response.headers.update(SECURITY_HEADERS)
-    if response.status_code >= 400:
+    if response.status_code >= 400 and route not in PROBES:
         log.log(
-            logging.ERROR if response.status_code >= 500 else logging.INFO,
+            logging.WARNING if response.status_code >= 500 else logging.INFO,
             "%s %s answered %d, request %s",
             request.method,
             request.path[:256],

@@ -74,7 +74,11 @@ class TensorFlow:
         self.batch_sizes = batch_sizes
         self._loaded = tf.saved_model.load(str(bundle))  # kept: the signature refers to its variables weakly
         signature = self._loaded.signatures["serving_default"]
-        self._function = tf.function(lambda images: signature(images=images), jit_compile=bool(gpus))
+        self._function = tf.function(
+            lambda images: signature(images=images),
+            input_signature=[signature.structured_input_signature[1]["images"]],
+            jit_compile=bool(gpus),
+        )
 
     def infer(self, images: np.ndarray) -> np.ndarray:
         return self._function(images)["probabilities"].numpy()

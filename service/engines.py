@@ -92,11 +92,7 @@ REPLY_ERRORS: dict[int, Callable[[], ServiceError]] = {
 
 
 class Engines:
-    """All engines that routes.json names, as one thing to ask.
-
-    Attributes:
-        routes: as last read.
-    """
+    """All engines that routes.json names, as one thing to ask."""
 
     def __init__(self, routes_path: Path, *, queue_capacity: int) -> None:
         self._routes_path = routes_path
@@ -109,7 +105,7 @@ class Engines:
         self._id_prefix = os.urandom(8)
         self._ids = itertools.count()
         self._num_waiting = 0
-        self.routes = Routes()
+        self._routes = Routes()
         self._reload()
         self._watcher = gevent.spawn(self._watch)
 
@@ -119,6 +115,12 @@ class Engines:
         for channel in self._channels.values():
             channel.close()
         self._context.term()
+
+    @property
+    def routes(self) -> Routes:
+        """As the supervisor wrote them last, so that all HTTP workers say the same at the same time."""
+        self._reload()
+        return self._routes
 
     def infer(self, target: Target, images: list[np.ndarray], deadline: float) -> np.ndarray:
         """Probabilities float32 (N, num_classes) of uint8 images (H, W, C).
@@ -170,7 +172,7 @@ class Engines:
 
     def _channel_of(self, target: Target) -> Channel | None:
         name, version = target
-        model = self.routes.models.get(name)
+        model = self._routes.models.get(name)
         route = model.versions.get(version) if model else None
         return self._channels[route.endpoint] if route and route.endpoint else None
 
@@ -187,9 +189,9 @@ class Engines:
         stamp = (status.st_ino, status.st_mtime_ns)
         if stamp == self._routes_stamp:
             return
-        self.routes = read_routes(self._routes_path)
+        self._routes = read_routes(self._routes_path)
         self._routes_stamp = stamp
-        endpoints = {v.endpoint for m in self.routes.models.values() for v in m.versions.values() if v.endpoint}
+        endpoints = {v.endpoint for m in self._routes.models.values() for v in m.versions.values() if v.endpoint}
         for endpoint in endpoints - self._channels.keys():
             self._channels[endpoint] = Channel(self._context, endpoint)
         for endpoint in self._channels.keys() - endpoints:
@@ -216,7 +218,7 @@ class Engines:
         pending.answer.set_exception(crash_error())
 
     def _resend(self, pending: Pending) -> None:
-        model: ModelRoute | None = self.routes.models.get(pending.target[0])
+        model: ModelRoute | None = self._routes.models.get(pending.target[0])
         route = model.versions.get(pending.target[1]) if model else None
         if route is None or route.state == "rejected":
             pending.answer.set_exception(NotReady("The model's engine is gone and has no successor. Try again later."))

@@ -17,6 +17,8 @@ from typing import Any
 
 import pytest
 import requests
+from requests.adapters import HTTPAdapter
+from urllib3 import Retry
 
 from models.bundle import read_golden, read_live, read_manifest
 from tests.processes import ROOT, free_port
@@ -125,7 +127,9 @@ def container(image: Image, digits_exports: Path) -> Iterator[Container]:
     try:
         wait_until_announced(process)
         pid = int(Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text())
-        yield Container(image, process, pid, f"http://127.0.0.1:{port}")
+        url = f"http://127.0.0.1:{port}"
+        assert patient().get(f"{url}/readyz", timeout=10).ok
+        yield Container(image, process, pid, url)
     finally:
         process.kill()
         process.communicate()
@@ -145,6 +149,14 @@ def wait_until_announced(process: subprocess.Popen[str]) -> None:
     pytest.fail("the image's service never answered:\n" + "".join(lines))
 
 
+def patient() -> requests.Session:
+    """A client that asks again when it is told 503: each HTTP worker hears on its own that a model is live."""
+    again = Retry(100, backoff_factor=0.05, backoff_max=0.2, status_forcelist=[503], allowed_methods=None)
+    session = requests.Session()
+    session.mount("http://", HTTPAdapter(max_retries=again))
+    return session
+
+
 # Built and run
 
 
@@ -153,7 +165,7 @@ def test_the_cpu_image_reads_a_digit_without_tensorflow(container: Container, di
     home = digits_exports / "digits"
     bundle = home / str(read_live(home).live)
     image, probabilities = read_golden(bundle)[0]
-    answer = requests.post(f"{container.url}/models/digits/classify", data=image, timeout=10).json()
+    answer = patient().post(f"{container.url}/models/digits/classify", data=image, timeout=10).json()
     expected = read_manifest(bundle).class_names[probabilities.index(max(probabilities))]
     assert [prediction["label"] for prediction in answer["predictions"]] == [expected]
     assert not list(container.image.packages.glob("tensorflow*"))
