@@ -1,7 +1,7 @@
 # Striate's three images. `service` comes last, so it is the one that is built when none is named.
 #
 #   service-cpu   OpenVINO on CPUs; no TensorFlow inside. 332 MB: Debian and Python 134, OpenVINO 97, NumPy 56, rest 45
-#   training      `python -m training` in /work, where runs/ and exports/ appear. 1.7 GB
+#   training      `python -m training` in /data, where runs/ and exports/ appear. 1.7 GB
 #   service       TensorFlow with its CUDA wheels, for NVIDIA GPUs; OpenVINO where there is none. 6.2 GB
 #
 #   docker build --target service-cpu --tag striate:service-cpu .
@@ -86,9 +86,9 @@ COPY --from=packages-training /opt/striate /opt/striate
 COPY --from=code /app/models /app/models
 COPY --from=code /app/training /app/training
 # .cache, runs and exports are made here.
-RUN install --directory --owner 10001 --group 10001 /work
-WORKDIR /work
-VOLUME /work
+RUN install --directory --owner 10001 --group 10001 /data
+WORKDIR /data
+VOLUME /data
 USER 10001:10001
 ENTRYPOINT ["/opt/striate/bin/python", "-m", "training"]
 CMD ["--help"]
