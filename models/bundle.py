@@ -204,7 +204,7 @@ def publish(
         staging = Path(tempfile.mkdtemp(prefix=STAGING_PREFIX, dir=home))
         try:
             on_step("staged")
-            shutil.copytree(bundle, staging, dirs_exist_ok=True)
+            copy_tree(bundle, staging)
             staging.chmod(0o755)  # mkdtemp makes it private, and the service may be another user
             on_step("copied")
             verify(staging)
@@ -224,6 +224,16 @@ def publish(
     return version
 
 
+def copy_tree(source: Path, target: Path) -> None:
+    """
+    Raises:
+        OSError: the first fault; shutil would go on and raise a list of as many as there are files.
+    """
+    for path in sorted(source.rglob("*")):
+        copy = target / path.relative_to(source)
+        copy.mkdir() if path.is_dir() else shutil.copyfile(path, copy)
+
+
 def set_live(exports: Path, model: str, version: int) -> None:
     """Send a model's traffic to a version that is there: promotion and rollback alike.
 
@@ -231,6 +241,9 @@ def set_live(exports: Path, model: str, version: int) -> None:
         BrokenBundle: the version is missing or does not verify; the pointer stays.
     """
     home = exports / check_model_name(model)
+    if version not in list_versions(home):
+        known = ", ".join(map(str, list_versions(home))) or "none"
+        raise BrokenBundle(f"{home} has no version {version}; it has {known}.")
     verify(home / str(version))
     with locked(home):
         point_live(home, version)

@@ -138,8 +138,13 @@ def allocate(path: Path, num_images: int, shape: tuple[int, ...]) -> np.ndarray:
         OSError: the disk has no room; found out here, since a write into a sparse map would kill the process.
     """
     images = open_memmap(path, mode="w+", dtype=np.uint8, shape=(num_images, *shape))
-    with path.open("r+b") as file:
-        os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
+    try:
+        with path.open("r+b") as file:
+            os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
+    except OSError as error:
+        raise OSError(
+            error.errno, f"{error.strerror} for {images.nbytes:,} bytes of decoded images", str(path)
+        ) from None
     return images
 
 

@@ -1,5 +1,6 @@
 """The command line of training: `python -m training --help`."""
 
+import errno
 import json
 import os
 from collections.abc import Callable
@@ -52,9 +53,15 @@ def explained(command: Callable[..., None]) -> Callable[..., None]:
         except (ValueError, RuntimeError, OSError) as error:
             if os.environ.get("STRIATE_TRACEBACK"):
                 raise
-            raise click.ClickException(str(error)) from error
+            raise click.ClickException(sentence(error)) from error
 
     return wrapper
+
+
+def sentence(error: Exception) -> str:
+    if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+        return f"The disk is full: {error}. Make room, or choose other folders with --cache, --runs and --exports."
+    return str(error)
 
 
 @main.command()

@@ -158,12 +158,12 @@ def test_a_disk_that_fails_while_copying_leaves_nothing(
     publish(bundle, exports)
     before = visible(exports / "toy")
 
-    def fail(source: Path, target: Path, **_: object) -> None:
-        (target / "saved_model.pb").write_bytes(b"a net")
+    def fail(source: Path, target: Path) -> None:
+        target.write_bytes(source.read_bytes()[:5])
         raise OSError(number, os.strerror(number))
 
     with monkeypatch.context() as patch:
-        patch.setattr(shutil, "copytree", fail)
+        patch.setattr(shutil, "copyfile", fail)
         with pytest.raises(OSError, match=os.strerror(number)):
             publish(bundle, exports)
     assert visible(exports / "toy") == before
