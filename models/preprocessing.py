@@ -67,16 +67,21 @@ class InputSpec:
         return asdict(self)
 
 
-def decode_image(data: bytes, spec: InputSpec, *, max_pixels: int = MAX_PIXELS) -> np.ndarray:
+def decode_image(
+    data: bytes, spec: InputSpec, *, max_pixels: int = MAX_PIXELS, formats: tuple[str, ...] = FORMATS
+) -> np.ndarray:
     """Encoded image -> uint8 (spec.height, spec.width, spec.channels).
 
     Pure, thread-safe, and holds no lock while it decodes and resizes.
+
+    Args:
+        formats: Pillow's names of those that are read; AVIF is read where it is among them.
 
     Raises:
         BadImage: `data` is no image that we read, or has more than `max_pixels` pixels.
     """
     try:
-        with Image.open(io.BytesIO(data), formats=FORMATS) as image:
+        with Image.open(io.BytesIO(data), formats=formats) as image:
             check_pixels(image, max_pixels)
             if image.format in ("JPEG", "MPO"):
                 draft(image, spec, read_orientation(image))

@@ -185,7 +185,12 @@ class Engines:
                 log.exception("routes.json could not be followed")
 
     def _reload(self) -> None:
-        status = self._routes_path.stat()
+        try:
+            status = self._routes_path.stat()
+        except FileNotFoundError:
+            if self._routes_stamp is None:
+                raise
+            return  # somebody cleaned up behind us; what was read last still holds
         stamp = (status.st_ino, status.st_mtime_ns)
         if stamp == self._routes_stamp:
             return

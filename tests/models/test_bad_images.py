@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image, features
 
-from models.preprocessing import BadImage, InputSpec, decode_image
+from models.preprocessing import FORMATS, BadImage, InputSpec, decode_image
 from tests.images import encode, encode_turned, noise, png, smooth, tiled_tiff
 
 SPEC = InputSpec(8, 8, 3)
@@ -72,6 +72,12 @@ def test_what_is_no_image_that_we_read_is_refused(data: bytes, code: str) -> Non
 @pytest.mark.skipif(not features.check("avif"), reason="this Pillow writes no AVIF")
 def test_a_real_avif_is_refused_although_pillow_could_read_it() -> None:
     assert code_of(encode(noise(8, 8, 3), "AVIF")) == "image_format_unsupported"
+
+
+@pytest.mark.skipif(not features.check("avif"), reason="this Pillow writes no AVIF")
+def test_avif_is_read_where_it_is_asked_for() -> None:
+    data = encode(smooth(8, 8), "AVIF")
+    assert decode_image(data, InputSpec(8, 8, 3), formats=(*FORMATS, "AVIF")).shape == (8, 8, 3)
 
 
 @pytest.mark.parametrize("data", [b"", b"text", ftyp(b"avif"), encode(noise(64, 64, 3))[:2000]])
