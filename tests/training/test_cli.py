@@ -111,7 +111,7 @@ def test_a_run_can_be_published_and_any_version_made_live(published: tuple[Place
 def test_publishing_and_going_live_explain_what_is_wrong(published: tuple[Place, Result], tmp_path: Path) -> None:
     exports = published[0].home / "exports"
     assert "has no manifest.json; export again or delete it" in one_sentence(striate("publish", tmp_path))
-    assert "has no manifest.json" in one_sentence(striate("live", "toy", 99, "--exports", exports))
+    assert "has no version 99; it has 1" in one_sentence(striate("live", "toy", 99, "--exports", exports))
     assert "No model can be called '../toy'" in one_sentence(striate("live", "../toy", 1, "--exports", exports))
 
 
