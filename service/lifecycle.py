@@ -99,7 +99,7 @@ class Model:
         """Traffic goes where the live pointer says as soon as an engine is ready there, new or warm."""
         number = self._pointer.live
         version = self.versions.get(number) if number is not None else None
-        if version and version.engine and version.engine.ready and self.serving != number:
+        if version and version.manifest and version.engine and version.engine.ready and self.serving != number:
             log.info("%s: version %d is live, after %s", self.home.name, number, self.serving)
             self.serving = number
 
@@ -108,7 +108,10 @@ class Model:
         version = self.versions[number]
         assert version.engine is not None
         assert version.engine.ready is not None
-        version.manifest = read_manifest(self.home / str(number))
+        try:
+            version.manifest = read_manifest(self.home / str(number))
+        except BrokenBundle as error:  # deleted just now
+            self._reject(number, str(error))
         version.precision = version.engine.ready["precision"]
 
     def note_end(self, number: int, status: int) -> None:

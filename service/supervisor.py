@@ -27,6 +27,7 @@ from service.routes import Routes, write_routes
 log = logging.getLogger(__name__)
 
 TICK_S = 0.05
+RETRY_START_S = 1.0
 RETIRE_TIMEOUT_S = 30.0  # an engine that has not finished its queue by then never will
 
 
@@ -91,15 +92,23 @@ class Supervisor:
 
     def _look(self) -> None:
         self._next_look = time.monotonic() + self._config.poll_interval_s
-        for name in list_models(self._config.exports):
-            self._models.setdefault(name, Model(self._config.exports / name))
-        for model in self._models.values():
-            model.look()
+        try:
+            for name in list_models(self._config.exports):
+                self._models.setdefault(name, Model(self._config.exports / name))
+            for model in self._models.values():
+                model.look()
+        except OSError as error:  # a file system that is away for a while; what is loaded goes on answering
+            log.error("%s cannot be read: %s", self._config.exports, error)
 
     def _start(self, model: Model, number: int) -> None:
         self._num_started += 1
         endpoint = f"ipc://{self._runtime}/engine-{self._num_started}"
-        engine = EngineProcess(self._config, model.home / str(number), number, endpoint, self._environment)
+        try:
+            engine = EngineProcess(self._config, model.home / str(number), number, endpoint, self._environment)
+        except OSError as error:  # no memory or no process to be had now
+            log.error("%s version %d: no engine could be started: %s", model.home.name, number, error)
+            model.versions[number].not_before = time.monotonic() + RETRY_START_S
+            return
         model.versions[number].engine = engine
         self._selector.register(engine.pipe, selectors.EVENT_READ, engine)
         log.info("%s version %d: engine %d starts (%s)", model.home.name, number, engine.pid, engine.engine)
@@ -135,9 +144,14 @@ class Supervisor:
         models = {name: model.route() for name, model in sorted(self._models.items()) if model.versions}
         default = self._config.default_model or (next(iter(models)) if len(models) == 1 else None)
         routes = Routes(default, models, self._stopping)
-        if routes != self._routes:
+        if routes == self._routes:
+            return
+        try:
             write_routes(self._runtime / "routes.json", routes)
             self._routes = routes
+        except OSError as error:  # tried again at the next tick; until then the workers follow the old one
+            log.error("routes.json could not be written: %s", error)
+            time.sleep(TICK_S)
 
     def _announce(self) -> None:
         """Once, when a model answers and the port is open: the page, and one command that works as pasted."""
