@@ -6,6 +6,8 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Literal, get_args
 
+from models.preprocessing import MAX_PIXELS
+
 PREFIX = "SERVICE_"
 Engine = Literal["auto", "openvino", "tensorflow"]
 Precision = Literal["auto", "float32", "bfloat16"]
@@ -32,7 +34,7 @@ class Config:
     deadline_s: float = 10.0  # an answer later than this is not worth computing
     max_body_bytes: int = 16_000_000
     max_images: int = 64  # in one request
-    max_pixels: int = 40_000_000  # of one image, by its header
+    max_pixels: int = MAX_PIXELS  # of one image, by its header
     read_timeout_s: float = 10.0  # for a request's head, and again for its body; idle connections too
     max_connections: int = 4000  # for each HTTP process
     poll_interval_s: float = 0.5  # how often exports/ is looked at

@@ -65,20 +65,22 @@ class Model:
         except BrokenBundle as error:
             log.error("%s", error)
             return
-        for number in self.wanted():
+        for number in self._pointed():
             version = self.versions.setdefault(number, Version())
             stamp = manifest_stamp(self.home / str(number))
-            if version.engine is None and version.manifest is None and stamp != version.stamp:
+            if version.engine is None and stamp != version.stamp:  # new, or mended since it was rejected
                 version.stamp, version.rejected, version.crashes, version.not_before = stamp, None, 0, 0.0
 
     def wanted(self) -> list[int]:
         """Versions that should have an engine, the most urgent first."""
+        sound = [n for n in self._pointed() if n not in self.versions or self.versions[n].rejected is None]
+        return sound[:MAX_ENGINES]
+
+    def _pointed(self) -> list[int]:
         pointed = [self._pointer.live, self.serving]
         if self._pointer.live == self.serving:
             pointed.append(self._pointer.previous)  # nothing is being replaced, so there is room for it
-        numbers = [number for number in dict.fromkeys(pointed) if number is not None]
-        sound = [n for n in numbers if n not in self.versions or self.versions[n].rejected is None]
-        return sound[:MAX_ENGINES]
+        return [number for number in dict.fromkeys(pointed) if number is not None]
 
     def to_retire(self) -> list[EngineProcess]:
         wanted = self.wanted()

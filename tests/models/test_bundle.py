@@ -9,14 +9,9 @@ import pytest
 
 from models.bundle import LABELS, MANIFEST, BrokenBundle, Manifest, read_golden, read_manifest, verify
 from models.durable import sha256
-from tests.bundles import CLASS_NAMES, SPEC, edit_manifest, make_bundle
+from tests.bundles import CLASS_NAMES, SPEC, edit_manifest
 
 SAYS_WHAT_TO_DO = "export again|delete it|publish again"
-
-
-@pytest.fixture
-def bundle(tmp_path: Path) -> Path:
-    return make_bundle(tmp_path / "bundle")
 
 
 def test_a_bundle_reads_as_it_was_written(bundle: Path) -> None:

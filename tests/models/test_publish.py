@@ -21,17 +21,7 @@ from models.bundle import (
     verify,
 )
 from models.durable import write_durably
-from tests.bundles import edit_manifest, make_bundle, verified_versions
-
-
-@pytest.fixture
-def bundle(tmp_path: Path) -> Path:
-    return make_bundle(tmp_path / "bundle")
-
-
-@pytest.fixture
-def exports(tmp_path: Path) -> Path:
-    return tmp_path / "exports"
+from tests.bundles import edit_manifest, verified_versions
 
 
 def history(home: Path) -> list[int]:

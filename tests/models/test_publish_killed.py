@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from models.bundle import publish, read_live
-from tests.bundles import make_bundle, verified_versions
+from tests.bundles import verified_versions
 from tests.processes import start
 
 BEFORE_RENAME = ("staged", "copied", "verified")
@@ -34,16 +34,6 @@ Path(sys.argv[3]).touch()
 for _ in range(int(sys.argv[4])):
     publish(Path(sys.argv[1]), Path(sys.argv[2]))
 """
-
-
-@pytest.fixture
-def bundle(tmp_path: Path) -> Path:
-    return make_bundle(tmp_path / "bundle")
-
-
-@pytest.fixture
-def exports(tmp_path: Path) -> Path:
-    return tmp_path / "exports"
 
 
 @pytest.mark.parametrize("step", [*BEFORE_RENAME, "renamed", *AFTER_POINTING])

@@ -92,6 +92,20 @@ def test_a_damaged_version_is_reported_and_never_answers(exports, tmp_path, dama
     assert {body["version"] for _, body in load.answers} == {1}
 
 
+def test_a_rejected_version_that_is_mended_goes_live(exports, tmp_path):
+    with running_service(exports, tmp_path) as service:
+        shutil.copytree(exports / "digits" / "1", exports / "digits" / "2")
+        manifest = exports / "digits" / "2" / "assets.extra" / "manifest.json"
+        sealed = manifest.read_bytes()
+        manifest.unlink()
+        (exports / "digits" / "live.json").write_text('{"live": 2, "previous": 1}')
+        wait_until(lambda: versions_of(service).get(2, {}).get("state") == "rejected", service)
+        assert live_version(service) == 1
+        manifest.write_bytes(sealed)
+        wait_until(lambda: live_version(service) == 2, service)
+        assert versions_of(service)[2]["reason"] is None
+
+
 def test_a_model_whose_golden_images_get_other_answers_is_rejected(exports, tmp_path):
     from dataclasses import replace
 
