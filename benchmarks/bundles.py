@@ -15,7 +15,7 @@ def publish_random(architecture: str, spec: InputSpec, num_classes: int, exports
     """Publish `architecture` under its own name in `exports`, unless it is there already."""
     if (exports / architecture / "live.json").exists():
         return
-    from training.quiet import import_quietly
+    from models.quiet import import_quietly
 
     import_quietly("keras")
     import keras

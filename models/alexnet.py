@@ -1,45 +1,93 @@
-"""AlexNet in the one-tower form of "One weird trick" (Krizhevsky, 2014, https://arxiv.org/abs/1404.5997).
+"""AlexNet: as it was (Krizhevsky et al., 2012), in one tower (Krizhevsky, 2014), and with batch normalisation.
 
-Trained parameters at 224x224x3: 61,100,840 at 1000 classes, 57,044,810 at 10. CONVOLUTIONS is the network of
-its section 5 up to the classifier; dropout and overlapping pooling are those of the 2012 paper.
+Trained parameters at 224x224x3 and 1000 classes: alexnet_2012 60,965,224; alexnet 61,100,840.
+
+alexnet_2012 is the network of https://papers.nips.cc/paper/4824: two towers that see each other in the third
+convolution only, local response normalisation, overlapping pooling, dropout of 0.5. alexnet is that of section 5 of
+"One weird trick" (https://arxiv.org/abs/1404.5997), with the dropout of 2012. alexnet_bn is nobody's paper: batch
+normalisation after each convolution, and up to 64 pixels a first convolution of 5x5 at stride 1, so that it suits
+small images.
+
+Departures: weights are drawn as He et al. (2015) do and biases are 0; the paper's 0.01 and 1 need its million images.
 """
+
+from functools import partial
 
 import keras
 from keras import layers
 
-SMALLEST = 63  # pixels; anything less leaves nothing to pool after the last convolution
+from models.architecture import Architecture, Paper
+from models.parts import LocalResponseNormalization, batch_norm, conv, linear, relu, scaled_images
 
-CONVOLUTIONS = (  # (filters, kernel size, stride, padding on each side, pooled afterwards)
+PAPER_2012 = Paper("Krizhevsky et al.", 2012, "https://papers.nips.cc/paper/4824")
+PAPER_2014 = Paper("Krizhevsky", 2014, "https://arxiv.org/abs/1404.5997")
+LARGEST_SMALL_IMAGE = 64  # pixels of the shorter side; up to here alexnet_bn begins at full resolution
+
+# (filters, kernel size, stride, padding on each side, towers, normalised and pooled afterwards)
+CONVOLUTIONS_2012 = (
+    (96, 11, 4, 2, 1, True),  # 224 -> 55 -> 27
+    (256, 5, 1, 2, 2, True),  # 27 -> 13
+    (384, 3, 1, 1, 1, False),  # the one that sees both towers
+    (384, 3, 1, 1, 2, False),
+    (256, 3, 1, 1, 2, False),  # pooled to 6, without normalisation
+)
+CONVOLUTIONS_2014 = (  # (filters, kernel size, stride, padding on each side, pooled afterwards)
     (64, 11, 4, 2, True),  # 224 -> 55 -> 27
     (192, 5, 1, 2, True),  # 27 -> 13
     (384, 3, 1, 1, False),
     (256, 3, 1, 1, False),
     (256, 3, 1, 1, True),  # 13 -> 6
 )
+SMALL_STEM = (64, 5, 1, 2, True)  # 32 -> 32 -> 15
 
 
-def alexnet(*, input_shape: tuple[int, int, int], num_classes: int, dropout: float | None = None) -> keras.Model:
+def alexnet_2012(*, input_shape: tuple[int, int, int], num_classes: int, dropout: float | None = None) -> keras.Model:
     """uint8 images (B, H, W, C) -> float32 logits (B, num_classes).
 
     Args:
         dropout: rate before each of the two hidden dense layers; the paper's 0.5 by default.
-
-    Raises:
-        ValueError: the input is smaller than 63x63.
     """
-    if min(input_shape[:2]) < SMALLEST:
-        raise ValueError(f"alexnet needs images of at least {SMALLEST}x{SMALLEST} pixels, not {input_shape}.")
-    rate = 0.5 if dropout is None else dropout
-    images = keras.Input(input_shape, dtype="uint8", name="images")
-    x = layers.Rescaling(1 / 127.5, offset=-1, name="rescale")(images)
-    for filters, kernel_size, strides, padding, pooled in CONVOLUTIONS:
-        x = layers.ZeroPadding2D(padding)(x)  # symmetric, which Keras's "same" is not at stride 4
-        x = layers.Conv2D(filters, kernel_size, strides=strides, activation="relu", kernel_initializer="he_normal")(x)
+    images, x = scaled_images(input_shape)
+    for filters, kernel_size, strides, padding, towers, normalised in CONVOLUTIONS_2012:
+        x = relu(conv(x, filters, kernel_size, strides=strides, padding=padding, groups=towers))
+        if normalised:
+            x = layers.MaxPooling2D(3, strides=2)(LocalResponseNormalization()(x))
+    x = layers.MaxPooling2D(3, strides=2)(x)
+    return keras.Model(images, classifier(x, num_classes, dropout), name="alexnet_2012")
+
+
+def alexnet(
+    name: str, *, input_shape: tuple[int, int, int], num_classes: int, dropout: float | None = None
+) -> keras.Model:
+    """uint8 images (B, H, W, C) -> float32 logits (B, num_classes): `alexnet` or `alexnet_bn`.
+
+    Args:
+        dropout: rate before each of the two hidden dense layers; the paper's 0.5 by default.
+    """
+    normalised = name == "alexnet_bn"
+    stem, *others = CONVOLUTIONS_2014
+    if normalised and min(input_shape[:2]) <= LARGEST_SMALL_IMAGE:
+        stem = SMALL_STEM
+    images, x = scaled_images(input_shape)
+    for filters, kernel_size, strides, padding, pooled in (stem, *others):
+        x = conv(x, filters, kernel_size, strides=strides, padding=padding, use_bias=not normalised)
+        x = relu(batch_norm(x) if normalised else x)
         if pooled:
             x = layers.MaxPooling2D(3, strides=2)(x)
+    return keras.Model(images, classifier(x, num_classes, dropout), name=name)
+
+
+def classifier(x: keras.KerasTensor, num_classes: int, dropout: float | None) -> keras.KerasTensor:
+    """Two hidden layers of 4096, each behind dropout: feature maps -> logits."""
     x = layers.Flatten()(x)  # (B, 9216) at 224x224
     for _ in range(2):
-        x = layers.Dropout(rate)(x)
+        x = layers.Dropout(0.5 if dropout is None else dropout)(x)
         x = layers.Dense(4096, activation="relu", kernel_initializer="he_normal")(x)
-    logits = layers.Dense(num_classes, dtype="float32", name="logits")(x)
-    return keras.Model(images, logits, name="alexnet")
+    return linear(x, num_classes)
+
+
+NETWORKS = (
+    Architecture("alexnet_2012", alexnet_2012, PAPER_2012, smallest=63),
+    Architecture("alexnet", partial(alexnet, "alexnet"), PAPER_2014, smallest=63),
+    Architecture("alexnet_bn", partial(alexnet, "alexnet_bn"), PAPER_2014, smallest=15, normalised=True),
+)

@@ -1,43 +1,45 @@
-"""Every architecture by its name."""
+"""Every architecture by its name: the field's history, one paper a file."""
 
-from collections.abc import Callable
-from functools import partial
+from typing import TYPE_CHECKING, Any
 
-import keras
+from models import alexnet, googlenet, inception, lectures, lenet, nin, resnet, vgg
+from models.architecture import Architecture
 
-from models.alexnet import alexnet
-from models.lenet import lenet5
-from models.resnet import resnet
+if TYPE_CHECKING:
+    import keras
 
-ARCHITECTURES: dict[str, Callable[..., keras.Model]] = {
-    "lenet5": lenet5,
-    "alexnet": alexnet,
-    "resnet18": partial(resnet, "resnet18"),
-    "resnet34": partial(resnet, "resnet34"),
-    "resnet50": partial(resnet, "resnet50"),
+ARCHITECTURES: dict[str, Architecture] = {
+    entry.name: entry
+    for paper in (lenet, alexnet, nin, vgg, googlenet, inception, resnet, lectures)
+    for entry in paper.NETWORKS
 }
+ALIASES = {"vgg_a": "vgg11", "vgg_d": "vgg16", "vgg_e": "vgg19"}  # VGG's Table 1 has letters
+ALIASES |= {f"{letter}_bn": f"{name}_bn" for letter, name in ALIASES.items()}
 
 
 def build(
-    name: str, *, input_shape: tuple[int, int, int], num_classes: int, dropout: float | None = None
-) -> keras.Model:
+    name: str, *, input_shape: tuple[int, int, int], num_classes: int, dropout: float | None = None, **options: Any
+) -> "keras.Model":
     """A freshly initialised network: uint8 images (B, H, W, C) -> float32 logits (B, num_classes).
 
     Args:
         input_shape: (H, W, C) of one image.
         dropout: rate in [0, 1); None is the rate of the paper, which may be none at all.
+        options: of one network alone, as its file has them: `activation` of lenet5, for example.
 
     Raises:
         ValueError: no architecture has this name, or it is not defined for this input.
     """
-    check_architecture(name)
-    return ARCHITECTURES[name](input_shape=input_shape, num_classes=num_classes, dropout=dropout)
+    architecture = architecture_of(name)
+    return architecture.build(input_shape=input_shape, num_classes=num_classes, dropout=dropout, **options)
 
 
-def check_architecture(name: str) -> None:
+def architecture_of(name: str) -> Architecture:
     """
     Raises:
         ValueError: no architecture has this name.
     """
+    name = ALIASES.get(name, name)
     if name not in ARCHITECTURES:
         raise ValueError(f"No architecture is called {name!r}; choose from {', '.join(ARCHITECTURES)}.")
+    return ARCHITECTURES[name]

@@ -3,8 +3,10 @@
 import keras
 import numpy as np
 
-from training.augment import Augmentation, augment
+from training.augment import Augmentation, augment, colour_components
 from training.cache import DecodedImages
+
+SAMPLE = 1000  # images whose pixels say which colours vary together
 
 
 class TrainingBatches(keras.utils.PyDataset):
@@ -25,6 +27,7 @@ class TrainingBatches(keras.utils.PyDataset):
         self._batch_size = min(batch_size, len(rows))
         self._seed = seed
         self._augmentation = augmentation
+        self._components = colour_components(decoded.images[rows[:SAMPLE]]) if augmentation.colour else None
         self._next_epoch = 0
         self._start_epoch(0)  # Keras looks at two batches before it begins
 
@@ -40,6 +43,7 @@ class TrainingBatches(keras.utils.PyDataset):
             seed=self._seed,
             epoch=self._epoch,
             augmentation=self._augmentation,
+            components=self._components,
         )
         return images, self._decoded.labels[rows]
 

@@ -4,19 +4,32 @@ import errno
 import json
 import os
 from collections.abc import Callable
+from dataclasses import fields
 from functools import wraps
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 from rich.console import Console
 
 from models import bundle as bundles
 from models.preprocessing import InputSpec
-from training.augment import Augmentation
+from models.quiet import import_quietly
+from training.augment import Augmentation, Edge
 from training.datasets import DATA_SETS
-from training.quiet import import_quietly
-from training.settings import Settings, default_learning_rate
+from training.recipe import DEFAULT, describe_recipe, parse_recipe, read_recipe, recipe_names
+from training.settings import (
+    Decayed,
+    Optimizer,
+    Precision,
+    Schedule,
+    Settings,
+    choices,
+    default_learning_rate,
+)
+
+if TYPE_CHECKING:  # it imports Keras
+    from models.registry import Architecture
 
 CACHE = click.option(
     "--cache",
@@ -32,10 +45,7 @@ EXPORTS = click.option(
     show_default=True,
     help="Where bundles are published.",
 )
-SIZES = {"lenet5": 32}  # pixels; what a network was made for
-SIZE = 224
 MAX_LISTED = 5  # unreadable files that are named on the screen
-SMALL_IMAGES = 128  # pixels; a folder of images smaller than this is not blown up to 224
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "show_default": True})
@@ -64,24 +74,78 @@ def sentence(error: Exception) -> str:
     return str(error)
 
 
+class Fractions(click.ParamType):
+    """`85/5/10` -> (0.05, 0.1): percentages of training, validation and test, of which the last two are needed."""
+
+    name = "TRAIN/VAL/TEST"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[float, float]:
+        if not isinstance(value, str):
+            return value
+        parts = value.split("/")
+        if len(parts) != 3 or not all(part.isdecimal() and int(part) for part in parts) or sum(map(int, parts)) != 100:
+            self.fail(f"{value!r} is no split; give three percentages that add up to 100, such as 70/15/15.")
+        return int(parts[1]) / 100, int(parts[2]) / 100
+
+
+def follow_recipe(context: click.Context, _: click.Parameter, name: str) -> str:
+    """What the recipe says becomes the default of the flags of the same name."""
+    allowed = {f.name for f in (*fields(Settings), *fields(Augmentation))} & {p.name for p in context.command.params}
+    try:
+        context.default_map = parse_recipe(name, {name for name in allowed if name not in ("architecture", "recipe")})
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from error
+    return Path(name).stem
+
+
 @main.command()
 @click.option("--data", required=True, help=f"A folder with a folder per class, or one of {', '.join(DATA_SETS)}.")
-@click.option("--model", "architecture", required=True, help="Architecture, for example lenet5 or resnet18.")
+@click.option("--model", "architecture", required=True, help="A network: `python -m models list` has them all.")
 @click.option("--name", required=True, help="Name of the model that is made: a-z, 0-9, - and _.")
+@click.option(
+    "--recipe",
+    default=DEFAULT,
+    is_eager=True,
+    callback=follow_recipe,
+    help="Defaults for the flags from here to --brightness: a name from `python -m training recipes`, or a TOML file.",
+)
 @click.option("--epochs", type=click.IntRange(1), default=30, help="Epochs at most.")
+@click.option("--steps", type=click.IntRange(0), default=0, help="Steps at most; 0 counts epochs.")
 @click.option("--batch-size", type=click.IntRange(1), default=64)
+@click.option("--optimizer", type=click.Choice(choices(Optimizer)), default="sgd")
 @click.option("--learning-rate", type=click.FloatRange(0, min_open=True), help="At its peak. [default: the network's]")
-@click.option("--momentum", type=click.FloatRange(0, 1, max_open=True), default=0.9)
+@click.option("--schedule", type=click.Choice(choices(Schedule)), default="cosine", help="How the rate falls.")
+@click.option("--warmup-epochs", type=click.IntRange(0), default=1, help="Epochs in which the cosine rises first.")
+@click.option(
+    "--drop-factor",
+    type=click.FloatRange(0, 1, min_open=True),
+    default=0.1,
+    help="What the other schedules multiply the rate by:",
+)
+@click.option(
+    "--drop-at",
+    type=click.FloatRange(0, 1, min_open=True, max_open=True),
+    multiple=True,
+    help="... `steps`, at this fraction of the run; may be given more than once,",
+)
+@click.option("--drop-every", type=click.IntRange(0), default=0, help="... `exponential`, every so many epochs,")
+@click.option("--plateau-epochs", type=click.IntRange(0), default=0, help="... `plateau`, after so many without gain.")
+@click.option("--momentum", type=click.FloatRange(0, 1, max_open=True), default=0.9, help="Of SGD.")
+@click.option("--nesterov/--no-nesterov", default=True, help="Of SGD.")
 @click.option("--weight-decay", type=click.FloatRange(0), default=5e-4, help="L2, coupled with the loss.")
+@click.option("--decayed", type=click.Choice(choices(Decayed)), default="kernels", help="What weight decay acts on.")
+@click.option("--clip-norm", type=click.FloatRange(0), default=5.0, help="Longest gradient; 0 clips nothing.")
 @click.option("--dropout", type=click.FloatRange(0, 1, max_open=True), help="Rate. [default: the paper's]")
-@click.option("--patience", type=click.IntRange(1), default=15, help="Epochs without a better validation loss.")
+@click.option("--patience", type=click.IntRange(0), default=15, help="Epochs without a better validation loss; 0: all.")
 @click.option("--seed", type=click.IntRange(0), default=0)
-@click.option("--precision", type=click.Choice(["auto", "float32", "mixed_bfloat16"]), default="auto")
+@click.option("--precision", type=click.Choice(choices(Precision)), default="auto")
 @click.option("--flip/--no-flip", default=None, help="Mirror at random. [default: on, but for digits]")
 @click.option(
     "--shift", type=click.FloatRange(0, 0.5), default=0.1, help="At most this fraction of the side; 0 is off."
 )
+@click.option("--edge", type=click.Choice(choices(Edge)), default="mirror", help="What a shift brings in.")
 @click.option("--contrast", type=click.FloatRange(0, 1), default=0.2, help="Factor within 1 ± this; 0 is off.")
+@click.option("--colour", type=click.FloatRange(0, 1), default=0.0, help="AlexNet's colour noise; the paper has 0.1.")
 @click.option("--brightness", type=click.FloatRange(0, 1), default=0.1, help="At most ± this of the range; 0 is off.")
 @click.option(
     "--size",
@@ -90,6 +154,7 @@ def sentence(error: Exception) -> str:
 )
 @click.option("--channels", type=click.Choice(["1", "3"]), help="[default: 1 where all images are grey, else 3]")
 @click.option("--resize", type=click.Choice(["crop", "squash", "pad"]), default="crop")
+@click.option("--split", "fractions", type=Fractions(), default="70/15/15", help="Percent, unless the folder is split.")
 @click.option("--tensorboard", is_flag=True, help="Write TensorBoard logs into the run directory.")
 @click.option("--publish", is_flag=True, help="Publish the bundle and make it live.")
 @click.option("--runs", type=click.Path(path_type=Path, file_okay=False), default="runs", help="Where runs are kept.")
@@ -109,13 +174,14 @@ def fit(
     """Train a network and export it as a verified bundle."""
     bundles.check_model_name(name)
     import_quietly("keras")
-    from models.registry import check_architecture
+    from models.registry import architecture_of
     from training.run import new_run_directory, prepare, train_and_export
 
-    check_architecture(architecture)
+    chosen = architecture_of(architecture)
     console = Console()
-    prepared = prepare(data, choose_input(data, architecture, cache, flags), cache, console)
-    settings = read_settings(architecture, data, flags)
+    settings = read_settings(chosen, data, flags)
+    spec = choose_input(data, chosen, cache, flags)
+    prepared = prepare(data, spec, cache, console, fractions=flags["fractions"])
     report_data(console, prepared)
     run = new_run_directory(runs, name)
     manifest = train_and_export(run, name, prepared, settings, console=console, tensorboard=flags["tensorboard"])
@@ -130,6 +196,18 @@ def fit(
         say(console, f"published and live: {exports / name / str(version)}")
     else:
         say(console, f"publish it with: python -m training publish {run}")
+
+
+@main.command()
+@click.argument("name", required=False)
+@explained
+def recipes(name: str | None) -> None:
+    """List the recipes, or print one."""
+    if name:
+        click.echo(read_recipe(name), nl=False)
+        return
+    for recipe in recipe_names():
+        click.echo(f"{recipe:<20} {describe_recipe(recipe)}")
 
 
 @main.command()
@@ -187,7 +265,7 @@ def bundle_of(path: Path) -> Path:
     return path / "bundle" if (path / "bundle").is_dir() else path
 
 
-def choose_input(data: str, architecture: str, cache: Path, flags: dict[str, Any]) -> InputSpec:
+def choose_input(data: str, architecture: "Architecture", cache: Path, flags: dict[str, Any]) -> InputSpec:
     """What was asked for; otherwise what suits the network and the images."""
     from training.inspect import sample_images
     from training.run import resolve
@@ -196,23 +274,22 @@ def choose_input(data: str, architecture: str, cache: Path, flags: dict[str, Any
         side, channels = flags["size"], int(flags["channels"])
     else:
         sample = sample_images(resolve(data, cache))
-        small = sample.median_side if sample.median_side < SMALL_IMAGES else SIZE
-        side = flags["size"] or SIZES.get(architecture) or max(small, 32)
+        side = flags["size"] or architecture.side_for(sample.median_side)
         channels = int(flags["channels"] or (1 if sample.all_grey else 3))
     return InputSpec(side, side, channels, flags["resize"])
 
 
-def read_settings(architecture: str, data: str, flags: dict[str, Any]) -> Settings:
-    flip = flags["flip"]
-    if flip is None:
-        flip = data not in DATA_SETS or DATA_SETS[data].mirrors
-    chosen = ("epochs", "batch_size", "momentum", "weight_decay", "dropout", "patience", "seed", "precision")
-    return Settings(
-        architecture,
-        learning_rate=flags["learning_rate"] or default_learning_rate(architecture),
-        augmentation=Augmentation(flip, flags["shift"], flags["contrast"], flags["brightness"]),
-        **{name: flags[name] for name in chosen},
-    )
+def read_settings(architecture: "Architecture", data: str, flags: dict[str, Any]) -> Settings:
+    """The recipe's values, or the flags' where they were given."""
+    chosen = {f.name: flags[f.name] for f in fields(Settings) if f.name in flags}
+    if click.get_current_context().get_parameter_source("epochs") is click.core.ParameterSource.COMMANDLINE:
+        chosen["steps"] = 0  # the later word, where the recipe counts in steps
+    if not chosen["learning_rate"]:
+        chosen["learning_rate"] = default_learning_rate(normalised=architecture.normalised)
+    augmentation = {f.name: flags[f.name] for f in fields(Augmentation)}
+    if augmentation["flip"] is None:
+        augmentation["flip"] = data not in DATA_SETS or DATA_SETS[data].mirrors
+    return Settings(architecture.name, augmentation=Augmentation(**augmentation), **chosen)
 
 
 def report_data(console: Console, data: Any) -> None:

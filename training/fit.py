@@ -1,4 +1,4 @@
-"""Train a network on decoded images: SGD with momentum, best weights kept, judged on the untouched test split."""
+"""Train a network on decoded images: best weights kept, judged on the untouched test split."""
 
 import math
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ import keras
 import numpy as np
 from rich.console import Console
 
-from models.registry import build
+from models.registry import architecture_of, build
 from training.batches import PlainBatches, TrainingBatches
 from training.cache import DecodedImages
 from training.metrics import calibrate, measure, softmax
@@ -71,21 +71,55 @@ def fit(
         augmentation=settings.augmentation,
     )
     model = build_for(decoded, settings, precision)
-    compile_for(model, settings, steps_per_epoch=len(batches))
+    epochs = math.ceil(settings.steps / len(batches)) or settings.epochs
+    compile_for(model, settings, num_steps=settings.steps or epochs * len(batches), steps_per_epoch=len(batches))
+    progress = TrainingProgress(
+        console, epochs=epochs, steps_per_epoch=len(batches), batch_size=min(settings.batch_size, len(split.train))
+    )
     history = model.fit(
         batches,
-        epochs=settings.epochs,
+        epochs=epochs,
         shuffle=False,  # Keras would shuffle the batches of a PyDataset again, by a generator of its own
         validation_data=PlainBatches(decoded, split.val, batch_size=settings.batch_size),
-        callbacks=callbacks(settings, run, console, steps_per_epoch=len(batches), tensorboard=tensorboard),
+        callbacks=[*callbacks(settings, run, tensorboard=tensorboard), progress],
         verbose=0,
     )
     model.load_weights(run / WEIGHTS)
-    exact.set_weights(model.get_weights())
+    exact.set_weights(without_auxiliary_heads(model).get_weights())
     return judge(exact, decoded, split, settings, history.history)
 
 
-def build_for(decoded: DecodedImages, settings: Settings, precision: str) -> keras.Model:
+def trainable(decoded: DecodedImages, settings: Settings, precision: str) -> keras.Model:
+    """The network as it is trained: with its auxiliary heads, where it has some."""
+    weight = architecture_of(settings.architecture).auxiliary_weight
+    if not weight:
+        return build_for(decoded, settings, precision)
+    network = build_for(decoded, settings, precision, auxiliary=True)
+    model = WithAuxiliaryHeads(network.inputs, network.output, name=network.name)
+    model.auxiliary_weight = weight
+    return model
+
+
+class WithAuxiliaryHeads(keras.Model):
+    """Logits of several heads, of which `logits` is the network's own and alone is measured."""
+
+    auxiliary_weight: float
+
+    def compute_loss(self, x: Any = None, y: Any = None, y_pred: Any = None, **options: Any) -> Any:
+        auxiliary = [logits for name, logits in y_pred.items() if name != "logits"]
+        loss = super().compute_loss(x, y, y_pred["logits"], **options)
+        return loss + self.auxiliary_weight * sum(self.loss(y, logits) for logits in auxiliary)
+
+    def compute_metrics(self, x: Any, y: Any, y_pred: Any, sample_weight: Any = None) -> dict[str, Any]:
+        return super().compute_metrics(x, y, y_pred["logits"], sample_weight)
+
+
+def without_auxiliary_heads(model: keras.Model) -> keras.Model:
+    """The same layers, as many as lead to the network's own logits."""
+    return keras.Model(model.inputs, model.output["logits"]) if isinstance(model.output, dict) else model
+
+
+def build_for(decoded: DecodedImages, settings: Settings, precision: str, **options: Any) -> keras.Model:
     """The network in this precision; the global policy is put back."""
     before = keras.config.dtype_policy()
     keras.config.set_dtype_policy(precision)
@@ -95,42 +129,72 @@ def build_for(decoded: DecodedImages, settings: Settings, precision: str) -> ker
             input_shape=decoded.images.shape[1:],
             num_classes=len(decoded.class_names),
             dropout=settings.dropout,
+            **options,
         )
     finally:
         keras.config.set_dtype_policy(before)
 
 
-def compile_for(model: keras.Model, settings: Settings, *, steps_per_epoch: int) -> None:
+def compile_for(model: keras.Model, settings: Settings, *, num_steps: int, steps_per_epoch: int) -> None:
     for variable in model.trainable_variables:
-        if variable.name == "kernel":  # Keras's L2 has no 1/2, and SGD(weight_decay=...) is decoupled
+        if variable.name == "kernel" or settings.decayed == "all":
+            # Keras's L2 has no 1/2. Its SGD(weight_decay=...) is decoupled from the gradient, and no paper's rule here.
             variable.regularizer = keras.regularizers.L2(settings.weight_decay / 2)
-    warmup_steps = min(settings.warmup_epochs, settings.epochs - 1) * steps_per_epoch
-    schedule = keras.optimizers.schedules.CosineDecay(
-        0.0 if warmup_steps else settings.learning_rate,
-        decay_steps=max(1, settings.epochs * steps_per_epoch - warmup_steps),
-        warmup_target=settings.learning_rate if warmup_steps else None,
-        warmup_steps=warmup_steps,
-    )
+    rate = learning_rate(settings, num_steps=num_steps, steps_per_epoch=steps_per_epoch)
+    clip_norm = settings.clip_norm or None
     model.compile(
-        keras.optimizers.SGD(schedule, momentum=settings.momentum, nesterov=True, global_clipnorm=settings.clip_norm),
+        keras.optimizers.Adam(rate, global_clipnorm=clip_norm)
+        if settings.optimizer == "adam"
+        else keras.optimizers.SGD(
+            rate, momentum=settings.momentum, nesterov=settings.nesterov, global_clipnorm=clip_norm
+        ),
         loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
         metrics=["accuracy"],
     )
 
 
-def callbacks(
-    settings: Settings, run: Path, console: Console, *, steps_per_epoch: int, tensorboard: bool
-) -> list[keras.callbacks.Callback]:
-    progress = TrainingProgress(
-        console, epochs=settings.epochs, steps_per_epoch=steps_per_epoch, batch_size=settings.batch_size
-    )
+def learning_rate(
+    settings: Settings, *, num_steps: int, steps_per_epoch: int
+) -> float | keras.optimizers.schedules.LearningRateSchedule:
+    """A function of the step; of `plateau` only the start, since the rest depends on what validation finds."""
+    peak, schedules = settings.learning_rate, keras.optimizers.schedules
+    if settings.schedule == "cosine":
+        warmup_steps = min(settings.warmup_epochs * steps_per_epoch, num_steps - steps_per_epoch)
+        return schedules.CosineDecay(
+            0.0 if warmup_steps else peak,
+            decay_steps=max(1, num_steps - warmup_steps),
+            warmup_target=peak if warmup_steps else None,
+            warmup_steps=warmup_steps,
+        )
+    if settings.schedule == "steps":
+        # A boundary is the last step at the rate before it: Keras compares with <=.
+        boundaries = [round(fraction * num_steps) - 1 for fraction in settings.drop_at]
+        return schedules.PiecewiseConstantDecay(
+            boundaries, [peak * settings.drop_factor**i for i in range(len(boundaries) + 1)]
+        )
+    if settings.schedule == "exponential":
+        return schedules.ExponentialDecay(
+            peak, settings.drop_every * steps_per_epoch, settings.drop_factor, staircase=True
+        )
+    return peak
+
+
+def callbacks(settings: Settings, run: Path, *, tensorboard: bool) -> list[keras.callbacks.Callback]:
     chosen = [
         StopWhenNotFinite(),
         keras.callbacks.ModelCheckpoint(run / WEIGHTS, save_best_only=True, save_weights_only=True),
-        keras.callbacks.EarlyStopping(patience=settings.patience),
-        progress,
     ]
-    return [*chosen, keras.callbacks.TensorBoard(run / "tensorboard")] if tensorboard else chosen
+    if settings.patience:
+        chosen.append(keras.callbacks.EarlyStopping(patience=settings.patience))
+    if settings.schedule == "plateau":
+        chosen.append(
+            keras.callbacks.ReduceLROnPlateau(
+                "val_accuracy", mode="max", factor=settings.drop_factor, patience=settings.plateau_epochs
+            )
+        )
+    if tensorboard:
+        chosen.append(keras.callbacks.TensorBoard(run / "tensorboard"))
+    return chosen
 
 
 class StopWhenNotFinite(keras.callbacks.Callback):

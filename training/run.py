@@ -35,7 +35,7 @@ from training.index import index_folder
 from training.progress import decoding_bar
 from training.report import render
 from training.settings import Settings
-from training.split import Split, split_by_content
+from training.split import FRACTIONS, Split, split_by_content
 
 NUM_ANSWERS = 64  # images on which export must agree
 NUM_GOLDEN = 10
@@ -54,8 +54,13 @@ class Data:
     spec: InputSpec
 
 
-def prepare(source: str, spec: InputSpec, cache: Path, console: Console) -> Data:
+def prepare(
+    source: str, spec: InputSpec, cache: Path, console: Console, *, fractions: tuple[float, float] = FRACTIONS
+) -> Data:
     """Find, decode and split the images of a folder or a named data set.
+
+    Args:
+        fractions: of validation and test, where the folder is not split already.
 
     Raises:
         BadData: it cannot be trained on as it is.
@@ -66,7 +71,7 @@ def prepare(source: str, spec: InputSpec, cache: Path, console: Console) -> Data
         task = bar.add_task("decoding", total=len(index.entries))
         decoded = decode_all(index, spec, cache, on_progress=lambda done: bar.update(task, advance=done))
         bar.update(task, completed=len(index.entries))
-    return Data(source, root, decoded, split_by_content(decoded), spec)
+    return Data(source, root, decoded, split_by_content(decoded, fractions), spec)
 
 
 def resolve(source: str, cache: Path) -> Path:

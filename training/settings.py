@@ -2,48 +2,83 @@
 
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from training.augment import Augmentation
 
-LEARNING_RATES = {"lenet5": 0.05, "alexnet": 0.01}  # without batch normalisation a network bears less
 LEARNING_RATE = 0.1  # at batch 128, as He et al. train
+LEARNING_RATE_UNNORMALISED = 0.02  # without batch normalisation a network bears less
 SMALLEST_FOR_BFLOAT16 = 1_000_000  # parameters; lenet5 trains no faster in bfloat16, and a little worse
+Optimizer = Literal["sgd", "adam"]
+Schedule = Literal["cosine", "steps", "exponential", "plateau"]
+Decayed = Literal["kernels", "all"]
 Precision = Literal["auto", "float32", "mixed_bfloat16"]
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """Everything that decides the weights, but for the images.
+    """Everything that decides the weights, but for the images; the defaults are the recipe `default`.
 
     Attributes:
-        learning_rate: at its peak, after warm-up; the schedule is a cosine down to 0.
-        weight_decay: coefficient of w in the gradient of every kernel (L2 coupled with the loss, as in the papers).
-        clip_norm: the gradient is scaled down to this norm; what keeps a network without batch normalisation alive.
+        learning_rate: at its peak.
+        recipe: the name under which these settings were found, for the record.
+        schedule: `cosine` falls to 0, after `warmup_epochs` of rising; `steps` falls by `drop_factor` at each fraction
+            of the run in `drop_at`; `exponential` by `drop_factor` every `drop_every` epochs; `plateau` by
+            `drop_factor` after `plateau_epochs` without a better validation accuracy.
+        steps: length of the run where a paper gives it in steps; 0 is `epochs`.
+        momentum: of SGD, as is `nesterov`.
+        weight_decay: coefficient of w in the gradient (L2 coupled with the loss, as in the papers).
+        decayed: `kernels` leaves biases and normalisation alone, `all` does not.
+        clip_norm: the gradient is scaled down to this norm, which keeps a network without batch normalisation alive;
+            0 clips nothing.
         dropout: None is the rate of the network's paper.
-        patience: epochs without a lower validation loss after which training stops.
+        patience: epochs without a lower validation loss after which training stops; 0 never stops it.
+
+    Raises:
+        ValueError: a schedule lacks what it needs.
     """
 
     architecture: str
     learning_rate: float
-    epochs: int = 30
-    batch_size: int = 64
+    recipe: str = "default"
+    optimizer: Optimizer = "sgd"
     momentum: float = 0.9
-    weight_decay: float = 5e-4
-    clip_norm: float = 5.0
+    nesterov: bool = True
+    schedule: Schedule = "cosine"
     warmup_epochs: int = 1
+    drop_factor: float = 0.1
+    drop_at: tuple[float, ...] = ()
+    drop_every: int = 0
+    plateau_epochs: int = 0
+    epochs: int = 30
+    steps: int = 0
+    batch_size: int = 64
+    weight_decay: float = 5e-4
+    decayed: Decayed = "kernels"
+    clip_norm: float = 5.0
     dropout: float | None = None
     patience: int = 15
     seed: int = 0
     precision: Precision = "auto"
     augmentation: Augmentation = field(default_factory=Augmentation)
 
+    def __post_init__(self) -> None:
+        needed = {"steps": "drop_at", "exponential": "drop_every", "plateau": "plateau_epochs"}.get(self.schedule)
+        if needed and not getattr(self, needed):
+            raise ValueError(f"The schedule {self.schedule} needs --{needed.replace('_', '-')}.")
+
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
 
 
-def default_learning_rate(architecture: str) -> float:
-    return LEARNING_RATES.get(architecture, LEARNING_RATE)
+def default_learning_rate(*, normalised: bool) -> float:
+    """Of SGD, for a network with or without batch normalisation."""
+    return LEARNING_RATE if normalised else LEARNING_RATE_UNNORMALISED
+
+
+def choices(kind: Any) -> list[str]:
+    """What a Literal allows."""
+    return list(get_args(kind))
 
 
 def resolve_precision(precision: Precision, num_parameters: int, *, cpu_info: Path = Path("/proc/cpuinfo")) -> str:

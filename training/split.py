@@ -11,8 +11,7 @@ import numpy as np
 from training.cache import DecodedImages
 from training.index import BadData
 
-VAL_FRACTION = 0.15
-TEST_FRACTION = 0.15
+FRACTIONS = (0.15, 0.15)  # of validation and test
 SMALLEST_CLASS = 3  # images of which one can train, one validate and one test
 
 
@@ -25,13 +24,17 @@ class Split:
     test: np.ndarray
 
 
-def split_by_content(decoded: DecodedImages) -> Split:
+def split_by_content(decoded: DecodedImages, fractions: tuple[float, float] = FRACTIONS) -> Split:
     """Follow the splits that the folder names; make the missing ones out of its training images.
+
+    Args:
+        fractions: of validation and of test; an image never changes sides while these stay as they are.
 
     Raises:
         BadData: some class has no image to train on, or nothing is left to validate or test on.
     """
-    missing = [side for side in ("val", "test") if side not in decoded.splits]
+    wanted = dict(zip(("val", "test"), fractions, strict=True))
+    missing = {side: fraction for side, fraction in wanted.items() if side not in decoded.splits}
     sides = np.array([side or "train" for side in decoded.splits], dtype="U5")
     if missing:
         for label in range(len(decoded.class_names)):
@@ -41,8 +44,8 @@ def split_by_content(decoded: DecodedImages) -> Split:
     return split
 
 
-def assign_class(sides: np.ndarray, rows: np.ndarray, hashes: tuple[str, ...], missing: list[str]) -> None:
-    """Move the images of one class whose hash is small out of training.
+def assign_class(sides: np.ndarray, rows: np.ndarray, hashes: tuple[str, ...], missing: dict[str, float]) -> None:
+    """Move the images of one class whose hash is small out of training, to each missing side its fraction.
 
     A class of three or more gets at least one on each side: its smallest hashes, where none is small enough.
     """
@@ -53,8 +56,8 @@ def assign_class(sides: np.ndarray, rows: np.ndarray, hashes: tuple[str, ...], m
     if len(waiting) < SMALLEST_CLASS:
         return
     threshold = 0.0
-    for still_missing, side in zip(reversed(range(len(missing))), missing, strict=True):
-        threshold += {"val": VAL_FRACTION, "test": TEST_FRACTION}[side]
+    for still_missing, (side, fraction) in zip(reversed(range(len(missing))), missing.items(), strict=True):
+        threshold += fraction
         spare = len(waiting) - still_missing - 1  # one for each side to come, and one to train on
         chosen = [h for h in waiting[:spare] if int(h[:16], 16) / 2**64 < threshold] or waiting[:1]
         waiting = waiting[len(chosen) :]

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from tests.images import noise
-from training.augment import Augmentation, augment, mirrored_indices, spread, uniforms
+from training.augment import Augmentation, augment, reflected, spread, uniforms
 
 NOTHING = Augmentation(flip=False, shift=0, contrast=0, brightness=0)
 FLIP = Augmentation(flip=True, shift=0, contrast=0, brightness=0)
@@ -67,7 +67,7 @@ def test_an_image_moves_by_every_distance_up_to_the_bound_and_no_further() -> No
 
 
 def test_what_comes_in_at_the_edge_is_the_mirrored_image() -> None:
-    assert mirrored_indices(4, np.array([0, 1, 2, -1, -2])).tolist() == [
+    assert reflected(np.arange(4) + np.array([[0], [1], [2], [-1], [-2]]), 4).tolist() == [
         [0, 1, 2, 3],
         [1, 2, 3, 2],
         [2, 3, 2, 1],

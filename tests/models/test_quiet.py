@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from training.quiet import import_quietly, native_stderr_closed
+from models.quiet import import_quietly, native_stderr_closed
 
 
 def test_what_native_code_writes_meanwhile_is_not_shown(capfd: pytest.CaptureFixture[str]) -> None:

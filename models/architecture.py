@@ -1,0 +1,72 @@
+"""An entry of the registry: a network, the paper it is from, and the inputs for which it is defined."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import keras
+
+SMALL_IMAGES = 128  # pixels; a folder of images smaller than this is not blown up to 224
+SMALLEST_SIDE = 32  # pixels; smaller images are blown up to this
+
+
+@dataclass(frozen=True, slots=True)
+class Paper:
+    """Where a network comes from."""
+
+    authors: str
+    year: int
+    url: str
+
+    def __str__(self) -> str:
+        return f"{self.authors}, {self.year}"
+
+
+@dataclass(frozen=True, slots=True)
+class Architecture:
+    """A network of the canon.
+
+    Attributes:
+        builder: (*, input_shape, num_classes, dropout) -> a network from uint8 images to float32 logits.
+        input_shape: (H, W, C) in the paper.
+        num_classes: in the paper.
+        smallest: pixels that each side needs at least.
+        normalised: whether it has batch normalisation, with which it bears a higher learning rate.
+        auxiliary_weight: how much each auxiliary head's loss counts beside the network's own; 0 where it has none.
+            A network that has them is built with them by `auxiliary=True`, for training only.
+    """
+
+    name: str
+    builder: Callable[..., "keras.Model"]
+    paper: Paper
+    input_shape: tuple[int, int, int] = (224, 224, 3)
+    num_classes: int = 1000
+    smallest: int = 1
+    normalised: bool = False
+    auxiliary_weight: float = 0.0
+
+    def build(
+        self, *, input_shape: tuple[int, int, int], num_classes: int, dropout: float | None = None, **options: Any
+    ) -> "keras.Model":
+        """A freshly initialised network.
+
+        Args:
+            options: of this network alone, as its file has them.
+
+        Raises:
+            ValueError: it is not defined for this input.
+        """
+        height, width, _ = input_shape
+        if min(height, width) < self.smallest:
+            raise ValueError(
+                f"{self.name} needs images of at least {self.smallest}x{self.smallest} pixels, not {height}x{width}."
+            )
+        return self.builder(input_shape=input_shape, num_classes=num_classes, dropout=dropout, **options)
+
+    def side_for(self, median_side: int) -> int:
+        """Height and width that suit images of this size: the paper's, unless the network scales and they are small."""
+        side = self.input_shape[0]
+        if side < SMALL_IMAGES or median_side >= SMALL_IMAGES:
+            return side
+        return max(median_side, self.smallest, SMALLEST_SIDE)
