@@ -8,6 +8,7 @@ pixels apart two neighbours' fields lie. Where branches join it is what any of t
 """
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import reduce
 from math import prod
@@ -15,11 +16,13 @@ from typing import Any
 
 import keras
 from keras import layers
+from keras.src.backend.common import global_state
 
 from models.registry import architecture_of
 
 Pair = tuple[int, int]
 FLOAT32_BYTES = 4
+WAITING = "uninitialized_variables"  # Keras's own name for them
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,12 +111,27 @@ def outline(
         ValueError: no architecture has this name, or it is not defined for this input.
     """
     architecture = architecture_of(name)
-    with keras.StatelessScope(initialize_variables=False):
+    with without_values():
         return architecture.build(
             input_shape=input_shape or architecture.input_shape,
             num_classes=num_classes or architecture.num_classes,
             **options,
         )
+
+
+@contextmanager
+def without_values() -> Iterator[None]:
+    """What is built in here has no memory for its weights, and never gets any.
+
+    Keras would give it some when the next network is built, which is the list that is put back here; no public
+    function of Keras 3.15 does that.
+    """
+    waiting = list(global_state.get_global_attribute(WAITING) or [])
+    try:
+        with keras.StatelessScope(initialize_variables=False):
+            yield
+    finally:
+        global_state.set_global_attribute(WAITING, waiting)
 
 
 def describe(model: keras.Model) -> Table:

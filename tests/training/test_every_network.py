@@ -1,0 +1,117 @@
+"""Every network trains out of the box, and its export answers as it does, to OpenVINO and to TensorFlow.
+
+All of them take ten minutes, so that `make test` tries one of each family: STRIATE_EVERY_NETWORK=1 tries all, as
+`.ci/run` does.
+"""
+
+import io
+import json
+import os
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import keras
+import numpy as np
+import openvino
+import pytest
+from rich.console import Console
+
+from models.bundle import GOLDEN, Manifest
+from models.describe import outline
+from models.preprocessing import InputSpec
+from models.registry import ARCHITECTURES
+from tests.training.decoded import decoded_images, halves_and_quarters
+from training.cache import DecodedImages
+from training.export import REQUEST, WEIGHTS, write_saved_model
+from training.fit import Trained, compile_for, fit, trainable
+from training.metrics import softmax
+from training.saved_model import load_signatures
+from training.settings import Settings, default_learning_rate
+
+ONE_OF_EACH_FAMILY = {"lenet5_1998", "alexnet_2012", "nin", "vgg_a_lrn", "googlenet", "resnet20", "residual_net"}
+UNLESS_ALL = pytest.mark.skipif("STRIATE_EVERY_NETWORK" not in os.environ, reason="needs STRIATE_EVERY_NETWORK=1")
+EVERY = pytest.mark.parametrize(
+    "name",
+    [pytest.param(name, marks=() if name in ONE_OF_EACH_FAMILY else UNLESS_ALL) for name in ARCHITECTURES],
+)
+QUIET = Console(file=io.StringIO())
+
+
+@pytest.fixture(autouse=True)
+def room() -> Iterator[None]:
+    """Free a network before the next."""
+    yield
+    keras.backend.clear_session()
+
+
+def two_classes(name: str, count: int = 64) -> DecodedImages:
+    """Images that are darker or lighter, at about the smallest input of a network."""
+    side = max(16, ARCHITECTURES[name].smallest)
+    labels = np.arange(count) % 2
+    noise = np.random.default_rng(0).integers(0, 100, (count, side, side, 3), dtype=np.uint8)
+    return decoded_images(noise + (120 * labels[:, None, None, None]).astype(np.uint8), labels)
+
+
+def default_settings(name: str) -> Settings:
+    """The default recipe, but shorter."""
+    rate = default_learning_rate(normalised=ARCHITECTURES[name].normalised)
+    return Settings(name, learning_rate=rate, epochs=10, batch_size=8, precision="float32")
+
+
+@EVERY
+def test_one_step_of_training_lowers_the_loss(name: str) -> None:
+    decoded = two_classes(name, 8)
+    settings = replace(
+        default_settings(name), dropout=0.0, weight_decay=0.0, learning_rate=1e-4, schedule="steps", drop_at=(0.9,)
+    )
+    model = trainable(decoded, settings, "float32")
+    compile_for(model, settings, num_steps=100, steps_per_epoch=1)
+    model.run_eagerly = True
+    before, after = (float(model.train_on_batch(decoded.images, decoded.labels)[0]) for _ in range(2))
+    assert after < before
+
+
+@EVERY
+def test_a_network_learns_what_is_easy_and_its_export_answers_alike_everywhere(name: str, tmp_path: Path) -> None:
+    decoded = two_classes(name)
+    settings = default_settings(name)
+    trained = fit(decoded, halves_and_quarters(decoded), settings, tmp_path, console=QUIET)
+    assert trained.metrics["accuracy"] == 1
+
+    between = blend(decoded.images[0], decoded.images[1])
+    expected = softmax(trained.model.predict(between, verbose=0), 1.0)
+    export_alone(trained, name, decoded, tmp_path)
+    by_tensorflow = load_signatures(tmp_path / "bundle")["serving_default"](between)
+    np.testing.assert_allclose(by_tensorflow, expected, atol=1e-4)
+    np.testing.assert_allclose(by_openvino(tmp_path / "bundle", between), expected, atol=1e-4)
+
+
+def blend(dark: np.ndarray, light: np.ndarray) -> np.ndarray:
+    """From one class to the other in eight steps, so that some answers are undecided."""
+    shares = np.linspace(0, 1, 8)[:, None, None, None]
+    return np.rint(dark * (1 - shares) + light * shares).astype(np.uint8)
+
+
+def export_alone(trained: Trained, name: str, decoded: DecodedImages, run: Path) -> None:
+    """What `training.export.export` does in its first process, without golden images and seal."""
+    spec = InputSpec(*decoded.images.shape[1:], "crop")
+    manifest = Manifest(
+        model="toy", architecture=name, class_names=decoded.class_names, input_spec=spec, metrics={}, temperature=1.0
+    )
+    (run / "bundle" / GOLDEN).mkdir(parents=True)
+    (run / REQUEST).write_text(json.dumps(manifest.to_json()))
+    trained.model.save_weights(run / WEIGHTS)
+    write_saved_model(run)
+
+
+def by_openvino(bundle: Path, images: np.ndarray) -> np.ndarray:
+    compiled = openvino.Core().compile_model(str(bundle), "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    return compiled(images)["probabilities"]
+
+
+def test_auxiliary_heads_train_and_are_not_exported(tmp_path: Path) -> None:
+    decoded = two_classes("googlenet")
+    model = trainable(decoded, default_settings("googlenet"), "float32")
+    assert set(model.output) == {"logits", "auxiliary_4a", "auxiliary_4d"}
+    assert outline("googlenet", auxiliary=True).count_params() == 13_378_280
