@@ -64,16 +64,18 @@ def module_of_sevens(x: Tensor, width: int) -> Tensor:
 
 def module_spread_out(x: Tensor) -> Tensor:
     """Figure 7: 1x3 and 3x1 beside each other, where maps are small: (B, H, W, C) -> (B, H, W, 2048)."""
-    three = chain(x, (384, 1))
-    threes = chain(x, (448, 1), (384, 3))
     return layers.Concatenate()(
         [
             chain(x, (320, 1)),
-            *(chain(three, (384, kernel_size)) for kernel_size in ((1, 3), (3, 1))),
-            *(chain(threes, (384, kernel_size)) for kernel_size in ((1, 3), (3, 1))),
+            *spread_out(chain(x, (384, 1))),
+            *spread_out(chain(x, (448, 1), (384, 3))),
             chain(average(x), (192, 1)),
         ]
     )
+
+
+def spread_out(x: Tensor) -> tuple[Tensor, Tensor]:
+    return chain(x, (384, (1, 3))), chain(x, (384, (3, 1)))
 
 
 def reduction_a(x: Tensor) -> Tensor:

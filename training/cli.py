@@ -135,7 +135,11 @@ def follow_recipe(context: click.Context, _: click.Parameter, name: str) -> str:
 @click.option("--weight-decay", type=click.FloatRange(0), default=5e-4, help="L2, coupled with the loss.")
 @click.option("--decayed", type=click.Choice(choices(Decayed)), default="kernels", help="What weight decay acts on.")
 @click.option("--clip-norm", type=click.FloatRange(0), default=5.0, help="Longest gradient; 0 clips nothing.")
-@click.option("--dropout", type=click.FloatRange(0, 1, max_open=True), help="Rate. [default: the paper's]")
+@click.option(
+    "--dropout",
+    type=click.FloatRange(0, 1, max_open=True),
+    help="Rate. [default: the paper's; 0 below 10 parameters an image]",
+)
 @click.option("--patience", type=click.IntRange(0), default=15, help="Epochs without a better validation loss; 0: all.")
 @click.option("--seed", type=click.IntRange(0), default=0)
 @click.option("--precision", type=click.Choice(choices(Precision)), default="auto")
@@ -260,6 +264,25 @@ def live(model: str, version: int, exports: Path) -> None:
     click.echo(f"live: {exports / model / str(version)}")
 
 
+@main.command()
+@click.argument("bundle", type=click.Path(path_type=Path, exists=True, file_okay=False))
+@click.option("-o", "--output", type=click.Path(path_type=Path, dir_okay=False), default="filters.png", help="A PNG.")
+@click.option(
+    "--image",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    help="Whose feature maps are shown. [default: the bundle's first golden image]",
+)
+@explained
+def filters(bundle: Path, output: Path, image: Path | None) -> None:
+    """Draw a bundle's, or a run's, first filters and what each stage makes of an image."""
+    import_quietly("tensorflow")
+    from training.filters import draw
+
+    picture = draw(bundle_of(bundle), image)
+    picture.save(output, "PNG")
+    click.echo(f"{output}: {picture.width}x{picture.height} pixels")
+
+
 def bundle_of(path: Path) -> Path:
     """A run directory holds its bundle; anything else is taken for one."""
     return path / "bundle" if (path / "bundle").is_dir() else path
@@ -282,6 +305,7 @@ def choose_input(data: str, architecture: "Architecture", cache: Path, flags: di
 def read_settings(architecture: "Architecture", data: str, flags: dict[str, Any]) -> Settings:
     """The recipe's values, or the flags' where they were given."""
     chosen = {f.name: flags[f.name] for f in fields(Settings) if f.name in flags}
+    chosen["architecture"] = architecture.name  # not the alias that may have been typed
     if click.get_current_context().get_parameter_source("epochs") is click.core.ParameterSource.COMMANDLINE:
         chosen["steps"] = 0  # the later word, where the recipe counts in steps
     if not chosen["learning_rate"]:
@@ -289,7 +313,7 @@ def read_settings(architecture: "Architecture", data: str, flags: dict[str, Any]
     augmentation = {f.name: flags[f.name] for f in fields(Augmentation)}
     if augmentation["flip"] is None:
         augmentation["flip"] = data not in DATA_SETS or DATA_SETS[data].mirrors
-    return Settings(architecture.name, augmentation=Augmentation(**augmentation), **chosen)
+    return Settings(**chosen, augmentation=Augmentation(**augmentation))
 
 
 def report_data(console: Console, data: Any) -> None:

@@ -1,7 +1,7 @@
 """Train a network on decoded images: best weights kept, judged on the untouched test split."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from training.batches import PlainBatches, TrainingBatches
 from training.cache import DecodedImages
 from training.metrics import calibrate, measure, softmax
 from training.progress import TrainingProgress
-from training.settings import Settings, resolve_precision
+from training.settings import Settings, resolve_dropout, resolve_precision
 from training.split import Split
 
 WEIGHTS = "best.weights.h5"
@@ -61,8 +61,13 @@ def fit(
     """
     keras.utils.set_random_seed(settings.seed)
     exact = build_for(decoded, settings, "float32")
+    settings = replace(settings, dropout=resolve_dropout(settings.dropout, exact.count_params(), len(split.train)))
     precision = resolve_precision(settings.precision, exact.count_params())
-    console.print(f"precision {precision}, seed {settings.seed}", highlight=False)
+    dropout = "the paper's" if settings.dropout is None else f"{settings.dropout:g}"
+    console.print(
+        f"precision {precision}, learning rate {settings.learning_rate:g}, dropout {dropout}, seed {settings.seed}",
+        highlight=False,
+    )
     batches = TrainingBatches(
         decoded,
         split.train,

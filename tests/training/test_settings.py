@@ -5,7 +5,7 @@ from pathlib import Path
 import keras
 import pytest
 
-from training.settings import default_learning_rate, resolve_precision
+from training.settings import default_learning_rate, resolve_dropout, resolve_precision
 
 LARGE, SMALL = 11_000_000, 61_706
 
@@ -42,4 +42,20 @@ def test_a_precision_that_was_asked_for_is_taken(precision: str) -> None:
 
 
 def test_a_network_without_batch_normalisation_learns_at_a_lower_rate() -> None:
-    assert default_learning_rate("alexnet") < default_learning_rate("lenet5") < default_learning_rate("resnet18")
+    assert default_learning_rate(normalised=False) < default_learning_rate(normalised=True)
+
+
+@pytest.mark.parametrize(
+    ("asked", "num_parameters", "num_images", "expected"),
+    [
+        (None, 22_058, 42_407, 0.0),  # basic_cnn on CIFAR-10 underfits as it is
+        (None, 22_058, 2_000, None),
+        (None, 60_965_224, 1_000_000, None),  # AlexNet on ImageNet
+        (0.3, 22_058, 42_407, 0.3),
+        (0.0, 60_965_224, 1_000, 0.0),
+    ],
+)
+def test_dropout_is_the_papers_where_there_are_parameters_to_spare(
+    asked: float | None, num_parameters: int, num_images: int, expected: float | None
+) -> None:
+    assert resolve_dropout(asked, num_parameters, num_images) == expected

@@ -1,0 +1,169 @@
+"""How fast each network trains and answers here, and docs/networks.md: `python -m benchmarks.networks`.
+
+Each network is measured in a process of its own, at its paper's input, on random images. `--page` writes the page anew
+from benchmarks/results/networks.json without measuring.
+"""
+
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import click
+import numpy as np
+
+from benchmarks.processes import machine
+from models.quiet import import_quietly
+
+RESULTS = Path(__file__).parent / "results" / "networks.json"
+PAGE = Path("docs/networks.md")
+SMALL = 64  # pixels; up to here a batch of training is BATCH_SIZES[0]
+BATCH_SIZES = (64, 8)
+INFERENCE_BATCH_SIZE = 8
+SECONDS = 4.0  # of each measurement, after warming up
+WARMUP_STEPS = 3
+HEADER = """\
+# The networks
+
+Made by `python -m benchmarks.networks` on {date}. Parameters are the trained ones; multiply-accumulates (MACs) count
+convolutions and dense layers for one image; both at the paper's input. `python -m models describe NAME` shows each layer.
+
+Speeds are images/s on {machine}, no GPU; the machine is shared and drifts by a third, so only ratios count. *Training* is
+whole steps of the recipe `default` with batches of {small} (inputs up to 64 pixels) or {large}, in the precision that
+`--precision auto` chooses; *inference* is OpenVINO on batches of {inference} in {precision}, without decoding.
+
+| network | paper | input | classes | parameters | MACs | training | inference |
+|---|---|---|---|---|---|---|---|
+"""
+
+
+@click.command()
+@click.argument("names", nargs=-1)
+@click.option("--page", is_flag=True, help="Write the page from what was measured before.")
+@click.option("--one", is_flag=True, hidden=True, help="Measure one network in this process and print it as JSON.")
+def main(names: tuple[str, ...], page: bool, one: bool) -> None:
+    """Measure NAMES, or every network, and write docs/networks.md."""
+    import_quietly("keras")
+    from models.registry import ARCHITECTURES
+
+    if one:
+        click.echo(json.dumps(measure(names[0])))
+        return
+    results = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
+    for name in () if page else names or ARCHITECTURES:
+        done = subprocess.run(
+            [sys.executable, "-m", "benchmarks.networks", "--one", name], capture_output=True, text=True, check=True
+        )
+        results[name] = json.loads(done.stdout.splitlines()[-1])
+        training, inference = results[name]["training"], results[name]["inference"]
+        click.echo(f"{name:<16} training {training:>8,.1f}  inference {inference:>8,.1f} images/s")
+        RESULTS.parent.mkdir(exist_ok=True)
+        RESULTS.write_text(json.dumps(results, indent=1) + "\n")
+    PAGE.write_text(render(results), encoding="utf-8")
+    click.echo(json.dumps({"machine": machine(), "networks": len(results)}))
+
+
+def measure(name: str) -> dict[str, Any]:
+    """Images/s of training and of inference."""
+    from models.bundle import GOLDEN, Manifest
+    from models.preprocessing import InputSpec
+    from models.registry import ARCHITECTURES
+    from service.backends import OpenVINO
+    from training.cache import DecodedImages
+    from training.export import REQUEST, WEIGHTS, write_saved_model
+    from training.fit import compile_for, trainable
+    from training.settings import Settings, default_learning_rate, resolve_precision
+
+    entry = ARCHITECTURES[name]
+    batch_size = BATCH_SIZES[entry.input_shape[0] > SMALL]
+    rng = np.random.default_rng(0)
+    decoded = DecodedImages(
+        class_names=tuple(map(str, range(entry.num_classes))),
+        images=rng.integers(0, 256, (batch_size, *entry.input_shape), dtype=np.uint8),
+        labels=rng.integers(0, entry.num_classes, batch_size),
+        splits=(),
+        hashes=(),
+        paths=(),
+        unreadable={},
+    )
+    settings = Settings(name, default_learning_rate(normalised=entry.normalised), batch_size=batch_size)
+    exact = entry.build(input_shape=entry.input_shape, num_classes=entry.num_classes)
+    precision = resolve_precision("auto", exact.count_params())
+    model = trainable(decoded, settings, precision)
+    compile_for(model, settings, num_steps=1000, steps_per_epoch=100)
+    training = batch_size / seconds_of(lambda: model.train_on_batch(decoded.images, decoded.labels))
+    inference_precision = OpenVINO.precisions()[0]
+    with tempfile.TemporaryDirectory() as folder:
+        run = Path(folder)
+        spec = InputSpec(*entry.input_shape, "crop")
+        manifest = Manifest("speed", name, decoded.class_names, spec, metrics={})
+        (run / "bundle" / GOLDEN).mkdir(parents=True)
+        (run / REQUEST).write_text(json.dumps(manifest.to_json()))
+        exact.save_weights(run / WEIGHTS)
+        write_saved_model(run)
+        backend = OpenVINO(run / "bundle", inference_precision, (INFERENCE_BATCH_SIZE,))
+    images = np.resize(decoded.images, (INFERENCE_BATCH_SIZE, *entry.input_shape))
+    inference = INFERENCE_BATCH_SIZE / seconds_of(lambda: backend.infer(images))
+    return {
+        "training": training,
+        "training_precision": precision,
+        "inference": inference,
+        "inference_precision": inference_precision,
+        "date": time.strftime("%Y-%m-%d"),
+        "machine": machine(),
+    }
+
+
+def seconds_of(step: Callable[[], Any]) -> float:
+    """The median step."""
+    for _ in range(WARMUP_STEPS):
+        step()
+    durations: list[float] = []
+    while sum(durations) < SECONDS or len(durations) < WARMUP_STEPS:
+        started = time.perf_counter()
+        step()
+        durations.append(time.perf_counter() - started)
+    return median(durations)
+
+
+def render(results: dict[str, dict[str, Any]]) -> str:
+    """The page, with a row for each network that was measured."""
+    from models.describe import describe, outline
+    from models.registry import ARCHITECTURES
+
+    (some, *_) = results.values()
+    small, large = BATCH_SIZES
+    page = HEADER.format(
+        date=max(result["date"] for result in results.values()),
+        machine=some["machine"],
+        small=small,
+        large=large,
+        inference=INFERENCE_BATCH_SIZE,
+        precision=some["inference_precision"],
+    )
+    for name, entry in ARCHITECTURES.items():
+        if name not in results:
+            continue
+        table, result = describe(outline(name)), results[name]
+        paper = f"[{entry.paper}]({entry.paper.url})" if entry.paper.url else str(entry.paper)
+        height, width, channels = entry.input_shape
+        page += (
+            f"| `{name}` | {paper} | {height}x{width}x{channels} | {entry.num_classes} | "
+            f"{table.trained_parameters:,} | {short(table.macs)} | {result['training']:,.3g} | "
+            f"{result['inference']:,.3g} |\n"
+        )
+    return page
+
+
+def short(macs: int) -> str:
+    """Three digits and a unit."""
+    return f"{macs / 1e9:.3g} G" if macs >= 1e9 else f"{macs / 1e6:.3g} M"
+
+
+if __name__ == "__main__":
+    main()

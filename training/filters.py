@@ -1,0 +1,111 @@
+"""What a network has learnt to look for: its first filters as a picture, and what each stage makes of an image."""
+
+from pathlib import Path
+
+import keras
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+from models.bundle import GOLDEN
+from models.preprocessing import decode_image
+from training.weights import load_network
+
+TILE = 56  # pixels of the side of one filter or map
+GAP = 4
+COLUMNS = 16
+MAX_TILES = 64  # filters, or maps of one stage
+MARGIN = 16
+TITLE = 26  # pixels of a line of text
+PASSED_OVER = (
+    keras.layers.Rescaling,
+    keras.layers.ZeroPadding2D,
+    keras.layers.Dropout,
+    keras.layers.SpatialDropout2D,
+)
+BACKGROUND, INK = (255, 255, 255), (30, 30, 30)
+
+
+def draw(bundle: Path, image: Path | None = None) -> Image.Image:
+    """First-layer filters, then feature maps of each stage for an image: the bundle's first golden one by default.
+
+    Raises:
+        BrokenBundle: the bundle does not verify.
+        BadImage: `image` cannot be read.
+        OSError: there is no such image.
+    """
+    network, manifest = load_network(bundle)
+    data = (image or first_golden(bundle)).read_bytes()
+    pixels = decode_image(data, manifest.input_spec)
+    kernel = first_kernel(network)
+    sections = [
+        (f"{manifest.model}: {manifest.architecture}, what it sees", [as_rgb(pixels)]),
+        (f"first layer: {kernel.shape[-1]} filters of {kernel.shape[0]}x{kernel.shape[1]}", filter_tiles(kernel)),
+    ]
+    for layer, maps in zip(stages(network), feature_maps(network, pixels), strict=True):
+        height, width, channels = maps.shape
+        sections.append((f"{layer.name}: {channels} maps of {height}x{width}", map_tiles(maps)))
+    return sheet(sections)
+
+
+def first_golden(bundle: Path) -> Path:
+    return min(path for path in (bundle / GOLDEN).iterdir() if path.suffix != ".json")
+
+
+def first_kernel(network: keras.Model) -> np.ndarray:
+    """float32 (height, width, C, filters) of the first convolution."""
+    return np.asarray(next(layer.kernel for layer in network.layers if isinstance(layer, keras.layers.Conv2D)))
+
+
+def filter_tiles(kernel: np.ndarray) -> list[np.ndarray]:
+    """uint8 (h, w, 3) each: in colour where a filter has three channels, else one grey tile for each channel.
+
+    Mid-grey is a weight of 0; each filter is scaled by its own largest weight.
+    """
+    largest = np.abs(kernel).max(axis=(0, 1, 2), keepdims=True)
+    shades = np.rint(127.5 + 127.5 * kernel / np.maximum(largest, 1e-12)).astype(np.uint8)
+    filters = np.moveaxis(shades, -1, 0)[:MAX_TILES]  # (filters, h, w, C)
+    if filters.shape[-1] == 3:
+        return list(filters)
+    return [as_rgb(channel[:, :, None]) for one in filters for channel in np.moveaxis(one, -1, 0)][:MAX_TILES]
+
+
+def stages(network: keras.Model) -> list[keras.Layer]:
+    """The last layer at each size of feature maps."""
+    found = {}
+    for layer in network.layers[1:]:
+        if len(layer.output.shape) == 4 and not isinstance(layer, PASSED_OVER):
+            found[layer.output.shape[1:3]] = layer
+    return list(found.values())
+
+
+def feature_maps(network: keras.Model, pixels: np.ndarray) -> list[np.ndarray]:
+    """float32 (h, w, maps) of each stage for one uint8 image (H, W, C)."""
+    extractor = keras.Model(network.inputs, [layer.output for layer in stages(network)])
+    return [np.asarray(maps)[0] for maps in extractor.predict(pixels[None], verbose=0)]
+
+
+def map_tiles(maps: np.ndarray) -> list[np.ndarray]:
+    """uint8 (h, w, 3) each, from a map's smallest value in black to its largest in white."""
+    low, high = maps.min(axis=(0, 1)), maps.max(axis=(0, 1))
+    shades = np.rint(255 * (maps - low) / np.maximum(high - low, 1e-12)).astype(np.uint8)
+    return [as_rgb(shades[:, :, i : i + 1]) for i in range(min(MAX_TILES, maps.shape[-1]))]
+
+
+def as_rgb(pixels: np.ndarray) -> np.ndarray:
+    return np.repeat(pixels, 3, axis=-1) if pixels.shape[-1] == 1 else pixels[:, :, :3]
+
+
+def sheet(sections: list[tuple[str, list[np.ndarray]]]) -> Image.Image:
+    """Titled rows of tiles under one another."""
+    rows = [-(-len(tiles) // COLUMNS) for _, tiles in sections]
+    height = 2 * MARGIN + sum(TITLE + count * (TILE + GAP) + MARGIN for count in rows)
+    picture = Image.new("RGB", (2 * MARGIN + COLUMNS * (TILE + GAP), height), BACKGROUND)
+    pen, font, y = ImageDraw.Draw(picture), ImageFont.load_default(15), MARGIN
+    for (title, tiles), count in zip(sections, rows, strict=True):
+        pen.text((MARGIN, y), title, fill=INK, font=font)
+        for i, tile in enumerate(tiles):
+            row, column = divmod(i, COLUMNS)
+            place = (MARGIN + column * (TILE + GAP), y + TITLE + row * (TILE + GAP))
+            picture.paste(Image.fromarray(tile).resize((TILE, TILE), Image.Resampling.NEAREST), place)
+        y += TITLE + count * (TILE + GAP) + MARGIN
+    return picture
