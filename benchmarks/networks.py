@@ -31,11 +31,13 @@ HEADER = """\
 # The networks
 
 Made by `python -m benchmarks.networks` on {date}. Parameters are the trained ones; multiply-accumulates (MACs) count
-convolutions and dense layers for one image; both at the paper's input. `python -m models describe NAME` shows each layer.
+convolutions and dense layers for one image; both at the paper's input. `python -m models describe NAME` shows each
+layer, and each file in `models/` where a network departs from its paper.
 
-Speeds are images/s on {machine}, no GPU; the machine is shared and drifts by a third, so only ratios count. *Training* is
-whole steps of the recipe `default` with batches of {small} (inputs up to 64 pixels) or {large}, in the precision that
-`--precision auto` chooses; *inference* is OpenVINO on batches of {inference} in {precision}, without decoding.
+Speeds are images/s on {machine}, no GPU; the machine is shared and drifts by a third, so only ratios count.
+*Training* is whole steps of the recipe `default` with batches of {small} (inputs up to 64 pixels) or {large}, in the
+precision that `--precision auto` chooses; *inference* is OpenVINO on batches of {inference} in {precision}, without
+decoding. Not measured on a GPU.
 
 | network | paper | input | classes | parameters | MACs | training | inference |
 |---|---|---|---|---|---|---|---|

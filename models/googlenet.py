@@ -34,7 +34,7 @@ def googlenet(
     """uint8 images (B, H, W, C) -> float32 logits (B, num_classes).
 
     Args:
-        dropout: rate before the last layer; the paper's 0.4 by default.
+        dropout: rate before the last layer, the paper's 0.4 by default; and in the auxiliary heads, 0.7 by default.
         auxiliary: for training; the outputs are then {"logits", "auxiliary_4a", "auxiliary_4d"}, each such logits.
     """
     images, x = scaled_images(input_shape)
@@ -47,7 +47,7 @@ def googlenet(
     for name, filters in MODULES.items():
         x = inception_module(x, filters)
         if auxiliary and name in AUXILIARY_AFTER:
-            heads[f"auxiliary_{name}"] = auxiliary_head(x, num_classes, name=f"auxiliary_{name}")
+            heads[f"auxiliary_{name}"] = auxiliary_head(x, num_classes, dropout, name=f"auxiliary_{name}")
         if name in POOLED_AFTER:
             x = pool(x)
     x = layers.GlobalAveragePooling2D()(x)
@@ -68,12 +68,13 @@ def inception_module(x: Tensor, filters: tuple[int, int, int, int, int, int]) ->
     return layers.Concatenate()(branches)
 
 
-def auxiliary_head(x: Tensor, num_classes: int, *, name: str) -> Tensor:
+def auxiliary_head(x: Tensor, num_classes: int, dropout: float | None, *, name: str) -> Tensor:
     """Section 5: a classifier half way, whose loss brings gradients to the lower layers."""
     x = layers.AveragePooling2D(5, strides=3)(x)  # (B, 4, 4, ...) at 224x224
     x = layers.Flatten()(relu(conv(x, 128, 1)))
     x = layers.Dense(1024, activation="relu", kernel_initializer="he_normal")(x)
-    return layers.Dense(num_classes, dtype="float32", name=name)(layers.Dropout(0.7)(x))
+    x = layers.Dropout(0.7 if dropout is None else dropout)(x)
+    return layers.Dense(num_classes, dtype="float32", name=name)(x)
 
 
 def pool(x: Tensor) -> Tensor:

@@ -4,7 +4,16 @@ import numpy as np
 import pytest
 
 from tests.images import noise
-from training.augment import Augmentation, augment, reflected, spread, uniforms
+from training.augment import (
+    MID_GREY,
+    Augmentation,
+    augment,
+    colour_components,
+    normals,
+    reflected,
+    spread,
+    uniforms,
+)
 
 NOTHING = Augmentation(flip=False, shift=0, contrast=0, brightness=0)
 FLIP = Augmentation(flip=True, shift=0, contrast=0, brightness=0)
@@ -121,3 +130,44 @@ def test_random_numbers_are_uniform_and_independent() -> None:
     np.testing.assert_allclose(numbers.mean(axis=0), 0.5, atol=0.01)
     correlations = np.corrcoef(np.concatenate([numbers, uniforms(0, 1, np.arange(20_000), 5)], axis=1).T)
     assert np.abs(correlations - np.eye(10)).max() < 0.03
+
+
+def test_a_grey_edge_is_what_the_mirrored_one_would_fill() -> None:
+    grey = Augmentation(flip=True, shift=0.25, edge="grey", contrast=0, brightness=0)
+    mirrored = Augmentation(flip=True, shift=0.25, contrast=0, brightness=0)
+    with_grey, with_mirror = augmented(grey), augmented(mirrored)
+    filled = (with_grey != with_mirror).any(axis=-1)
+    assert (with_grey[filled] == MID_GREY).all()
+    rows, columns = filled.all(axis=2), filled.all(axis=1)  # only whole rows and columns at one end are filled
+    assert rows.any()
+    assert columns.any()
+    assert filled[:, 4:8, 3:5].sum() == 0  # a shift of a quarter leaves the middle alone
+
+
+def test_colour_noise_adds_one_colour_to_a_whole_image() -> None:
+    images = np.full((50, 4, 4, 3), 128, np.uint8)
+    components = np.diag([0.0, 0.0, 100.0])  # the training pixels differ in blue alone
+    noisy = Augmentation(flip=False, shift=0, contrast=0, brightness=0, colour=0.1)
+    got = augment(images, np.arange(50), seed=1, epoch=2, augmentation=noisy, components=components)
+    assert (got[..., :2] == 128).all()
+    blues = got[:, :, :, 2].reshape(50, -1).astype(int)
+    assert (blues == blues[:, :1]).all()
+    assert 6 < blues[:, 0].std() < 14  # a tenth of 100
+    assert len(set(blues[:, 0])) > 20
+
+
+def test_colour_components_are_directions_as_long_as_the_pixels_deviate() -> None:
+    rng = np.random.default_rng(0)
+    grey = rng.normal(128, 20, (30, 40, 40, 1))
+    images = np.clip(grey, 0, 255).astype(np.uint8).repeat(3, axis=-1)
+    lengths = np.linalg.norm(colour_components(images), axis=1)
+    assert lengths[:2] == pytest.approx([0, 0], abs=0.1)
+    assert lengths[2] == pytest.approx(20 * 3**0.5, rel=0.05)
+    assert colour_components(images[..., :1]).shape == (1, 1)
+
+
+def test_normals_are_normal() -> None:
+    drawn = normals(*uniforms(1, 2, np.arange(20_000), 2).T)
+    assert abs(drawn.mean()) < 0.03
+    assert drawn.std() == pytest.approx(1, abs=0.02)
+    assert (np.abs(drawn) < 1.96).mean() == pytest.approx(0.95, abs=0.01)

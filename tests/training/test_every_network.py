@@ -115,3 +115,12 @@ def test_auxiliary_heads_train_and_are_not_exported(tmp_path: Path) -> None:
     model = trainable(decoded, default_settings("googlenet"), "float32")
     assert set(model.output) == {"logits", "auxiliary_4a", "auxiliary_4d"}
     assert outline("googlenet", auxiliary=True).count_params() == 13_378_280
+
+    own, first, second = (np.array(logits, np.float32) for logits in ([[2, 0]], [[0, 1]], [[0, 3]]))
+    compile_for(model, default_settings("googlenet"), num_steps=1, steps_per_epoch=1)
+    outputs = {"logits": own, "auxiliary_4a": first, "auxiliary_4d": second}
+    loss = model.compute_loss(y=np.array([0]), y_pred=outputs) - sum(model.losses)
+    expected = [np.log1p(np.exp(z)) for z in (-2, 1, 3)]  # the cross-entropy of each head
+    assert float(loss) == pytest.approx(expected[0] + 0.3 * (expected[1] + expected[2]), rel=1e-4)
+    metrics = model.compute_metrics(None, np.array([0]), outputs)
+    assert float(metrics["accuracy"]) == 1  # the auxiliary heads are wrong, and not asked

@@ -15,7 +15,7 @@ from training.batches import TrainingBatches
 from training.cache import DecodedImages
 from training.fit import WEIGHTS, Diverged, Trained, fit
 from training.metrics import calibrate, negative_log_likelihood, softmax
-from training.settings import Settings
+from training.settings import Settings, resolve_dropout
 
 NOTHING = Augmentation(flip=False, shift=0, contrast=0, brightness=0)
 SETTINGS = Settings(
@@ -144,23 +144,39 @@ def test_what_was_trained_in_bfloat16_is_judged_in_float32(tmp_path: Path) -> No
     trained = train(separable(), tmp_path / "run", replace(SETTINGS, precision="mixed_bfloat16"))
     assert {layer.compute_dtype for layer in trained.model.layers if layer.weights} == {"float32"}
     assert trained.metrics["accuracy"] == 1
-    assert "precision mixed_bfloat16, seed 0" in (tmp_path / "run" / "console.txt").read_text()
+    assert (
+        "precision mixed_bfloat16, learning rate 0.02, dropout the paper's, seed 0"
+        in (tmp_path / "run" / "console.txt").read_text()
+    )
 
 
 def test_weight_decay_shrinks_kernels_and_nothing_else(tmp_path: Path) -> None:
     settings = replace(SETTINGS, weight_decay=0.1)
     model = fitting.build_for(separable(), settings, "float32")
-    fitting.compile_for(model, settings, steps_per_epoch=4)
+    fitting.compile_for(model, settings, num_steps=16, steps_per_epoch=4)
     kernels = [variable for variable in model.trainable_variables if variable.name == "kernel"]
     decayed = sum(float(loss) for loss in model.losses)
     assert decayed == pytest.approx(0.05 * sum(float((np.asarray(kernel) ** 2).sum()) for kernel in kernels), rel=1e-4)
 
 
-def test_the_learning_rate_warms_up_and_then_falls_to_nothing() -> None:
-    model = fitting.build_for(separable(), SETTINGS, "float32")
-    fitting.compile_for(model, SETTINGS, steps_per_epoch=10)
-    rates = [float(model.optimizer._learning_rate(step)) for step in range(41)]
-    assert rates[0] == 0
-    assert rates[10] == pytest.approx(SETTINGS.learning_rate)
-    assert rates[40] == pytest.approx(0, abs=1e-6)
-    assert rates.index(max(rates)) == 10
+def test_a_plateau_of_validation_lowers_the_rate_and_the_run_goes_on(tmp_path: Path) -> None:
+    settings = replace(
+        SETTINGS, schedule="plateau", plateau_epochs=2, drop_factor=0.5, epochs=8, patience=0, learning_rate=0.008
+    )
+    trained = train(separable(), tmp_path / "run", settings)
+    assert max(trained.history["val_accuracy"]) == 1  # from then on nothing is better
+    rates = trained.history["learning_rate"]
+    assert rates[0] == pytest.approx(0.008)
+    assert rates[-1] in (pytest.approx(0.004), pytest.approx(0.002), pytest.approx(0.001))
+    assert len(rates) == 8
+
+
+def test_a_run_may_be_counted_in_steps(tmp_path: Path) -> None:
+    trained = train(separable(), tmp_path / "run", replace(SETTINGS, steps=9))  # four steps an epoch
+    assert len(trained.history["loss"]) == 3
+
+
+def test_a_small_network_on_many_images_trains_without_dropout(tmp_path: Path) -> None:
+    train(separable(), tmp_path / "run", replace(SETTINGS, epochs=1))
+    assert "dropout the paper's" in (tmp_path / "run" / "console.txt").read_text()
+    assert resolve_dropout(None, 61_706, 6_171) == 0.0

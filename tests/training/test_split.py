@@ -129,3 +129,12 @@ def test_too_few_images_are_an_error() -> None:
 def test_a_thousand_copies_are_one_image() -> None:
     with pytest.raises(BadData, match="too few"):
         split_of([content_hash(b"a")] * 500 + [content_hash(b"b")] * 500, [0] * 500 + [1] * 500)
+
+
+def test_the_fractions_can_be_chosen_and_a_larger_part_keeps_what_the_smaller_had() -> None:
+    hashes = random_hashes(4000)
+    decoded = decoded_images(np.zeros((4000, 1, 1, 1), np.uint8), np.arange(4000) % 2, hashes=hashes)
+    few, many = split_by_content(decoded, (0.05, 0.1)), split_by_content(decoded, (0.1, 0.1))
+    assert len(few.val) == pytest.approx(200, abs=60)
+    assert len(few.test) == pytest.approx(400, abs=80)
+    assert set(few.val) < set(many.val)
