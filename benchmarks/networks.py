@@ -21,7 +21,7 @@ from benchmarks.processes import machine
 from models.quiet import import_quietly
 
 RESULTS = Path(__file__).parent / "results" / "networks.json"
-PAGE = Path("docs/networks.md")
+PAGE = Path(__file__).parents[1] / "docs" / "networks.md"
 SMALL = 64  # pixels; up to here a batch of training is BATCH_SIZES[0]
 BATCH_SIZES = (64, 8)
 INFERENCE_BATCH_SIZE = 8
@@ -51,21 +51,24 @@ decoding. Not measured on a GPU.
 def main(names: tuple[str, ...], page: bool, one: bool) -> None:
     """Measure NAMES, or every network, and write docs/networks.md."""
     import_quietly("keras")
-    from models.registry import ARCHITECTURES
+    from models.registry import ARCHITECTURES, architecture_of
 
     if one:
         click.echo(json.dumps(measure(names[0])))
         return
     results = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
     for name in () if page else names or ARCHITECTURES:
+        architecture_of(name)  # a misspelt name is an error before anything is measured
         done = subprocess.run(
-            [sys.executable, "-m", "benchmarks.networks", "--one", name], capture_output=True, text=True, check=True
+            [sys.executable, "-m", "benchmarks.networks", "--one", name], stdout=subprocess.PIPE, text=True, check=True
         )
         results[name] = json.loads(done.stdout.splitlines()[-1])
         training, inference = results[name]["training"], results[name]["inference"]
         click.echo(f"{name:<16} training {training:>8,.1f}  inference {inference:>8,.1f} images/s")
         RESULTS.parent.mkdir(exist_ok=True)
         RESULTS.write_text(json.dumps(results, indent=1) + "\n")
+    if not results:
+        raise click.UsageError(f"{RESULTS} holds no measurements; leave out --page.")
     PAGE.write_text(render(results), encoding="utf-8")
     click.echo(json.dumps({"machine": machine(), "networks": len(results)}))
 

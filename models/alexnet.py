@@ -2,13 +2,15 @@
 
 Trained parameters at 224x224x3 and 1000 classes: alexnet_2012 60,965,224; alexnet 61,100,840.
 
-alexnet_2012 is the network of https://papers.nips.cc/paper/4824: two towers that see each other in the third
-convolution only, local response normalisation, overlapping pooling, dropout of 0.5. alexnet is that of section 5 of
-"One weird trick" (https://arxiv.org/abs/1404.5997), with the dropout of 2012. alexnet_bn is nobody's paper: batch
+alexnet_2012 is the network of https://papers.nips.cc/paper/4824: two towers, of whose convolutions only the third sees
+both, local response normalisation, overlapping pooling, dropout of 0.5. alexnet is the one-tower network that others
+know by that name: as in "One weird trick" (https://arxiv.org/abs/1404.5997), but with 256 filters in its fourth
+convolution, where that has 384, and without local response normalisation. alexnet_bn is nobody's paper: batch
 normalisation after each convolution, and up to 64 pixels a first convolution of 5x5 at stride 1, so that it suits
 small images.
 
 Departures: weights are drawn as He et al. (2015) do and biases are 0; the paper's 0.01 and 1 need its million images.
+Normalisation sees the neighbours across the towers' border.
 """
 
 from functools import partial
@@ -17,11 +19,10 @@ import keras
 from keras import layers
 
 from models.architecture import Architecture, Paper
-from models.parts import LocalResponseNormalization, batch_norm, conv, linear, relu, scaled_images
+from models.parts import LocalResponseNormalization, batch_norm, conv, is_small, linear, relu, scaled_images
 
 PAPER_2012 = Paper("Krizhevsky et al.", 2012, "https://papers.nips.cc/paper/4824")
 PAPER_2014 = Paper("Krizhevsky", 2014, "https://arxiv.org/abs/1404.5997")
-LARGEST_SMALL_IMAGE = 64  # pixels of the shorter side; up to here alexnet_bn begins at full resolution
 
 # (filters, kernel size, stride, padding on each side, towers, normalised and pooled afterwards)
 CONVOLUTIONS_2012 = (
@@ -45,7 +46,7 @@ def alexnet_2012(*, input_shape: tuple[int, int, int], num_classes: int, dropout
     """uint8 images (B, H, W, C) -> float32 logits (B, num_classes).
 
     Args:
-        dropout: rate before each of the two hidden dense layers; the paper's 0.5 by default.
+        dropout: rate after each of the two hidden dense layers; the paper's 0.5 by default.
     """
     images, x = scaled_images(input_shape)
     for filters, kernel_size, strides, padding, towers, normalised in CONVOLUTIONS_2012:
@@ -62,11 +63,11 @@ def alexnet(
     """uint8 images (B, H, W, C) -> float32 logits (B, num_classes): `alexnet` or `alexnet_bn`.
 
     Args:
-        dropout: rate before each of the two hidden dense layers; the paper's 0.5 by default.
+        dropout: rate after each of the two hidden dense layers; the paper's 0.5 by default.
     """
     normalised = name == "alexnet_bn"
     stem, *others = CONVOLUTIONS_2014
-    if normalised and min(input_shape[:2]) <= LARGEST_SMALL_IMAGE:
+    if normalised and is_small(input_shape):
         stem = SMALL_STEM
     images, x = scaled_images(input_shape)
     for filters, kernel_size, strides, padding, pooled in (stem, *others):
@@ -78,11 +79,11 @@ def alexnet(
 
 
 def classifier(x: keras.KerasTensor, num_classes: int, dropout: float | None) -> keras.KerasTensor:
-    """Two hidden layers of 4096, each behind dropout: feature maps -> logits."""
+    """Two hidden layers of 4096, dropout after each: feature maps -> logits."""
     x = layers.Flatten()(x)  # (B, 9216) at 224x224
     for _ in range(2):
-        x = layers.Dropout(0.5 if dropout is None else dropout)(x)
         x = layers.Dense(4096, activation="relu", kernel_initializer="he_normal")(x)
+        x = layers.Dropout(0.5 if dropout is None else dropout)(x)
     return linear(x, num_classes)
 
 

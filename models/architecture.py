@@ -13,14 +13,14 @@ SMALLEST_SIDE = 32  # pixels; smaller images are blown up to this
 
 @dataclass(frozen=True, slots=True)
 class Paper:
-    """Where a network comes from."""
+    """Where a network comes from; no year and no address where nobody published it."""
 
     authors: str
-    year: int
-    url: str
+    year: int | None = None
+    url: str = ""
 
     def __str__(self) -> str:
-        return f"{self.authors}, {self.year}"
+        return f"{self.authors}, {self.year}" if self.year else self.authors
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,12 +57,19 @@ class Architecture:
         Raises:
             ValueError: it is not defined for this input.
         """
+        self.check_size(input_shape)
+        return self.builder(input_shape=input_shape, num_classes=num_classes, dropout=dropout, **options)
+
+    def check_size(self, input_shape: tuple[int, int, int]) -> None:
+        """
+        Raises:
+            ValueError: the network is not defined for this input.
+        """
         height, width, _ = input_shape
         if min(height, width) < self.smallest:
             raise ValueError(
                 f"{self.name} needs images of at least {self.smallest}x{self.smallest} pixels, not {height}x{width}."
             )
-        return self.builder(input_shape=input_shape, num_classes=num_classes, dropout=dropout, **options)
 
     def side_for(self, median_side: int) -> int:
         """Height and width that suit images of this size: the paper's, unless the network scales and they are small."""

@@ -33,10 +33,11 @@ class Shape(click.ParamType):
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, int, int]:
         found = SHAPE.fullmatch(value)
-        if not found or "0" in found.groups():
+        sizes = [int(size or 3) for size in found.groups()] if found else [0]
+        if not all(sizes):
             self.fail(f"{value!r} is no input shape; give height, width and channels such as 224x224x3.")
-        height, width, channels = found.groups()
-        return int(height), int(width), int(channels or 3)
+        height, width, channels = sizes
+        return height, width, channels
 
 
 @main.command("list")
@@ -107,7 +108,7 @@ def describe_network(name: str, input_shape: tuple[int, int, int] | None, classe
         click.echo(json.dumps({**network, **shapes, **table.to_json()}, indent=2))
         return
     print_table(LAYERS, map(cells, table.rows))
-    click.echo(f"\n{entry.name}, {entry.paper}, {entry.paper.url}")
+    click.echo("\n" + ", ".join(filter(None, (entry.name, str(entry.paper), entry.paper.url))))
     click.echo("\n".join(starmap("{:<26} {}".format, totals(table))))
 
 

@@ -34,7 +34,6 @@ class Row:
         kernel: None, as are stride, padding and dilation, where the layer has no window.
         parameters: trained and not.
         macs: for one image.
-        receptive_field: None, as is its stride, for the input.
     """
 
     name: str
@@ -135,7 +134,11 @@ def without_values() -> Iterator[None]:
 
 
 def describe(model: keras.Model) -> Table:
-    """The table of a functional network with one input (H, W, C) whose size is known."""
+    """The table of a functional network with one input (H, W, C) whose size is known and whose layers are used once.
+
+    It knows convolutions (not transposed or separable ones), pooling, padding and dense layers; all other layers see
+    what their inputs see.
+    """
     rows = tuple(rows_of(model))
     trained = sum(prod(variable.shape) for variable in model.trainable_variables)
     return Table(
@@ -169,7 +172,7 @@ def only_for_windows(padding: keras.Layer, model: keras.Model) -> bool:
     followers = [
         layer for layer in model.layers[1:] if any(x is padding.output for x in keras.tree.flatten(layer.input))
     ]
-    return all(has_window(layer) for layer in followers)
+    return bool(followers) and all(has_window(layer) for layer in followers)
 
 
 def has_window(layer: keras.Layer) -> bool:

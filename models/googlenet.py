@@ -2,7 +2,7 @@
 
 Trained parameters at 1000 classes: 6,998,552; with the two auxiliary heads of training 13,378,280 at 224x224.
 Departures: weights drawn as He et al. (2015) do; local response normalisation with the constants of Krizhevsky et al.
-(2012), since the paper does not name its own; pooling rounds up, as Caffe does, so that 224 pixels become 7.
+(2012), since the paper does not name its own; pooling pads so that a size of n becomes n / 2, rounded up.
 """
 
 import keras

@@ -1,8 +1,10 @@
-"""Inception v3 (Szegedy et al., 2015, https://arxiv.org/abs/1512.00567), as its authors published it.
+"""Inception v3 (Szegedy et al., 2015, https://arxiv.org/abs/1512.00567), as it is known from code.
 
 Trained parameters at 1000 classes: 23,817,352; 23,851,784 with the moving means and variances.
-Departures from the text, with the authors' code and everybody since: the modules' widths, which Table 1 does not give,
-and padding in the stem for its third convolution alone. Without the auxiliary head, whose gain section 4 puts at 0.4 %.
+Departures from the text, with the code that its authors published: after the first pooling a 1x1 and a 3x3 convolution
+and a second pooling, where Table 1 has three 3x3; a reduction and four modules at 17x17, where it has five; the
+modules' widths, which it does not give. Departures from that code: no auxiliary head, and no dropout unless a rate is
+given.
 """
 
 import keras

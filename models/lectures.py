@@ -1,7 +1,7 @@
 """The networks of introductory lectures, so that a student's slides run.
 
 At 32x32x3 and 10 classes: basic_cnn 22,058 parameters, vgg_like 288,298, residual_net 301,194 trained, fast_cnn
-1,971,640 trained; sequential_cnn 264,884 at 64x64x3. Convolutions have biases, and no padding unless a line says so.
+1,971,640 trained; sequential_cnn 264,884 at 64x64x3. All but fast_cnn have biases in every convolution.
 
 basic_cnn, vgg_like and residual_net are those of a tutorial (https://github.com/lgraesser/CNN-Tutorial), which
 reports 63, 77 and 82 % on CIFAR-10 after 30 epochs. fast_cnn is the network of airbench94 (Jordan, 2024,
@@ -14,8 +14,8 @@ from keras import layers
 from models.architecture import Architecture, Paper
 from models.parts import Tensor, batch_norm, conv, linear, relu, scaled_images
 
-TUTORIAL = Paper("Graesser", 2017, "https://github.com/lgraesser/CNN-Tutorial")
-LECTURE = Paper("a lecture", 2017, "")
+TUTORIAL = Paper("Graesser", 2018, "https://github.com/lgraesser/CNN-Tutorial")
+LECTURE = Paper("introductory lectures")
 AIRBENCH = Paper("Jordan", 2024, "https://arxiv.org/abs/2404.00498")
 
 
@@ -99,8 +99,8 @@ def biased_conv_bn(
 def fast_cnn(*, input_shape: tuple[int, int, int], num_classes: int, dropout: float | None = None) -> keras.Model:
     """uint8 images (B, H, W, C) -> float32 logits (B, num_classes).
 
-    The recipe sets the first layer to whitening filters of the training images and freezes them; without it they
-    are learnt like any others.
+    Its source sets the first layer to whitening filters of the training images and freezes them; here they are
+    learnt like any others.
 
     Args:
         dropout: rate before the last layer; the source has none, and that is the default.

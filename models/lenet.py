@@ -5,7 +5,9 @@ its output. The layers carry the paper's names, C1 to F6.
 
 Departures of lenet5: ReLU for scaled tanh and max-pooling for trainable subsampling (both are arguments), C3 sees every
 map of S2 instead of the sparse Table 1, and a linear layer with softmax for the RBF output.
-Departure of lenet5_1998: a linear layer with softmax for the RBF output, whose targets are drawings of the ten digits.
+Departures of lenet5_1998: a linear layer with softmax for the RBF output, whose targets are drawings of the ten digits;
+images in [-1, 1], where the paper has -0.1 for background and 1.175 for ink; subsampling begins as the mean of four
+pixels, where the paper adds them.
 """
 
 from collections.abc import Callable
@@ -39,8 +41,7 @@ def lenet5(
     pool = {"max": layers.MaxPooling2D, "average": layers.AveragePooling2D}[pooling]
     weights = "he_normal" if activation == "relu" else "glorot_uniform"
     options = {"activation": activation, "kernel_initializer": weights}
-    images = keras.Input(input_shape, dtype="uint8", name="images")
-    x = layers.Rescaling(1 / 127.5, offset=-1, name="rescale")(pad_to_side(images))
+    images, x = padded_images(input_shape)
     x = layers.Conv2D(6, 5, **options, name="c1")(x)  # (B, 28, 28, 6)
     x = pool(2, name="s2")(x)  # (B, 14, 14, 6)
     x = layers.Conv2D(16, 5, **options, name="c3")(x)  # (B, 10, 10, 16)
@@ -58,8 +59,7 @@ def lenet5_1998(*, input_shape: tuple[int, int, int], num_classes: int, dropout:
     Args:
         dropout: rate before the last layer; the paper has none, and that is the default.
     """
-    images = keras.Input(input_shape, dtype="uint8", name="images")
-    x = layers.Rescaling(1 / 127.5, offset=-1, name="rescale")(pad_to_side(images))
+    images, x = padded_images(input_shape)
     channels = input_shape[-1]
     x = layers.Conv2D(6, 5, activation=scaled_tanh, kernel_initializer=uniform(25 * channels), name="c1")(x)  # 156
     x = Subsampling(activation=scaled_tanh, name="s2")(x)  # 12 parameters
@@ -72,12 +72,13 @@ def lenet5_1998(*, input_shape: tuple[int, int, int], num_classes: int, dropout:
     return keras.Model(images, linear(x, num_classes), name="lenet5_1998")
 
 
-def pad_to_side(images: Tensor) -> Tensor:
-    """Centre images smaller than 32x32 on black, as the paper centres its digits on background."""
-    missing = [max(0, SIDE - side) for side in images.shape[1:3]]
-    if not any(missing):
-        return images
-    return layers.ZeroPadding2D(tuple((m // 2, m - m // 2) for m in missing), name="pad")(images)
+def padded_images(input_shape: tuple[int, int, int]) -> tuple[Tensor, Tensor]:
+    """The input, and the same in [-1, 1]; up to 32x32 centred on black, as the paper centres digits on background."""
+    images = x = keras.Input(input_shape, dtype="uint8", name="images")
+    missing = [max(0, SIDE - side) for side in input_shape[:2]]
+    if any(missing):
+        x = layers.ZeroPadding2D(tuple((m // 2, m - m // 2) for m in missing), name="pad")(x)
+    return images, layers.Rescaling(1 / 127.5, offset=-1, name="rescale")(x)
 
 
 def scaled_tanh(x: Tensor) -> Tensor:

@@ -2,6 +2,7 @@
 
 Trained parameters at 10 classes and three channels: 966,986. There is no dense layer: the last 1x1 convolution makes a
 map for each class, and a map's mean is the class's logit.
+The widths, and average pooling after the second block, are those of the configuration that the authors published.
 Departures: weights drawn as He et al. (2015) do; no ReLU on the last maps, so that a logit may be negative.
 """
 

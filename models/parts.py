@@ -6,12 +6,18 @@ import keras
 from keras import layers, ops
 
 Tensor: TypeAlias = keras.KerasTensor
+LARGEST_SMALL_IMAGE = 64  # pixels of the shorter side
 
 
 def scaled_images(input_shape: tuple[int, int, int]) -> tuple[Tensor, Tensor]:
     """The input, uint8 (B, H, W, C), and the same in [-1, 1]: scaling is a layer, so that nobody does it twice."""
     images = keras.Input(input_shape, dtype="uint8", name="images")
     return images, layers.Rescaling(1 / 127.5, offset=-1, name="rescale")(images)
+
+
+def is_small(input_shape: tuple[int, int, int]) -> bool:
+    """Whether a stem that quarters an image, or pooling that halves it five times, would leave too little of it."""
+    return min(input_shape[:2]) <= LARGEST_SMALL_IMAGE
 
 
 def conv(

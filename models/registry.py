@@ -13,7 +13,7 @@ ARCHITECTURES: dict[str, Architecture] = {
     for paper in (lenet, alexnet, nin, vgg, googlenet, inception, resnet, lectures)
     for entry in paper.NETWORKS
 }
-ALIASES = {"vgg_a": "vgg11", "vgg_d": "vgg16", "vgg_e": "vgg19"}  # VGG's Table 1 has letters
+ALIASES = {"vgg_a": "vgg11", "vgg13": "vgg_b", "vgg_d": "vgg16", "vgg_e": "vgg19"}  # VGG's Table 1 has letters
 ALIASES |= {f"{letter}_bn": f"{name}_bn" for letter, name in ALIASES.items()}
 
 

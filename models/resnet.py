@@ -4,8 +4,8 @@ Trained parameters at 1000 classes: resnet18 11,689,512; resnet34 21,797,672; re
 resnet152 60,192,808. At 10 classes: resnet20 269,722; resnet32 464,154; resnet44 658,586; resnet56 853,018; resnet110
 1,727,962.
 Departures: bottlenecks stride in their 3x3, since a strided 1x1 skips 3/4 of its input ("v1.5"; the paper's is
-`stride_in="1x1"`); images of up to 64 pixels get a 3x3 stem without pooling, since the paper's stem would leave a 32x32
-image one pixel.
+`stride_in="1x1"`); resnet18 and resnet34 project where shapes differ (option B, as in Table 3; Table 2 has option A);
+images of up to 64 pixels get a 3x3 stem without pooling, since the paper's stem would leave a 32x32 image one pixel.
 """
 
 from collections.abc import Callable
@@ -16,10 +16,9 @@ import keras
 from keras import layers, ops
 
 from models.architecture import Architecture, Paper
-from models.parts import Tensor, conv_bn, linear, relu, scaled_images
+from models.parts import Tensor, conv_bn, is_small, linear, relu, scaled_images
 
 PAPER = Paper("He et al.", 2015, "https://arxiv.org/abs/1512.03385")
-LARGEST_SMALL_IMAGE = 64  # pixels of the shorter side; up to here the stem keeps the full resolution
 StrideIn = Literal["1x1", "3x3"]
 
 
@@ -41,7 +40,7 @@ def resnet(
     if block is bottleneck_block:
         block = partial(bottleneck_block, stride_in=stride_in)
     images, x = scaled_images(input_shape)
-    x = small_stem(x, 64) if min(input_shape[:2]) <= LARGEST_SMALL_IMAGE else paper_stem(x)
+    x = small_stem(x, 64) if is_small(input_shape) else paper_stem(x)
     for stage, num_blocks in enumerate(blocks_per_stage):
         for i in range(num_blocks):
             halve = stage > 0 and i == 0  # the stem has already set the resolution of stage 0

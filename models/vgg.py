@@ -15,10 +15,9 @@ import keras
 from keras import layers
 
 from models.architecture import Architecture, Paper
-from models.parts import LocalResponseNormalization, batch_norm, conv, linear, relu, scaled_images
+from models.parts import LocalResponseNormalization, batch_norm, conv, is_small, linear, relu, scaled_images
 
 PAPER = Paper("Simonyan and Zisserman", 2014, "https://arxiv.org/abs/1409.1556")
-LARGEST_SMALL_IMAGE = 64  # pixels of the shorter side; up to here one dense layer classifies
 FILTERS = (64, 128, 256, 512, 512)  # of each stage; max-pooling halves after each
 LRN = 0  # among kernel sizes: local response normalisation
 CONFIGURATIONS: dict[str, tuple[tuple[int, ...], ...]] = {  # kernel sizes of each stage's convolutions
@@ -56,7 +55,7 @@ def vgg(
         x = layers.MaxPooling2D(2)(x)
     x = layers.Flatten()(x)  # (B, 25088) at 224x224
     rate = 0.5 if dropout is None else dropout
-    if min(input_shape[:2]) > LARGEST_SMALL_IMAGE:
+    if not is_small(input_shape):
         for _ in range(2):
             x = layers.Dense(4096, activation="relu", kernel_initializer="he_normal")(x)
             x = layers.Dropout(rate)(x)

@@ -2,12 +2,13 @@
 
 import errno
 import json
+import math
 import os
 from collections.abc import Callable
 from dataclasses import fields
 from functools import wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_type_hints
 
 import click
 from rich.console import Console
@@ -74,6 +75,16 @@ def sentence(error: Exception) -> str:
     return str(error)
 
 
+class Finite(click.FloatRange):
+    """A range that neither `inf` nor `nan` is in."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        number: float = super().convert(value, param, ctx)
+        if not math.isfinite(number):
+            self.fail(f"{value} is no finite number.", param, ctx)
+        return number
+
+
 class Fractions(click.ParamType):
     """`85/5/10` -> (0.05, 0.1): percentages of training, validation and test, of which the last two are needed."""
 
@@ -83,19 +94,21 @@ class Fractions(click.ParamType):
         if not isinstance(value, str):
             return value
         parts = value.split("/")
-        if len(parts) != 3 or not all(part.isdecimal() and int(part) for part in parts) or sum(map(int, parts)) != 100:
-            self.fail(f"{value!r} is no split; give three percentages that add up to 100, such as 70/15/15.")
-        return int(parts[1]) / 100, int(parts[2]) / 100
+        percentages = [int(part) for part in parts if part.isascii() and part.isdecimal()]
+        if len(parts) != 3 or len(percentages) != 3 or not all(percentages) or sum(percentages) != 100:
+            self.fail(f"{value!r} is no split; give three percentages above 0 that add up to 100, such as 70/15/15.")
+        return percentages[1] / 100, percentages[2] / 100
 
 
 def follow_recipe(context: click.Context, _: click.Parameter, name: str) -> str:
     """What the recipe says becomes the default of the flags of the same name."""
-    allowed = {f.name for f in (*fields(Settings), *fields(Augmentation))} & {p.name for p in context.command.params}
+    kinds = {**get_type_hints(Settings), **get_type_hints(Augmentation)}
+    flags = {parameter.name for parameter in context.command.params} - {"architecture", "recipe"}
     try:
-        context.default_map = parse_recipe(name, {name for name in allowed if name not in ("architecture", "recipe")})
-    except ValueError as error:
+        context.default_map = parse_recipe(name, {field: kinds[field] for field in kinds if field in flags})
+    except (ValueError, OSError) as error:
         raise click.BadParameter(str(error)) from error
-    return Path(name).stem
+    return name
 
 
 @main.command()
@@ -110,10 +123,10 @@ def follow_recipe(context: click.Context, _: click.Parameter, name: str) -> str:
     help="Defaults for the flags from here to --brightness: a name from `python -m training recipes`, or a TOML file.",
 )
 @click.option("--epochs", type=click.IntRange(1), default=30, help="Epochs at most.")
-@click.option("--steps", type=click.IntRange(0), default=0, help="Steps at most; 0 counts epochs.")
+@click.option("--steps", type=click.IntRange(0), default=0, help="Length in steps, up to whole epochs; 0: in epochs.")
 @click.option("--batch-size", type=click.IntRange(1), default=64)
 @click.option("--optimizer", type=click.Choice(choices(Optimizer)), default="sgd")
-@click.option("--learning-rate", type=click.FloatRange(0, min_open=True), help="At its peak. [default: the network's]")
+@click.option("--learning-rate", type=Finite(0, min_open=True), help="At its peak. [default: the network's]")
 @click.option("--schedule", type=click.Choice(choices(Schedule)), default="cosine", help="How the rate falls.")
 @click.option("--warmup-epochs", type=click.IntRange(0), default=1, help="Epochs in which the cosine rises first.")
 @click.option(
@@ -132,15 +145,20 @@ def follow_recipe(context: click.Context, _: click.Parameter, name: str) -> str:
 @click.option("--plateau-epochs", type=click.IntRange(0), default=0, help="... `plateau`, after so many without gain.")
 @click.option("--momentum", type=click.FloatRange(0, 1, max_open=True), default=0.9, help="Of SGD.")
 @click.option("--nesterov/--no-nesterov", default=True, help="Of SGD.")
-@click.option("--weight-decay", type=click.FloatRange(0), default=5e-4, help="L2, coupled with the loss.")
+@click.option("--weight-decay", type=Finite(0), default=5e-4, help="L2, coupled with the loss.")
 @click.option("--decayed", type=click.Choice(choices(Decayed)), default="kernels", help="What weight decay acts on.")
-@click.option("--clip-norm", type=click.FloatRange(0), default=5.0, help="Longest gradient; 0 clips nothing.")
+@click.option("--clip-norm", type=Finite(0), default=5.0, help="Longest gradient; 0 clips nothing.")
 @click.option(
     "--dropout",
     type=click.FloatRange(0, 1, max_open=True),
-    help="Rate. [default: the paper's; 0 below 10 parameters an image]",
+    help="Rate. [default: the paper's; for small networks, see docs/training.md]",
 )
-@click.option("--patience", type=click.IntRange(0), default=15, help="Epochs without a better validation loss; 0: all.")
+@click.option(
+    "--patience",
+    type=click.IntRange(0),
+    default=15,
+    help="Epochs without a better validation loss. 0: all, last weights.",
+)
 @click.option("--seed", type=click.IntRange(0), default=0)
 @click.option("--precision", type=click.Choice(choices(Precision)), default="auto")
 @click.option("--flip/--no-flip", default=None, help="Mirror at random. [default: on, but for digits]")
@@ -158,7 +176,7 @@ def follow_recipe(context: click.Context, _: click.Parameter, name: str) -> str:
 )
 @click.option("--channels", type=click.Choice(["1", "3"]), help="[default: 1 where all images are grey, else 3]")
 @click.option("--resize", type=click.Choice(["crop", "squash", "pad"]), default="crop")
-@click.option("--split", "fractions", type=Fractions(), default="70/15/15", help="Percent, unless the folder is split.")
+@click.option("--split", "fractions", type=Fractions(), default="70/15/15", help="Percent; a folder's own splits stay.")
 @click.option("--tensorboard", is_flag=True, help="Write TensorBoard logs into the run directory.")
 @click.option("--publish", is_flag=True, help="Publish the bundle and make it live.")
 @click.option("--runs", type=click.Path(path_type=Path, file_okay=False), default="runs", help="Where runs are kept.")
@@ -185,6 +203,7 @@ def fit(
     console = Console()
     settings = read_settings(chosen, data, flags)
     spec = choose_input(data, chosen, cache, flags)
+    chosen.check_size(spec.shape)
     prepared = prepare(data, spec, cache, console, fractions=flags["fractions"])
     report_data(console, prepared)
     run = new_run_directory(runs, name)
@@ -306,14 +325,21 @@ def read_settings(architecture: "Architecture", data: str, flags: dict[str, Any]
     """The recipe's values, or the flags' where they were given."""
     chosen = {f.name: flags[f.name] for f in fields(Settings) if f.name in flags}
     chosen["architecture"] = architecture.name  # not the alias that may have been typed
-    if click.get_current_context().get_parameter_source("epochs") is click.core.ParameterSource.COMMANDLINE:
-        chosen["steps"] = 0  # the later word, where the recipe counts in steps
+    typed = {name for name in ("epochs", "steps") if was_typed(name)}
+    if len(typed) == 2:
+        raise click.UsageError("--epochs and --steps both say how long to train; give one of them.")
+    if typed == {"epochs"}:
+        chosen["steps"] = 0  # a recipe's steps give way to epochs that were typed
     if not chosen["learning_rate"]:
-        chosen["learning_rate"] = default_learning_rate(normalised=architecture.normalised)
+        chosen["learning_rate"] = default_learning_rate(chosen["optimizer"], normalised=architecture.normalised)
     augmentation = {f.name: flags[f.name] for f in fields(Augmentation)}
     if augmentation["flip"] is None:
         augmentation["flip"] = data not in DATA_SETS or DATA_SETS[data].mirrors
     return Settings(**chosen, augmentation=Augmentation(**augmentation))
+
+
+def was_typed(flag: str) -> bool:
+    return click.get_current_context().get_parameter_source(flag) is click.core.ParameterSource.COMMANDLINE
 
 
 def report_data(console: Console, data: Any) -> None:

@@ -13,9 +13,10 @@ from training.weights import load_network
 TILE = 56  # pixels of the side of one filter or map
 GAP = 4
 COLUMNS = 16
-MAX_TILES = 64  # filters, or maps of one stage
+MAX_TILES = 96  # filters, or maps of one stage; AlexNet's paper shows its 96 filters
 MARGIN = 16
 TITLE = 26  # pixels of a line of text
+JOINTS = (keras.layers.Add, keras.layers.Concatenate)
 PASSED_OVER = (
     keras.layers.Rescaling,
     keras.layers.ZeroPadding2D,
@@ -39,12 +40,17 @@ def draw(bundle: Path, image: Path | None = None) -> Image.Image:
     kernel = first_kernel(network)
     sections = [
         (f"{manifest.model}: {manifest.architecture}, what it sees", [as_rgb(pixels)]),
-        (f"first layer: {kernel.shape[-1]} filters of {kernel.shape[0]}x{kernel.shape[1]}", filter_tiles(kernel)),
+        (f"first layer: {counted(kernel, 'filters')}", filter_tiles(kernel)),
     ]
     for layer, maps in zip(stages(network), feature_maps(network, pixels), strict=True):
-        height, width, channels = maps.shape
-        sections.append((f"{layer.name}: {channels} maps of {height}x{width}", map_tiles(maps)))
+        sections.append((f"{layer.name}: {counted(maps, 'maps')}", map_tiles(maps)))
     return sheet(sections)
+
+
+def counted(pictures: np.ndarray, noun: str) -> str:
+    """`16 maps of 5x5`, or `96 of 256 maps of 5x5` where not all are drawn."""
+    height, width, *_, count = pictures.shape
+    return f"{count if count <= MAX_TILES else f'{MAX_TILES} of {count}'} {noun} of {height}x{width}"
 
 
 def first_golden(bundle: Path) -> Path:
@@ -70,11 +76,16 @@ def filter_tiles(kernel: np.ndarray) -> list[np.ndarray]:
 
 
 def stages(network: keras.Model) -> list[keras.Layer]:
-    """The last layer at each size of feature maps."""
-    found = {}
+    """The last layer at each size of feature maps; where branches join at that size, the last joint.
+
+    (The next stage may begin with a branch at the size of this one.)
+    """
+    found: dict[tuple[int, int], keras.Layer] = {}
     for layer in network.layers[1:]:
         if len(layer.output.shape) == 4 and not isinstance(layer, PASSED_OVER):
-            found[layer.output.shape[1:3]] = layer
+            size = layer.output.shape[1:3]
+            if isinstance(layer, JOINTS) or not isinstance(found.get(size), JOINTS):
+                found[size] = layer
     return list(found.values())
 
 
@@ -106,6 +117,13 @@ def sheet(sections: list[tuple[str, list[np.ndarray]]]) -> Image.Image:
         for i, tile in enumerate(tiles):
             row, column = divmod(i, COLUMNS)
             place = (MARGIN + column * (TILE + GAP), y + TITLE + row * (TILE + GAP))
-            picture.paste(Image.fromarray(tile).resize((TILE, TILE), Image.Resampling.NEAREST), place)
+            picture.paste(fitted(Image.fromarray(tile)), place)
         y += TITLE + count * (TILE + GAP) + MARGIN
     return picture
+
+
+def fitted(tile: Image.Image) -> Image.Image:
+    """As large as a tile may be, in its own proportions; what is enlarged keeps its pixels."""
+    scale = TILE / max(tile.size)
+    size = (max(1, round(tile.width * scale)), max(1, round(tile.height * scale)))
+    return tile.resize(size, Image.Resampling.NEAREST if scale >= 1 else Image.Resampling.BOX)

@@ -30,12 +30,14 @@ class Trained:
 
     Attributes:
         temperature: calibrated on the validation split.
+        settings: with what `auto` and the network's own dropout came to.
         history: {metric: one value per epoch}.
         metrics: of the test split.
     """
 
     model: keras.Model
     temperature: float
+    settings: Settings
     history: dict[str, list[float]]
     metrics: dict[str, Any]
 
@@ -53,7 +55,7 @@ def fit(
     console: Console,
     tensorboard: bool = False,
 ) -> Trained:
-    """Train, keep the weights of the lowest validation loss in `run`, and measure them.
+    """Train, keep the weights of the lowest validation loss (or the last: `patience`) in `run`, and measure them.
 
     Raises:
         Diverged: the loss became infinite or not a number.
@@ -61,13 +63,13 @@ def fit(
     """
     keras.utils.set_random_seed(settings.seed)
     exact = build_for(decoded, settings, "float32")
-    settings = replace(settings, dropout=resolve_dropout(settings.dropout, exact.count_params(), len(split.train)))
     precision = resolve_precision(settings.precision, exact.count_params())
-    dropout = "the paper's" if settings.dropout is None else f"{settings.dropout:g}"
-    console.print(
-        f"precision {precision}, learning rate {settings.learning_rate:g}, dropout {dropout}, seed {settings.seed}",
-        highlight=False,
+    dropout = resolve_dropout(settings.dropout, exact.count_params(), len(split.train))
+    settings = replace(settings, precision=precision, dropout=dropout)
+    rates = (
+        f"learning rate {settings.learning_rate:g}, dropout {'as the network has it' if dropout is None else dropout}"
     )
+    console.print(f"precision {precision}, {rates}, seed {settings.seed}", highlight=False)
     batches = TrainingBatches(
         decoded,
         split.train,
@@ -75,7 +77,7 @@ def fit(
         seed=settings.seed,
         augmentation=settings.augmentation,
     )
-    model = build_for(decoded, settings, precision)
+    model = trainable(decoded, settings, precision)
     epochs = math.ceil(settings.steps / len(batches)) or settings.epochs
     compile_for(model, settings, num_steps=settings.steps or epochs * len(batches), steps_per_epoch=len(batches))
     progress = TrainingProgress(
@@ -110,9 +112,12 @@ class WithAuxiliaryHeads(keras.Model):
 
     auxiliary_weight: float
 
-    def compute_loss(self, x: Any = None, y: Any = None, y_pred: Any = None, **options: Any) -> Any:
-        auxiliary = [logits for name, logits in y_pred.items() if name != "logits"]
-        loss = super().compute_loss(x, y, y_pred["logits"], **options)
+    def compute_loss(
+        self, x: Any = None, y: Any = None, y_pred: Any = None, sample_weight: Any = None, training: bool = True
+    ) -> Any:
+        """Validation is without the auxiliary heads, as the exported network is."""
+        loss = super().compute_loss(x, y, y_pred["logits"], sample_weight, training)
+        auxiliary = [logits for name, logits in y_pred.items() if name != "logits"] if training else []
         return loss + self.auxiliary_weight * sum(self.loss(y, logits) for logits in auxiliary)
 
     def compute_metrics(self, x: Any, y: Any, y_pred: Any, sample_weight: Any = None) -> dict[str, Any]:
@@ -164,7 +169,7 @@ def learning_rate(
     """A function of the step; of `plateau` only the start, since the rest depends on what validation finds."""
     peak, schedules = settings.learning_rate, keras.optimizers.schedules
     if settings.schedule == "cosine":
-        warmup_steps = min(settings.warmup_epochs * steps_per_epoch, num_steps - steps_per_epoch)
+        warmup_steps = max(0, min(settings.warmup_epochs * steps_per_epoch, num_steps - steps_per_epoch))
         return schedules.CosineDecay(
             0.0 if warmup_steps else peak,
             decay_steps=max(1, num_steps - warmup_steps),
@@ -187,7 +192,7 @@ def learning_rate(
 def callbacks(settings: Settings, run: Path, *, tensorboard: bool) -> list[keras.callbacks.Callback]:
     chosen = [
         StopWhenNotFinite(),
-        keras.callbacks.ModelCheckpoint(run / WEIGHTS, save_best_only=True, save_weights_only=True),
+        keras.callbacks.ModelCheckpoint(run / WEIGHTS, save_best_only=settings.patience > 0, save_weights_only=True),
     ]
     if settings.patience:
         chosen.append(keras.callbacks.EarlyStopping(patience=settings.patience))
@@ -229,4 +234,4 @@ def judge(
 
     temperature = calibrate(logits(split.val), decoded.labels[split.val])
     metrics = measure(softmax(logits(split.test), temperature), decoded.labels[split.test], decoded.class_names)
-    return Trained(exact, temperature, history, metrics)
+    return Trained(exact, temperature, settings, history, metrics)

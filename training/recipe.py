@@ -5,9 +5,10 @@ recipe `default`, which is the defaults of `training.settings.Settings` themselv
 comment that opens a file says in its first line what it is, then where it comes from and what it reaches.
 """
 
+import math
 import tomllib
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args, get_origin
 
 RECIPES = Path(__file__).parent / "recipes"
 DEFAULT = "default"
@@ -29,7 +30,7 @@ def read_recipe(name: str) -> str:
     """
     if name == DEFAULT:
         return DEFAULT_TEXT
-    path = RECIPES / f"{name}.toml" if name in recipe_names() else Path(name)
+    path = RECIPES / f"{name}.toml" if name in recipe_names() else Path(name).expanduser()
     if path.suffix != ".toml" or not path.is_file():
         raise ValueError(f"No recipe is called {name!r}; choose from {', '.join(recipe_names())}, or give a TOML file.")
     return path.read_text(encoding="utf-8", errors="replace")
@@ -40,17 +41,31 @@ def describe_recipe(name: str) -> str:
     return read_recipe(name).splitlines()[0].removeprefix("# ")
 
 
-def parse_recipe(name: str, allowed: set[str]) -> dict[str, Any]:
+def parse_recipe(name: str, kinds: dict[str, Any]) -> dict[str, Any]:
     """{flag: value}.
 
+    Args:
+        kinds: the annotated type of each field that a recipe can set.
+
     Raises:
-        ValueError: there is no such recipe, it is no TOML, or it names something that is not `allowed`.
+        ValueError: there is no such recipe, it is no TOML, it names something else, or a value is of another type.
     """
     try:
         recipe = tomllib.loads(read_recipe(name))
     except tomllib.TOMLDecodeError as error:
         raise ValueError(f"The recipe {name} is no TOML: {error}.") from error
-    unknown = sorted(recipe.keys() - allowed)
-    if unknown:
-        raise ValueError(f"The recipe {name} says {unknown[0]!r}; what it can say is {', '.join(sorted(allowed))}.")
+    for field, value in recipe.items():
+        if field not in kinds:
+            raise ValueError(f"The recipe {name} says {field!r}; what it can say is {', '.join(sorted(kinds))}.")
+        if not any(fits(value, kind) for kind in (kinds[field], *get_args(kinds[field]))):
+            raise ValueError(f"The recipe {name} has {field} = {value!r}, which is not of the type of that flag.")
     return recipe
+
+
+def fits(value: Any, kind: Any) -> bool:
+    """Whether a value of TOML is of an annotated type, or one of the values of a Literal."""
+    if kind is float:
+        return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    if get_origin(kind) is tuple:
+        return isinstance(value, list) and all(fits(item, float) for item in value)
+    return type(value) is kind or (isinstance(kind, str) and value == kind)

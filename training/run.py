@@ -5,7 +5,7 @@ runs/<model>-<time>/
     history.json      {metric: one value per epoch}
     metrics.json      of the untouched test split
     unreadable.tsv    files left out, and why; absent where there are none
-    best.weights.h5   of the epoch with the lowest validation loss
+    best.weights.h5   of the epoch with the lowest validation loss; of the last where patience is 0
     report.html       how good the model is
     bundle/           the exported bundle (models.bundle), ready to publish
 """
@@ -45,13 +45,18 @@ LIBRARIES = ("keras", "tensorflow", "tensorflow-cpu", "numpy", "pillow")
 
 @dataclass(frozen=True, slots=True)
 class Data:
-    """Decoded images with their split, and where they come from."""
+    """Decoded images with their split, and where they come from.
+
+    Attributes:
+        fractions: of validation and test that were asked for, where the folder was not split already.
+    """
 
     source: str
     root: Path
     decoded: DecodedImages
     split: Split
     spec: InputSpec
+    fractions: tuple[float, float]
 
 
 def prepare(
@@ -71,7 +76,7 @@ def prepare(
         task = bar.add_task("decoding", total=len(index.entries))
         decoded = decode_all(index, spec, cache, on_progress=lambda done: bar.update(task, advance=done))
         bar.update(task, completed=len(index.entries))
-    return Data(source, root, decoded, split_by_content(decoded, fractions), spec)
+    return Data(source, root, decoded, split_by_content(decoded, fractions), spec, fractions)
 
 
 def resolve(source: str, cache: Path) -> Path:
@@ -130,7 +135,7 @@ def train_and_export(
         metrics={"test": trained.metrics},
         temperature=trained.temperature,
         drawing=DATA_SETS[data.source].drawing if data.source in DATA_SETS else None,
-        lineage=describe(data, settings),
+        lineage=describe(data, trained.settings),
     )
     rows_to_check = data.split.val[:NUM_ANSWERS]
     images = np.asarray(data.decoded.images[rows_to_check])
@@ -178,6 +183,7 @@ def describe(data: Data, settings: Settings) -> dict[str, Any]:
     return {
         "created_at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         "data": {"source": data.source, "fingerprint": data.decoded.fingerprint(), **sizes},
+        "fractions": dict(zip(("val", "test"), data.fractions, strict=True)),
         "input_spec": data.spec.to_json(),
         "settings": settings.to_json(),
         "git_revision": git_revision(),

@@ -11,14 +11,17 @@ import numpy as np
 import openvino
 import pytest
 from click.testing import CliRunner, Result
+from PIL import Image
 from rich.console import Console
 
 from models.bundle import BrokenBundle, list_versions, read_live, verify
 from models.preprocessing import InputSpec, decode_image
+from models.registry import architecture_of
 from tests.conftest import Training
 from tests.images import encode, noise, shades, write_folder
 from tests.processes import python
 from training.cli import choose_input, main, say
+from training.recipe import recipe_names
 
 TEXT = b"these are notes, not an image\n"
 
@@ -188,7 +191,7 @@ def test_a_bad_name(place: Place, folder: Path) -> None:
 
 def test_images_too_small_for_the_network(place: Place, folder: Path) -> None:
     result = place.fit("--size", 32, data=folder, model="alexnet")
-    assert "alexnet needs images of at least 63x63 pixels, not (32, 32, 1)" in one_sentence(result)
+    assert "alexnet needs images of at least 63x63 pixels, not 32x32." in one_sentence(result)
 
 
 def test_a_disk_without_room(place: Place, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -227,7 +230,7 @@ def test_a_value_out_of_range_is_refused_with_the_range(place: Place, folder: Pa
 def test_help_is_there_for_every_command_and_waits_for_no_tensorflow() -> None:
     timings = python("-X", "importtime", "-m", "training", "--help")
     assert not re.search(r"\| +(keras|tensorflow)$", timings, re.MULTILINE)
-    for command in ("fit", "evaluate", "publish", "live"):
+    for command in ("fit", "recipes", "evaluate", "filters", "publish", "live"):
         assert command in timings
         assert "Options:" in striate(command, "--help").output
 
@@ -238,10 +241,50 @@ def test_the_input_is_chosen_to_suit_the_images(tmp_path: Path) -> None:
         root = write_folder(
             tmp_path / str(side), {"a": [encode(noise(side, side, 3))], "b": [encode(noise(side, side))]}
         )
-        assert choose_input(str(root), "resnet18", tmp_path, flags) == InputSpec(expected, expected, 3)
-        assert choose_input(str(root), "lenet5", tmp_path, flags) == InputSpec(32, 32, 3)
-        assert choose_input(str(root), "resnet18", tmp_path, {**flags, "size": 64, "channels": "1"}).shape == (
+        assert choose_input(str(root), architecture_of("resnet18"), tmp_path, flags) == InputSpec(expected, expected, 3)
+        assert choose_input(str(root), architecture_of("lenet5"), tmp_path, flags) == InputSpec(32, 32, 3)
+        assert choose_input(
+            str(root), architecture_of("resnet18"), tmp_path, {**flags, "size": 64, "channels": "1"}
+        ).shape == (
             64,
             64,
             1,
         )
+
+
+@pytest.mark.parametrize("split", ["70/15", "70/15/16", "100/0/0", "a/b/c", "70/15/15/0", "-10/60/50"])
+def test_a_split_is_three_percentages_that_add_up(place: Place, folder: Path, split: str) -> None:
+    result = place.fit("--split", split, data=folder)
+    assert result.exit_code == 2
+    assert f"'{split}' is no split; give three percentages above 0 that add up to 100" in result.output
+
+
+def test_recipes_are_listed_and_printed() -> None:
+    listed = striate("recipes").output
+    assert [line.split()[0] for line in listed.splitlines()] == recipe_names()
+    assert "AlexNet as in sections 4 and 5" in listed
+    assert 'schedule = "plateau"' in striate("recipes", "vgg-2014").output
+    assert "No recipe is called 'alexnet'" in one_sentence(striate("recipes", "alexnet"))
+
+
+def test_a_recipe_is_written_down_with_what_came_of_it(place: Place, folder: Path) -> None:
+    result = place.fit("--recipe", "lecture", "--epochs", 1, "--split", "50/25/25", data=folder, name="slides")
+    assert result.exit_code == 0, result.output
+    assert "learning rate 0.0005, dropout 0.3, seed 0" in result.output
+    (run,) = (place.home / "runs").iterdir()
+    lineage = verify(run / "bundle").lineage
+    assert lineage["settings"]["recipe"] == "lecture"
+    assert lineage["settings"]["precision"] == "float32"
+    assert lineage["data"]["fractions"] == {"val": 0.25, "test": 0.25}
+
+
+def test_filters_are_drawn(run: Path, tmp_path: Path) -> None:
+    result = striate("filters", run, "-o", tmp_path / "filters.png")
+    assert result.exit_code == 0, result.output
+    with Image.open(tmp_path / "filters.png") as picture:
+        assert f"{picture.width}x{picture.height} pixels" in result.output
+    (tmp_path / "text.jpg").write_bytes(TEXT)
+    assert "no image that we know" in one_sentence(striate("filters", run, "--image", tmp_path / "text.jpg"))
+    assert "has no manifest.json" in one_sentence(striate("filters", tmp_path))
+    nowhere = tmp_path / "nowhere" / "filters.png"
+    assert "No such file or directory" in one_sentence(striate("filters", run, "-o", nowhere))

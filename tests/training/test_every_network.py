@@ -24,6 +24,7 @@ from models.registry import ARCHITECTURES
 from tests.training.decoded import decoded_images, halves_and_quarters
 from training.cache import DecodedImages
 from training.export import REQUEST, WEIGHTS, write_saved_model
+from training.fit import WEIGHTS as BEST
 from training.fit import Trained, compile_for, fit, trainable
 from training.metrics import softmax
 from training.saved_model import load_signatures
@@ -110,7 +111,17 @@ def by_openvino(bundle: Path, images: np.ndarray) -> np.ndarray:
     return compiled(images)["probabilities"]
 
 
-def test_auxiliary_heads_train_and_are_not_exported(tmp_path: Path) -> None:
+def test_fit_trains_the_auxiliary_heads_and_leaves_them_behind(tmp_path: Path) -> None:
+    decoded = two_classes("googlenet", 32)
+    settings = replace(default_settings("googlenet"), epochs=1)
+    trained = fit(decoded, halves_and_quarters(decoded), settings, tmp_path, console=QUIET)
+    with_heads = trainable(decoded, settings, "float32")
+    with_heads.load_weights(tmp_path / BEST)  # fails where the heads are not among what was trained
+    answers = with_heads.predict(decoded.images, verbose=0)["logits"]
+    np.testing.assert_allclose(trained.model.predict(decoded.images, verbose=0), answers, atol=1e-5)
+
+
+def test_auxiliary_heads_count_three_tenths_in_training_and_nothing_else() -> None:
     decoded = two_classes("googlenet")
     model = trainable(decoded, default_settings("googlenet"), "float32")
     assert set(model.output) == {"logits", "auxiliary_4a", "auxiliary_4d"}
@@ -122,5 +133,7 @@ def test_auxiliary_heads_train_and_are_not_exported(tmp_path: Path) -> None:
     loss = model.compute_loss(y=np.array([0]), y_pred=outputs) - sum(model.losses)
     expected = [np.log1p(np.exp(z)) for z in (-2, 1, 3)]  # the cross-entropy of each head
     assert float(loss) == pytest.approx(expected[0] + 0.3 * (expected[1] + expected[2]), rel=1e-4)
+    alone = model.compute_loss(y=np.array([0]), y_pred=outputs, training=False) - sum(model.losses)
+    assert float(alone) == pytest.approx(expected[0], rel=1e-4)
     metrics = model.compute_metrics(None, np.array([0]), outputs)
     assert float(metrics["accuracy"]) == 1  # the auxiliary heads are wrong, and not asked

@@ -8,6 +8,7 @@ import pytest
 from PIL import Image
 
 from models.bundle import BrokenBundle
+from models.describe import outline
 from tests.conftest import Training
 from tests.images import encode, noise
 from training.filters import COLUMNS, GAP, MARGIN, MAX_TILES, TILE, TITLE, draw, filter_tiles, map_tiles, stages
@@ -43,6 +44,17 @@ def test_the_picture_shows_the_image_the_filters_and_every_stage(digits_training
         np.testing.assert_array_equal(drawn, tile)
 
 
+def test_a_stage_of_a_branching_network_is_what_its_branches_join_to() -> None:
+    assert [layer.output.shape[1:] for layer in stages(outline("resnet50"))][1:] == [
+        (56, 56, 256),
+        (28, 28, 512),
+        (14, 14, 1024),
+        (7, 7, 2048),
+    ]
+    widths = {layer.output.shape[1]: layer.output.shape[3] for layer in stages(outline("inception_v3"))}
+    assert (widths[35], widths[17], widths[8]) == (288, 768, 2048)
+
+
 def test_another_image_has_other_maps_and_the_same_filters(digits_training: Training, tmp_path: Path) -> None:
     bundle = digits_training.run / "bundle"
     (tmp_path / "noise.png").write_bytes(encode(noise(40, 40)))
@@ -63,7 +75,7 @@ def test_filters_of_three_channels_are_in_colour_and_zero_is_mid_grey() -> None:
     assert (second == 128).all()
 
 
-@pytest.mark.parametrize(("channels", "filters", "expected"), [(1, 6, 6), (4, 3, 12), (3, 100, MAX_TILES)])
+@pytest.mark.parametrize(("channels", "filters", "expected"), [(1, 6, 6), (4, 3, 12), (3, 200, MAX_TILES)])
 def test_other_filters_have_a_grey_tile_for_each_channel(channels: int, filters: int, expected: int) -> None:
     tiles = filter_tiles(np.ones((3, 3, channels, filters), np.float32))
     assert [tile.shape for tile in tiles] == [(3, 3, 3)] * expected

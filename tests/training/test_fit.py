@@ -145,7 +145,7 @@ def test_what_was_trained_in_bfloat16_is_judged_in_float32(tmp_path: Path) -> No
     assert {layer.compute_dtype for layer in trained.model.layers if layer.weights} == {"float32"}
     assert trained.metrics["accuracy"] == 1
     assert (
-        "precision mixed_bfloat16, learning rate 0.02, dropout the paper's, seed 0"
+        "precision mixed_bfloat16, learning rate 0.02, dropout as in its paper, seed 0"
         in (tmp_path / "run" / "console.txt").read_text()
     )
 
@@ -178,5 +178,5 @@ def test_a_run_may_be_counted_in_steps(tmp_path: Path) -> None:
 
 def test_a_small_network_on_many_images_trains_without_dropout(tmp_path: Path) -> None:
     train(separable(), tmp_path / "run", replace(SETTINGS, epochs=1))
-    assert "dropout the paper's" in (tmp_path / "run" / "console.txt").read_text()
+    assert "dropout as in its paper" in (tmp_path / "run" / "console.txt").read_text()
     assert resolve_dropout(None, 61_706, 6_171) == 0.0
