@@ -66,10 +66,11 @@ def fit(
     precision = resolve_precision(settings.precision, exact.count_params())
     dropout = resolve_dropout(settings.dropout, exact.count_params(), len(split.train))
     settings = replace(settings, precision=precision, dropout=dropout)
-    rates = (
-        f"learning rate {settings.learning_rate:g}, dropout {'as the network has it' if dropout is None else dropout}"
+    said = "as in its paper" if dropout is None else f"{dropout:g}"
+    console.print(
+        f"precision {precision}, learning rate {settings.learning_rate:g}, dropout {said}, seed {settings.seed}",
+        highlight=False,
     )
-    console.print(f"precision {precision}, {rates}, seed {settings.seed}", highlight=False)
     batches = TrainingBatches(
         decoded,
         split.train,

@@ -8,7 +8,7 @@ comment that opens a file says in its first line what it is, then where it comes
 import math
 import tomllib
 from pathlib import Path
-from typing import Any, get_args, get_origin
+from typing import Any, Literal, get_args, get_origin
 
 RECIPES = Path(__file__).parent / "recipes"
 DEFAULT = "default"
@@ -57,15 +57,19 @@ def parse_recipe(name: str, kinds: dict[str, Any]) -> dict[str, Any]:
     for field, value in recipe.items():
         if field not in kinds:
             raise ValueError(f"The recipe {name} says {field!r}; what it can say is {', '.join(sorted(kinds))}.")
-        if not any(fits(value, kind) for kind in (kinds[field], *get_args(kinds[field]))):
+        if not fits(value, kinds[field]):
             raise ValueError(f"The recipe {name} has {field} = {value!r}, which is not of the type of that flag.")
     return recipe
 
 
 def fits(value: Any, kind: Any) -> bool:
-    """Whether a value of TOML is of an annotated type, or one of the values of a Literal."""
+    """Whether a value of TOML is of an annotated type."""
     if kind is float:
         return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
     if get_origin(kind) is tuple:
         return isinstance(value, list) and all(fits(item, float) for item in value)
-    return type(value) is kind or (isinstance(kind, str) and value == kind)
+    if get_origin(kind) is Literal:
+        return value in get_args(kind)
+    if get_args(kind):  # a union
+        return any(fits(value, member) for member in get_args(kind))
+    return type(value) is kind

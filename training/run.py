@@ -180,10 +180,10 @@ def travelling(data: Data, row: int) -> bytes:
 def describe(data: Data, settings: Settings) -> dict[str, Any]:
     """Lineage: from what, how and with what a model came to be."""
     sizes = {side: len(getattr(data.split, side)) for side in ("train", "val", "test")}
+    fractions = dict(zip(("val", "test"), data.fractions, strict=True))
     return {
         "created_at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-        "data": {"source": data.source, "fingerprint": data.decoded.fingerprint(), **sizes},
-        "fractions": dict(zip(("val", "test"), data.fractions, strict=True)),
+        "data": {"source": data.source, "fingerprint": data.decoded.fingerprint(), **sizes, "fractions": fractions},
         "input_spec": data.spec.to_json(),
         "settings": settings.to_json(),
         "git_revision": git_revision(),

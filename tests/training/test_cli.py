@@ -237,19 +237,15 @@ def test_help_is_there_for_every_command_and_waits_for_no_tensorflow() -> None:
 
 def test_the_input_is_chosen_to_suit_the_images(tmp_path: Path) -> None:
     flags = {"size": None, "channels": None, "resize": "crop"}
+    resnet18, lenet5 = architecture_of("resnet18"), architecture_of("lenet5")
     for side, expected in ((48, 48), (20, 32), (300, 224)):
         root = write_folder(
             tmp_path / str(side), {"a": [encode(noise(side, side, 3))], "b": [encode(noise(side, side))]}
         )
-        assert choose_input(str(root), architecture_of("resnet18"), tmp_path, flags) == InputSpec(expected, expected, 3)
-        assert choose_input(str(root), architecture_of("lenet5"), tmp_path, flags) == InputSpec(32, 32, 3)
-        assert choose_input(
-            str(root), architecture_of("resnet18"), tmp_path, {**flags, "size": 64, "channels": "1"}
-        ).shape == (
-            64,
-            64,
-            1,
-        )
+        assert choose_input(str(root), resnet18, tmp_path, flags) == InputSpec(expected, expected, 3)
+        assert choose_input(str(root), lenet5, tmp_path, flags) == InputSpec(32, 32, 3)
+        chosen = choose_input(str(root), resnet18, tmp_path, {**flags, "size": 64, "channels": "1"})
+        assert chosen.shape == (64, 64, 1)
 
 
 @pytest.mark.parametrize("split", ["70/15", "70/15/16", "100/0/0", "a/b/c", "70/15/15/0", "-10/60/50"])
