@@ -96,7 +96,9 @@ def measure(name: str) -> dict[str, Any]:
         paths=(),
         unreadable={},
     )
-    settings = Settings(name, default_learning_rate(normalised=entry.normalised), batch_size=batch_size)
+    settings = Settings(
+        name, default_learning_rate(normalised=entry.normalised, batch_size=batch_size), batch_size=batch_size
+    )
     exact = entry.build(input_shape=entry.input_shape, num_classes=entry.num_classes)
     precision = resolve_precision("auto", exact.count_params())
     model = trainable(decoded, settings, precision)

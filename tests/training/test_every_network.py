@@ -56,7 +56,7 @@ def two_classes(name: str, count: int = 64) -> DecodedImages:
 
 def default_settings(name: str) -> Settings:
     """The default recipe, but shorter."""
-    rate = default_learning_rate(normalised=ARCHITECTURES[name].normalised)
+    rate = default_learning_rate(normalised=ARCHITECTURES[name].normalised, batch_size=8)
     return Settings(name, learning_rate=rate, epochs=10, batch_size=8, precision="float32")
 
 

@@ -66,7 +66,7 @@ def test_the_bundle_carries_the_lineage_and_the_figures_of_its_run(digits_traini
     config, metrics, history = (read(run / f"{name}.json") for name in ("config", "metrics", "history"))
     assert manifest.metrics["test"] == metrics
     assert manifest.lineage["data"] == config["data"]
-    assert manifest.lineage["settings"] == config["settings"]
+    assert manifest.lineage["settings"] == {**config["settings"], "precision": "float32"}  # what `auto` came to
     assert manifest.drawing is not None
     assert len({len(values) for values in history.values()}) == 1
     assert (run / "report.html").read_text() == (run / "bundle" / "assets.extra" / "report.html").read_text()
