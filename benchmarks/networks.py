@@ -82,7 +82,7 @@ def measure(name: str) -> dict[str, Any]:
     from training.cache import DecodedImages
     from training.export import REQUEST, WEIGHTS, write_saved_model
     from training.fit import compile_for, trainable
-    from training.settings import Settings, default_learning_rate, resolve_precision
+    from training.settings import Settings, default_clip_norm, default_learning_rate, resolve_precision
 
     entry = ARCHITECTURES[name]
     batch_size = BATCH_SIZES[entry.input_shape[0] > SMALL]
@@ -96,9 +96,9 @@ def measure(name: str) -> dict[str, Any]:
         paths=(),
         unreadable={},
     )
-    settings = Settings(
-        name, default_learning_rate(normalised=entry.normalised, batch_size=batch_size), batch_size=batch_size
-    )
+    rate = default_learning_rate(normalised=entry.normalised, batch_size=batch_size)
+    clip_norm = default_clip_norm(normalised=entry.normalised)
+    settings = Settings(name, rate, batch_size=batch_size, clip_norm=clip_norm)
     exact = entry.build(input_shape=entry.input_shape, num_classes=entry.num_classes)
     precision = resolve_precision("auto", exact.count_params())
     model = trainable(decoded, settings, precision)

@@ -27,6 +27,7 @@ from training.settings import (
     Schedule,
     Settings,
     choices,
+    default_clip_norm,
     default_learning_rate,
 )
 
@@ -148,7 +149,7 @@ def follow_recipe(context: click.Context, _: click.Parameter, name: str) -> str:
 @click.option("--nesterov/--no-nesterov", default=True, help="Of SGD.")
 @click.option("--weight-decay", type=Finite(0), default=5e-4, help="L2, coupled with the loss.")
 @click.option("--decayed", type=click.Choice(choices(Decayed)), default="kernels", help="What weight decay acts on.")
-@click.option("--clip-norm", type=Finite(0), default=5.0, help="Longest gradient; 0 clips nothing.")
+@click.option("--clip-norm", type=Finite(0), help="Longest gradient. [default: 5; 0 with batch normalisation]")
 @click.option(
     "--dropout",
     type=click.FloatRange(0, 1, max_open=True),
@@ -335,6 +336,8 @@ def read_settings(architecture: "Architecture", data: str, flags: dict[str, Any]
         chosen["learning_rate"] = default_learning_rate(
             chosen["optimizer"], normalised=architecture.normalised, batch_size=chosen["batch_size"]
         )
+    if chosen["clip_norm"] is None:
+        chosen["clip_norm"] = default_clip_norm(normalised=architecture.normalised)
     augmentation = {f.name: flags[f.name] for f in fields(Augmentation)}
     if augmentation["flip"] is None:
         augmentation["flip"] = data not in DATA_SETS or DATA_SETS[data].mirrors

@@ -28,7 +28,7 @@ from training.fit import WEIGHTS as BEST
 from training.fit import Trained, compile_for, fit, trainable
 from training.metrics import softmax
 from training.saved_model import load_signatures
-from training.settings import Settings, default_learning_rate
+from training.settings import Settings, default_clip_norm, default_learning_rate
 
 ONE_OF_EACH_FAMILY = {"lenet5_1998", "alexnet_2012", "nin", "vgg_a_lrn", "googlenet", "resnet20", "residual_net"}
 UNLESS_ALL = pytest.mark.skipif("STRIATE_EVERY_NETWORK" not in os.environ, reason="needs STRIATE_EVERY_NETWORK=1")
@@ -56,8 +56,15 @@ def two_classes(name: str, count: int = 64) -> DecodedImages:
 
 def default_settings(name: str) -> Settings:
     """The default recipe, but shorter."""
-    rate = default_learning_rate(normalised=ARCHITECTURES[name].normalised, batch_size=8)
-    return Settings(name, learning_rate=rate, epochs=10, batch_size=8, precision="float32")
+    normalised = ARCHITECTURES[name].normalised
+    return Settings(
+        name,
+        learning_rate=default_learning_rate(normalised=normalised, batch_size=8),
+        clip_norm=default_clip_norm(normalised=normalised),
+        epochs=8,
+        batch_size=8,
+        precision="float32",
+    )
 
 
 @EVERY

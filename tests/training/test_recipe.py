@@ -124,6 +124,12 @@ def test_a_flag_overrides_the_recipe() -> None:
     assert (given.batch_size, given.augmentation.flip, given.optimizer) == (64, True, "adam")
 
 
+def test_gradients_are_clipped_where_there_is_no_batch_normalisation() -> None:
+    assert settings_of(model="vgg16").clip_norm == 5
+    assert settings_of(model="vgg16_bn").clip_norm == 0
+    assert settings_of("--clip-norm", 2, model="vgg16_bn").clip_norm == 2
+
+
 def test_adam_has_a_rate_of_its_own() -> None:
     assert settings_of("--optimizer", "adam").learning_rate == 0.001
     assert settings_of("--optimizer", "adam", model="resnet18").learning_rate == 0.001

@@ -42,9 +42,8 @@ def test_a_precision_that_was_asked_for_is_taken(precision: str) -> None:
 
 
 def test_a_network_without_batch_normalisation_learns_at_a_lower_rate() -> None:
-    assert default_learning_rate(normalised=False, batch_size=64) < default_learning_rate(
-        normalised=True, batch_size=64
-    )
+    without, with_it = (default_learning_rate(normalised=normalised, batch_size=64) for normalised in (False, True))
+    assert without < with_it
 
 
 def test_a_smaller_batch_learns_at_a_lower_rate_and_a_larger_one_at_no_higher() -> None:
