@@ -103,7 +103,7 @@ def trainable(decoded: DecodedImages, settings: Settings, precision: str) -> ker
     if not weight:
         return build_for(decoded, settings, precision)
     network = build_for(decoded, settings, precision, auxiliary=True)
-    model = WithAuxiliaryHeads(network.inputs, network.output, name=network.name)
+    model = WithAuxiliaryHeads(network.input, network.output, name=network.name)
     model.auxiliary_weight = weight
     return model
 
@@ -127,7 +127,7 @@ class WithAuxiliaryHeads(keras.Model):
 
 def without_auxiliary_heads(model: keras.Model) -> keras.Model:
     """The same layers, as many as lead to the network's own logits."""
-    return keras.Model(model.inputs, model.output["logits"]) if isinstance(model.output, dict) else model
+    return keras.Model(model.input, model.output["logits"]) if isinstance(model.output, dict) else model
 
 
 def build_for(decoded: DecodedImages, settings: Settings, precision: str, **options: Any) -> keras.Model:

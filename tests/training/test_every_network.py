@@ -59,7 +59,7 @@ def default_settings(name: str) -> Settings:
     normalised = ARCHITECTURES[name].normalised
     return Settings(
         name,
-        learning_rate=default_learning_rate(normalised=normalised, batch_size=8),
+        learning_rate=default_learning_rate(normalised=normalised),
         clip_norm=default_clip_norm(normalised=normalised),
         epochs=8,
         batch_size=8,
@@ -71,7 +71,13 @@ def default_settings(name: str) -> Settings:
 def test_one_step_of_training_lowers_the_loss(name: str) -> None:
     decoded = two_classes(name, 8)
     settings = replace(
-        default_settings(name), dropout=0.0, weight_decay=0.0, learning_rate=1e-4, schedule="steps", drop_at=(0.9,)
+        default_settings(name),
+        dropout=0.0,
+        weight_decay=0.0,
+        clip_norm=1.0,
+        learning_rate=1e-4,
+        schedule="steps",
+        drop_at=(0.9,),
     )
     model = trainable(decoded, settings, "float32")
     compile_for(model, settings, num_steps=100, steps_per_epoch=1)
