@@ -20,6 +20,7 @@ from training.augment import Augmentation, Edge
 from training.datasets import DATA_SETS
 from training.recipe import DEFAULT, describe_recipe, parse_recipe, read_recipe, recipe_names
 from training.settings import (
+    BATCH_SIZE,
     Decayed,
     Optimizer,
     Precision,
@@ -125,7 +126,7 @@ def follow_recipe(context: click.Context, _: click.Parameter, name: str) -> str:
 )
 @click.option("--epochs", type=click.IntRange(1), default=30, help="Epochs at most.")
 @click.option("--steps", type=click.IntRange(0), default=0, help="Length in steps, up to whole epochs; 0: in epochs.")
-@click.option("--batch-size", type=click.IntRange(1), default=64)
+@click.option("--batch-size", type=click.IntRange(1), default=BATCH_SIZE)
 @click.option("--optimizer", type=click.Choice(choices(Optimizer)), default="sgd")
 @click.option("--learning-rate", type=Finite(0, min_open=True), help="At its peak. [default: the network's]")
 @click.option("--schedule", type=click.Choice(choices(Schedule)), default="cosine", help="How the rate falls.")
@@ -332,7 +333,9 @@ def read_settings(architecture: "Architecture", data: str, flags: dict[str, Any]
     if typed == {"epochs"}:
         chosen["steps"] = 0  # a recipe's steps give way to epochs that were typed
     if not chosen["learning_rate"]:
-        chosen["learning_rate"] = default_learning_rate(chosen["optimizer"], normalised=architecture.normalised)
+        chosen["learning_rate"] = default_learning_rate(
+            chosen["optimizer"], normalised=architecture.normalised, batch_size=chosen["batch_size"]
+        )
     if chosen["clip_norm"] is None:
         chosen["clip_norm"] = default_clip_norm(normalised=architecture.normalised)
     augmentation = {f.name: flags[f.name] for f in fields(Augmentation)}

@@ -46,7 +46,7 @@ def room() -> Iterator[None]:
     keras.backend.clear_session()
 
 
-def two_classes(name: str, count: int = 64) -> DecodedImages:
+def two_classes(name: str, count: int = 128) -> DecodedImages:
     """Images that are darker or lighter, at about the smallest input of a network."""
     side = max(16, ARCHITECTURES[name].smallest)
     labels = np.arange(count) % 2
@@ -59,7 +59,7 @@ def default_settings(name: str) -> Settings:
     normalised = ARCHITECTURES[name].normalised
     return Settings(
         name,
-        learning_rate=default_learning_rate(normalised=normalised),
+        learning_rate=default_learning_rate(normalised=normalised, batch_size=8),
         clip_norm=default_clip_norm(normalised=normalised),
         epochs=8,
         batch_size=8,
