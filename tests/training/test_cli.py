@@ -20,7 +20,8 @@ from models.registry import architecture_of
 from tests.conftest import Training
 from tests.images import encode, noise, shades, write_folder
 from tests.processes import python
-from training.cli import choose_input, main, say
+from training.cli import main, say
+from training.flags import choose_input
 from training.recipe import recipe_names
 
 TEXT = b"these are notes, not an image\n"

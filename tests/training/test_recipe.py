@@ -11,6 +11,7 @@ import pytest
 from models.registry import architecture_of
 from training import cli
 from training.fit import compile_for, learning_rate
+from training.flags import read_settings
 from training.recipe import describe_recipe, read_recipe, recipe_names
 from training.settings import Settings
 
@@ -22,7 +23,7 @@ def settings_of(*flags: object, model: str = "alexnet_2012") -> Settings:
     arguments = ["--data", "photographs", "--model", model, "--name", "toy", *map(str, flags)]
     context = cli.fit.make_context("fit", arguments)
     with context:
-        return cli.read_settings(architecture_of(model), "photographs", context.params)
+        return read_settings(architecture_of(model), "photographs", context.params)
 
 
 def rates(settings: Settings, *, num_steps: int, steps_per_epoch: int) -> list[float]:

@@ -1,0 +1,189 @@
+"""The flags of `python -m training fit` that say how a network is trained, and what they come to.
+
+A recipe's values are the defaults of those flags; a flag that is typed overrides it.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, get_type_hints
+
+import click
+
+from models.preprocessing import InputSpec
+from training.augment import Augmentation, Edge
+from training.datasets import DATA_SETS
+from training.recipe import DEFAULT, parse_recipe
+from training.settings import (
+    BATCH_SIZE,
+    Decayed,
+    Optimizer,
+    Precision,
+    Schedule,
+    Settings,
+    choices,
+    default_clip_norm,
+    default_learning_rate,
+)
+
+if TYPE_CHECKING:  # it imports Keras
+    from models.registry import Architecture
+
+
+class Finite(click.FloatRange):
+    """A range that neither `inf` nor `nan` is in."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        number: float = super().convert(value, param, ctx)
+        if not math.isfinite(number):
+            self.fail(f"{value} is no finite number.", param, ctx)
+        return number
+
+
+class Fractions(click.ParamType):
+    """`85/5/10` -> (0.05, 0.1): percentages of training, validation and test, of which the last two are needed."""
+
+    name = "TRAIN/VAL/TEST"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[float, float]:
+        if not isinstance(value, str):
+            return value
+        parts = value.split("/")
+        percentages = [int(part) for part in parts if part.isascii() and part.isdecimal()]
+        if len(parts) != 3 or len(percentages) != 3 or not all(percentages) or sum(percentages) != 100:
+            self.fail(f"{value!r} is no split; give three percentages above 0 that add up to 100, such as 70/15/15.")
+        return percentages[1] / 100, percentages[2] / 100
+
+
+def follow_recipe(context: click.Context, _: click.Parameter, name: str) -> str:
+    """What the recipe says becomes the default of the flags of the same name."""
+    kinds = {**get_type_hints(Settings), **get_type_hints(Augmentation)}
+    flags = {parameter.name for parameter in context.command.params} - {"architecture", "recipe"}
+    try:
+        context.default_map = parse_recipe(name, {field: kinds[field] for field in kinds if field in flags})
+    except (ValueError, OSError) as error:
+        raise click.BadParameter(str(error)) from error
+    return name
+
+
+FLAGS = (
+    click.option(
+        "--recipe",
+        default=DEFAULT,
+        is_eager=True,
+        callback=follow_recipe,
+        help="Sets the defaults of the flags from here to --brightness: a name of `training recipes`, or a TOML file.",
+    ),
+    click.option("--epochs", type=click.IntRange(1), default=30, help="Epochs at most."),
+    click.option(
+        "--steps", type=click.IntRange(0), default=0, help="Length in steps, up to whole epochs; 0: in epochs."
+    ),
+    click.option("--batch-size", type=click.IntRange(1), default=BATCH_SIZE),
+    click.option("--optimizer", type=click.Choice(choices(Optimizer)), default="sgd"),
+    click.option("--learning-rate", type=Finite(0, min_open=True), help="At its peak. [default: the network's]"),
+    click.option("--schedule", type=click.Choice(choices(Schedule)), default="cosine", help="How the rate falls."),
+    click.option("--warmup-epochs", type=click.IntRange(0), default=1, help="Epochs in which the cosine rises first."),
+    click.option(
+        "--drop-factor",
+        type=click.FloatRange(0, 1, min_open=True),
+        default=0.1,
+        help="What `steps`, `exponential` and `plateau` multiply the rate by.",
+    ),
+    click.option(
+        "--drop-at",
+        type=click.FloatRange(0, 1, min_open=True, max_open=True),
+        multiple=True,
+        help="Of `steps`: after this fraction of the run; may be given more than once.",
+    ),
+    click.option("--drop-every", type=click.IntRange(0), default=0, help="Of `exponential`: epochs from drop to drop."),
+    click.option("--plateau-epochs", type=click.IntRange(0), default=0, help="Of `plateau`: epochs without gain."),
+    click.option("--momentum", type=click.FloatRange(0, 1, max_open=True), default=0.9, help="Of SGD."),
+    click.option("--nesterov/--no-nesterov", default=True, help="Of SGD."),
+    click.option("--weight-decay", type=Finite(0), default=5e-4, help="L2, coupled with the loss."),
+    click.option(
+        "--decayed", type=click.Choice(choices(Decayed)), default="kernels", help="What weight decay acts on."
+    ),
+    click.option("--clip-norm", type=Finite(0), help="Longest gradient. [default: 5; 0 with batch normalisation]"),
+    click.option(
+        "--dropout",
+        type=click.FloatRange(0, 1, max_open=True),
+        help="Rate. [default: the paper's; for small networks, see docs/training.md]",
+    ),
+    click.option(
+        "--patience",
+        type=click.IntRange(0),
+        default=15,
+        help="Epochs without a better validation loss. 0: all, last weights.",
+    ),
+    click.option("--seed", type=click.IntRange(0), default=0),
+    click.option("--precision", type=click.Choice(choices(Precision)), default="auto"),
+    click.option("--flip/--no-flip", default=None, help="Mirror at random. [default: on, but for digits]"),
+    click.option(
+        "--shift", type=click.FloatRange(0, 0.5), default=0.1, help="At most this fraction of the side; 0 is off."
+    ),
+    click.option("--edge", type=click.Choice(choices(Edge)), default="mirror", help="What a shift brings in."),
+    click.option("--contrast", type=click.FloatRange(0, 1), default=0.2, help="Factor within 1 ± this; 0 is off."),
+    click.option(
+        "--colour", type=click.FloatRange(0, 1), default=0.0, help="AlexNet's colour noise; the paper has 0.1."
+    ),
+    click.option(
+        "--brightness", type=click.FloatRange(0, 1), default=0.1, help="At most ± this of the range; 0 is off."
+    ),
+    click.option(
+        "--size",
+        type=click.IntRange(8, 2048),
+        help="Height and width of the input. [default: by network and data]",
+    ),
+    click.option("--channels", type=click.Choice(["1", "3"]), help="[default: 1 where all images are grey, else 3]"),
+    click.option("--resize", type=click.Choice(["crop", "squash", "pad"]), default="crop"),
+    click.option(
+        "--split", "fractions", type=Fractions(), default="70/15/15", help="Percent; a folder's own splits stay."
+    ),
+)
+
+
+def training_flags(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command all FLAGS, in their order."""
+    for flag in reversed(FLAGS):
+        command = flag(command)
+    return command
+
+
+def choose_input(data: str, architecture: "Architecture", cache: Path, flags: dict[str, Any]) -> InputSpec:
+    """What was asked for; otherwise what suits the network and the images."""
+    from training.inspect import sample_images
+    from training.run import resolve
+
+    if flags["size"] and flags["channels"]:
+        side, channels = flags["size"], int(flags["channels"])
+    else:
+        sample = sample_images(resolve(data, cache))
+        side = flags["size"] or architecture.side_for(sample.median_side)
+        channels = int(flags["channels"] or (1 if sample.all_grey else 3))
+    return InputSpec(side, side, channels, flags["resize"])
+
+
+def read_settings(architecture: "Architecture", data: str, flags: dict[str, Any]) -> Settings:
+    """The recipe's values, or the flags' where they were given."""
+    chosen = {f.name: flags[f.name] for f in fields(Settings) if f.name in flags}
+    chosen["architecture"] = architecture.name  # not the alias that may have been typed
+    typed = {name for name in ("epochs", "steps") if was_typed(name)}
+    if len(typed) == 2:
+        raise click.UsageError("--epochs and --steps both say how long to train; give one of them.")
+    if typed == {"epochs"}:
+        chosen["steps"] = 0  # a recipe's steps give way to epochs that were typed
+    if not chosen["learning_rate"]:
+        chosen["learning_rate"] = default_learning_rate(
+            chosen["optimizer"], normalised=architecture.normalised, batch_size=chosen["batch_size"]
+        )
+    if chosen["clip_norm"] is None:
+        chosen["clip_norm"] = default_clip_norm(normalised=architecture.normalised)
+    augmentation = {f.name: flags[f.name] for f in fields(Augmentation)}
+    if augmentation["flip"] is None:
+        augmentation["flip"] = data not in DATA_SETS or DATA_SETS[data].mirrors
+    return Settings(**chosen, augmentation=Augmentation(**augmentation))
+
+
+def was_typed(flag: str) -> bool:
+    return click.get_current_context().get_parameter_source(flag) is click.core.ParameterSource.COMMANDLINE
