@@ -96,7 +96,7 @@ def measure(name: str) -> dict[str, Any]:
         paths=(),
         unreadable={},
     )
-    rate = default_learning_rate(normalised=entry.normalised, batch_size=batch_size)
+    rate = default_learning_rate(name, normalised=entry.normalised, batch_size=batch_size)
     clip_norm = default_clip_norm(normalised=entry.normalised)
     settings = Settings(name, rate, batch_size=batch_size, clip_norm=clip_norm)
     exact = entry.build(input_shape=entry.input_shape, num_classes=entry.num_classes)

@@ -175,7 +175,7 @@ def read_settings(architecture: "Architecture", data: str, flags: dict[str, Any]
         chosen["steps"] = 0  # a recipe's steps give way to epochs that were typed
     if not chosen["learning_rate"]:
         chosen["learning_rate"] = default_learning_rate(
-            chosen["optimizer"], normalised=architecture.normalised, batch_size=chosen["batch_size"]
+            architecture.name, chosen["optimizer"], normalised=architecture.normalised, batch_size=chosen["batch_size"]
         )
     if chosen["clip_norm"] is None:
         chosen["clip_norm"] = default_clip_norm(normalised=architecture.normalised)

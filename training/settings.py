@@ -9,6 +9,7 @@ from training.augment import Augmentation
 BATCH_SIZE = 64
 LEARNING_RATE = 0.1  # as He et al. train
 LEARNING_RATE_UNNORMALISED = 0.02  # without batch normalisation a network bears less
+LEARNING_RATES = {"lenet5": 0.05}  # shallow as it is, it bears more: digits 98.9 to 99.6 %, at 0.02 98.5 to 99.3
 CLIP_NORM_UNNORMALISED = 5.0  # what keeps a network without batch normalisation alive, and slows one that has it
 LEARNING_RATE_ADAM = 0.001  # as Kingma and Ba (2014) have it
 SMALLEST_FOR_BFLOAT16 = 1_000_000  # parameters; lenet5 trains no faster in bfloat16, and a little worse
@@ -79,7 +80,9 @@ class Settings:
         return asdict(self)
 
 
-def default_learning_rate(optimizer: Optimizer = "sgd", *, normalised: bool, batch_size: int) -> float:
+def default_learning_rate(
+    architecture: str, optimizer: Optimizer = "sgd", *, normalised: bool, batch_size: int
+) -> float:
     """For a network with or without batch normalisation.
 
     With it, SGD's falls with a batch below BATCH_SIZE, whose statistics are noisy: at 8 images and 0.1, resnet20's
@@ -87,7 +90,9 @@ def default_learning_rate(optimizer: Optimizer = "sgd", *, normalised: bool, bat
     """
     if optimizer == "adam":
         return LEARNING_RATE_ADAM
-    return LEARNING_RATE * min(1.0, batch_size / BATCH_SIZE) if normalised else LEARNING_RATE_UNNORMALISED
+    if normalised:
+        return LEARNING_RATE * min(1.0, batch_size / BATCH_SIZE)
+    return LEARNING_RATES.get(architecture, LEARNING_RATE_UNNORMALISED)
 
 
 def default_clip_norm(*, normalised: bool) -> float:

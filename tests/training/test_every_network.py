@@ -59,7 +59,7 @@ def default_settings(name: str) -> Settings:
     normalised = ARCHITECTURES[name].normalised
     return Settings(
         name,
-        learning_rate=default_learning_rate(normalised=normalised, batch_size=8),
+        learning_rate=default_learning_rate(name, normalised=normalised, batch_size=8),
         clip_norm=default_clip_norm(normalised=normalised),
         epochs=8,
         batch_size=8,

@@ -42,13 +42,14 @@ def test_a_precision_that_was_asked_for_is_taken(precision: str) -> None:
 
 
 def test_a_network_without_batch_normalisation_learns_at_a_lower_rate_and_is_clipped() -> None:
-    without, with_it = (default_learning_rate(normalised=normalised, batch_size=64) for normalised in (False, True))
-    assert without < with_it
+    vgg16 = default_learning_rate("vgg16", normalised=False, batch_size=64)
+    lenet5 = default_learning_rate("lenet5", normalised=False, batch_size=64)
+    assert vgg16 < lenet5 < default_learning_rate("vgg16_bn", normalised=True, batch_size=64)
     assert default_clip_norm(normalised=False) > default_clip_norm(normalised=True) == 0
 
 
 def test_with_batch_normalisation_a_smaller_batch_learns_at_a_lower_rate_and_a_larger_one_at_no_higher() -> None:
-    rates = [default_learning_rate(normalised=True, batch_size=size) for size in (8, 32, 64, 256)]
+    rates = [default_learning_rate("resnet20", normalised=True, batch_size=size) for size in (8, 32, 64, 256)]
     assert rates == [0.0125, 0.05, 0.1, 0.1]
 
 
