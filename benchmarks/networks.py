@@ -161,10 +161,15 @@ def render(results: dict[str, dict[str, Any]]) -> str:
         height, width, channels = entry.input_shape
         page += (
             f"| `{name}` | {paper} | {height}x{width}x{channels} | {entry.num_classes} | "
-            f"{table.trained_parameters:,} | {short(table.macs)} | {result['training']:,.3g} | "
-            f"{result['inference']:,.3g} |\n"
+            f"{table.trained_parameters:,} | {short(table.macs)} | {speed(result['training'])} | "
+            f"{speed(result['inference'])} |\n"
         )
     return page
+
+
+def speed(images_per_s: float) -> str:
+    """Whole images, or a digit behind the point where there are few."""
+    return f"{images_per_s:,.0f}" if images_per_s >= 100 else f"{images_per_s:.1f}"
 
 
 def short(macs: int) -> str:
