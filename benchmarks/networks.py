@@ -34,10 +34,12 @@ Made by `python -m benchmarks.networks` on {date}. Parameters are the trained on
 convolutions and dense layers for one image; both at the paper's input. `python -m models describe NAME` shows each
 layer, and each file in `models/` where a network departs from its paper.
 
+All take pixels scaled to [-1, 1]; those with `_bn` in their names are after a paper, and in none.
+
 Speeds are images/s on {machine}, no GPU; the machine is shared and drifts by a third, so only ratios count.
-*Training* is whole steps of the recipe `default` with batches of {small} (inputs up to 64 pixels) or {large}, in the
-precision that `--precision auto` chooses; *inference* is OpenVINO on batches of {inference} in {precision}, without
-decoding. Not measured on a GPU.
+*Training* is the median optimiser step of the recipe `default` on a batch in memory, of {small} images (up to 64
+pixels) or {large}, in the precision that `--precision auto` chooses; *inference* is OpenVINO on batches of {inference}
+in {precision}, without decoding. Not measured on a GPU.
 
 | network | paper | input | classes | parameters | MACs | training | inference |
 |---|---|---|---|---|---|---|---|
@@ -57,8 +59,8 @@ def main(names: tuple[str, ...], page: bool, one: bool) -> None:
         click.echo(json.dumps(measure(names[0])))
         return
     results = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
-    for name in () if page else names or ARCHITECTURES:
-        architecture_of(name)  # a misspelt name is an error before anything is measured
+    chosen = [architecture_of(name).name for name in names or ARCHITECTURES]  # a misspelt name is an error at once
+    for name in () if page else chosen:
         done = subprocess.run(
             [sys.executable, "-m", "benchmarks.networks", "--one", name], stdout=subprocess.PIPE, text=True, check=True
         )
@@ -82,7 +84,7 @@ def measure(name: str) -> dict[str, Any]:
     from training.cache import DecodedImages
     from training.export import REQUEST, WEIGHTS, write_saved_model
     from training.fit import compile_for, trainable
-    from training.settings import Settings, default_clip_norm, default_learning_rate, resolve_precision
+    from training.settings import resolve_precision, settings_for
 
     entry = ARCHITECTURES[name]
     batch_size = BATCH_SIZES[entry.input_shape[0] > SMALL]
@@ -96,9 +98,7 @@ def measure(name: str) -> dict[str, Any]:
         paths=(),
         unreadable={},
     )
-    rate = default_learning_rate(name, normalised=entry.normalised, batch_size=batch_size)
-    clip_norm = default_clip_norm(normalised=entry.normalised)
-    settings = Settings(name, rate, batch_size=batch_size, clip_norm=clip_norm)
+    settings = settings_for(entry, batch_size=batch_size)
     exact = entry.build(input_shape=entry.input_shape, num_classes=entry.num_classes)
     precision = resolve_precision("auto", exact.count_params())
     model = trainable(decoded, settings, precision)
@@ -139,7 +139,7 @@ def seconds_of(step: Callable[[], Any]) -> float:
 
 
 def render(results: dict[str, dict[str, Any]]) -> str:
-    """The page, with a row for each network that was measured."""
+    """The page, with a row for each network."""
     from models.describe import describe, outline
     from models.registry import ARCHITECTURES
 
@@ -154,21 +154,21 @@ def render(results: dict[str, dict[str, Any]]) -> str:
         precision=some["inference_precision"],
     )
     for name, entry in ARCHITECTURES.items():
-        if name not in results:
-            continue
-        table, result = describe(outline(name)), results[name]
+        table, result = describe(outline(name)), results.get(name, {})
         paper = f"[{entry.paper}]({entry.paper.url})" if entry.paper.url else str(entry.paper)
         height, width, channels = entry.input_shape
         page += (
             f"| `{name}` | {paper} | {height}x{width}x{channels} | {entry.num_classes} | "
-            f"{table.trained_parameters:,} | {short(table.macs)} | {speed(result['training'])} | "
-            f"{speed(result['inference'])} |\n"
+            f"{table.trained_parameters:,} | {short(table.macs)} | {speed(result.get('training'))} | "
+            f"{speed(result.get('inference'))} |\n"
         )
     return page
 
 
-def speed(images_per_s: float) -> str:
-    """Whole images, or a digit behind the point where there are few."""
+def speed(images_per_s: float | None) -> str:
+    """Whole images, or a digit behind the point where there are few; a dash where none was measured."""
+    if images_per_s is None:
+        return "–"
     return f"{images_per_s:,.0f}" if images_per_s >= 100 else f"{images_per_s:.1f}"
 
 

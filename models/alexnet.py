@@ -10,19 +10,31 @@ normalisation after each convolution, and up to 64 pixels a first convolution of
 small images.
 
 Departures: weights are drawn as He et al. (2015) do and biases are 0; the paper's 0.01 and 1 need its million images.
-Normalisation sees the neighbours across the towers' border.
+Normalisation sees the neighbours across the towers' border. The paper's mean image is not subtracted, since the input
+is scaled to [-1, 1]; 224x224 is padded by 2, without which its 55x55 maps would need 227x227.
 """
 
+from dataclasses import replace
 from functools import partial
 
 import keras
 from keras import layers
 
 from models.architecture import Architecture, Paper
-from models.parts import LocalResponseNormalization, batch_norm, conv, is_small, linear, relu, scaled_images
+from models.parts import (
+    LocalResponseNormalization,
+    batch_norm,
+    conv,
+    dense_layers,
+    is_small,
+    linear,
+    relu,
+    scaled_images,
+)
 
 PAPER_2012 = Paper("Krizhevsky et al.", 2012, "https://papers.nips.cc/paper/4824")
 PAPER_2014 = Paper("Krizhevsky", 2014, "https://arxiv.org/abs/1404.5997")
+AFTER_2014 = replace(PAPER_2014, authors="after Krizhevsky")
 
 # (filters, kernel size, stride, padding on each side, towers, normalised and pooled afterwards)
 CONVOLUTIONS_2012 = (
@@ -42,11 +54,11 @@ CONVOLUTIONS_2014 = (  # (filters, kernel size, stride, padding on each side, po
 SMALL_STEM = (64, 5, 1, 2, True)  # 32 -> 32 -> 15
 
 
-def alexnet_2012(*, input_shape: tuple[int, int, int], num_classes: int, dropout: float | None = None) -> keras.Model:
+def alexnet_2012(*, input_shape: tuple[int, int, int], num_classes: int, dropout: float = 0.5) -> keras.Model:
     """uint8 images (B, H, W, C) -> float32 logits (B, num_classes).
 
     Args:
-        dropout: rate after each of the two hidden dense layers; the paper's 0.5 by default.
+        dropout: rate after each of the two hidden dense layers, as in the paper.
     """
     images, x = scaled_images(input_shape)
     for filters, kernel_size, strides, padding, towers, normalised in CONVOLUTIONS_2012:
@@ -54,16 +66,14 @@ def alexnet_2012(*, input_shape: tuple[int, int, int], num_classes: int, dropout
         if normalised:
             x = layers.MaxPooling2D(3, strides=2)(LocalResponseNormalization()(x))
     x = layers.MaxPooling2D(3, strides=2)(x)
-    return keras.Model(images, classifier(x, num_classes, dropout), name="alexnet_2012")
+    return keras.Model(images, linear(dense_layers(x, 2, dropout), num_classes), name="alexnet_2012")
 
 
-def alexnet(
-    name: str, *, input_shape: tuple[int, int, int], num_classes: int, dropout: float | None = None
-) -> keras.Model:
+def alexnet(name: str, *, input_shape: tuple[int, int, int], num_classes: int, dropout: float = 0.5) -> keras.Model:
     """uint8 images (B, H, W, C) -> float32 logits (B, num_classes): `alexnet` or `alexnet_bn`.
 
     Args:
-        dropout: rate after each of the two hidden dense layers; the paper's 0.5 by default.
+        dropout: rate after each of the two hidden dense layers, as in the paper.
     """
     normalised = name == "alexnet_bn"
     stem, *others = CONVOLUTIONS_2014
@@ -75,20 +85,11 @@ def alexnet(
         x = relu(batch_norm(x) if normalised else x)
         if pooled:
             x = layers.MaxPooling2D(3, strides=2)(x)
-    return keras.Model(images, classifier(x, num_classes, dropout), name=name)
-
-
-def classifier(x: keras.KerasTensor, num_classes: int, dropout: float | None) -> keras.KerasTensor:
-    """Two hidden layers of 4096, dropout after each: feature maps -> logits."""
-    x = layers.Flatten()(x)  # (B, 9216) at 224x224
-    for _ in range(2):
-        x = layers.Dense(4096, activation="relu", kernel_initializer="he_normal")(x)
-        x = layers.Dropout(0.5 if dropout is None else dropout)(x)
-    return linear(x, num_classes)
+    return keras.Model(images, linear(dense_layers(x, 2, dropout), num_classes), name=name)
 
 
 NETWORKS = (
     Architecture("alexnet_2012", alexnet_2012, PAPER_2012, smallest=63),
     Architecture("alexnet", partial(alexnet, "alexnet"), PAPER_2014, smallest=63),
-    Architecture("alexnet_bn", partial(alexnet, "alexnet_bn"), PAPER_2014, smallest=15, normalised=True),
+    Architecture("alexnet_bn", partial(alexnet, "alexnet_bn"), AFTER_2014, smallest=15, normalised=True),
 )

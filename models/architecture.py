@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from inspect import signature
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -28,11 +29,14 @@ class Architecture:
     """A network of the canon.
 
     Attributes:
-        builder: (*, input_shape, num_classes, dropout) -> a network from uint8 images to float32 logits.
+        builder: (*, input_shape, num_classes, dropout) -> a network from uint8 images to float32 logits; the default of
+            `dropout` is the paper's rate.
         input_shape: (H, W, C) in the paper.
         num_classes: in the paper.
         smallest: pixels that each side needs at least.
         normalised: whether it has batch normalisation, with which it bears a higher learning rate.
+        learning_rate: with which SGD trains it best where nothing is said; None is that of its like.
+        aliases: other names.
         auxiliary_weight: how much each auxiliary head's loss counts beside the network's own; 0 where it has none.
             A network that has them is built with them by `auxiliary=True`, for training only.
     """
@@ -44,6 +48,8 @@ class Architecture:
     num_classes: int = 1000
     smallest: int = 1
     normalised: bool = False
+    learning_rate: float | None = None
+    aliases: tuple[str, ...] = ()
     auxiliary_weight: float = 0.0
 
     def build(
@@ -52,13 +58,20 @@ class Architecture:
         """A freshly initialised network.
 
         Args:
+            dropout: rate; None is the paper's.
             options: of this network alone, as its file has them.
 
         Raises:
             ValueError: it is not defined for this input.
         """
         self.check_size(input_shape)
-        return self.builder(input_shape=input_shape, num_classes=num_classes, dropout=dropout, **options)
+        rate = self.dropout if dropout is None else dropout
+        return self.builder(input_shape=input_shape, num_classes=num_classes, dropout=rate, **options)
+
+    @property
+    def dropout(self) -> float:
+        """The paper's rate."""
+        return signature(self.builder).parameters["dropout"].default
 
     def check_size(self, input_shape: tuple[int, int, int]) -> None:
         """

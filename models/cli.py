@@ -17,8 +17,8 @@ if TYPE_CHECKING:  # it imports Keras
 
 SHAPE = re.compile(r"(\d+)x(\d+)(?:x(\d+))?")
 LAYERS = ("layer", "kind", "output", "kernel", "stride", "padding", "dilation", "parameters", "MACs", "sees", "every")
-NETWORKS = ("network", "paper", "input", "classes", "smallest", "parameters", "MMACs")
-LEFT = ("layer", "kind", "network", "paper")  # columns of words; the others hold numbers
+COLUMNS = ("network", "also", "paper", "input", "classes", "smallest", "parameters", "MMACs")
+LEFT = ("layer", "kind", "network", "also", "paper")  # columns of words; the others hold numbers
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "show_default": True})
@@ -54,6 +54,7 @@ def list_networks(as_json: bool) -> None:
         found.append(
             {
                 "name": name,
+                "aliases": entry.aliases,
                 "paper": str(entry.paper),
                 "url": entry.paper.url,
                 "input_shape": entry.input_shape,
@@ -69,6 +70,7 @@ def list_networks(as_json: bool) -> None:
     rows = (
         (
             network["name"],
+            ", ".join(network["aliases"]),
             network["paper"],
             by(network["input_shape"]),
             f"{network['num_classes']}",
@@ -78,7 +80,7 @@ def list_networks(as_json: bool) -> None:
         )
         for network in found
     )
-    print_table(NETWORKS, rows)
+    print_table(COLUMNS, rows)
 
 
 @main.command("describe")
@@ -153,7 +155,7 @@ def print_table(columns: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> No
     """Ruled in a terminal; in a pipe aligned with spaces, a line a row, however long."""
     console = Console()
     if console.is_terminal:
-        table = RichTable(*(), header_style="bold")
+        table = RichTable(header_style="bold")
         for column in columns:
             table.add_column(column, justify="left" if column in LEFT else "right", overflow="fold")
         for row in rows:

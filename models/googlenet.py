@@ -2,7 +2,8 @@
 
 Trained parameters at 1000 classes: 6,998,552; with the two auxiliary heads of training 13,378,280 at 224x224.
 Departures: weights drawn as He et al. (2015) do; local response normalisation with the constants of Krizhevsky et al.
-(2012), since the paper does not name its own; pooling pads so that a size of n becomes n / 2, rounded up.
+(2012), since the paper does not name its own; pooling pads so that a size of n becomes n / 2, rounded up; the
+paper's mean is not subtracted, since the input is scaled to [-1, 1].
 """
 
 import keras
@@ -29,12 +30,12 @@ AUXILIARY_WEIGHT = 0.3  # section 5
 
 
 def googlenet(
-    *, input_shape: tuple[int, int, int], num_classes: int, dropout: float | None = None, auxiliary: bool = False
+    *, input_shape: tuple[int, int, int], num_classes: int, dropout: float = 0.4, auxiliary: bool = False
 ) -> keras.Model:
     """uint8 images (B, H, W, C) -> float32 logits (B, num_classes).
 
     Args:
-        dropout: rate before the last layer, the paper's 0.4 by default; and in the auxiliary heads, 0.7 by default.
+        dropout: rate before the last layer, as in the paper; its auxiliary heads have 0.7 in any case.
         auxiliary: for training; the outputs are then {"logits", "auxiliary_4a", "auxiliary_4d"}, each such logits.
     """
     images, x = scaled_images(input_shape)
@@ -47,11 +48,11 @@ def googlenet(
     for name, filters in MODULES.items():
         x = inception_module(x, filters)
         if auxiliary and name in AUXILIARY_AFTER:
-            heads[f"auxiliary_{name}"] = auxiliary_head(x, num_classes, dropout, name=f"auxiliary_{name}")
+            heads[f"auxiliary_{name}"] = auxiliary_head(x, num_classes, name=f"auxiliary_{name}")
         if name in POOLED_AFTER:
             x = pool(x)
     x = layers.GlobalAveragePooling2D()(x)
-    x = layers.Dropout(0.4 if dropout is None else dropout)(x)
+    x = layers.Dropout(dropout)(x)
     logits = linear(x, num_classes)
     return keras.Model(images, {"logits": logits, **heads} if auxiliary else logits, name="googlenet")
 
@@ -68,12 +69,12 @@ def inception_module(x: Tensor, filters: tuple[int, int, int, int, int, int]) ->
     return layers.Concatenate()(branches)
 
 
-def auxiliary_head(x: Tensor, num_classes: int, dropout: float | None, *, name: str) -> Tensor:
+def auxiliary_head(x: Tensor, num_classes: int, *, name: str) -> Tensor:
     """Section 5: a classifier half way, whose loss brings gradients to the lower layers."""
     x = layers.AveragePooling2D(5, strides=3)(x)  # (B, 4, 4, ...) at 224x224
     x = layers.Flatten()(relu(conv(x, 128, 1)))
     x = layers.Dense(1024, activation="relu", kernel_initializer="he_normal")(x)
-    x = layers.Dropout(0.7 if dropout is None else dropout)(x)
+    x = layers.Dropout(0.7)(x)
     return layers.Dense(num_classes, dtype="float32", name=name)(x)
 
 

@@ -16,11 +16,11 @@ from models.parts import Tensor, conv, linear, relu, scaled_images
 PAPER = Paper("Szegedy et al.", 2015, "https://arxiv.org/abs/1512.00567")
 
 
-def inception_v3(*, input_shape: tuple[int, int, int], num_classes: int, dropout: float | None = None) -> keras.Model:
+def inception_v3(*, input_shape: tuple[int, int, int], num_classes: int, dropout: float = 0.0) -> keras.Model:
     """uint8 images (B, H, W, C) -> float32 logits (B, num_classes).
 
     Args:
-        dropout: rate before the last layer; the paper has none, and that is the default.
+        dropout: rate before the last layer, of which the paper has none.
     """
     images, x = scaled_images(input_shape)
     x = chain(x, (32, 3, HALVE), (32, 3, VALID), (64, 3))  # 299 -> 149 -> 147
@@ -36,7 +36,7 @@ def inception_v3(*, input_shape: tuple[int, int, int], num_classes: int, dropout
     for _ in range(2):
         x = module_spread_out(x)  # (B, 8, 8, 2048)
     x = layers.GlobalAveragePooling2D()(x)
-    x = layers.Dropout(dropout or 0.0)(x)
+    x = layers.Dropout(dropout)(x)
     return keras.Model(images, linear(x, num_classes), name="inception_v3")
 
 

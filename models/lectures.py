@@ -19,24 +19,24 @@ LECTURE = Paper("introductory lectures")
 AIRBENCH = Paper("Jordan", 2024, "https://arxiv.org/abs/2404.00498")
 
 
-def basic_cnn(*, input_shape: tuple[int, int, int], num_classes: int, dropout: float | None = None) -> keras.Model:
+def basic_cnn(*, input_shape: tuple[int, int, int], num_classes: int, dropout: float = 0.3) -> keras.Model:
     """uint8 images (B, H, W, C) -> float32 logits (B, num_classes).
 
     Args:
-        dropout: rate of the spatial dropout before the last layer, 0.3 by default.
+        dropout: rate of the spatial dropout before the last layer, as in the lecture.
     """
     images, x = scaled_images(input_shape)
     x = relu(conv(x, 16, 5, strides=2, padding=0))  # 32 -> 14
     x = relu(conv(x, 32, 5, strides=2, padding=0))  # 14 -> 5
-    x = layers.SpatialDropout2D(0.3 if dropout is None else dropout)(x)
+    x = layers.SpatialDropout2D(dropout)(x)
     return keras.Model(images, linear(layers.Flatten()(x), num_classes), name="basic_cnn")
 
 
-def sequential_cnn(*, input_shape: tuple[int, int, int], num_classes: int, dropout: float | None = None) -> keras.Model:
+def sequential_cnn(*, input_shape: tuple[int, int, int], num_classes: int, dropout: float = 0.0) -> keras.Model:
     """uint8 images (B, H, W, C) -> float32 logits (B, num_classes).
 
     Args:
-        dropout: rate before the last layer; the lecture has none, and that is the default.
+        dropout: rate before the last layer, of which the lecture has none.
     """
     images, x = scaled_images(input_shape)
     for filters in (5, 8):
@@ -45,15 +45,15 @@ def sequential_cnn(*, input_shape: tuple[int, int, int], num_classes: int, dropo
         x = layers.MaxPooling2D(2)(x)  # 64 -> 32 -> 16
     x = layers.Flatten()(x)
     x = layers.Dense(128, activation="relu", kernel_initializer="he_normal")(x)
-    x = layers.Dropout(dropout or 0.0)(x)
+    x = layers.Dropout(dropout)(x)
     return keras.Model(images, linear(x, num_classes), name="sequential_cnn")
 
 
-def vgg_like(*, input_shape: tuple[int, int, int], num_classes: int, dropout: float | None = None) -> keras.Model:
+def vgg_like(*, input_shape: tuple[int, int, int], num_classes: int, dropout: float = 0.3) -> keras.Model:
     """uint8 images (B, H, W, C) -> float32 logits (B, num_classes).
 
     Args:
-        dropout: rate of the spatial dropout after each block, 0.3 by default.
+        dropout: rate of the spatial dropout after each block, as in the lecture.
     """
     images, x = scaled_images(input_shape)
     for filters, pooled in ((32, True), (64, True), (128, False)):
@@ -61,25 +61,24 @@ def vgg_like(*, input_shape: tuple[int, int, int], num_classes: int, dropout: fl
         x = relu(conv(x, filters, 3, padding=0))
         if pooled:
             x = layers.MaxPooling2D(2)(x)  # 28 -> 14, 10 -> 5
-        x = layers.SpatialDropout2D(0.3 if dropout is None else dropout)(x)
+        x = layers.SpatialDropout2D(dropout)(x)
     return keras.Model(images, linear(layers.Flatten()(x), num_classes), name="vgg_like")
 
 
-def residual_net(*, input_shape: tuple[int, int, int], num_classes: int, dropout: float | None = None) -> keras.Model:
+def residual_net(*, input_shape: tuple[int, int, int], num_classes: int, dropout: float = 0.3) -> keras.Model:
     """uint8 images (B, H, W, C) -> float32 logits (B, num_classes).
 
     Args:
-        dropout: rate after the first layer, after the first and third block, and after each halving; 0.3 by default.
+        dropout: rate after the first layer, after the first and third block, and after each halving.
     """
-    rate = 0.3 if dropout is None else dropout
     images, x = scaled_images(input_shape)
     x = relu(biased_conv_bn(x, 32, 5, strides=2, padding=0))  # 32 -> 14
-    x = layers.Dropout(rate)(x)
+    x = layers.Dropout(dropout)(x)
     for filters in (32, 64):
-        x = layers.Dropout(rate)(residual_block(x, filters))
+        x = layers.Dropout(dropout)(residual_block(x, filters))
         x = residual_block(x, filters)
         x = relu(biased_conv_bn(x, 2 * filters, 3, strides=2))  # 14 -> 7 -> 4
-        x = layers.Dropout(rate)(x)
+        x = layers.Dropout(dropout)(x)
     return keras.Model(images, linear(layers.Flatten()(x), num_classes), name="residual_net")
 
 
@@ -96,14 +95,14 @@ def biased_conv_bn(
     return batch_norm(conv(x, filters, kernel_size, strides=strides, padding=padding))
 
 
-def fast_cnn(*, input_shape: tuple[int, int, int], num_classes: int, dropout: float | None = None) -> keras.Model:
+def fast_cnn(*, input_shape: tuple[int, int, int], num_classes: int, dropout: float = 0.0) -> keras.Model:
     """uint8 images (B, H, W, C) -> float32 logits (B, num_classes).
 
     Its source sets the first layer to whitening filters of the training images and freezes them; here they are
     learnt like any others.
 
     Args:
-        dropout: rate before the last layer; the source has none, and that is the default.
+        dropout: rate before the last layer, of which the source has none.
     """
     images, x = scaled_images(input_shape)
     x = layers.Conv2D(24, 2, activation="gelu", kernel_initializer="he_normal", name="whitening")(x)  # 32 -> 31
@@ -113,7 +112,7 @@ def fast_cnn(*, input_shape: tuple[int, int, int], num_classes: int, dropout: fl
         x = conv(x, filters, 3, use_bias=False)
         x = layers.Activation("gelu")(shift_only_batch_norm(x))
     x = layers.MaxPooling2D(3)(x)  # 3 -> 1
-    x = layers.Dropout(dropout or 0.0)(layers.Flatten()(x))
+    x = layers.Dropout(dropout)(layers.Flatten()(x))
     x = layers.Dense(num_classes, use_bias=False, dtype="float32", name="head")(x)
     logits = layers.Rescaling(1 / 9, dtype="float32", name="logits")(x)
     return keras.Model(images, logits, name="fast_cnn")

@@ -29,14 +29,14 @@ def lenet5(
     *,
     input_shape: tuple[int, int, int],
     num_classes: int,
-    dropout: float | None = None,
+    dropout: float = 0.0,
     activation: Literal["relu", "tanh"] = "relu",
     pooling: Literal["max", "average"] = "max",
 ) -> keras.Model:
     """uint8 images (B, H, W, C) -> float32 logits (B, num_classes).
 
     Args:
-        dropout: rate before the last layer; the paper has none, and that is the default.
+        dropout: rate before the last layer, of which the paper has none.
     """
     pool = {"max": layers.MaxPooling2D, "average": layers.AveragePooling2D}[pooling]
     weights = "he_normal" if activation == "relu" else "glorot_uniform"
@@ -49,15 +49,15 @@ def lenet5(
     x = layers.Flatten()(x)
     x = layers.Dense(120, **options, name="c5")(x)  # a 5x5 convolution over 5x5 maps is dense
     x = layers.Dense(84, **options, name="f6")(x)
-    x = layers.Dropout(dropout or 0.0)(x)
+    x = layers.Dropout(dropout)(x)
     return keras.Model(images, linear(x, num_classes), name="lenet5")
 
 
-def lenet5_1998(*, input_shape: tuple[int, int, int], num_classes: int, dropout: float | None = None) -> keras.Model:
+def lenet5_1998(*, input_shape: tuple[int, int, int], num_classes: int, dropout: float = 0.0) -> keras.Model:
     """uint8 images (B, H, W, C) -> float32 logits (B, num_classes).
 
     Args:
-        dropout: rate before the last layer; the paper has none, and that is the default.
+        dropout: rate before the last layer, of which the paper has none.
     """
     images, x = padded_images(input_shape)
     channels = input_shape[-1]
@@ -68,7 +68,7 @@ def lenet5_1998(*, input_shape: tuple[int, int, int], num_classes: int, dropout:
     x = layers.Flatten()(x)
     x = layers.Dense(120, activation=scaled_tanh, kernel_initializer=uniform(x.shape[-1]), name="c5")(x)  # 48,120
     x = layers.Dense(84, activation=scaled_tanh, kernel_initializer=uniform(120), name="f6")(x)  # 10,164
-    x = layers.Dropout(dropout or 0.0)(x)
+    x = layers.Dropout(dropout)(x)
     return keras.Model(images, linear(x, num_classes), name="lenet5_1998")
 
 
@@ -163,6 +163,6 @@ class SparseConv2D(layers.Layer):
 
 
 NETWORKS = (
-    Architecture("lenet5", lenet5, PAPER, (SIDE, SIDE, 1), 10),
+    Architecture("lenet5", lenet5, PAPER, (SIDE, SIDE, 1), 10, learning_rate=0.05),
     Architecture("lenet5_1998", lenet5_1998, PAPER, (SIDE, SIDE, 1), 10),
 )

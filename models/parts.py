@@ -1,4 +1,4 @@
-"""What the papers share: tensors in, tensors out, and the two layers that Keras does not have."""
+"""What the papers share: tensors in, tensors out, and a layer that Keras does not have."""
 
 from typing import Any, TypeAlias
 
@@ -10,7 +10,10 @@ LARGEST_SMALL_IMAGE = 64  # pixels of the shorter side
 
 
 def scaled_images(input_shape: tuple[int, int, int]) -> tuple[Tensor, Tensor]:
-    """The input, uint8 (B, H, W, C), and the same in [-1, 1]: scaling is a layer, so that nobody does it twice."""
+    """The input, uint8 (B, H, W, C), and the same in [-1, 1]: scaling is a layer, so that nobody does it twice.
+
+    The papers subtract the mean of their images instead, which other images would not have.
+    """
     images = keras.Input(input_shape, dtype="uint8", name="images")
     return images, layers.Rescaling(1 / 127.5, offset=-1, name="rescale")(images)
 
@@ -56,6 +59,15 @@ def relu(x: Tensor) -> Tensor:
     return layers.ReLU()(x)
 
 
+def dense_layers(x: Tensor, num_hidden: int, dropout: float) -> Tensor:
+    """Feature maps -> features, by hidden layers of 4096 with dropout after each, as AlexNet and VGG have two."""
+    x = layers.Flatten()(x)
+    for _ in range(num_hidden):
+        x = layers.Dense(4096, activation="relu", kernel_initializer="he_normal")(x)
+        x = layers.Dropout(dropout)(x)
+    return x if num_hidden else layers.Dropout(dropout)(x)
+
+
 def linear(x: Tensor, num_classes: int) -> Tensor:
     """The last layer: features (B, F) -> float32 logits (B, num_classes), whatever precision the rest computes in."""
     return layers.Dense(num_classes, dtype="float32", name="logits")(x)
@@ -65,10 +77,13 @@ class LocalResponseNormalization(layers.Layer):
     """Section 3.3 of Krizhevsky et al. (2012): each channel divided by the strength of its neighbours.
 
     (B, H, W, C) -> (B, H, W, C): x_i / (k + alpha * sum of x_j^2 over the n channels around i)^beta, with the
-    paper's constants. Caffe divides alpha by n, and so do those who copied it; the paper does not.
+    paper's constants: its alpha of 1e-4 is for pixels within ±127.5, ours for the same pixels within ±1. Caffe divides
+    alpha by n, and so do those who copied it; the paper does not.
     """
 
-    def __init__(self, k: float = 2.0, n: int = 5, alpha: float = 1e-4, beta: float = 0.75, **options: object) -> None:
+    def __init__(
+        self, k: float = 2.0, n: int = 5, alpha: float = 1e-4 * 127.5**2, beta: float = 0.75, **options: object
+    ) -> None:
         super().__init__(**options)
         self.k, self.n, self.alpha, self.beta = k, n, alpha, beta
 

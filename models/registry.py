@@ -13,8 +13,7 @@ ARCHITECTURES: dict[str, Architecture] = {
     for paper in (lenet, alexnet, nin, vgg, googlenet, inception, resnet, lectures)
     for entry in paper.NETWORKS
 }
-ALIASES = {"vgg_a": "vgg11", "vgg13": "vgg_b", "vgg_d": "vgg16", "vgg_e": "vgg19"}  # VGG's Table 1 has letters
-ALIASES |= {f"{letter}_bn": f"{name}_bn" for letter, name in ALIASES.items()}
+ALIASES = {alias: name for name, entry in ARCHITECTURES.items() for alias in entry.aliases}
 
 
 def build(
@@ -41,5 +40,6 @@ def architecture_of(name: str) -> Architecture:
     """
     name = ALIASES.get(name, name)
     if name not in ARCHITECTURES:
-        raise ValueError(f"No architecture is called {name!r}; choose from {', '.join(ARCHITECTURES)}.")
+        aliases = ", ".join(f"{alias} for {of}" for alias, of in ALIASES.items())
+        raise ValueError(f"No architecture is called {name!r}; choose from {', '.join(ARCHITECTURES)}; or {aliases}.")
     return ARCHITECTURES[name]

@@ -27,13 +27,13 @@ def resnet(
     *,
     input_shape: tuple[int, int, int],
     num_classes: int,
-    dropout: float | None = None,
+    dropout: float = 0.0,
     stride_in: StrideIn = "3x3",
 ) -> keras.Model:
     """uint8 images (B, H, W, C) -> float32 logits (B, num_classes).
 
     Args:
-        dropout: rate before the last layer; the paper has none, and that is the default.
+        dropout: rate before the last layer, of which the paper has none.
         stride_in: which convolution of a bottleneck halves.
     """
     block, blocks_per_stage = STAGES[name]
@@ -46,17 +46,17 @@ def resnet(
             halve = stage > 0 and i == 0  # the stem has already set the resolution of stage 0
             x = block(x, filters=64 * 2**stage, strides=2 if halve else 1)
     x = layers.GlobalAveragePooling2D()(x)
-    x = layers.Dropout(dropout or 0.0)(x)
+    x = layers.Dropout(dropout)(x)
     return keras.Model(images, linear(x, num_classes), name=name)
 
 
 def cifar_resnet(
-    depth: int, *, input_shape: tuple[int, int, int], num_classes: int, dropout: float | None = None
+    depth: int, *, input_shape: tuple[int, int, int], num_classes: int, dropout: float = 0.0
 ) -> keras.Model:
     """uint8 images (B, H, W, C) -> float32 logits (B, num_classes), of 6n + 2 layers: section 4.2.
 
     Args:
-        dropout: rate before the last layer; the paper has none, and that is the default.
+        dropout: rate before the last layer, of which the paper has none.
     """
     images, x = scaled_images(input_shape)
     x = small_stem(x, 16)
@@ -65,7 +65,7 @@ def cifar_resnet(
             halve = stage > 0 and i == 0
             x = basic_block(x, filters=16 * 2**stage, strides=2 if halve else 1, shortcut=option_a)
     x = layers.GlobalAveragePooling2D()(x)
-    x = layers.Dropout(dropout or 0.0)(x)
+    x = layers.Dropout(dropout)(x)
     return keras.Model(images, linear(x, num_classes), name=f"resnet{depth}")
 
 

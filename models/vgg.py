@@ -6,18 +6,30 @@ With `_bn`, batch normalisation follows each convolution (Ioffe and Szegedy, 201
 the deep ones easy to train. The bias stays, as in the definitions that others compare with.
 
 Departures: weights are drawn as He et al. (2015) do, so that the deep ones need not start from a trained A; images of
-up to 64 pixels get one dense layer, since what 224x224 leaves for the paper's three, 7x7x512, is 1x1x512 at 32x32.
+up to 64 pixels get one dense layer, since what 224x224 leaves for the paper's three, 7x7x512, is 1x1x512 at 32x32; the
+paper's mean colour is not subtracted, since the input is scaled to [-1, 1].
 """
 
+from dataclasses import replace
 from functools import partial
 
 import keras
 from keras import layers
 
 from models.architecture import Architecture, Paper
-from models.parts import LocalResponseNormalization, batch_norm, conv, is_small, linear, relu, scaled_images
+from models.parts import (
+    LocalResponseNormalization,
+    batch_norm,
+    conv,
+    dense_layers,
+    is_small,
+    linear,
+    relu,
+    scaled_images,
+)
 
 PAPER = Paper("Simonyan and Zisserman", 2014, "https://arxiv.org/abs/1409.1556")
+AFTER_PAPER = replace(PAPER, authors="after Simonyan and Zisserman")
 FILTERS = (64, 128, 256, 512, 512)  # of each stage; max-pooling halves after each
 LRN = 0  # among kernel sizes: local response normalisation
 CONFIGURATIONS: dict[str, tuple[tuple[int, ...], ...]] = {  # kernel sizes of each stage's convolutions
@@ -36,13 +48,13 @@ def vgg(
     normalised: bool,
     input_shape: tuple[int, int, int],
     num_classes: int,
-    dropout: float | None = None,
+    dropout: float = 0.5,
 ) -> keras.Model:
     """uint8 images (B, H, W, C) -> float32 logits (B, num_classes).
 
     Args:
         normalised: with batch normalisation.
-        dropout: rate before the last layer, and between the dense layers where there are three; 0.5 by default.
+        dropout: rate before the last layer, and between the dense layers where there are three, as in the paper.
     """
     images, x = scaled_images(input_shape)
     for filters, stage in zip(FILTERS, CONFIGURATIONS[configuration], strict=True):
@@ -53,21 +65,21 @@ def vgg(
                 x = conv(x, filters, kernel_size)
                 x = relu(batch_norm(x) if normalised else x)
         x = layers.MaxPooling2D(2)(x)
-    x = layers.Flatten()(x)  # (B, 25088) at 224x224
-    rate = 0.5 if dropout is None else dropout
-    if not is_small(input_shape):
-        for _ in range(2):
-            x = layers.Dense(4096, activation="relu", kernel_initializer="he_normal")(x)
-            x = layers.Dropout(rate)(x)
-    else:
-        x = layers.Dropout(rate)(x)
+    num_hidden = 0 if is_small(input_shape) else 2
+    x = dense_layers(x, num_hidden, dropout)  # from 25,088 features at 224x224
     return keras.Model(images, linear(x, num_classes), name=configuration + "_bn" * normalised)
 
 
+ALIASES = {"vgg11": ("vgg_a",), "vgg_b": ("vgg13",), "vgg16": ("vgg_d",), "vgg19": ("vgg_e",)}
 NETWORKS = tuple(
     Architecture(
-        name + "_bn" * normalised, partial(vgg, name, normalised=normalised), PAPER, smallest=32, normalised=normalised
+        name + suffix,
+        partial(vgg, name, normalised=bool(suffix)),
+        AFTER_PAPER if suffix else PAPER,
+        smallest=32,
+        normalised=bool(suffix),
+        aliases=tuple(alias + suffix for alias in ALIASES.get(name, ())),
     )
-    for normalised in (False, True)
+    for suffix in ("", "_bn")
     for name in CONFIGURATIONS
 )

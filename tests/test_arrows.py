@@ -10,7 +10,10 @@ import pytest
 from tests.processes import ROOT, python
 
 HEAVY = {"tensorflow", "keras", "jax", "torch"}
-WITHOUT_KERAS = ["models", "models.preprocessing", "models.bundle", "models.durable", "training.cli"]
+WITHOUT_KERAS = [
+    *("models", "models.preprocessing", "models.bundle", "models.durable", "models.architecture", "models.cli"),
+    "training.cli",
+]
 MAY_IMPORT_TENSORFLOW = {"service.backends"}  # the TensorFlow engine, inside the functions that need it
 
 

@@ -13,6 +13,7 @@ from models.registry import architecture_of, build
 from training.batches import PlainBatches, TrainingBatches
 from training.cache import DecodedImages
 from training.metrics import calibrate, measure, softmax
+from training.optimizers import optimizer_for
 from training.progress import TrainingProgress
 from training.settings import Settings, resolve_dropout, resolve_precision
 from training.split import Split
@@ -64,11 +65,11 @@ def fit(
     keras.utils.set_random_seed(settings.seed)
     exact = build_for(decoded, settings, "float32")
     precision = resolve_precision(settings.precision, exact.count_params())
-    dropout = resolve_dropout(settings.dropout, exact.count_params(), len(split.train))
+    architecture = architecture_of(settings.architecture)
+    dropout = resolve_dropout(settings.dropout, architecture, exact.count_params(), len(split.train))
     settings = replace(settings, precision=precision, dropout=dropout)
-    said = "as in its paper" if dropout is None else f"{dropout:g}"
     console.print(
-        f"precision {precision}, learning rate {settings.learning_rate:g}, dropout {said}, seed {settings.seed}",
+        f"precision {precision}, learning rate {settings.learning_rate:g}, dropout {dropout:g}, seed {settings.seed}",
         highlight=False,
     )
     batches = TrainingBatches(
@@ -139,7 +140,7 @@ def build_for(decoded: DecodedImages, settings: Settings, precision: str, **opti
             settings.architecture,
             input_shape=decoded.images.shape[1:],
             num_classes=len(decoded.class_names),
-            dropout=settings.dropout,
+            dropout=settings.dropout if isinstance(settings.dropout, int | float) else None,
             **options,
         )
     finally:
@@ -147,18 +148,9 @@ def build_for(decoded: DecodedImages, settings: Settings, precision: str, **opti
 
 
 def compile_for(model: keras.Model, settings: Settings, *, num_steps: int, steps_per_epoch: int) -> None:
-    for variable in model.trainable_variables:
-        if variable.name == "kernel" or settings.decayed == "all":
-            # Keras's L2 has no 1/2. Its SGD(weight_decay=...) is decoupled from the gradient, and no paper's rule here.
-            variable.regularizer = keras.regularizers.L2(settings.weight_decay / 2)
     rate = learning_rate(settings, num_steps=num_steps, steps_per_epoch=steps_per_epoch)
-    clip_norm = settings.clip_norm or None
     model.compile(
-        keras.optimizers.Adam(rate, global_clipnorm=clip_norm)
-        if settings.optimizer == "adam"
-        else keras.optimizers.SGD(
-            rate, momentum=settings.momentum, nesterov=settings.nesterov, global_clipnorm=clip_norm
-        ),
+        optimizer_for(settings, rate),
         loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
         metrics=["accuracy"],
     )

@@ -18,13 +18,13 @@ from training.recipe import DEFAULT, parse_recipe
 from training.settings import (
     BATCH_SIZE,
     Decayed,
+    Dropout,
     Optimizer,
     Precision,
     Schedule,
     Settings,
     choices,
-    default_clip_norm,
-    default_learning_rate,
+    settings_for,
 )
 
 if TYPE_CHECKING:  # it imports Keras
@@ -39,6 +39,15 @@ class Finite(click.FloatRange):
         if not math.isfinite(number):
             self.fail(f"{value} is no finite number.", param, ctx)
         return number
+
+
+class DropoutRate(click.ParamType):
+    """A rate, or `paper`."""
+
+    name = "RATE|paper"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Dropout:
+        return "paper" if value == "paper" else click.FloatRange(0, 1, max_open=True).convert(value, param, ctx)
 
 
 class Fractions(click.ParamType):
@@ -107,8 +116,8 @@ FLAGS = (
     click.option("--clip-norm", type=Finite(0), help="Longest gradient. [default: 5; 0 with batch normalisation]"),
     click.option(
         "--dropout",
-        type=click.FloatRange(0, 1, max_open=True),
-        help="Rate. [default: the paper's; for small networks, see docs/training.md]",
+        type=DropoutRate(),
+        help="[default: the paper's; of a small network with many images 0]",
     ),
     click.option(
         "--patience",
@@ -166,23 +175,16 @@ def choose_input(data: str, architecture: "Architecture", cache: Path, flags: di
 
 def read_settings(architecture: "Architecture", data: str, flags: dict[str, Any]) -> Settings:
     """The recipe's values, or the flags' where they were given."""
-    chosen = {f.name: flags[f.name] for f in fields(Settings) if f.name in flags}
-    chosen["architecture"] = architecture.name  # not the alias that may have been typed
+    chosen = {f.name: flags[f.name] for f in fields(Settings) if f.name in flags and f.name != "architecture"}
     typed = {name for name in ("epochs", "steps") if was_typed(name)}
     if len(typed) == 2:
         raise click.UsageError("--epochs and --steps both say how long to train; give one of them.")
     if typed == {"epochs"}:
         chosen["steps"] = 0  # a recipe's steps give way to epochs that were typed
-    if not chosen["learning_rate"]:
-        chosen["learning_rate"] = default_learning_rate(
-            architecture.name, chosen["optimizer"], normalised=architecture.normalised, batch_size=chosen["batch_size"]
-        )
-    if chosen["clip_norm"] is None:
-        chosen["clip_norm"] = default_clip_norm(normalised=architecture.normalised)
     augmentation = {f.name: flags[f.name] for f in fields(Augmentation)}
     if augmentation["flip"] is None:
         augmentation["flip"] = data not in DATA_SETS or DATA_SETS[data].mirrors
-    return Settings(**chosen, augmentation=Augmentation(**augmentation))
+    return settings_for(architecture, **chosen, augmentation=Augmentation(**augmentation))
 
 
 def was_typed(flag: str) -> bool:

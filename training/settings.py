@@ -2,14 +2,16 @@
 
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from training.augment import Augmentation
+
+if TYPE_CHECKING:
+    from models.architecture import Architecture
 
 BATCH_SIZE = 64
 LEARNING_RATE = 0.1  # as He et al. train
 LEARNING_RATE_UNNORMALISED = 0.02  # without batch normalisation a network bears less
-LEARNING_RATES = {"lenet5": 0.05}  # shallow as it is, it bears more: digits 98.9 to 100 %, at 0.02 98.5 to 99.3
 CLIP_NORM_UNNORMALISED = 5.0  # what keeps a network without batch normalisation alive, and slows one that has it
 LEARNING_RATE_ADAM = 0.001  # as Kingma and Ba (2014) have it
 SMALLEST_FOR_BFLOAT16 = 1_000_000  # parameters; lenet5 trains no faster in bfloat16, and a little worse
@@ -18,6 +20,7 @@ SMALL_NETWORK = 1_000_000  # parameters
 Optimizer = Literal["sgd", "adam"]
 Schedule = Literal["cosine", "steps", "exponential", "plateau"]
 Decayed = Literal["kernels", "all"]
+Dropout = float | Literal["paper"] | None
 Precision = Literal["auto", "float32", "mixed_bfloat16"]
 
 
@@ -36,7 +39,7 @@ class Settings:
         weight_decay: coefficient of w in the gradient (L2 coupled with the loss, as in the papers).
         decayed: `kernels` leaves biases and normalisation alone, `all` does not.
         clip_norm: the gradient is scaled down to this norm; 0 clips nothing.
-        dropout: None is the rate of the network's paper, unless the network is small beside its data
+        dropout: `paper` is the rate of the network's paper; None too, unless the network is small beside its data
             (`resolve_dropout`).
         patience: epochs without a lower validation loss after which training stops, and the best weights are kept; 0
             runs to the end and keeps the last.
@@ -63,7 +66,7 @@ class Settings:
     weight_decay: float = 5e-4
     decayed: Decayed = "kernels"
     clip_norm: float = CLIP_NORM_UNNORMALISED
-    dropout: float | None = None
+    dropout: Dropout = None
     patience: int = 15
     seed: int = 0
     precision: Precision = "auto"
@@ -80,39 +83,42 @@ class Settings:
         return asdict(self)
 
 
-def default_learning_rate(
-    architecture: str, optimizer: Optimizer = "sgd", *, normalised: bool, batch_size: int
-) -> float:
-    """For a network with or without batch normalisation.
+def settings_for(architecture: "Architecture", **chosen: Any) -> Settings:
+    """Settings in which what was not chosen, or is None, is what suits the network.
 
-    With it, SGD's falls with a batch below BATCH_SIZE, whose statistics are noisy: at 8 images and 0.1, resnet20's
-    moving statistics lay so far off that it answered like chance where it had learnt everything.
+    With batch normalisation gradients are not clipped: resnet50 and inception_v3 learnt nothing of an easy problem in
+    40 clipped steps, and all of it in 40 others.
+    """
+    if chosen.get("clip_norm") is None:
+        chosen["clip_norm"] = 0.0 if architecture.normalised else CLIP_NORM_UNNORMALISED
+    if chosen.get("learning_rate") is None:
+        optimizer, batch_size = chosen.get("optimizer", "sgd"), chosen.get("batch_size", BATCH_SIZE)
+        chosen["learning_rate"] = default_learning_rate(architecture, optimizer, batch_size)
+    return Settings(architecture.name, **chosen)
+
+
+def default_learning_rate(architecture: "Architecture", optimizer: Optimizer, batch_size: int) -> float:
+    """With batch normalisation, SGD's falls with a batch below BATCH_SIZE, whose statistics are noisy: at 8 images and
+    0.1, resnet20's moving statistics lay so far off that it answered like chance where it had learnt everything.
     """
     if optimizer == "adam":
         return LEARNING_RATE_ADAM
-    if normalised:
+    if architecture.normalised:
         return LEARNING_RATE * min(1.0, batch_size / BATCH_SIZE)
-    return LEARNING_RATES.get(architecture, LEARNING_RATE_UNNORMALISED)
+    return architecture.learning_rate or LEARNING_RATE_UNNORMALISED
 
 
-def default_clip_norm(*, normalised: bool) -> float:
-    """For a network with batch normalisation 0, which clips nothing.
-
-    resnet50 and inception_v3 learnt nothing of an easy problem in 40 clipped steps, and all of it in 40 others.
-    """
-    return 0.0 if normalised else CLIP_NORM_UNNORMALISED
-
-
-def resolve_dropout(dropout: float | None, num_parameters: int, num_images: int) -> float | None:
+def resolve_dropout(dropout: Dropout, architecture: "Architecture", num_parameters: int, num_images: int) -> float:
     """The rate that was asked for; else 0 for a small network that has few parameters for each image, since it learns
-    nothing by heart that dropout would have to prevent; else None, the rate of the network's paper.
+    nothing by heart that dropout would have to prevent; else the rate of the network's paper.
 
     Measured on 42,407 CIFAR-10 images, augmented: basic_cnn, 22,058 parameters, reaches 67.3 % with the 0.3 of its
     lecture and 70.6 % without.
     """
-    if dropout is None and num_parameters < min(SMALL_NETWORK, FEWEST_FOR_DROPOUT * num_images):
-        return 0.0
-    return dropout
+    if isinstance(dropout, int | float):
+        return dropout
+    small = num_parameters < min(SMALL_NETWORK, FEWEST_FOR_DROPOUT * num_images)
+    return 0.0 if dropout is None and small else architecture.dropout
 
 
 def choices(kind: Any) -> list[str]:

@@ -16,15 +16,24 @@ def load_network(bundle: Path) -> tuple[keras.Model, Manifest]:
     Raises:
         BrokenBundle: it does not verify, or its variables are not those of its architecture.
     """
-    import tensorflow as tf
-
     manifest = verify(bundle)
     network = build(manifest.architecture, input_shape=manifest.input_spec.shape, num_classes=len(manifest.class_names))
+    assign_variables(network, bundle)
+    return network, manifest
+
+
+def assign_variables(network: keras.Model, bundle: Path) -> None:
+    """Give a network the variables of a SavedModel that was exported from another like it.
+
+    Raises:
+        BrokenBundle: they are not those of this architecture.
+    """
+    import tensorflow as tf
+
     checkpoint = tf.train.load_checkpoint(str(bundle / "variables" / "variables"))
     names = [f"variables/{i}/.ATTRIBUTES/VARIABLE_VALUE" for i in range(len(network.variables))]
     shapes = checkpoint.get_variable_to_shape_map()
     if [tuple(shapes.get(name, ())) for name in names] != [tuple(variable.shape) for variable in network.variables]:
-        raise BrokenBundle(f"{bundle} does not hold the variables of {manifest.architecture}; export it again.")
+        raise BrokenBundle(f"{bundle} does not hold the variables of {network.name}; export it again.")
     for name, variable in zip(names, network.variables, strict=True):
         variable.assign(checkpoint.get_tensor(name))
-    return network, manifest

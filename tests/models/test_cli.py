@@ -33,6 +33,7 @@ def test_the_list_has_every_network_with_its_paper_and_its_size(listed: list[dic
         "url": "https://arxiv.org/abs/1409.1556",
         "input_shape": [224, 224, 3],
         "num_classes": 1000,
+        "aliases": ["vgg_d"],
         "smallest": 32,
         "parameters": 138_357_544,
         "macs": 15_470_264_320,

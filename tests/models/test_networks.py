@@ -11,6 +11,7 @@ import keras
 import numpy as np
 import pytest
 
+from benchmarks.networks import PAGE, short
 from models.describe import describe, outline, without_values
 from models.registry import ALIASES, ARCHITECTURES, architecture_of, build
 
@@ -106,6 +107,16 @@ def test_a_network_is_as_large_as_its_paper_says(name: str) -> None:
     assert table.trained_parameters == trained
     assert table.trained_parameters + table.other_parameters == counted
     assert table.macs / 1e6 == pytest.approx(millions, rel=2e-3)
+
+
+@EVERY
+def test_the_page_of_the_networks_is_true(name: str) -> None:
+    """`python -m benchmarks.networks --page` writes it anew."""
+    (row,) = (row for row in PAGE.read_text(encoding="utf-8").splitlines() if row.startswith(f"| `{name}` |"))
+    table = describe(as_in_the_paper(name))
+    paper = ARCHITECTURES[name].paper
+    assert f"| {f'[{paper}]({paper.url})' if paper.url else paper} |" in row
+    assert f"| {table.trained_parameters:,} | {short(table.macs)} |" in row
 
 
 @pytest.mark.parametrize(("name", "input_shape", "num_classes", "trained"), AT_OTHER_INPUTS)

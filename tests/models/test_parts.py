@@ -9,16 +9,16 @@ from models.parts import LocalResponseNormalization, conv
 from models.resnet import PadChannels
 
 
-def test_local_response_normalization_is_the_papers_formula() -> None:
+def test_local_response_normalization_is_the_papers_formula_for_pixels_in_one_instead_of_127() -> None:
     x = np.random.default_rng(0).normal(scale=30, size=(2, 3, 4, 7)).astype(np.float32)
     expected = tf.nn.local_response_normalization(x, depth_radius=2, bias=2.0, alpha=1e-4, beta=0.75)
-    np.testing.assert_allclose(LocalResponseNormalization()(x), expected, rtol=1e-5)
+    np.testing.assert_allclose(LocalResponseNormalization()(x / 127.5), expected / 127.5, rtol=1e-5)
 
 
 def test_a_channel_at_the_border_has_fewer_neighbours() -> None:
     x = np.array([1, 10, 100, 1000, 0, 0], np.float32).reshape(1, 1, 1, 6)
     squares = 1 + 100 + 10_000  # of the first channel and the two above it
-    y = np.asarray(LocalResponseNormalization()(x))
+    y = np.asarray(LocalResponseNormalization(alpha=1e-4)(x))
     np.testing.assert_allclose(y[0, 0, 0, 0], 1 / (2 + 1e-4 * squares) ** 0.75, rtol=1e-6)
 
 

@@ -5,7 +5,8 @@ from pathlib import Path
 import keras
 import pytest
 
-from training.settings import default_clip_norm, default_learning_rate, resolve_dropout, resolve_precision
+from models.registry import architecture_of
+from training.settings import Dropout, resolve_dropout, resolve_precision, settings_for
 
 LARGE, SMALL = 11_000_000, 61_706
 
@@ -42,28 +43,33 @@ def test_a_precision_that_was_asked_for_is_taken(precision: str) -> None:
 
 
 def test_a_network_without_batch_normalisation_learns_at_a_lower_rate_and_is_clipped() -> None:
-    vgg16 = default_learning_rate("vgg16", normalised=False, batch_size=64)
-    lenet5 = default_learning_rate("lenet5", normalised=False, batch_size=64)
-    assert vgg16 < lenet5 < default_learning_rate("vgg16_bn", normalised=True, batch_size=64)
-    assert default_clip_norm(normalised=False) > default_clip_norm(normalised=True) == 0
+    vgg16, lenet5, vgg16_bn = (settings_for(architecture_of(name)) for name in ("vgg16", "lenet5", "vgg16_bn"))
+    assert vgg16.learning_rate < lenet5.learning_rate < vgg16_bn.learning_rate
+    assert vgg16.clip_norm > vgg16_bn.clip_norm == 0
+
+
+def test_what_was_chosen_stays() -> None:
+    settings = settings_for(architecture_of("vgg_d"), learning_rate=0.3, clip_norm=2.0)
+    assert (settings.architecture, settings.learning_rate, settings.clip_norm) == ("vgg16", 0.3, 2.0)
 
 
 def test_with_batch_normalisation_a_smaller_batch_learns_at_a_lower_rate_and_a_larger_one_at_no_higher() -> None:
-    rates = [default_learning_rate("resnet20", normalised=True, batch_size=size) for size in (8, 32, 64, 256)]
+    rates = [settings_for(architecture_of("resnet20"), batch_size=size).learning_rate for size in (8, 32, 64, 256)]
     assert rates == [0.0125, 0.05, 0.1, 0.1]
 
 
 @pytest.mark.parametrize(
-    ("asked", "num_parameters", "num_images", "expected"),
+    ("asked", "name", "num_parameters", "num_images", "expected"),
     [
-        (None, 22_058, 42_407, 0.0),  # basic_cnn on CIFAR-10 underfits as it is
-        (None, 22_058, 2_000, None),
-        (None, 60_965_224, 1_000_000, None),  # AlexNet on ImageNet
-        (0.3, 22_058, 42_407, 0.3),
-        (0.0, 60_965_224, 1_000, 0.0),
+        (None, "basic_cnn", 22_058, 42_407, 0.0),  # it underfits CIFAR-10 as it is
+        (None, "basic_cnn", 22_058, 2_000, 0.3),
+        (None, "alexnet_2012", 60_965_224, 10_000_000, 0.5),
+        ("paper", "basic_cnn", 22_058, 42_407, 0.3),
+        (0.1, "basic_cnn", 22_058, 42_407, 0.1),
+        (0.0, "alexnet_2012", 60_965_224, 1_000, 0.0),
     ],
 )
 def test_dropout_is_the_papers_where_there_are_parameters_to_spare(
-    asked: float | None, num_parameters: int, num_images: int, expected: float | None
+    asked: Dropout, name: str, num_parameters: int, num_images: int, expected: float
 ) -> None:
-    assert resolve_dropout(asked, num_parameters, num_images) == expected
+    assert resolve_dropout(asked, architecture_of(name), num_parameters, num_images) == expected
