@@ -81,9 +81,11 @@ def measure(name: str) -> dict[str, Any]:
     from models.preprocessing import InputSpec
     from models.registry import ARCHITECTURES
     from service.backends import OpenVINO
-    from training.cache import DecodedImages
+    from training.cache import FILE, DecodedImages
+    from training.duplicates import THUMBNAIL
     from training.export import REQUEST, WEIGHTS, write_saved_model
     from training.fit import compile_for, trainable
+    from training.paths import Paths
     from training.settings import resolve_precision, settings_for
 
     entry = ARCHITECTURES[name]
@@ -93,9 +95,9 @@ def measure(name: str) -> dict[str, Any]:
         class_names=tuple(map(str, range(entry.num_classes))),
         images=rng.integers(0, 256, (batch_size, *entry.input_shape), dtype=np.uint8),
         labels=rng.integers(0, entry.num_classes, batch_size),
-        splits=(),
-        hashes=(),
-        paths=(),
+        files=np.zeros(batch_size, FILE),
+        thumbnails=np.zeros((batch_size, THUMBNAIL, THUMBNAIL), np.uint8),
+        paths=Paths.of([]),
         unreadable={},
     )
     settings = settings_for(entry, batch_size=batch_size)

@@ -8,7 +8,7 @@ samples are scaled to 8 and not clipped; of an animation the first frame counts;
 import io
 import math
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, get_args
 
@@ -80,20 +80,31 @@ def decode_image(
     Raises:
         BadImage: `data` is no image that we read, or has more than `max_pixels` pixels.
     """
+    return decode_for(data, (spec,), max_pixels=max_pixels, formats=formats)[0]
+
+
+def decode_for(
+    data: bytes, specs: Sequence[InputSpec], *, max_pixels: int = MAX_PIXELS, formats: tuple[str, ...] = FORMATS
+) -> list[np.ndarray]:
+    """`decode_image` for several inputs, of which the first should be the largest: decoded once, resized for each."""
     try:
         with Image.open(io.BytesIO(data), formats=formats) as image:
             check_pixels(image, max_pixels)
             if image.format in ("JPEG", "MPO"):
-                draft(image, spec, read_orientation(image))
+                draft(image, specs[0], read_orientation(image))
             image.load()
             # Only now: a PNG loads itself when asked for its EXIF data. A TIFF is turned by load() already.
             orientation = 1 if image.format == "TIFF" else read_orientation(image)
-            upright = to_mode(transpose(image, orientation), "L" if spec.channels == 1 else "RGB")
-            return np.asarray(RESIZERS[spec.resize](upright, spec)).reshape(spec.shape)
+            upright = transpose(image, orientation)
+            return [resize(to_mode(upright, "L" if spec.channels == 1 else "RGB"), spec) for spec in specs]
     except BadImage:
         raise
     except Exception as error:  # Pillow raises eight kinds on hostile files, from OSError to SyntaxError
         raise explain(data, error) from error
+
+
+def resize(image: Image.Image, spec: InputSpec) -> np.ndarray:
+    return np.asarray(RESIZERS[spec.resize](image, spec)).reshape(spec.shape)
 
 
 def check_pixels(image: Image.Image, max_pixels: int) -> None:

@@ -1,10 +1,14 @@
-"""Every image decoded once, in parallel, into a memory-mapped array that later runs use again.
+"""Every image decoded once, in parallel, into memory-mapped arrays that later runs use again.
 
     <cache>/decoded/<key>/
-        images.npy        uint8 (N, H, W, C): the readable images, memory-mapped by whoever reads it
-        index.json        for each image its path, label, split and content hash; the unreadable files, and why
+        images.npy                   uint8 (N, H, W, C): the readable images
+        thumbnails.npy               uint8 (N, 16, 16), grey: to find near duplicates by
+        files.npy                    FILE (N,): label, split, hashes, and what else is known of each
+        paths.npy path_ends.npy      (training.paths)
+        unreadable.json              {path: reason}, written last
 
-The key says which files (path, size, modification time) and which input; a folder that changed is decoded anew.
+Whoever reads maps them, so that memory does not grow with the data set. The key says which files (path, size,
+modification time) and which input; a folder that changed is decoded anew.
 """
 
 import hashlib
@@ -18,16 +22,34 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import PIL
 from numpy.lib.format import open_memmap
 
 from models.durable import write_durably
-from models.preprocessing import DECODER, BadImage, InputSpec, decode_image
+from models.preprocessing import DECODER, BadImage, InputSpec, decode_for
 from training.datasets import rename_or_yield
+from training.duplicates import THUMBNAIL
+from training.facts import Facts, facts_of
 from training.index import BadData, Index
+from training.paths import Paths
 
+LAYOUT = 2  # of the directory; raise it whenever that changes
+FILE = np.dtype(
+    [
+        ("label", np.int32),
+        ("split", np.int8),  # position in SPLITS
+        ("sha256", np.uint8, (32,)),  # of the file's bytes
+        ("pixels", np.uint64),  # hash of the decoded pixels
+        ("width", np.int32),
+        ("height", np.int32),
+        ("kind", np.int8),  # position in KINDS
+        ("oddities", np.uint8),  # bits, by position in ODDITIES
+    ]
+)
+THUMBNAIL_SPEC = InputSpec(THUMBNAIL, THUMBNAIL, 1, "squash")
 CHUNK = 256  # files a task; large enough that starting a task costs nothing beside it
 MAX_FILE_BYTES = 200_000_000  # a film that lies among the images is not read into memory
 MAX_UNREADABLE = 0.5  # of all files; with more it is no folder of images
@@ -40,24 +62,27 @@ class DecodedImages:
     Attributes:
         images: uint8 (N, H, W, C), memory-mapped.
         labels: int64 (N,).
-        splits: the split that the folder names for each image, or "".
-        hashes: sha256 of each file's bytes, in hexadecimal.
-        paths: each image's file, relative to the root where it lies below it.
+        files: FILE (N,), memory-mapped.
+        thumbnails: uint8 (N, 16, 16), memory-mapped.
+        paths: each image's file, relative to the root.
         unreadable: {path: reason} of the files left out.
     """
 
     class_names: tuple[str, ...]
     images: np.ndarray
     labels: np.ndarray
-    splits: tuple[str, ...]
-    hashes: tuple[str, ...]
-    paths: tuple[str, ...]
+    files: np.ndarray
+    thumbnails: np.ndarray
+    paths: Paths
     unreadable: dict[str, str]
 
     def fingerprint(self) -> str:
         """One hash of what is learnt from: every image's content with its label, in no order."""
-        rows = sorted(f"{h} {self.class_names[y]}" for h, y in zip(self.hashes, self.labels, strict=True))
-        return hashlib.sha256("\n".join(rows).encode()).hexdigest()
+        digest = hashlib.sha256(json.dumps(self.class_names).encode())
+        for label in range(len(self.class_names)):
+            contents = np.ascontiguousarray(self.files["sha256"][self.labels == label])
+            digest.update(np.sort(contents.view("V32"), axis=0).tobytes() + b"\n")
+        return digest.hexdigest()
 
 
 def decode_all(
@@ -71,8 +96,21 @@ def decode_all(
     Raises:
         BadData: more than half of the files are unreadable, or all of some class.
     """
+    decoded = decode_readable(index, spec, cache, on_progress=on_progress)
+    check_readable(decoded, len(index.paths))
+    return decoded
+
+
+def decode_readable(
+    index: Index, spec: InputSpec, cache: Path, *, on_progress: Callable[[int], None] = lambda done: None
+) -> DecodedImages:
+    """The same, however few of the files are readable.
+
+    Raises:
+        BadData: none is.
+    """
     folder = cache / "decoded" / cache_key(index, spec)
-    if not (folder / "index.json").exists():
+    if not (folder / "unreadable.json").exists():
         folder.parent.mkdir(parents=True, exist_ok=True)
         staging = Path(tempfile.mkdtemp(prefix=".decoding-", dir=folder.parent))
         try:
@@ -80,110 +118,119 @@ def decode_all(
             rename_or_yield(staging, folder)
         finally:
             shutil.rmtree(staging, ignore_errors=True)
-    decoded = read_cache(folder, index.class_names)
-    check_readable(decoded, len(index.entries))
-    return decoded
+    return read_cache(folder, index.class_names)
 
 
 def cache_key(index: Index, spec: InputSpec) -> str:
-    decoder = [DECODER, PIL.__version__, spec.to_json()]
-    key = hashlib.sha256(json.dumps([decoder, index.class_names]).encode())
-    for entry in index.entries:
-        status = entry.path.stat()
-        key.update(os.fsencode(entry.path) + f"\0{status.st_size}\0{status.st_mtime_ns}\0{entry.split}\0".encode())
+    decoder = [LAYOUT, DECODER, PIL.__version__, spec.to_json()]
+    key = hashlib.sha256(json.dumps([decoder, index.class_names, os.fsdecode(index.root)]).encode())
+    key.update(index.labels.tobytes() + index.splits.tobytes())
+    for path in index.paths:
+        status = (index.root / path).stat()
+        key.update(os.fsencode(path) + f"\0{status.st_size}\0{status.st_mtime_ns}\0".encode())
     return key.hexdigest()[:32]
 
 
 def decode_into(folder: Path, index: Index, spec: InputSpec, on_progress: Callable[[int], None]) -> None:
-    """Workers write straight into the map; then the unreadable rows are squeezed out."""
-    images = allocate(folder / "images.npy", len(index.entries), spec.shape)
-    paths = [entry.path for entry in index.entries]
-    starts = range(0, len(paths), CHUNK)
-    tasks = [(start, paths[start : start + CHUNK]) for start in starts]
-    rows: list[tuple[str, str]] = []  # (content hash, reason it is unreadable or "")
-    decode = partial(decode_chunk, folder / "images.npy", spec)
-    if len(tasks) == 1:  # starting processes would take longer than the work
-        rows += decode(tasks[0])
-        on_progress(len(rows))
-    else:
-        context = multiprocessing.get_context("spawn")
-        with ProcessPoolExecutor(len(os.sched_getaffinity(0)), mp_context=context) as pool:
-            for chunk in pool.map(decode, tasks):
-                rows += chunk
-                on_progress(len(chunk))
-    readable = [i for i, (_, reason) in enumerate(rows) if not reason]
-    if not readable:
-        raise BadData(f"None of the {len(rows)} files is an image that can be read. {paths[0]}: {rows[0][1]}")
-    if len(readable) < len(rows):
-        squeeze(folder / "images.npy", images, readable)
-    listing = {
-        "images": [
-            {
-                "path": relative(paths[i], index.root),
-                "label": index.entries[i].label,
-                "split": index.entries[i].split,
-                "sha256": rows[i][0],
-            }
-            for i in readable
-        ],
-        "unreadable": {relative(paths[i], index.root): rows[i][1] for i in range(len(rows)) if rows[i][1]},
+    """Workers write straight into the maps; then the unreadable rows are squeezed out."""
+    num_files = len(index.paths)
+    arrays = {
+        "images": allocate(folder / "images.npy", np.uint8, (num_files, *spec.shape)),
+        "thumbnails": allocate(folder / "thumbnails.npy", np.uint8, (num_files, THUMBNAIL, THUMBNAIL)),
+        "files": allocate(folder / "files.npy", FILE, (num_files,)),
     }
-    write_durably(folder / "index.json", json.dumps(listing))
+    arrays["files"]["label"], arrays["files"]["split"] = index.labels, index.splits
+    index.paths.save(folder)
+    decode = partial(decode_chunk, folder, index.root, spec)
+    unreadable: dict[int, str] = {}
+    if num_files <= CHUNK:  # starting processes would take longer than the work
+        unreadable = decode(0)
+        on_progress(num_files)
+    else:
+        num_workers = len(os.sched_getaffinity(0))
+        context = multiprocessing.get_context("spawn")
+        with ProcessPoolExecutor(num_workers, mp_context=context) as pool:
+            starts = range(0, num_files, CHUNK)
+            for start, reasons in zip(starts, pool.map(decode, starts), strict=True):
+                unreadable |= reasons
+                on_progress(min(CHUNK, num_files - start))
+    listing = {index.paths[i]: reason for i, reason in unreadable.items()}
+    if len(unreadable) == num_files:
+        (path, reason), *_ = listing.items()
+        raise BadData(f"None of the {num_files} files is an image that can be read. {path}: {reason}")
+    if unreadable:
+        readable = np.delete(np.arange(num_files), list(unreadable))
+        for name, array in arrays.items():
+            squeeze(folder / f"{name}.npy", array, readable)
+        Paths.of(index.paths[i] for i in readable).save(folder)
+    write_durably(folder / "unreadable.json", json.dumps(listing))
 
 
-def allocate(path: Path, num_images: int, shape: tuple[int, ...]) -> np.ndarray:
-    """A new memory-mapped uint8 array (num_images, *shape).
+def allocate(path: Path, dtype: Any, shape: tuple[int, ...]) -> np.ndarray:
+    """A new memory-mapped array.
 
     Raises:
         OSError: the disk has no room; found out here, since a write into a sparse map would kill the process.
     """
-    images = open_memmap(path, mode="w+", dtype=np.uint8, shape=(num_images, *shape))
+    array = open_memmap(path, mode="w+", dtype=dtype, shape=shape)
     try:
         with path.open("r+b") as file:
             os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
     except OSError as error:
         raise OSError(
-            error.errno, f"{error.strerror} for {images.nbytes:,} bytes of decoded images", str(path)
+            error.errno, f"{error.strerror} for {array.nbytes:,} bytes of decoded images", str(path)
         ) from None
-    return images
+    return array
 
 
-def decode_chunk(images_path: Path, spec: InputSpec, task: tuple[int, list[Path]]) -> list[tuple[str, str]]:
-    start, paths = task
-    images = np.load(images_path, mmap_mode="r+")
-    rows = []
-    for i, path in enumerate(paths, start):
-        digest, reason = "", ""
+def decode_chunk(folder: Path, root: Path, spec: InputSpec, start: int) -> dict[int, str]:
+    """Fill a chunk of rows; {row: why its file cannot be read}."""
+    images, thumbnails, files = (
+        np.load(folder / f"{name}.npy", mmap_mode="r+") for name in ("images", "thumbnails", "files")
+    )
+    unreadable = {}
+    for i, path in enumerate(Paths.load(folder)[start : start + CHUNK], start):
         try:
-            if path.stat().st_size > MAX_FILE_BYTES:
-                raise BadImage(f"The file has more than {MAX_FILE_BYTES:,} bytes.")
-            data = path.read_bytes()
-            digest = hashlib.sha256(data).hexdigest()
-            images[i] = decode_image(data, spec)
+            data = read_bytes(root / path)
+            images[i], thumbnail = decode_for(data, (spec, THUMBNAIL_SPEC))
+            facts = facts_of(data, path)
         except (BadImage, OSError) as error:
-            reason = str(error)
-        rows.append((digest, reason))
-    return rows
+            unreadable[i] = str(error)
+            continue
+        if min(facts.width, facts.height) >= THUMBNAIL:  # smaller ones show too little to be called alike
+            thumbnails[i] = thumbnail[:, :, 0]
+        files["sha256"][i] = np.frombuffer(hashlib.sha256(data).digest(), np.uint8)
+        files["pixels"][i] = int.from_bytes(hashlib.sha256(images[i]).digest()[:8], "little")
+        for name in Facts._fields:
+            files[name][i] = getattr(facts, name)
+    return unreadable
 
 
-def squeeze(path: Path, images: np.ndarray, readable: list[int]) -> None:
-    compact = allocate(path.with_suffix(".compact"), len(readable), images.shape[1:])
-    for target, source in enumerate(readable):
-        compact[target] = images[source]
+def read_bytes(path: Path) -> bytes:
+    if path.stat().st_size > MAX_FILE_BYTES:
+        raise BadImage(f"The file has more than {MAX_FILE_BYTES:,} bytes.")
+    return path.read_bytes()
+
+
+def squeeze(path: Path, array: np.ndarray, readable: np.ndarray) -> None:
+    compact = allocate(path.with_suffix(".compact"), array.dtype, (len(readable), *array.shape[1:]))
+    for start in range(0, len(readable), CHUNK):
+        compact[start : start + CHUNK] = array[readable[start : start + CHUNK]]
     path.with_suffix(".compact").replace(path)
 
 
 def read_cache(folder: Path, class_names: tuple[str, ...]) -> DecodedImages:
-    listing = json.loads((folder / "index.json").read_text())
-    rows = listing["images"]
+    images, thumbnails, files = (
+        np.load(folder / f"{name}.npy", mmap_mode="r") for name in ("images", "thumbnails", "files")
+    )
     return DecodedImages(
         class_names=class_names,
-        images=np.load(folder / "images.npy", mmap_mode="r"),
-        labels=np.array([row["label"] for row in rows], np.int64),
-        splits=tuple(row["split"] for row in rows),
-        hashes=tuple(row["sha256"] for row in rows),
-        paths=tuple(row["path"] for row in rows),
-        unreadable=listing["unreadable"],
+        images=images,
+        labels=files["label"].astype(np.int64),
+        files=files,
+        thumbnails=thumbnails,
+        paths=Paths.load(folder),
+        unreadable=json.loads((folder / "unreadable.json").read_text()),
     )
 
 
@@ -194,7 +241,3 @@ def check_readable(decoded: DecodedImages, num_files: int) -> None:
     empty = [name for i, name in enumerate(decoded.class_names) if not (decoded.labels == i).any()]
     if empty:
         raise BadData(f"No image of class {empty[0]!r} can be read. Mend its files or remove its folder.")
-
-
-def relative(path: Path, root: Path) -> str:
-    return path.relative_to(root).as_posix()

@@ -13,6 +13,7 @@ from rich.console import Console
 
 from models import bundle as bundles
 from models.quiet import import_quietly
+from training.audit import summary
 from training.datasets import DATA_SETS
 from training.flags import choose_input, read_settings, training_flags
 from training.recipe import describe_recipe, read_recipe, recipe_names
@@ -31,7 +32,6 @@ EXPORTS = click.option(
     show_default=True,
     help="Where bundles are published.",
 )
-MAX_LISTED = 5  # unreadable files that are named on the screen
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "show_default": True})
@@ -107,6 +107,30 @@ def fit(
         say(console, f"published and live: {exports / name / str(version)}")
     else:
         say(console, f"publish it with: python -m training publish {run}")
+
+
+@main.command()
+@click.argument("data", metavar="PATH")
+@click.option("--json", "as_json", is_flag=True, help="Everything, as JSON.")
+@CACHE
+@explained
+def audit(data: str, as_json: bool, cache: Path) -> None:
+    """Look for what is wrong with a folder of images.
+
+    Files that cannot be read, copies and near copies, pictures with two labels, classes of few images, odd formats.
+    """
+    from training.audit import audit_folder, statistics
+    from training.progress import decoding_bar
+    from training.run import resolve
+
+    console = Console(stderr=True)
+    with decoding_bar(console) as bar:
+        task = bar.add_task("decoding", total=None)
+        found = audit_folder(resolve(data, cache), cache, on_progress=lambda done: bar.update(task, advance=done))
+    if as_json:
+        click.echo(json.dumps(found.to_json()))
+        return
+    say(Console(), *statistics(found), *(summary(found) or ["nothing odd was found"]))
 
 
 @main.command()
@@ -197,16 +221,12 @@ def bundle_of(path: Path) -> Path:
 
 def report_data(console: Console, data: Any) -> None:
     decoded, split = data.decoded, data.split
-    lines = [
+    line = (
         f"{len(decoded.labels):,} images in {len(decoded.class_names)} classes as "
         f"{data.spec.height}x{data.spec.width}x{data.spec.channels}: {len(split.train):,} to train, "
         f"{len(split.val):,} to validate, {len(split.test):,} to test"
-    ]
-    unreadable = list(decoded.unreadable.items())
-    lines += [f"left out: {path}: {reason}" for path, reason in unreadable[:MAX_LISTED]]
-    if len(unreadable) > MAX_LISTED:
-        lines.append(f"left out: {len(unreadable) - MAX_LISTED} more; unreadable.tsv in the run has them all")
-    say(console, *lines)
+    )
+    say(console, line, *summary(data.audit))
 
 
 def say(console: Console, *lines: str) -> None:

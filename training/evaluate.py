@@ -32,7 +32,7 @@ def evaluate(bundle: Path, data: str, cache: Path, console: Console) -> dict[str
             f"The model has no class {sorted(unknown)[0]!r}; it knows {', '.join(manifest.class_names[:20])}."
         )
     with decoding_bar(console) as bar:
-        task = bar.add_task("decoding", total=len(index.entries))
+        task = bar.add_task("decoding", total=len(index.paths))
         decoded = decode_all(index, manifest.input_spec, cache, on_progress=lambda done: bar.update(task, advance=done))
     classify = load_signatures(bundle)["serving_default"]
     starts = range(0, len(decoded.images), BATCH_SIZE)

@@ -28,11 +28,11 @@ class Sample:
 
 def sample_images(root: Path) -> Sample:
     """Read the headers of a few hundred files, spread over the folder; what cannot be read is passed over."""
-    entries = index_folder(root).entries
+    paths = index_folder(root).paths
     sides, modes = [], set()
-    for entry in entries[:: max(1, len(entries) // NUM_SAMPLED)]:
+    for path in paths[:: max(1, len(paths) // NUM_SAMPLED)]:
         try:
-            with Image.open(entry.path, formats=FORMATS) as image:
+            with Image.open(root / path, formats=FORMATS) as image:
                 sides.append(min(image.size))
                 modes.add(image.mode)
         except Exception:  # whatever a decoder raises; decoding will name the file and the reason

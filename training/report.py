@@ -13,13 +13,20 @@ MAX_CONFUSION = 40  # classes; a larger matrix is no picture any more
 COLORS = {"train": "#9aa5b1", "val": "#0b6bcb"}
 
 
-def render(title: str, metrics: dict[str, Any], history: dict[str, list[float]], facts: dict[str, Any]) -> str:
+def render(
+    title: str,
+    metrics: dict[str, Any],
+    history: dict[str, list[float]],
+    facts: dict[str, Any],
+    findings: list[tuple[str, list[str]]],
+) -> str:
     """One HTML page.
 
     Args:
         metrics: as `training.metrics.measure` gives them.
         history: {metric: one value per epoch}, as Keras gives it.
         facts: name and value of whatever else should stand on the page.
+        findings: what is odd about the data, a sentence each, and all examples of it.
     """
     sections = [
         f"<h1>{escape(title)}</h1>",
@@ -30,6 +37,9 @@ def render(title: str, metrics: dict[str, Any], history: dict[str, list[float]],
         "<h2>Classes</h2>",
         per_class(metrics["per_class"]),
         confusion(metrics["confusion"], list(metrics["per_class"])),
+        "<h2>Data</h2>",
+        *map(finding, findings),
+        "" if findings else "<p>Nothing odd was found.</p>",
     ]
     return (
         f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{escape(title)}</title>'
@@ -58,6 +68,18 @@ def table(head: list[str], rows: list[list[str]], kind: str = "") -> str:
     heads = "".join(f"<th>{cell}</th>" for cell in head)
     body = "".join("<tr>" + "".join(f"<td>{cell}</td>" for cell in row) + "</tr>" for row in rows)
     return f'<table class="{kind}"><tr>{heads}</tr>{body}</table>'
+
+
+def finding(found: tuple[str, list[str]]) -> str:
+    """A sentence, and behind it what it is about."""
+    sentence, examples = found
+    items = "".join(f"<li>{escape(printable(example))}</li>" for example in examples)
+    return f"<details><summary>{escape(printable(sentence))}</summary><ul>{items}</ul></details>"
+
+
+def printable(text: str) -> str:
+    """Line breaks and undecodable bytes of file names as `\\n` and `\\udcff`."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def per_class(classes: dict[str, dict[str, Any]]) -> str:

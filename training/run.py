@@ -4,13 +4,14 @@ runs/<model>-<time>/
     config.json       settings, data, split sizes, versions: what it takes to do it again
     history.json      {metric: one value per epoch}
     metrics.json      of the untouched test split
-    unreadable.tsv    files left out, and why; absent where there are none
+    audit.json        what is odd about the data (training.audit): files left out and why, duplicates, two labels, ...
     best.weights.h5   of the epoch with the lowest validation loss; of the last where patience is 0
     report.html       how good the model is
     bundle/           the exported bundle (models.bundle), ready to publish
 """
 
 import contextlib
+import hashlib
 import io
 import json
 import platform
@@ -28,6 +29,7 @@ from rich.console import Console
 from models.bundle import Manifest, check_model_name
 from models.durable import write_durably
 from models.preprocessing import InputSpec
+from training.audit import Audit, audit, findings
 from training.cache import DecodedImages, decode_all
 from training.datasets import DATA_SETS, folder_of
 from training.export import Answers, export
@@ -54,6 +56,7 @@ class Data:
     source: str
     root: Path
     decoded: DecodedImages
+    audit: Audit
     split: Split
     spec: InputSpec
     fractions: tuple[float, float]
@@ -73,10 +76,12 @@ def prepare(
     root = resolve(source, cache)
     index = index_folder(root)
     with decoding_bar(console) as bar:
-        task = bar.add_task("decoding", total=len(index.entries))
+        task = bar.add_task("decoding", total=len(index.paths))
         decoded = decode_all(index, spec, cache, on_progress=lambda done: bar.update(task, advance=done))
-        bar.update(task, completed=len(index.entries))
-    return Data(source, root, decoded, split_by_content(decoded, fractions), spec, fractions)
+        bar.update(task, completed=len(index.paths))
+    key = hashlib.sha256(json.dumps([str(root), fractions]).encode()).hexdigest()[:32]
+    split = split_by_content(decoded, fractions, memory=cache / "splits" / f"{key}.npy")
+    return Data(source, root, decoded, audit(decoded), split, spec, fractions)
 
 
 def resolve(source: str, cache: Path) -> Path:
@@ -110,9 +115,7 @@ def train_and_export(
     from training.fit import fit  # imports Keras, which takes seconds that a wrong path should not cost
 
     write_json(run / "config.json", {"model": model_name, **describe(data, settings)})
-    if data.decoded.unreadable:
-        rows = (f"{escaped(path)}\t{reason}\n" for path, reason in data.decoded.unreadable.items())
-        write_durably(run / "unreadable.tsv", "".join(rows))
+    write_json(run / "audit.json", data.audit.to_json())
     trained = fit(data.decoded, data.split, settings, run, console=console, tensorboard=tensorboard)
     write_json(run / "history.json", trained.history)
     write_json(run / "metrics.json", trained.metrics)
@@ -125,6 +128,7 @@ def train_and_export(
             "validated on": len(data.split.val),
             "temperature": trained.temperature,
         },
+        list(findings(data.audit)),
     )
     write_durably(run / "report.html", report)
     manifest = Manifest(
@@ -150,11 +154,6 @@ def train_and_export(
         report=report,
     )
     return manifest
-
-
-def escaped(path: str) -> str:
-    """A path as one field of one line of UTF-8: tabs, line breaks and undecodable bytes as `\\t`, `\\n`, `\\udcff`."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in path)
 
 
 def choose_golden(data: Data) -> list[bytes]:
@@ -211,4 +210,5 @@ def git_revision() -> str | None:
 
 
 def write_json(path: Path, value: Any) -> None:
-    write_durably(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+    text = json.dumps(value, indent=2, ensure_ascii=False) + "\n"
+    write_durably(path, text.encode("utf-8", "backslashreplace").decode())  # file names may be no Unicode

@@ -1,18 +1,25 @@
 """Which images are learnt from, which choose between models, and which judge: decided by content.
 
-An image's side follows from its own hash, so it never changes when others are added, and copies stay together.
+An image's side follows from its own hash, or from the smallest hash among its near duplicates, so that all of them are
+on one side. Since an addition can only lower that, and a low hash is held out, none that was held out is trained on
+later. Where chance leaves a side of a small class empty, its smallest hashes fill it; a memory keeps them there.
 """
 
-from collections import defaultdict
+import tempfile
+from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
 from training.cache import DecodedImages
-from training.index import BadData
+from training.duplicates import group_duplicates
+from training.index import SPLITS, BadData
 
 FRACTIONS = (0.15, 0.15)  # of validation and test
 SMALLEST_CLASS = 3  # images of which one can train, one validate and one test
+HELD_OUT = np.dtype([("hash", np.uint64), ("side", np.int8)])
+TRAIN, VAL, TEST = (SPLITS.index(side) for side in ("train", "val", "test"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,45 +31,89 @@ class Split:
     test: np.ndarray
 
 
-def split_by_content(decoded: DecodedImages, fractions: tuple[float, float] = FRACTIONS) -> Split:
+def split_by_content(
+    decoded: DecodedImages, fractions: tuple[float, float] = FRACTIONS, *, memory: Path | None = None
+) -> Split:
     """Follow the splits that the folder names; make the missing ones out of its training images.
 
     Args:
         fractions: of validation and of test; an image never changes sides while these stay as they are.
+        memory: a file that remembers who was held out, so that it stays so.
 
     Raises:
         BadData: some class has no image to train on, or nothing is left to validate or test on.
     """
-    wanted = dict(zip(("val", "test"), fractions, strict=True))
-    missing = {side: fraction for side, fraction in wanted.items() if side not in decoded.splits}
-    sides = np.array([side or "train" for side in decoded.splits], dtype="U5")
+    named = decoded.files["split"]
+    sides = np.where(named == 0, TRAIN, named)
+    missing = {side: part for side, part in zip((VAL, TEST), fractions, strict=True) if not (named == side).any()}
     if missing:
-        for label in range(len(decoded.class_names)):
-            assign_class(sides, np.flatnonzero((decoded.labels == label) & (sides == "train")), decoded.hashes, missing)
-    split = Split(*(np.flatnonzero(sides == side) for side in ("train", "val", "test")))
+        free = np.flatnonzero(sides == TRAIN)
+        hashes = np.ascontiguousarray(decoded.files["sha256"][free, :8]).view(">u8")[:, 0].astype(np.uint64)
+        _, groups = np.unique(group_duplicates(decoded.files["pixels"], decoded.thumbnails)[free], return_inverse=True)
+        sides[free] = assign(hashes, groups, decoded.labels[free], missing, memory)
+    split = Split(*(np.flatnonzero(sides == side) for side in (TRAIN, VAL, TEST)))
     check_split(split, decoded)
     return split
 
 
-def assign_class(sides: np.ndarray, rows: np.ndarray, hashes: tuple[str, ...], missing: dict[str, float]) -> None:
-    """Move the images of one class whose hash is small out of training, to each missing side its fraction.
+def assign(
+    hashes: np.ndarray, groups: np.ndarray, labels: np.ndarray, missing: dict[int, float], memory: Path | None
+) -> np.ndarray:
+    """The side of each image, by the start of its content hash, its group of duplicates and its label, (N,) each."""
+    sides = np.full(len(hashes), TRAIN)
+    smallest = np.full(groups.max(initial=0) + 1, np.iinfo(np.uint64).max, np.uint64)
+    np.minimum.at(smallest, groups, hashes)
+    keys = smallest[groups]
+    for label in np.unique(labels):
+        rows = np.flatnonzero(labels == label)
+        for side, chosen in held_out(np.unique(keys[rows]), missing):
+            sides[rows[np.isin(keys[rows], chosen)]] = side
+    before = np.load(memory) if memory and memory.exists() else np.empty(0, HELD_OUT)
+    put_back(sides, hashes, before[np.isin(before["side"], list(missing))])
+    for side in (TEST, VAL):  # a group with several labels is wherever one of them is held out
+        held = np.zeros(len(smallest), bool)
+        held[groups[sides == side]] = True
+        sides[held[groups]] = side
+    if memory:
+        remember(memory, before, sides, hashes)
+    return sides
 
-    A class of three or more gets at least one on each side: its smallest hashes, where none is small enough.
+
+def held_out(keys: np.ndarray, missing: dict[int, float]) -> Iterator[tuple[int, np.ndarray]]:
+    """For each missing side the keys that are held out for it: the small ones, of ascending uint64 of one class.
+
+    A class of three or more gets at least one on each side: its smallest, where none is small enough.
     """
-    copies = defaultdict(list)  # hash: rows
-    for row in rows:
-        copies[hashes[row]].append(row)
-    waiting = sorted(copies)
-    if len(waiting) < SMALLEST_CLASS:
+    if len(keys) < SMALLEST_CLASS:
         return
     threshold = 0.0
     for still_missing, (side, fraction) in zip(reversed(range(len(missing))), missing.items(), strict=True):
         threshold += fraction
-        spare = len(waiting) - still_missing - 1  # one for each side to come, and one to train on
-        chosen = [h for h in waiting[:spare] if int(h[:16], 16) / 2**64 < threshold] or waiting[:1]
-        waiting = waiting[len(chosen) :]
-        for content in chosen:
-            sides[copies[content]] = side
+        spare = len(keys) - still_missing - 1  # one for each side to come, and one to train on
+        num_chosen = min(spare, max(1, int(np.searchsorted(keys / 2.0**64, threshold))))
+        yield side, keys[:num_chosen]
+        keys = keys[num_chosen:]
+
+
+def put_back(sides: np.ndarray, hashes: np.ndarray, before: np.ndarray) -> None:
+    """What an earlier split held out stays where it was."""
+    if len(before):
+        places = np.searchsorted(before["hash"], hashes).clip(max=len(before) - 1)
+        known = before["hash"][places] == hashes
+        sides[known] = before["side"][places[known]]
+
+
+def remember(memory: Path, before: np.ndarray, sides: np.ndarray, hashes: np.ndarray) -> None:
+    """Write down what is held out now, and what was before of images that are not there at the moment."""
+    held = sides != TRAIN
+    now = np.empty(held.sum(), HELD_OUT)
+    now["hash"], now["side"] = hashes[held], sides[held]
+    everything = np.concatenate([now, before])
+    _, first = np.unique(everything["hash"], return_index=True)
+    memory.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.NamedTemporaryFile(dir=memory.parent, suffix=".npy", delete=False) as file:
+        np.save(file, everything[first])
+    Path(file.name).replace(memory)
 
 
 def check_split(split: Split, decoded: DecodedImages) -> None:

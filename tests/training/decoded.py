@@ -4,7 +4,10 @@ import hashlib
 
 import numpy as np
 
-from training.cache import DecodedImages
+from training.cache import FILE, DecodedImages
+from training.duplicates import THUMBNAIL
+from training.index import SPLITS
+from training.paths import Paths
 from training.split import Split
 
 
@@ -17,13 +20,18 @@ def decoded_images(
 ) -> DecodedImages:
     """uint8 (N, H, W, C) with labels; hashes of the pixels and no split unless given."""
     count = len(images)
+    files = np.zeros(count, FILE)
+    files["label"], files["split"] = labels, [SPLITS.index(split) for split in splits or [""] * count]
+    hashes = hashes or [content_hash(image.tobytes()) for image in images]
+    files["sha256"] = np.frombuffer(bytes.fromhex("".join(hashes)), np.uint8).reshape(count, 32)
+    files["pixels"] = files["sha256"][:, :8].copy().view(np.uint64)[:, 0]  # as if equal files alone had equal pixels
     return DecodedImages(
         class_names=tuple(f"class {i}" for i in range(int(labels.max()) + 1)),
         images=images,
         labels=labels.astype(np.int64),
-        splits=tuple(splits or [""] * count),
-        hashes=tuple(hashes or [content_hash(image.tobytes()) for image in images]),
-        paths=tuple(f"{i}.png" for i in range(count)),
+        files=files,
+        thumbnails=np.zeros((count, THUMBNAIL, THUMBNAIL), np.uint8),
+        paths=Paths.of(f"{i}.png" for i in range(count)),
         unreadable={},
     )
 

@@ -12,7 +12,7 @@ from models.preprocessing import InputSpec, decode_image
 from tests.images import encode, encode_turned, noise, shades, smooth, write_folder
 from training import cache
 from training.cache import DecodedImages, allocate, decode_all
-from training.index import BadData, index_folder
+from training.index import SPLITS, BadData, index_folder
 
 SPEC = InputSpec(8, 8, 3)
 TEXT = b"not an image\n"
@@ -36,12 +36,13 @@ def decode(root: Path, folder: Path, spec: InputSpec = SPEC) -> DecodedImages:
 
 def check_against_files(decoded: DecodedImages, root: Path, spec: InputSpec = SPEC) -> None:
     """Each row is what the service would make of the file that it names."""
-    assert len(decoded.images) == len(decoded.labels) == len(decoded.paths) == len(decoded.hashes)
-    for image, label, path, content in zip(decoded.images, decoded.labels, decoded.paths, decoded.hashes, strict=True):
+    assert len(decoded.images) == len(decoded.labels) == len(decoded.paths) == len(decoded.files)
+    hashes = decoded.files["sha256"]
+    for image, label, path, content in zip(decoded.images, decoded.labels, decoded.paths, hashes, strict=True):
         data = (root / path).read_bytes()
         np.testing.assert_array_equal(image, decode_image(data, spec))
         assert path.startswith(decoded.class_names[label] + "/")
-        assert content == hashlib.sha256(data).hexdigest()
+        assert content.tobytes() == hashlib.sha256(data).digest()
 
 
 @pytest.mark.parametrize("spec", [SPEC, InputSpec(12, 10, 1, "pad"), InputSpec(9, 9, 3, "squash")], ids=str)
@@ -98,7 +99,8 @@ def test_a_second_run_decodes_nothing(root: Path, folder: Path, monkeypatch: pyt
     monkeypatch.setattr(cache, "decode_into", lambda *_: pytest.fail("decoded again"))
     second = decode(root, folder)
     np.testing.assert_array_equal(first.images, second.images)
-    assert (first.paths, first.hashes, first.unreadable) == (second.paths, second.hashes, second.unreadable)
+    np.testing.assert_array_equal(first.files, second.files)
+    assert (list(first.paths), first.unreadable) == (list(second.paths), second.unreadable)
     assert first.fingerprint() == second.fingerprint()
 
 
@@ -126,7 +128,8 @@ def test_many_chunks_in_parallel_give_what_one_gives(
     together = decode_all(index_folder(root), SPEC, tmp_path / "other", on_progress=done.append)
     assert done == [2] * 6 + [1]
     np.testing.assert_array_equal(alone.images, together.images)
-    assert (alone.paths, alone.hashes, alone.unreadable) == (together.paths, together.hashes, together.unreadable)
+    np.testing.assert_array_equal(alone.files, together.files)
+    assert (list(alone.paths), alone.unreadable) == (list(together.paths), together.unreadable)
     check_against_files(together, root)
 
 
@@ -159,7 +162,7 @@ def test_a_class_of_which_nothing_is_readable_is_an_error(root: Path, folder: Pa
 
 def test_the_array_has_its_place_on_the_disk_before_anything_is_written(tmp_path: Path) -> None:
     """A write into a sparse map that the disk cannot hold would kill the process."""
-    allocate(tmp_path / "images.npy", 100, (100, 100))
+    allocate(tmp_path / "images.npy", np.uint8, (100, 100, 100))
     assert (tmp_path / "images.npy").stat().st_blocks * 512 >= 1_000_000
 
 
@@ -176,4 +179,7 @@ def test_a_full_disk_is_an_error_and_leaves_nothing(root: Path, folder: Path, mo
 def test_a_split_that_the_folder_names_is_kept(tmp_path: Path, folder: Path) -> None:
     for split, low in (("train", 0), ("test", 100)):
         write_folder(tmp_path / "data" / split, {"cat": shades(2, low, low + 50), "dog": shades(2, low + 50, low + 99)})
-    assert decode(tmp_path / "data", folder).splits == ("test",) * 4 + ("train",) * 4
+    assert (
+        decode(tmp_path / "data", folder).files["split"].tolist()
+        == [SPLITS.index("test")] * 4 + [SPLITS.index("train")] * 4
+    )

@@ -87,8 +87,11 @@ def test_a_text_file_named_jpg_is_named_and_stops_nothing(published: tuple[Place
     _, result = published
     assert result.exit_code == 0, result.output
     assert "60 images in 2 classes as 32x32x1" in result.output
-    assert "left out: light/notes.jpg: These 30 bytes are no image that we know." in result.output
-    assert (run / "unreadable.tsv").read_text().startswith("light/notes.jpg\tThese 30 bytes")
+    assert "1 file left out, unreadable\n  light/notes.jpg: These 30 bytes are no image that we know." in result.output
+    unreadable = json.loads((run / "audit.json").read_text())["unreadable"]
+    assert list(unreadable) == ["light/notes.jpg"]
+    assert unreadable["light/notes.jpg"].startswith("These 30 bytes")
+    assert "light/notes.jpg" in (run / "report.html").read_text()
 
 
 def test_fit_says_how_good_the_model_is_and_where_everything_lies(published: tuple[Place, Result], run: Path) -> None:

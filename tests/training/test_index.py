@@ -6,16 +6,16 @@ from pathlib import Path
 import pytest
 
 from tests.images import write_folder
-from training.index import BadData, Index, index_folder
+from training.index import SPLITS, BadData, Index, index_folder
 
 ANY = (b"anything",)  # the index reads no file
 
 
 def names(index: Index) -> list[tuple[str, str, str]]:
-    """(path below the root, class, split) of every entry."""
+    """(path below the root, class, split) of every file."""
     return [
-        (entry.path.relative_to(index.root).as_posix(), index.class_names[entry.label], entry.split)
-        for entry in index.entries
+        (path, index.class_names[label], SPLITS[split])
+        for path, label, split in zip(index.paths, index.labels, index.splits, strict=True)
     ]
 
 
@@ -60,20 +60,20 @@ def test_hidden_files_and_folders_are_passed_over(root: Path) -> None:
     for path in (root / "cat" / ".DS_Store", root / ".git" / "HEAD", root / "cat" / ".thumbnails" / "a.jpg"):
         path.parent.mkdir(exist_ok=True)
         path.touch()
-    assert len(index_folder(root).entries) == 2
+    assert len(index_folder(root).paths) == 2
 
 
 def test_a_loop_of_links_ends(root: Path) -> None:
     (root / "cat" / "loop").symlink_to(root)
     (root / "loop").symlink_to(root)
     assert index_folder(root).class_names == ("cat", "dog")
-    assert len(index_folder(root).entries) == 2
+    assert len(index_folder(root).paths) == 2
 
 
 def test_only_plain_files_count(root: Path) -> None:
     os.mkfifo(root / "cat" / "pipe.jpg")
     (root / "cat" / "broken.jpg").symlink_to(root / "nowhere")
-    assert len(index_folder(root).entries) == 2
+    assert len(index_folder(root).paths) == 2
 
 
 def test_a_link_to_a_file_is_a_file(root: Path) -> None:
@@ -88,7 +88,7 @@ def test_an_empty_folder_is_no_class(root: Path) -> None:
 
 def test_files_beside_the_class_folders_are_no_images(root: Path) -> None:
     (root / "README.md").touch()
-    assert len(index_folder(root).entries) == 2
+    assert len(index_folder(root).paths) == 2
 
 
 @pytest.mark.parametrize(
@@ -107,7 +107,7 @@ def test_a_folder_that_is_split_already_keeps_its_split(
         write_folder(tmp_path / folder, {"cat": ANY, "dog": ANY})
     index = index_folder(tmp_path)
     assert index.class_names == ("cat", "dog")
-    assert sorted({entry.split for entry in index.entries}) == splits
+    assert sorted({SPLITS[split] for split in index.splits}) == splits
 
 
 def test_a_class_that_only_the_test_folder_has_is_a_class(tmp_path: Path) -> None:

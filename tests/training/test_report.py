@@ -12,9 +12,15 @@ from training.report import MAX_CONFUSION, render
 HISTORY = {name: [0.5, 0.25] for name in ("accuracy", "loss", "val_accuracy", "val_loss")}
 
 
-def page(*names: str, title: str = "toy", history: dict[str, list[float]] = HISTORY, **facts: Any) -> str:
+def page(
+    *names: str,
+    title: str = "toy",
+    history: dict[str, list[float]] = HISTORY,
+    findings: list[tuple[str, list[str]]] | None = None,
+    **facts: Any,
+) -> str:
     probabilities = np.eye(len(names))[[0, 0, 1]] * 0.9 + 0.01
-    return render(title, measure(probabilities, np.array([0, 1, 1]), names), history, facts)
+    return render(title, measure(probabilities, np.array([0, 1, 1]), names), history, facts, findings or [])
 
 
 def test_the_page_has_the_figures_the_classes_and_the_confusion() -> None:
@@ -35,6 +41,13 @@ def test_names_are_text_and_never_markup() -> None:
     parser.feed(html)
     assert not tags & {"script", "img", "b"}
     assert "&lt;script&gt;" in html
+
+
+def test_what_is_odd_about_the_data_is_on_the_page_to_the_last_file() -> None:
+    html = page("cat", "dog", findings=[("7 files left out, unreadable", [f"cat/<{i}>\n.jpg: cut" for i in range(7)])])
+    assert "7 files left out" in html
+    assert all(f"cat/&lt;{i}&gt;\\n.jpg: cut" in html for i in range(7))
+    assert "Nothing odd was found." in page("cat", "dog")
 
 
 def test_a_matrix_that_is_no_picture_any_more_is_left_out() -> None:

@@ -1,10 +1,16 @@
 """An image's side follows from its content: it stays there whatever is added, and its copies with it."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
+from models.preprocessing import InputSpec
+from tests.images import encode, smooth, write_folder
 from tests.training.decoded import content_hash, decoded_images, random_hashes
-from training.index import BadData
+from training.audit import audit
+from training.cache import decode_all
+from training.index import BadData, index_folder
 from training.split import Split, split_by_content
 
 SIDES = ("train", "val", "test")
@@ -129,6 +135,47 @@ def test_too_few_images_are_an_error() -> None:
 def test_a_thousand_copies_are_one_image() -> None:
     with pytest.raises(BadData, match="too few"):
         split_of([content_hash(b"a")] * 500 + [content_hash(b"b")] * 500, [0] * 500 + [1] * 500)
+
+
+def test_near_duplicates_are_on_one_side_whatever_their_labels(tmp_path: Path) -> None:
+    originals = [encode(smooth(40, 50, seed=i)) for i in range(60)]
+    copies = [encode(smooth(40, 50, seed=i), "JPEG", quality=60) for i in range(60)]
+    root = write_folder(tmp_path / "data", {"cat": originals[:40] + copies[:20], "dog": originals[40:] + copies[20:]})
+    decoded = decode_all(index_folder(root), InputSpec(8, 8, 3), tmp_path / "cache")
+    split = split_by_content(decoded)
+    side_of = {decoded.paths[row]: side for side in SIDES for row in getattr(split, side)}
+    found = [[side_of[path] for path in paths] for paths in audit(decoded).near_copies]
+    assert len(found) >= 55
+    assert all(len(set(sides)) == 1 for sides in found)
+    assert {sides[0] for sides in found} == set(SIDES)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_with_a_memory_nothing_that_was_held_out_is_ever_trained_on(tmp_path: Path, seed: int) -> None:
+    """Not even what only filled a small class, of which chance had held out nothing."""
+    hashes, memory = random_hashes(200, seed=seed), tmp_path / "splits" / "toy.npy"
+    held: dict[str, str] = {}
+    for count in (6, 10, 30, 200):
+        labels = np.arange(count) % 2
+        decoded = decoded_images(np.zeros((count, 1, 1, 1), np.uint8), labels, hashes=hashes[:count])
+        split = split_by_content(decoded, memory=memory)
+        now = {hashes[row]: side for side in ("val", "test") for row in getattr(split, side)}
+        assert held.items() <= now.items()
+        held = now
+
+
+def test_an_image_that_comes_back_is_where_it_was(tmp_path: Path) -> None:
+    hashes, memory = random_hashes(40), tmp_path / "toy.npy"
+
+    def held_out(chosen: list[str]) -> set[str]:
+        labels = np.arange(len(chosen)) % 2
+        decoded = decoded_images(np.zeros((len(chosen), 1, 1, 1), np.uint8), labels, hashes=chosen)
+        split = split_by_content(decoded, memory=memory)
+        return {chosen[row] for row in [*split.val, *split.test]}
+
+    first = held_out(hashes[:8])
+    held_out(hashes[8:])
+    assert first <= held_out(hashes)
 
 
 def test_the_fractions_can_be_chosen_and_a_larger_part_keeps_what_the_smaller_had() -> None:
