@@ -85,6 +85,7 @@ def measure(name: str) -> dict[str, Any]:
     from training.duplicates import THUMBNAIL
     from training.export import REQUEST, WEIGHTS, write_saved_model
     from training.fit import compile_for, trainable
+    from training.losses import loss_for
     from training.paths import Paths
     from training.settings import resolve_precision, settings_for
 
@@ -104,7 +105,8 @@ def measure(name: str) -> dict[str, Any]:
     exact = entry.build(input_shape=entry.input_shape, num_classes=entry.num_classes)
     precision = resolve_precision("auto", exact.count_params())
     model = trainable(decoded, settings, precision)
-    compile_for(model, settings, num_steps=1000, steps_per_epoch=100)
+    loss = loss_for(settings, decoded.labels, entry.num_classes)
+    compile_for(model, settings, loss, num_steps=1000, steps_per_epoch=100)
     training = batch_size / seconds_of(lambda: model.train_on_batch(decoded.images, decoded.labels))
     inference_precision = OpenVINO.precisions()[0]
     with tempfile.TemporaryDirectory() as folder:

@@ -15,10 +15,10 @@ from training.cache import DecodedImages, decode_readable
 from training.duplicates import group_duplicates
 from training.facts import KINDS, ODDITIES
 from training.index import index_folder
+from training.metrics import is_skewed
 
 SPEC = InputSpec(64, 64, 3, "squash")  # what is decoded where no network is chosen yet
 FEW = 20  # images of a class; with fewer its figures mean little
-SKEWED = 5.0  # times as many images in the largest class as in the smallest
 MAX_SHOWN = 5  # of each kind of finding on the screen
 Groups = tuple[tuple[str, ...], ...]  # each of paths
 
@@ -121,9 +121,10 @@ def findings(found: Audit) -> Iterator[tuple[str, list[str]]]:
     few = [f"{name}: {count}" for name, count in found.classes.items() if count < FEW]
     if few:
         yield f"{counted(len(few), 'class', 'classes')} of fewer than {FEW} images", few
-    counts = [count for count in found.classes.values() if count]
-    if max(counts) > SKEWED * min(counts):
-        yield f"the largest class has {max(counts) / min(counts):.0f} times the images of the smallest", []
+    counts = np.array([count for count in found.classes.values() if count])
+    if is_skewed(counts):
+        times = f"{counts.max() / counts.min():.0f} times"
+        yield f"the largest class has {times} the images of the smallest: mind the balanced accuracy", []
     for oddity, paths in found.oddities.items():
         if paths:
             yield f"{counted(len(paths), 'file')}, read all the same: {oddity}", list(paths)

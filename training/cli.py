@@ -99,7 +99,7 @@ def fit(
     test = manifest.metrics["test"]
     say(
         console,
-        f"test accuracy {test['accuracy']:.2%} on {test['num_images']} images",
+        f"test {headline(test)} on {test['num_images']} images",
         f"report: {run / 'report.html'}",
     )
     if publish:
@@ -217,6 +217,14 @@ def filters(bundle: Path, output: Path, image: Path | None) -> None:
 def bundle_of(path: Path) -> Path:
     """A run directory holds its bundle; anything else is taken for one."""
     return path / "bundle" if (path / "bundle").is_dir() else path
+
+
+def headline(metrics: dict[str, Any]) -> str:
+    """The figure to go by; where that is not accuracy, accuracy behind it."""
+    accuracy = f"accuracy {metrics['accuracy']:.2%}"
+    if metrics["headline"] == "accuracy":
+        return accuracy
+    return f"balanced accuracy {metrics['balanced_accuracy']:.2%} ({accuracy}; classes are skewed)"
 
 
 def report_data(console: Console, data: Any) -> None:

@@ -12,6 +12,7 @@ from rich.console import Console
 from models.registry import architecture_of, build
 from training.batches import PlainBatches, TrainingBatches
 from training.cache import DecodedImages
+from training.losses import CrossEntropy, loss_for
 from training.metrics import calibrate, measure, softmax
 from training.optimizers import optimizer_for
 from training.progress import TrainingProgress
@@ -81,7 +82,9 @@ def fit(
     )
     model = trainable(decoded, settings, precision)
     epochs = math.ceil(settings.steps / len(batches)) or settings.epochs
-    compile_for(model, settings, num_steps=settings.steps or epochs * len(batches), steps_per_epoch=len(batches))
+    loss = loss_for(settings, decoded.labels[split.train], len(decoded.class_names))
+    num_steps = settings.steps or epochs * len(batches)
+    compile_for(model, settings, loss, num_steps=num_steps, steps_per_epoch=len(batches))
     progress = TrainingProgress(
         console, epochs=epochs, steps_per_epoch=len(batches), batch_size=min(settings.batch_size, len(split.train))
     )
@@ -147,11 +150,13 @@ def build_for(decoded: DecodedImages, settings: Settings, precision: str, **opti
         keras.config.set_dtype_policy(before)
 
 
-def compile_for(model: keras.Model, settings: Settings, *, num_steps: int, steps_per_epoch: int) -> None:
+def compile_for(
+    model: keras.Model, settings: Settings, loss: CrossEntropy, *, num_steps: int, steps_per_epoch: int
+) -> None:
     rate = learning_rate(settings, num_steps=num_steps, steps_per_epoch=steps_per_epoch)
     model.compile(
         optimizer_for(settings, rate),
-        loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+        loss=loss,
         metrics=["accuracy"],
     )
 

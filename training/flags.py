@@ -17,6 +17,7 @@ from training.datasets import DATA_SETS
 from training.recipe import DEFAULT, parse_recipe
 from training.settings import (
     BATCH_SIZE,
+    ClassWeights,
     Decayed,
     Dropout,
     Optimizer,
@@ -118,6 +119,18 @@ FLAGS = (
         "--dropout",
         type=DropoutRate(),
         help="[default: the paper's; of a small network with many images 0]",
+    ),
+    click.option(
+        "--class-weights",
+        type=click.Choice(choices(ClassWeights)),
+        default="none",
+        help="What an image of a small class counts for.",
+    ),
+    click.option(
+        "--label-smoothing",
+        type=click.FloatRange(0, 1, max_open=True),
+        default=0.0,
+        help="Share of each target that is spread over all classes.",
     ),
     click.option(
         "--patience",

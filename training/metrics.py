@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 
 CALIBRATION_BINS = 15  # as in Guo et al., 2017, https://arxiv.org/abs/1706.04599
+SKEWED = 5.0  # times as many images in the largest class as in the smallest: accuracy then speaks of the largest alone
 TEMPERATURES = np.geomspace(0.5, 4, 121)  # in steps of 1.75 %; a split with no mistake would have 0
 
 
@@ -25,7 +26,8 @@ def measure(probabilities: np.ndarray, labels: np.ndarray, class_names: tuple[st
     """Accuracy and its company for probabilities (N, num_classes) against integer labels (N,).
 
     `confusion[i][j]` counts the images of class i that were taken for class j. `balanced_accuracy` is the mean
-    recall of the classes that have images; recall and precision are None where they would divide by zero.
+    recall of the classes that have images; recall and precision are None where they would divide by zero. `headline`
+    names the figure to go by: balanced accuracy where classes are skewed.
     """
     predicted = probabilities.argmax(axis=1)
     confusion = np.zeros((len(class_names), len(class_names)), np.int64)
@@ -34,6 +36,7 @@ def measure(probabilities: np.ndarray, labels: np.ndarray, class_names: tuple[st
     recalls = [ratio(r, n) for r, n in zip(right, of_class, strict=True)]
     precisions = [ratio(r, n) for r, n in zip(right, taken_for, strict=True)]
     return {
+        "headline": "balanced_accuracy" if is_skewed(of_class) else "accuracy",
         "num_images": len(labels),
         "accuracy": float((predicted == labels).mean()),
         "balanced_accuracy": float(np.mean([recall for recall in recalls if recall is not None])),
@@ -45,6 +48,12 @@ def measure(probabilities: np.ndarray, labels: np.ndarray, class_names: tuple[st
         },
         "confusion": confusion.tolist(),
     }
+
+
+def is_skewed(counts: np.ndarray) -> bool:
+    """Whether some class has many times the images of another; those without any count for nothing."""
+    present = counts[counts > 0]
+    return bool(present.max() > SKEWED * present.min())
 
 
 def ratio(part: int, whole: int) -> float | None:

@@ -48,13 +48,8 @@ def render(
 
 
 def headline(metrics: dict[str, Any], facts: dict[str, Any]) -> list[tuple[str, Any]]:
-    figures = (
-        "num_images",
-        "accuracy",
-        "balanced_accuracy",
-        "negative_log_likelihood",
-        "expected_calibration_error",
-    )
+    other = {"accuracy": "balanced_accuracy", "balanced_accuracy": "accuracy"}[metrics["headline"]]
+    figures = (metrics["headline"], other, "negative_log_likelihood", "expected_calibration_error", "num_images")
     return [(f"test {name.replace('_', ' ').replace('num ', '')}", metrics[name]) for name in figures] + list(
         facts.items()
     )

@@ -21,6 +21,7 @@ Optimizer = Literal["sgd", "adam"]
 Schedule = Literal["cosine", "steps", "exponential", "plateau"]
 Decayed = Literal["kernels", "all"]
 Dropout = float | Literal["paper"] | None
+ClassWeights = Literal["none", "balanced", "effective"]
 Precision = Literal["auto", "float32", "mixed_bfloat16"]
 
 
@@ -41,6 +42,8 @@ class Settings:
         clip_norm: the gradient is scaled down to this norm; 0 clips nothing.
         dropout: `paper` is the rate of the network's paper; None too, unless the network is small beside its data
             (`resolve_dropout`).
+        class_weights: what an image counts for by the size of its class (`training.losses.class_weights`).
+        label_smoothing: share of each target that is spread over all classes.
         patience: epochs without a lower validation loss after which training stops, and the best weights are kept; 0
             runs to the end and keeps the last.
 
@@ -67,6 +70,8 @@ class Settings:
     decayed: Decayed = "kernels"
     clip_norm: float = CLIP_NORM_UNNORMALISED
     dropout: Dropout = None
+    class_weights: ClassWeights = "none"
+    label_smoothing: float = 0.0
     patience: int = 15
     seed: int = 0
     precision: Precision = "auto"

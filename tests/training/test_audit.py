@@ -106,7 +106,7 @@ def test_small_and_unequal_classes_are_pointed_out(root: Path) -> None:
     write_folder(root, {"bird": shades(3, 0, 255)})
     lines = summary(audited(root))
     assert lines[:2] == ["1 class of fewer than 20 images", "  bird: 3"]
-    assert "the largest class has 8 times the images of the smallest" in lines
+    assert "the largest class has 8 times the images of the smallest: mind the balanced accuracy" in lines
 
 
 def test_small_images_are_no_near_duplicates_however_alike(tmp_path: Path) -> None:

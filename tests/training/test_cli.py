@@ -259,6 +259,17 @@ def test_a_split_is_three_percentages_that_add_up(place: Place, folder: Path, sp
     assert f"'{split}' is no split; give three percentages above 0 that add up to 100" in result.output
 
 
+def test_skewed_classes_are_judged_by_their_mean_recall(place: Place, tmp_path: Path) -> None:
+    root = write_folder(tmp_path / "rare", {"common": shades(60, 0, 90), "rare": shades(9, 160, 255)})
+    result = place.fit("--epochs", 1, "--class-weights", "balanced", "--label-smoothing", 0.1, data=root, name="rare")
+    assert result.exit_code == 0, result.output
+    assert "the largest class has 7 times the images of the smallest: mind the balanced accuracy" in result.output
+    assert re.search(r"test balanced accuracy [\d.]+% \(accuracy [\d.]+%; classes are skewed\) on", result.output)
+    (run,) = (place.home / "runs").glob("rare-*")
+    settings = json.loads((run / "config.json").read_text())["settings"]
+    assert (settings["class_weights"], settings["label_smoothing"]) == ("balanced", 0.1)
+
+
 def test_recipes_are_listed_and_printed() -> None:
     listed = striate("recipes").output
     assert [line.split()[0] for line in listed.splitlines()] == recipe_names()

@@ -27,6 +27,7 @@ from training.cache import DecodedImages
 from training.export import REQUEST, WEIGHTS, write_saved_model
 from training.fit import WEIGHTS as BEST
 from training.fit import Trained, build_for, compile_for, fit, trainable
+from training.losses import CrossEntropy, loss_for
 from training.metrics import softmax
 from training.saved_model import load_signatures
 from training.settings import Settings, settings_for
@@ -77,7 +78,7 @@ def test_one_step_of_training_lowers_the_loss(name: str) -> None:
     for layer in model.layers:
         if isinstance(layer, keras.layers.Dropout):
             layer.rate = 0  # of auxiliary heads, whose rate is no setting; chance would decide which loss is lower
-    compile_for(model, settings, num_steps=100, steps_per_epoch=1)
+    compile_for(model, settings, loss_for(settings, decoded.labels, 2), num_steps=100, steps_per_epoch=1)
     model.run_eagerly = True
     before, after = (float(model.train_on_batch(decoded.images, decoded.labels)[0]) for _ in range(2))
     assert after < before
@@ -149,7 +150,7 @@ def test_auxiliary_heads_count_three_tenths_in_training_and_nothing_else() -> No
     assert outline("googlenet", auxiliary=True).count_params() == 13_378_280
 
     own, first, second = (np.array(logits, np.float32) for logits in ([[2, 0]], [[0, 1]], [[0, 3]]))
-    compile_for(model, default_settings("googlenet"), num_steps=1, steps_per_epoch=1)
+    compile_for(model, default_settings("googlenet"), CrossEntropy(np.ones(2)), num_steps=1, steps_per_epoch=1)
     outputs = {"logits": own, "auxiliary_4a": first, "auxiliary_4d": second}
     loss = model.compute_loss(y=np.array([0]), y_pred=outputs)
     expected = [np.log1p(np.exp(z)) for z in (-2, 1, 3)]  # the cross-entropy of each head

@@ -85,3 +85,11 @@ def test_calibrate_recovers_the_temperature_that_made_the_labels(temperature: fl
 
 def test_a_split_without_a_mistake_does_not_make_the_model_infinitely_sure() -> None:
     assert calibrate(np.array([[5.0, 0.0], [0.0, 5.0]]), np.array([0, 1])) == 0.5
+
+
+@pytest.mark.parametrize(("counts", "headline"), [((50, 10), "accuracy"), ((51, 10), "balanced_accuracy")])
+def test_balanced_accuracy_is_the_headline_where_classes_are_skewed(counts: tuple[int, int], headline: str) -> None:
+    labels = np.repeat([0, 1], counts)
+    metrics = measure(np.tile([0.9, 0.1], (len(labels), 1)), labels, ("cat", "dog"))
+    assert metrics["headline"] == headline
+    assert metrics["balanced_accuracy"] == 0.5 < metrics["accuracy"]

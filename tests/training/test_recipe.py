@@ -12,6 +12,7 @@ from models.registry import architecture_of
 from training import cli
 from training.fit import compile_for, learning_rate
 from training.flags import read_settings
+from training.losses import CrossEntropy
 from training.recipe import describe_recipe, read_recipe, recipe_names
 from training.settings import Settings
 
@@ -95,7 +96,7 @@ def test_the_update_is_the_papers_rule_step_by_step(recipe: str) -> None:
     model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3)])
     weights = [np.asarray(w, np.float64) for w in model.get_weights()]
     velocities = [np.zeros_like(w) for w in weights]
-    compile_for(model, settings, num_steps=8, steps_per_epoch=2)
+    compile_for(model, settings, CrossEntropy(np.ones(3)), num_steps=8, steps_per_epoch=2)
     for _ in range(8):
         model.train_on_batch(x, labels)
         for w, v, g in zip(weights, velocities, softmax_gradients(*weights, x, labels), strict=True):
@@ -117,7 +118,8 @@ def softmax_gradients(kernel: np.ndarray, bias: np.ndarray, x: np.ndarray, label
 def test_kernels_alone_decay_unless_all_shall(decayed: str, shrunk: list[bool]) -> None:
     model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3)])
     model.set_weights([np.ones((4, 3)), np.ones(3)])
-    compile_for(model, settings_of("--decayed", decayed, "--warmup-epochs", 0), num_steps=2, steps_per_epoch=1)
+    settings = settings_of("--decayed", decayed, "--warmup-epochs", 0)
+    compile_for(model, settings, CrossEntropy(np.ones(3)), num_steps=2, steps_per_epoch=1)
     model.optimizer.apply([keras.ops.zeros((4, 3)), keras.ops.zeros(3)], model.trainable_variables)
     assert [bool((np.asarray(variable) < 1).all()) for variable in model.trainable_variables] == shrunk
 
