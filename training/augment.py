@@ -1,14 +1,17 @@
 """Augmentation of whole batches in NumPy, a function of (seed, epoch, image) and of nothing else."""
 
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 
-Edge = Literal["mirror", "grey"]
-MID_GREY = 128
+from training.geometry import Edge, Views, cut_out, look, move, spread
+from training.mixing import cutmix, mixup
+from training.randomness import normals, symmetric, uniforms
+from training.tones import change_colours, change_saturation, change_tones
+
 MAX_CHANNELS = 3
-PIXEL_STEP = 4  # every fourth of a row and a column tells enough of the colours
+ASPECTS = (3 / 4, 4 / 3)  # of a random crop, as Szegedy et al. (2014) have it
+BASE, COLOUR, VIEW, SATURATION, CUTOUT, MIXING = range(6)  # streams of random numbers
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,20 +20,36 @@ class Augmentation:
 
     Attributes:
         flip: mirror left to right with probability 1/2.
+        alternate: flip a random half in the first epoch, then every image whenever the epoch before it did not: two
+            epochs then show both sides of each (Jordan, 2024, https://arxiv.org/abs/2404.00498).
         shift: move by up to this fraction of height and width.
         edge: what comes in at the edge: the mirrored image, or mid-grey, which is 0 to a network.
+        min_area: a random crop has this share of the image or more, and is scaled to its size (Szegedy et al., 2014); 1
+            is off.
+        rotation: turn by up to this many degrees either way.
         contrast: scale the distance from the image's mean by a factor in 1 ± contrast.
         brightness: add up to ± this fraction of the full range.
+        saturation: scale the distance from grey by a factor in 1 ± saturation.
         colour: standard deviation of the noise along each principal component of the training pixels, as a multiple of
             theirs (section 4.1 of Krizhevsky et al., 2012, has 0.1).
+        cutout: side of a mid-grey square, as a fraction of the shorter side.
+        mixup: alpha of the Beta distribution by which two images share a pixel.
+        cutmix: alpha of that by which they share the area; with mixup too, each has half of the batches.
     """
 
     flip: bool = True
+    alternate: bool = False
     shift: float = 0.1
     edge: Edge = "mirror"
+    min_area: float = 1.0
+    rotation: float = 0.0
     contrast: float = 0.2
     brightness: float = 0.1
+    saturation: float = 0.0
     colour: float = 0.0
+    cutout: float = 0.0
+    mixup: float = 0.0
+    cutmix: float = 0.0
 
 
 def augment(
@@ -48,89 +67,58 @@ def augment(
         rows: int64 (B,), which image of the data set each one is.
         components: `colour_components` of the training images; wanted for `colour` alone.
     """
-    wanted = 5 + (2 * MAX_CHANNELS if augmentation.colour else 0)
-    flip, down, right, contrast, brightness, *colours = uniforms(seed, epoch, rows, wanted).T
-    if augmentation.flip or augmentation.shift:
-        images = move(
-            images,
-            spread(down, augmentation.shift * images.shape[1]),
-            spread(right, augmentation.shift * images.shape[2]),
-            (flip < 0.5) & augmentation.flip,
-            augmentation.edge,
-        )
+
+    def drawn(stream: int, count: int) -> np.ndarray:
+        return uniforms(seed, epoch, rows, count, stream=stream).T
+
+    height, width = images.shape[1:3]
+    flip, down, right, contrast, brightness = drawn(BASE, 5)
+    if augmentation.alternate:
+        flip = (uniforms(seed, 0, rows, 5)[:, 0] + epoch / 2) % 1
+    mirrored = (flip < 0.5) & augmentation.flip
+    down, right = spread(down, augmentation.shift * height), spread(right, augmentation.shift * width)
+    if augmentation.rotation or augmentation.min_area < 1:
+        tall, wide, angle, below, beside = views(augmentation, drawn(VIEW, 5))
+        down, right = down + below * (1 - tall) * height, right + beside * (1 - wide) * width
+        images = look(images, Views(down, right, tall, wide, angle, mirrored), augmentation.edge)
+    elif augmentation.flip or augmentation.shift:
+        images = move(images, down, right, mirrored, augmentation.edge)
     if augmentation.contrast or augmentation.brightness:
         images = change_tones(
-            images,
-            1 + (2 * contrast - 1) * augmentation.contrast,
-            (2 * brightness - 1) * augmentation.brightness * 255,
+            images, 1 + symmetric(contrast, augmentation.contrast), symmetric(brightness, augmentation.brightness) * 255
         )
+    if augmentation.saturation:
+        images = change_saturation(images, 1 + symmetric(drawn(SATURATION, 1)[0], augmentation.saturation))
     if augmentation.colour and components is not None:
-        strengths = normals(np.stack(colours[:MAX_CHANNELS]), np.stack(colours[MAX_CHANNELS:]))  # (3, B)
+        colours = drawn(COLOUR, 2 * MAX_CHANNELS)
+        strengths = normals(colours[:MAX_CHANNELS], colours[MAX_CHANNELS:])  # (3, B)
         images = change_colours(images, augmentation.colour * strengths.T[:, : len(components)] @ components)
+    if augmentation.cutout:
+        side = round(augmentation.cutout * min(height, width))
+        tops, lefts = (
+            np.floor(u * size) - side // 2 for u, size in zip(drawn(CUTOUT, 2), (height, width), strict=True)
+        )
+        images = cut_out(images, tops, lefts, side)
     return images
 
 
-def move(images: np.ndarray, down: np.ndarray, right: np.ndarray, mirrored: np.ndarray, edge: Edge) -> np.ndarray:
-    """Shift each image by whole pixels (B,), then mirror those that are chosen (B,)."""
-    height, width = images.shape[1:3]
-    ys, xs = np.arange(height) + down[:, None], np.arange(width) + right[:, None]  # (B, H), (B, W)
-    xs = np.where(mirrored[:, None], xs[:, ::-1], xs)
-    inside_y, inside_x = reflected(ys, height), reflected(xs, width)
-    moved = images[np.arange(len(images))[:, None, None], inside_y[:, :, None], inside_x[:, None, :]]
-    if edge == "grey":
-        moved[(inside_y != ys)[:, :, None] | (inside_x != xs)[:, None, :]] = MID_GREY
-    return moved
+def views(augmentation: Augmentation, numbers: np.ndarray) -> tuple[np.ndarray, ...]:
+    """(5, B) in [0, 1) -> tall and wide, fractions; angle, radians; where in the room that is left it lies, ± 1/2."""
+    areas = augmentation.min_area + numbers[0] * (1 - augmentation.min_area)
+    narrowest, widest = np.log(ASPECTS)
+    aspects = np.exp(narrowest + numbers[1] * (widest - narrowest)) if augmentation.min_area < 1 else 1.0
+    tall, wide = np.minimum(1, np.sqrt(areas / aspects)), np.minimum(1, np.sqrt(areas * aspects))
+    angle = np.radians(symmetric(numbers[2], augmentation.rotation))
+    return tall, wide, angle, numbers[3] - 0.5, numbers[4] - 0.5
 
 
-def change_tones(images: np.ndarray, factors: np.ndarray, offsets: np.ndarray) -> np.ndarray:
-    """Contrast about each image's own mean, then brightness: factors and offsets (B,)."""
-    means = images.mean(axis=(1, 2, 3))
-    shape = (-1, 1, 1, 1)
-    tones = images * factors.astype(np.float32).reshape(shape)
-    tones += (means * (1 - factors) + offsets).astype(np.float32).reshape(shape)
-    return np.rint(np.clip(tones, 0, 255, out=tones), out=tones).astype(np.uint8)
-
-
-def change_colours(images: np.ndarray, offsets: np.ndarray) -> np.ndarray:
-    """Add to every pixel of an image the same colour: offsets (B, C)."""
-    return np.rint(np.clip(images + offsets.astype(np.float32)[:, None, None, :], 0, 255)).astype(np.uint8)
-
-
-def colour_components(images: np.ndarray) -> np.ndarray:
-    """Principal components of the pixels of uint8 images (B, H, W, C), each as long as its deviation: (C, C), rows.
-
-    Section 4.1 of Krizhevsky et al. has the variance where this has the deviation, which alone is a number of pixels.
-    """
-    images, channels = images[:, ::PIXEL_STEP, ::PIXEL_STEP], images.shape[-1]
-    variances, directions = np.linalg.eigh(np.cov(images.reshape(-1, channels), rowvar=False).reshape(channels, -1))
-    return (directions * np.sqrt(np.maximum(variances, 0))).T
-
-
-def spread(uniform: np.ndarray, largest: float) -> np.ndarray:
-    """[0, 1) -> whole pixels in ± largest, each as likely."""
-    whole = int(largest)
-    return np.floor(uniform * (2 * whole + 1)).astype(np.int64) - whole
-
-
-def reflected(indices: np.ndarray, size: int) -> np.ndarray:
-    """Indices past either end, by less than a size, turned back at it."""
-    indices = np.abs(indices)
-    return np.where(indices < size, indices, 2 * (size - 1) - indices)
-
-
-def normals(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """Two uniforms in [0, 1) -> one standard normal (Box and Muller, 1958)."""
-    return np.sqrt(-2 * np.log1p(-first)) * np.cos(2 * np.pi * second)
-
-
-def uniforms(seed: int, epoch: int, rows: np.ndarray, count: int) -> np.ndarray:
-    """float64 (B, count) in [0, 1): SplitMix64 (Steele et al., 2014) of (seed, epoch, row, position)."""
-    state = mix(mix(np.array([seed], np.uint64)) ^ np.array([epoch], np.uint64))
-    counters = rows.astype(np.uint64)[:, None] * np.uint64(count) + np.arange(count, dtype=np.uint64)
-    return (mix(state + counters * np.uint64(0x9E3779B97F4A7C15)) >> np.uint64(11)) * 2.0**-53
-
-
-def mix(z: np.ndarray) -> np.ndarray:
-    z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return z ^ (z >> np.uint64(31))
+def mix(
+    images: np.ndarray, targets: np.ndarray, rows: np.ndarray, *, seed: int, epoch: int, augmentation: Augmentation
+) -> tuple[np.ndarray, np.ndarray]:
+    """mixup, CutMix or neither, alike for a whole batch: images (B, H, W, C), probabilities (B, num_classes)."""
+    numbers = np.random.default_rng((seed, epoch, MIXING, *rows[:1].tolist()))
+    alphas = [(kind, alpha) for kind, alpha in ((mixup, augmentation.mixup), (cutmix, augmentation.cutmix)) if alpha]
+    if not alphas:
+        return images, targets
+    kind, alpha = alphas[int(numbers.integers(len(alphas)))]
+    return kind(images, targets, float(numbers.beta(alpha, alpha)), (numbers.random(), numbers.random()))

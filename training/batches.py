@@ -3,8 +3,9 @@
 import keras
 import numpy as np
 
-from training.augment import Augmentation, augment, colour_components
+from training.augment import Augmentation, augment, mix
 from training.cache import DecodedImages
+from training.tones import colour_components
 
 SAMPLE = 1000  # images whose pixels say which colours vary together
 
@@ -36,17 +37,19 @@ class TrainingBatches(keras.utils.PyDataset):
         return len(self._rows) // self._batch_size
 
     def __getitem__(self, step: int) -> tuple[np.ndarray, np.ndarray]:
-        """uint8 images (B, H, W, C), int64 labels (B,)."""
-        rows = self._order[step * self._batch_size : (step + 1) * self._batch_size]
-        images = augment(
-            self._decoded.images[rows],
-            rows,
-            seed=self._seed,
-            epoch=self._epoch,
-            augmentation=self._augmentation,
-            components=self._components,
-        )
-        return images, self._decoded.labels[rows]
+        """uint8 images (B, H, W, C), int64 labels (B,); or float32 targets (B, num_classes) where images are mixed."""
+        rows, labels = self.rows(step), self._decoded.labels
+        seed, epoch, augmentation = self._seed, self._epoch, self._augmentation
+        images = self._decoded.images[rows]
+        images = augment(images, rows, seed=seed, epoch=epoch, augmentation=augmentation, components=self._components)
+        if augmentation.mixup or augmentation.cutmix:
+            targets = np.eye(len(self._decoded.class_names), dtype=np.float32)[labels[rows]]
+            return mix(images, targets, rows, seed=seed, epoch=epoch, augmentation=augmentation)
+        return images, labels[rows]
+
+    def rows(self, step: int) -> np.ndarray:
+        """Which images a batch of this epoch has."""
+        return self._order[step * self._batch_size : (step + 1) * self._batch_size]
 
     def on_epoch_begin(self) -> None:  # not on_epoch_end, which Keras also calls before the first epoch
         self._start_epoch(self._next_epoch)

@@ -134,6 +134,30 @@ def audit(data: str, as_json: bool, cache: Path) -> None:
 
 
 @main.command()
+@click.argument("data", metavar="PATH")
+@click.option("--model", "architecture", default="resnet18", help="Whose input is shown.")
+@training_flags
+@click.option("-o", "--output", type=click.Path(path_type=Path, dir_okay=False), default="preview.png", help="A PNG.")
+@CACHE
+@explained
+def preview(data: str, architecture: str, output: Path, cache: Path, **flags: Any) -> None:
+    """Draw what a network will see: images as they are, and as a recipe's augmentation shows them."""
+    import_quietly("keras")
+    from models.registry import architecture_of
+    from training.index import index_folder
+    from training.preview import draw_preview
+    from training.run import decode_folder, resolve
+
+    chosen = architecture_of(architecture)
+    augmentation = read_settings(chosen, data, flags).augmentation
+    spec = choose_input(data, chosen, cache, flags)
+    decoded = decode_folder(index_folder(resolve(data, cache)), spec, cache, Console(stderr=True))
+    picture = draw_preview(decoded, augmentation, seed=flags["seed"])
+    picture.save(output, "PNG")
+    click.echo(f"{output}: {picture.width}x{picture.height} pixels")
+
+
+@main.command()
 @click.argument("name", required=False)
 @explained
 def recipes(name: str | None) -> None:

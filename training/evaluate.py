@@ -7,11 +7,9 @@ import numpy as np
 from rich.console import Console
 
 from models.bundle import verify
-from training.cache import decode_all
 from training.index import BadData, index_folder
 from training.metrics import measure
-from training.progress import decoding_bar
-from training.run import resolve
+from training.run import decode_folder, resolve
 from training.saved_model import load_signatures
 
 BATCH_SIZE = 64
@@ -31,9 +29,7 @@ def evaluate(bundle: Path, data: str, cache: Path, console: Console) -> dict[str
         raise BadData(
             f"The model has no class {sorted(unknown)[0]!r}; it knows {', '.join(manifest.class_names[:20])}."
         )
-    with decoding_bar(console) as bar:
-        task = bar.add_task("decoding", total=len(index.paths))
-        decoded = decode_all(index, manifest.input_spec, cache, on_progress=lambda done: bar.update(task, advance=done))
+    decoded = decode_folder(index, manifest.input_spec, cache, console)
     classify = load_signatures(bundle)["serving_default"]
     starts = range(0, len(decoded.images), BATCH_SIZE)
     probabilities = np.concatenate([classify(decoded.images[i : i + BATCH_SIZE]) for i in starts])

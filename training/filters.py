@@ -4,18 +4,14 @@ from pathlib import Path
 
 import keras
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image
 
 from models.bundle import GOLDEN
 from models.preprocessing import decode_image
+from training.sheet import as_rgb, sheet
 from training.weights import load_network
 
-TILE = 56  # pixels of the side of one filter or map
-GAP = 4
-COLUMNS = 16
 MAX_TILES = 96  # filters, or maps of one stage; AlexNet's paper shows its 96 filters
-MARGIN = 16
-TITLE = 26  # pixels of a line of text
 JOINTS = (keras.layers.Add, keras.layers.Concatenate)
 PASSED_OVER = (
     keras.layers.Rescaling,
@@ -23,7 +19,6 @@ PASSED_OVER = (
     keras.layers.Dropout,
     keras.layers.SpatialDropout2D,
 )
-BACKGROUND, INK = (255, 255, 255), (30, 30, 30)
 
 
 def draw(bundle: Path, image: Path | None = None) -> Image.Image:
@@ -100,30 +95,3 @@ def map_tiles(maps: np.ndarray) -> list[np.ndarray]:
     low, high = maps.min(axis=(0, 1)), maps.max(axis=(0, 1))
     shades = np.rint(255 * (maps - low) / np.maximum(high - low, 1e-12)).astype(np.uint8)
     return [as_rgb(shades[:, :, i : i + 1]) for i in range(min(MAX_TILES, maps.shape[-1]))]
-
-
-def as_rgb(pixels: np.ndarray) -> np.ndarray:
-    return np.repeat(pixels, 3, axis=-1) if pixels.shape[-1] == 1 else pixels[:, :, :3]
-
-
-def sheet(sections: list[tuple[str, list[np.ndarray]]]) -> Image.Image:
-    """Titled rows of tiles under one another."""
-    rows = [-(-len(tiles) // COLUMNS) for _, tiles in sections]
-    height = 2 * MARGIN + sum(TITLE + count * (TILE + GAP) + MARGIN for count in rows)
-    picture = Image.new("RGB", (2 * MARGIN + COLUMNS * (TILE + GAP), height), BACKGROUND)
-    pen, font, y = ImageDraw.Draw(picture), ImageFont.load_default(15), MARGIN
-    for (title, tiles), count in zip(sections, rows, strict=True):
-        pen.text((MARGIN, y), title, fill=INK, font=font)
-        for i, tile in enumerate(tiles):
-            row, column = divmod(i, COLUMNS)
-            place = (MARGIN + column * (TILE + GAP), y + TITLE + row * (TILE + GAP))
-            picture.paste(fitted(Image.fromarray(tile)), place)
-        y += TITLE + count * (TILE + GAP) + MARGIN
-    return picture
-
-
-def fitted(tile: Image.Image) -> Image.Image:
-    """As large as a tile may be, in its own proportions; what is enlarged keeps its pixels."""
-    scale = TILE / max(tile.size)
-    size = (max(1, round(tile.width * scale)), max(1, round(tile.height * scale)))
-    return tile.resize(size, Image.Resampling.NEAREST if scale >= 1 else Image.Resampling.BOX)

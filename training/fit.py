@@ -12,7 +12,7 @@ from rich.console import Console
 from models.registry import architecture_of, build
 from training.batches import PlainBatches, TrainingBatches
 from training.cache import DecodedImages
-from training.losses import CrossEntropy, loss_for
+from training.losses import CrossEntropy, accuracy, loss_for
 from training.metrics import calibrate, measure, softmax
 from training.optimizers import optimizer_for
 from training.progress import TrainingProgress
@@ -157,7 +157,7 @@ def compile_for(
     model.compile(
         optimizer_for(settings, rate),
         loss=loss,
-        metrics=["accuracy"],
+        metrics=[keras.metrics.MeanMetricWrapper(accuracy, name="accuracy")],
     )
 
 

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any, get_type_hints
 import click
 
 from models.preprocessing import InputSpec
-from training.augment import Augmentation, Edge
+from training.augment import Augmentation
 from training.datasets import DATA_SETS
+from training.geometry import Edge
 from training.recipe import DEFAULT, parse_recipe
 from training.settings import (
     BATCH_SIZE,
@@ -83,7 +84,7 @@ FLAGS = (
         default=DEFAULT,
         is_eager=True,
         callback=follow_recipe,
-        help="Sets the defaults of the flags from here to --brightness: a name of `training recipes`, or a TOML file.",
+        help="Sets the defaults of the flags from here to --cutmix: a name of `training recipes`, or a TOML file.",
     ),
     click.option("--epochs", type=click.IntRange(1), default=30, help="Epochs at most."),
     click.option(
@@ -141,10 +142,15 @@ FLAGS = (
     click.option("--seed", type=click.IntRange(0), default=0),
     click.option("--precision", type=click.Choice(choices(Precision)), default="auto"),
     click.option("--flip/--no-flip", default=None, help="Mirror at random. [default: on, but for digits]"),
+    click.option("--alternate/--no-alternate", default=False, help="Mirror every image in every other epoch instead."),
     click.option(
         "--shift", type=click.FloatRange(0, 0.5), default=0.1, help="At most this fraction of the side; 0 is off."
     ),
     click.option("--edge", type=click.Choice(choices(Edge)), default="mirror", help="What a shift brings in."),
+    click.option(
+        "--min-area", type=click.FloatRange(0, 1, min_open=True), default=1.0, help="Of a random crop; 1 is off."
+    ),
+    click.option("--rotation", type=click.FloatRange(0, 180), default=0.0, help="At most ± this, in degrees."),
     click.option("--contrast", type=click.FloatRange(0, 1), default=0.2, help="Factor within 1 ± this; 0 is off."),
     click.option(
         "--colour", type=click.FloatRange(0, 1), default=0.0, help="AlexNet's colour noise; the paper has 0.1."
@@ -152,6 +158,10 @@ FLAGS = (
     click.option(
         "--brightness", type=click.FloatRange(0, 1), default=0.1, help="At most ± this of the range; 0 is off."
     ),
+    click.option("--saturation", type=click.FloatRange(0, 1), default=0.0, help="Factor within 1 ± this; 0 is off."),
+    click.option("--cutout", type=click.FloatRange(0, 1), default=0.0, help="Side of a grey square; 0 is off."),
+    click.option("--mixup", type=Finite(0), default=0.0, help="Alpha by which two images are mixed; 0 is off."),
+    click.option("--cutmix", type=Finite(0), default=0.0, help="Alpha by which a piece is exchanged; 0 is off."),
     click.option(
         "--size",
         type=click.IntRange(8, 2048),

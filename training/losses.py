@@ -31,12 +31,23 @@ class CrossEntropy(keras.losses.Loss):
     def call(self, y_true: Any, y_pred: Any) -> Any:
         """float32 (B,)."""
         num_classes = len(self.class_weights)
-        targets = y_true
-        if len(targets.shape) < 2 or targets.shape[-1] != num_classes:
-            targets = ops.one_hot(ops.cast(ops.reshape(targets, (-1,)), "int32"), num_classes)
+        targets = probabilities(y_true, num_classes)
         weights = ops.matmul(targets, ops.convert_to_tensor(self.class_weights))
         targets = (1 - self.label_smoothing) * targets + self.label_smoothing / num_classes
         return -weights * ops.sum(targets * ops.log_softmax(y_pred), axis=-1)
+
+
+def accuracy(y_true: Any, y_pred: Any) -> Any:
+    """float32 (B,), 1 where the most probable class is the label, or its largest share."""
+    targets = probabilities(y_true, y_pred.shape[-1])
+    return ops.cast(ops.argmax(targets, axis=-1) == ops.argmax(y_pred, axis=-1), "float32")
+
+
+def probabilities(labels: Any, num_classes: int) -> Any:
+    """Integers (B,) or (B, 1), or probabilities as they are -> float32 (B, num_classes)."""
+    if len(labels.shape) == 2 and labels.shape[-1] == num_classes:
+        return labels
+    return ops.one_hot(ops.cast(ops.reshape(labels, (-1,)), "int32"), num_classes)
 
 
 def loss_for(settings: Settings, labels: np.ndarray, num_classes: int) -> CrossEntropy:

@@ -33,7 +33,7 @@ from training.audit import Audit, audit, findings
 from training.cache import DecodedImages, decode_all
 from training.datasets import DATA_SETS, folder_of
 from training.export import Answers, export
-from training.index import index_folder
+from training.index import Index, index_folder
 from training.progress import decoding_bar
 from training.report import render
 from training.settings import Settings
@@ -74,14 +74,19 @@ def prepare(
         BadData: it cannot be trained on as it is.
     """
     root = resolve(source, cache)
-    index = index_folder(root)
+    decoded = decode_folder(index_folder(root), spec, cache, console)
+    key = hashlib.sha256(json.dumps([str(root), fractions]).encode()).hexdigest()[:32]
+    split = split_by_content(decoded, fractions, memory=cache / "splits" / f"{key}.npy")
+    return Data(source, root, decoded, audit(decoded), split, spec, fractions)
+
+
+def decode_folder(index: Index, spec: InputSpec, cache: Path, console: Console) -> DecodedImages:
+    """`decode_all` with a bar that shows how far it is."""
     with decoding_bar(console) as bar:
         task = bar.add_task("decoding", total=len(index.paths))
         decoded = decode_all(index, spec, cache, on_progress=lambda done: bar.update(task, advance=done))
         bar.update(task, completed=len(index.paths))
-    key = hashlib.sha256(json.dumps([str(root), fractions]).encode()).hexdigest()[:32]
-    split = split_by_content(decoded, fractions, memory=cache / "splits" / f"{key}.npy")
-    return Data(source, root, decoded, audit(decoded), split, spec, fractions)
+    return decoded
 
 
 def resolve(source: str, cache: Path) -> Path:

@@ -63,3 +63,12 @@ def test_fewer_images_than_a_batch_are_one_batch(count: int) -> None:
 @pytest.mark.parametrize("batch_size", [1, 7, 10, 64])
 def test_plain_batches_have_every_image_once_in_order(batch_size: int) -> None:
     assert rows_of(PlainBatches(COUNTED, np.arange(5, 75), batch_size=batch_size)) == list(range(5, 75))
+
+
+def test_mixed_images_come_with_probabilities() -> None:
+    augmentation = Augmentation(flip=False, shift=0, contrast=0, brightness=0, mixup=1)
+    batches = TrainingBatches(COUNTED, np.arange(100), batch_size=8, seed=0, augmentation=augmentation)
+    _, targets = batches[0]
+    assert (targets.shape, targets.dtype) == ((8, 3), np.float32)
+    np.testing.assert_allclose(targets.sum(axis=1), 1, rtol=1e-6)
+    assert ((targets > 0) & (targets < 1)).any()

@@ -11,7 +11,8 @@ from models.bundle import BrokenBundle
 from models.describe import outline
 from tests.conftest import Training
 from tests.images import encode, noise
-from training.filters import COLUMNS, GAP, MARGIN, MAX_TILES, TILE, TITLE, draw, filter_tiles, map_tiles, stages
+from training.filters import MAX_TILES, draw, filter_tiles, map_tiles, stages
+from training.sheet import COLUMNS, GAP, MARGIN, TILE, TITLE
 from training.weights import load_network
 
 

@@ -178,6 +178,14 @@ def test_a_small_network_on_many_images_trains_without_dropout(
     assert f"dropout {rate:g}, seed 0" in (tmp_path / "run" / "console.txt").read_text()
 
 
+def test_mixed_images_are_learnt_from_and_plain_ones_judged(tmp_path: Path) -> None:
+    mixed = replace(SETTINGS, augmentation=replace(NOTHING, mixup=0.2, cutmix=1.0), epochs=6)
+    trained = train(separable(), tmp_path / "run", mixed)
+    assert trained.metrics["accuracy"] == 1
+    assert trained.history["val_accuracy"][-1] == 1
+    assert max(trained.history["accuracy"]) <= 1
+
+
 @pytest.mark.parametrize("weight_decay", [0.0, 10.0])
 def test_the_loss_that_is_shown_and_by_which_the_best_weights_are_chosen_has_no_penalty_in_it(
     tmp_path: Path, weight_decay: float

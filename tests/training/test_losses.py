@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import pytest
 
-from training.losses import CrossEntropy, class_weights
+from training.losses import CrossEntropy, accuracy, class_weights
 
 LOGITS = np.random.default_rng(0).normal(size=(6, 3)).astype(np.float32) * 3
 LABELS = np.array([0, 1, 2, 2, 1, 0])
@@ -62,3 +62,9 @@ def test_a_class_without_training_images_divides_nothing_by_zero() -> None:
 def test_it_stays_exact_in_bfloat16() -> None:
     found = CrossEntropy(np.ones(3))(LABELS, keras.ops.cast(LOGITS, "bfloat16"))
     assert keras.backend.standardize_dtype(found.dtype) == "float32"
+
+
+def test_accuracy_is_of_the_largest_share() -> None:
+    logits = np.array([[2, 1, 0], [0, 1, 2], [0, 3, 0], [0, 0, 1]])
+    for labels in ([0, 1, 1, 2], [[0], [1], [1], [2]], [[0.6, 0.4, 0], [0.1, 0.8, 0.1], [0, 1, 0], [0.4, 0, 0.6]]):
+        assert np.asarray(accuracy(keras.ops.convert_to_tensor(labels), logits)).tolist() == [1, 0, 1, 1]

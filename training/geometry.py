@@ -1,0 +1,100 @@
+"""Where the pixels of an augmented image come from: moves by whole pixels, crops and turns by interpolation."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+Edge = Literal["mirror", "grey"]
+MID_GREY = 128  # 0 to a network
+
+
+def move(images: np.ndarray, down: np.ndarray, right: np.ndarray, mirrored: np.ndarray, edge: Edge) -> np.ndarray:
+    """Shift each image by whole pixels (B,), then mirror those that are chosen (B,)."""
+    height, width = images.shape[1:3]
+    ys, xs = np.arange(height) + down[:, None], np.arange(width) + right[:, None]  # (B, H), (B, W)
+    xs = np.where(mirrored[:, None], xs[:, ::-1], xs)
+    inside_y, inside_x = reflected(ys, height), reflected(xs, width)
+    moved = images[np.arange(len(images))[:, None, None], inside_y[:, :, None], inside_x[:, None, :]]
+    if edge == "grey":
+        moved[(inside_y != ys)[:, :, None] | (inside_x != xs)[:, None, :]] = MID_GREY
+    return moved
+
+
+@dataclass(frozen=True, slots=True)
+class Views:
+    """What part of each image is seen, float (B,) each.
+
+    Attributes:
+        down, right: of the view's centre from the image's, in pixels.
+        tall, wide: of the view, as fractions of height and width.
+        angle: by which it is turned, in radians.
+        mirrored: bool.
+    """
+
+    down: np.ndarray
+    right: np.ndarray
+    tall: np.ndarray
+    wide: np.ndarray
+    angle: np.ndarray
+    mirrored: np.ndarray
+
+
+def look(images: np.ndarray, views: Views, edge: Edge) -> np.ndarray:
+    """uint8 (B, H, W, C) -> the same shape, each image's view of it, by bilinear interpolation."""
+    height, width = images.shape[1:3]
+    y = (np.arange(height) - (height - 1) / 2).astype(np.float32)[None, :, None]
+    x = (np.arange(width) - (width - 1) / 2).astype(np.float32)[None, None, :]
+    x = np.where(views.mirrored[:, None, None], -x, x)
+
+    def column(values: np.ndarray) -> np.ndarray:
+        return values.astype(np.float32)[:, None, None]
+
+    y, x = y * column(views.tall), x * column(views.wide)
+    cosine, sine = column(np.cos(views.angle)), column(np.sin(views.angle))
+    ys = cosine * y - sine * x + column(views.down) + np.float32((height - 1) / 2)  # (B, H, W)
+    xs = sine * y + cosine * x + column(views.right) + np.float32((width - 1) / 2)
+    seen = interpolate(images, ys, xs)
+    if edge == "grey":
+        outside = (ys < -0.5) | (ys > height - 0.5) | (xs < -0.5) | (xs > width - 0.5)
+        seen[outside] = MID_GREY
+    return seen
+
+
+def interpolate(images: np.ndarray, ys: np.ndarray, xs: np.ndarray) -> np.ndarray:
+    """uint8 (B, H, W, C) at the places (B, H, W), by the four pixels around each; past an edge, the mirrored image."""
+    size, height, width, channels = images.shape
+    flat = images.reshape(-1, channels)
+    first = (np.arange(size) * height * width)[:, None, None]
+    top, left = np.floor(ys).astype(np.int64), np.floor(xs).astype(np.int64)
+    below, beyond = (ys - top).astype(np.float32)[..., None], (xs - left).astype(np.float32)[..., None]
+    rows = [first + reflected(top + i, height) * width for i in (0, 1)]
+    columns = [reflected(left + i, width) for i in (0, 1)]
+    upper = flat[rows[0] + columns[0]] * (1 - beyond) + flat[rows[0] + columns[1]] * beyond
+    lower = flat[rows[1] + columns[0]] * (1 - beyond) + flat[rows[1] + columns[1]] * beyond
+    return np.rint(upper * (1 - below) + lower * below).astype(np.uint8)
+
+
+def cut_out(images: np.ndarray, tops: np.ndarray, lefts: np.ndarray, side: int) -> np.ndarray:
+    """A mid-grey square in each image (DeVries and Taylor, 2017, https://arxiv.org/abs/1708.04552); (B,) in pixels.
+
+    Part of it may lie outside.
+    """
+    height, width = images.shape[1:3]
+    ys, xs = np.arange(height) - tops[:, None], np.arange(width) - lefts[:, None]
+    inside = ((ys >= 0) & (ys < side))[:, :, None] & ((xs >= 0) & (xs < side))[:, None, :]
+    return np.where(inside[..., None], np.uint8(MID_GREY), images)
+
+
+def spread(uniform: np.ndarray, largest: float) -> np.ndarray:
+    """[0, 1) -> whole pixels in ± largest, each as likely."""
+    whole = int(largest)
+    return np.floor(uniform * (2 * whole + 1)).astype(np.int64) - whole
+
+
+def reflected(indices: np.ndarray, size: int) -> np.ndarray:
+    """Indices past either end turned back at it, as often as need be."""
+    if size == 1:
+        return np.zeros_like(indices)
+    indices = np.abs(indices) % (2 * (size - 1))
+    return np.where(indices < size, indices, 2 * (size - 1) - indices)
