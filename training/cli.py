@@ -13,7 +13,6 @@ from rich.console import Console
 
 from models import bundle as bundles
 from models.quiet import import_quietly
-from training.audit import summary
 from training.datasets import DATA_SETS
 from training.flags import choose_input, read_settings, training_flags
 from training.recipe import describe_recipe, read_recipe, recipe_names
@@ -119,7 +118,7 @@ def audit(data: str, as_json: bool, cache: Path) -> None:
 
     Files that cannot be read, copies and near copies, pictures with two labels, classes of few images, odd formats.
     """
-    from training.audit import audit_folder, statistics
+    from training.audit import audit_folder, statistics, summary
     from training.progress import decoding_bar
     from training.run import resolve
 
@@ -173,14 +172,20 @@ def recipes(name: str | None) -> None:
 @click.argument("bundle", type=click.Path(path_type=Path, exists=True, file_okay=False))
 @click.option("--data", required=True, help=f"A folder with a folder per class, or one of {', '.join(DATA_SETS)}.")
 @click.option("--json", "as_json", is_flag=True, help="Everything, as JSON.")
+@click.option("--flips", is_flag=True, help="Answer for each image and its mirror image, and take the mean.")
+@click.option("--predictions", type=click.Path(path_type=Path, dir_okay=False), help="Write every answer, as CSV.")
 @CACHE
 @explained
-def evaluate(bundle: Path, data: str, as_json: bool, cache: Path) -> None:
+def evaluate(bundle: Path, data: str, as_json: bool, flips: bool, predictions: Path | None, cache: Path) -> None:
     """Measure a bundle, or a run's bundle, on every image of a labelled folder."""
     import_quietly("tensorflow")
     from training.evaluate import evaluate as run_evaluation
+    from training.metrics import measure
 
-    metrics = run_evaluation(bundle_of(bundle), data, cache, Console(stderr=True))
+    answers, unreadable = run_evaluation(bundle_of(bundle), data, cache, Console(stderr=True), flips=flips)
+    if predictions:
+        answers.write(predictions)
+    metrics: dict[str, Any] = {**measure(answers), "unreadable": unreadable}
     if as_json:
         click.echo(json.dumps(metrics, ensure_ascii=False))
         return
@@ -188,6 +193,7 @@ def evaluate(bundle: Path, data: str, as_json: bool, cache: Path) -> None:
         "num_images",
         "accuracy",
         "balanced_accuracy",
+        "resolvable_difference",
         "negative_log_likelihood",
         "expected_calibration_error",
     ):
@@ -252,6 +258,8 @@ def headline(metrics: dict[str, Any]) -> str:
 
 
 def report_data(console: Console, data: Any) -> None:
+    from training.audit import summary  # imports scikit-learn, which `--help` need not wait for
+
     decoded, split = data.decoded, data.split
     line = (
         f"{len(decoded.labels):,} images in {len(decoded.class_names)} classes as "

@@ -1,22 +1,26 @@
-"""How good is a bundle on a labelled folder? Every image counts, whatever split it was in."""
+"""What a bundle answers for a labelled folder: every image, whatever split it was in."""
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from rich.console import Console
 
 from models.bundle import verify
 from training.index import BadData, index_folder
-from training.metrics import measure
+from training.predictions import Predictions
 from training.run import decode_folder, resolve
 from training.saved_model import load_signatures
 
 BATCH_SIZE = 64
 
 
-def evaluate(bundle: Path, data: str, cache: Path, console: Console) -> dict[str, Any]:
-    """`training.metrics.measure` of the bundle's answers, and which files were unreadable.
+def evaluate(
+    bundle: Path, data: str, cache: Path, console: Console, *, flips: bool = False
+) -> tuple[Predictions, dict[str, str]]:
+    """The bundle's answers, and which files were unreadable.
+
+    Args:
+        flips: answer for each image and its mirror image, and take the mean; a service that asks once does worse.
 
     Raises:
         BrokenBundle: the bundle does not verify.
@@ -31,8 +35,12 @@ def evaluate(bundle: Path, data: str, cache: Path, console: Console) -> dict[str
         )
     decoded = decode_folder(index, manifest.input_spec, cache, console)
     classify = load_signatures(bundle)["serving_default"]
-    starts = range(0, len(decoded.images), BATCH_SIZE)
-    probabilities = np.concatenate([classify(decoded.images[i : i + BATCH_SIZE]) for i in starts])
+    images, batches = decoded.images, range(0, len(decoded.images), BATCH_SIZE)
+    probabilities = np.concatenate([classify(images[i : i + BATCH_SIZE]) for i in batches]).astype(np.float64)
+    if flips:
+        mirrored = (np.ascontiguousarray(images[i : i + BATCH_SIZE, :, ::-1]) for i in batches)
+        probabilities = (probabilities + np.concatenate([classify(batch) for batch in mirrored])) / 2
     positions = np.array([manifest.class_names.index(name) for name in index.class_names])
-    metrics = measure(probabilities, positions[decoded.labels], manifest.class_names)
-    return {**metrics, "unreadable": decoded.unreadable}
+    return Predictions(
+        manifest.class_names, decoded.paths, positions[decoded.labels], probabilities
+    ), decoded.unreadable

@@ -13,8 +13,9 @@ from models.registry import architecture_of, build
 from training.batches import PlainBatches, TrainingBatches
 from training.cache import DecodedImages
 from training.losses import CrossEntropy, accuracy, loss_for
-from training.metrics import calibrate, measure, softmax
+from training.metrics import calibrate, expected_calibration_error, measure, softmax
 from training.optimizers import optimizer_for
+from training.predictions import Predictions
 from training.progress import TrainingProgress
 from training.settings import Settings, resolve_dropout, resolve_precision
 from training.split import Split
@@ -34,13 +35,15 @@ class Trained:
         temperature: calibrated on the validation split.
         settings: with what `auto` and the network's own dropout came to.
         history: {metric: one value per epoch}.
-        metrics: of the test split.
+        predictions: of the test split.
+        metrics: of those, with `temperature`, and as `uncalibrated_error` the calibration error without it.
     """
 
     model: keras.Model
     temperature: float
     settings: Settings
     history: dict[str, list[float]]
+    predictions: Predictions
     metrics: dict[str, Any]
 
     def probabilities(self, images: np.ndarray) -> np.ndarray:
@@ -231,5 +234,9 @@ def judge(
         return exact.predict(PlainBatches(decoded, rows, batch_size=settings.batch_size), verbose=0)
 
     temperature = calibrate(logits(split.val), decoded.labels[split.val])
-    metrics = measure(softmax(logits(split.test), temperature), decoded.labels[split.test], decoded.class_names)
-    return Trained(exact, temperature, settings, history, metrics)
+    tested, labels = logits(split.test), decoded.labels[split.test]
+    paths = [decoded.paths[row] for row in split.test]
+    predictions = Predictions(decoded.class_names, paths, labels, softmax(tested, temperature))
+    before = expected_calibration_error(softmax(tested), labels)
+    metrics = {**measure(predictions), "temperature": temperature, "uncalibrated_error": before}
+    return Trained(exact, temperature, settings, history, predictions, metrics)

@@ -16,6 +16,7 @@ COLORS = {"train": "#9aa5b1", "val": "#0b6bcb"}
 def render(
     title: str,
     metrics: dict[str, Any],
+    bins: list[tuple[float, float, int]],
     history: dict[str, list[float]],
     facts: dict[str, Any],
     findings: list[tuple[str, list[str]]],
@@ -24,6 +25,7 @@ def render(
 
     Args:
         metrics: as `training.metrics.measure` gives them.
+        bins: as `training.metrics.calibration_bins` gives them.
         history: {metric: one value per epoch}, as Keras gives it.
         facts: name and value of whatever else should stand on the page.
         findings: what is odd about the data, a sentence each, and all examples of it.
@@ -31,12 +33,15 @@ def render(
     sections = [
         f"<h1>{escape(title)}</h1>",
         table(["", "value"], [[escape(name), escape(shown(value))] for name, value in headline(metrics, facts)]),
+        f"<p>This test split can show a difference between two models of at least "
+        f"{100 * metrics['resolvable_difference']:.1f} points of accuracy. Intervals are of 95 %.</p>",
         "<h2>How training went</h2>",
         plot("accuracy", history),
         plot("loss", history),
         "<h2>Classes</h2>",
         per_class(metrics["per_class"]),
         confusion(metrics["confusion"], list(metrics["per_class"])),
+        reliability(bins),
         "<h2>Data</h2>",
         *map(finding, findings),
         "" if findings else "<p>Nothing odd was found.</p>",
@@ -48,14 +53,25 @@ def render(
 
 
 def headline(metrics: dict[str, Any], facts: dict[str, Any]) -> list[tuple[str, Any]]:
-    other = {"accuracy": "balanced_accuracy", "balanced_accuracy": "accuracy"}[metrics["headline"]]
-    figures = (metrics["headline"], other, "negative_log_likelihood", "expected_calibration_error", "num_images")
-    return [(f"test {name.replace('_', ' ').replace('num ', '')}", metrics[name]) for name in figures] + list(
-        facts.items()
-    )
+    """The figure to go by first."""
+    names = {
+        "accuracy": "accuracy",
+        "accuracy_interval": "accuracy, from and to",
+        "balanced_accuracy": "balanced accuracy",
+        "top_5_accuracy": "top-5 accuracy",
+        "negative_log_likelihood": "negative log likelihood",
+        "uncalibrated_error": "expected calibration error before calibration",
+        "expected_calibration_error": "expected calibration error",
+        "temperature": "temperature",
+        "num_images": "images",
+    }
+    order = sorted(names, key=lambda name: name != metrics["headline"])
+    return [(f"test {names[name]}", metrics[name]) for name in order if name in metrics] + list(facts.items())
 
 
 def shown(value: Any) -> str:
+    if isinstance(value, list):
+        return " to ".join(map(shown, value))
     return f"{value:.4f}" if isinstance(value, float) else "–" if value is None else str(value)
 
 
@@ -78,11 +94,27 @@ def printable(text: str) -> str:
 
 
 def per_class(classes: dict[str, dict[str, Any]]) -> str:
-    rows = [
-        [escape(name), shown(row["recall"]), shown(row["precision"]), shown(row["num_images"])]
-        for name, row in classes.items()
-    ]
-    return table(["class", "recall", "precision", "images"], rows)
+    columns = ("recall", "recall_interval", "precision", "precision_interval", "f1", "num_images")
+    rows = [[escape(name), *(shown(row[column]) for column in columns)] for name, row in classes.items()]
+    return table(["class", "recall", "from and to", "precision", "from and to", "F1", "images"], rows)
+
+
+def reliability(bins: list[tuple[float, float, int]]) -> str:
+    """How often answers of a confidence are right: on the diagonal where confidence can be believed."""
+    side, total = 300, sum(count for _, _, count in bins)
+    dots = "".join(
+        f'<circle cx="{20 + confidence * side:.1f}" cy="{20 + (1 - accuracy) * side:.1f}" '
+        f'r="{3 + 12 * (count / total) ** 0.5:.1f}" fill="{COLORS["val"]}" fill-opacity=".6">'
+        f"<title>{count} images: confidence {confidence:.3f}, accuracy {accuracy:.3f}</title></circle>"
+        for confidence, accuracy, count in bins
+    )
+    return (
+        "<h2>Can its confidence be believed?</h2><p>To the right the probability of the answer, upwards how often it "
+        "is right; a dot is as large as it has images. Below the line the model is too sure of itself.</p>"
+        f'<svg viewBox="0 0 340 340" style="max-width:22rem" role="img"><rect x="20" y="20" width="{side}" '
+        f'height="{side}" fill="none" stroke="#ddd"/><line x1="20" y1="{20 + side}" x2="{20 + side}" y2="20" '
+        f'stroke="{COLORS["train"]}"/>{dots}</svg>'
+    )
 
 
 def confusion(matrix: list[list[int]], names: list[str]) -> str:

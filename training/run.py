@@ -3,7 +3,8 @@
 runs/<model>-<time>/
     config.json       settings, data, split sizes, versions: what it takes to do it again
     history.json      {metric: one value per epoch}
-    metrics.json      of the untouched test split
+    predictions.csv   what the model answers for each image of the untouched test split
+    metrics.json      what those come to
     audit.json        what is odd about the data (training.audit): files left out and why, duplicates, two labels, ...
     best.weights.h5   of the epoch with the lowest validation loss; of the last where patience is 0
     report.html       how good the model is
@@ -34,6 +35,7 @@ from training.cache import DecodedImages, decode_all
 from training.datasets import DATA_SETS, folder_of
 from training.export import Answers, export
 from training.index import Index, index_folder
+from training.metrics import calibration_bins
 from training.progress import decoding_bar
 from training.report import render
 from training.settings import Settings
@@ -123,15 +125,16 @@ def train_and_export(
     write_json(run / "audit.json", data.audit.to_json())
     trained = fit(data.decoded, data.split, settings, run, console=console, tensorboard=tensorboard)
     write_json(run / "history.json", trained.history)
+    trained.predictions.write(run / "predictions.csv")
     write_json(run / "metrics.json", trained.metrics)
     report = render(
         f"{model_name}: {settings.architecture} on {Path(data.source).name}",
         trained.metrics,
+        calibration_bins(trained.predictions),
         trained.history,
         {
             "trained on": len(data.split.train),
             "validated on": len(data.split.val),
-            "temperature": trained.temperature,
         },
         list(findings(data.audit)),
     )

@@ -22,6 +22,8 @@ from tests.images import encode, noise, shades, write_folder
 from tests.processes import python
 from training.cli import main, say
 from training.flags import choose_input
+from training.metrics import measure
+from training.predictions import Predictions
 from training.recipe import recipe_names
 
 TEXT = b"these are notes, not an image\n"
@@ -141,6 +143,22 @@ def test_evaluate_prints_the_accuracy_that_anybody_else_computes(digits_training
     assert np.array(metrics["confusion"]).trace() / 1797 == pytest.approx(expected, abs=1e-9)
     printed = striate(*arguments).stdout
     assert re.search(rf"^accuracy +{expected:.6g}$", printed, re.MULTILINE)
+
+
+def test_evaluate_writes_every_answer_and_may_ask_for_the_mirror_image_too(
+    digits_training: Training, tmp_path: Path
+) -> None:
+    arguments = ("evaluate", digits_training.run, "--data", "digits", "--cache", digits_training.cache, "--json")
+    tables = {}
+    for name, flags in (("plain", []), ("flipped", ["--flips"])):
+        path = tmp_path / f"{name}.csv"
+        metrics = json.loads(striate(*arguments, "--predictions", path, *flags).stdout)
+        tables[name] = Predictions.read(path)
+        assert measure(tables[name])["accuracy"] == metrics["accuracy"]
+    plain, flipped = tables["plain"].probabilities, tables["flipped"].probabilities
+    assert plain.shape == (1797, 10)
+    assert (2 * flipped - plain >= -1e-6).all()  # the mirror image's own
+    assert np.abs(flipped - plain).max() > 0.1  # digits are no mirror images
 
 
 def test_evaluate_finds_classes_by_name_and_not_by_position(digits_training: Training, tmp_path: Path) -> None:

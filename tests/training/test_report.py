@@ -6,7 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from training.metrics import measure
+from training.metrics import calibration_bins, measure
+from training.predictions import Predictions
 from training.report import MAX_CONFUSION, render
 
 HISTORY = {name: [0.5, 0.25] for name in ("accuracy", "loss", "val_accuracy", "val_loss")}
@@ -20,7 +21,8 @@ def page(
     **facts: Any,
 ) -> str:
     probabilities = np.eye(len(names))[[0, 0, 1]] * 0.9 + 0.01
-    return render(title, measure(probabilities, np.array([0, 1, 1]), names), history, facts, findings or [])
+    table = Predictions(names, ["a.png", "b.png", "c.png"], np.array([0, 1, 1]), probabilities)
+    return render(title, measure(table), calibration_bins(table), history, facts, findings or [])
 
 
 def test_the_page_has_the_figures_the_classes_and_the_confusion() -> None:
@@ -41,6 +43,13 @@ def test_names_are_text_and_never_markup() -> None:
     parser.feed(html)
     assert not tags & {"script", "img", "b"}
     assert "&lt;script&gt;" in html
+
+
+def test_it_says_what_the_test_split_can_show_and_whether_confidence_can_be_believed() -> None:
+    html = page("cat", "dog")
+    assert "at least 25.3 points of accuracy" in html
+    assert html.count("<circle") == 1
+    assert "3 images: confidence" in html
 
 
 def test_what_is_odd_about_the_data_is_on_the_page_to_the_last_file() -> None:

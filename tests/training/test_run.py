@@ -16,6 +16,8 @@ from tests.conftest import Training
 from tests.images import shades, write_folder
 from training import run as runs
 from training.index import BadData
+from training.metrics import measure
+from training.predictions import Predictions
 from training.run import Data, choose_golden, git_revision, new_run_directory, prepare, resolve, train_and_export
 from training.settings import Settings
 
@@ -45,7 +47,16 @@ def test_digits_are_learnt(digits_training: Training) -> None:
 
 def test_a_run_directory_has_what_the_documentation_says_and_nothing_else(digits_training: Training) -> None:
     assert {path.name for path in digits_training.run.iterdir()} == {
-        *("config.json", "history.json", "metrics.json", "audit.json", "best.weights.h5", "report.html", "bundle")
+        *(
+            "config.json",
+            "history.json",
+            "metrics.json",
+            "predictions.csv",
+            "audit.json",
+            "best.weights.h5",
+            "report.html",
+            "bundle",
+        )
     }
 
 
@@ -70,6 +81,13 @@ def test_the_bundle_carries_the_lineage_and_the_figures_of_its_run(digits_traini
     assert manifest.drawing is not None
     assert len({len(values) for values in history.values()}) == 1
     assert (run / "report.html").read_text() == (run / "bundle" / "assets.extra" / "report.html").read_text()
+
+
+def test_every_figure_of_a_run_can_be_computed_from_its_table_again(digits_training: Training) -> None:
+    metrics = read(digits_training.run / "metrics.json")
+    again = measure(Predictions.read(digits_training.run / "predictions.csv"))
+    assert again == {name: value for name, value in metrics.items() if name in again}
+    assert metrics.keys() - again.keys() == {"temperature", "uncalibrated_error"}
 
 
 def test_two_runs_in_the_same_second_do_not_share_a_directory(tmp_path: Path) -> None:
