@@ -39,7 +39,7 @@ class TrainingBatches(keras.utils.PyDataset):
     def __getitem__(self, step: int) -> tuple[np.ndarray, np.ndarray]:
         """uint8 images (B, H, W, C), int64 labels (B,); or float32 targets (B, num_classes) where images are mixed."""
         rows, labels = self.rows(step), self._decoded.labels
-        seed, epoch, augmentation = self._seed, self._epoch, self._augmentation
+        seed, epoch, augmentation = self._seed, self.epoch, self._augmentation
         images = self._decoded.images[rows]
         images = augment(images, rows, seed=seed, epoch=epoch, augmentation=augmentation, components=self._components)
         if augmentation.mixup or augmentation.cutmix:
@@ -56,7 +56,7 @@ class TrainingBatches(keras.utils.PyDataset):
         self._next_epoch += 1
 
     def _start_epoch(self, epoch: int) -> None:
-        self._epoch = epoch
+        self.epoch = epoch
         self._order = np.random.default_rng((self._seed, epoch)).permutation(self._rows)
 
 

@@ -1,6 +1,7 @@
 """Train a network on decoded images: best weights kept, judged on the untouched test split."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from training.settings import Settings, resolve_dropout, resolve_precision
 from training.split import Split
 
 WEIGHTS = "best.weights.h5"
+MAX_NAMED = 5  # images of a batch that ended training
 
 
 class Diverged(RuntimeError):
@@ -96,7 +98,11 @@ def fit(
         epochs=epochs,
         shuffle=False,  # Keras would shuffle the batches of a PyDataset again, by a generator of its own
         validation_data=PlainBatches(decoded, split.val, batch_size=settings.batch_size),
-        callbacks=[*callbacks(settings, run, tensorboard=tensorboard), progress],
+        callbacks=[
+            StopWhenNotFinite(batches, decoded.paths, run / WEIGHTS),
+            *callbacks(settings, run, tensorboard=tensorboard),
+            progress,
+        ],
         verbose=0,
     )
     model.load_weights(run / WEIGHTS)
@@ -192,7 +198,6 @@ def learning_rate(
 
 def callbacks(settings: Settings, run: Path, *, tensorboard: bool) -> list[keras.callbacks.Callback]:
     chosen = [
-        StopWhenNotFinite(),
         keras.callbacks.ModelCheckpoint(run / WEIGHTS, save_best_only=settings.patience > 0, save_weights_only=True),
     ]
     if settings.patience:
@@ -209,7 +214,14 @@ def callbacks(settings: Settings, run: Path, *, tensorboard: bool) -> list[keras
 
 
 class StopWhenNotFinite(keras.callbacks.Callback):
+    """Raises Diverged, which names the images of the batch that did it, or that were the last before validation."""
+
+    def __init__(self, batches: TrainingBatches, paths: Sequence[str], weights: Path) -> None:
+        super().__init__()
+        self._batches, self._paths, self._weights = batches, paths, weights
+
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
+        self._batch = batch
         self._check("loss", logs)
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
@@ -217,12 +229,17 @@ class StopWhenNotFinite(keras.callbacks.Callback):
 
     def _check(self, name: str, logs: dict[str, Any] | None) -> None:
         loss = float((logs or {})[name])
-        if not math.isfinite(loss):
-            step = int(self.model.optimizer.iterations)
-            rate = float(self.model.optimizer.learning_rate)
-            raise Diverged(
-                f"The {name} is {loss} at step {step}, with learning rate {rate:.4g}. Try a smaller --learning-rate."
-            )
+        if math.isfinite(loss):
+            return
+        step, rate = int(self.model.optimizer.iterations), float(self.model.optimizer.learning_rate)
+        rows = self._batches.rows(self._batch)
+        images = ", ".join(self._paths[row] for row in rows[:MAX_NAMED])
+        more = f" and {len(rows) - MAX_NAMED} more" if len(rows) > MAX_NAMED else ""
+        kept = f" {self._weights} has the best weights before." if self._weights.exists() else ""
+        raise Diverged(
+            f"The {name} is {loss} at step {step}, with learning rate {rate:.4g}, after the images {images}{more}. "
+            f"Try a smaller --learning-rate.{kept}"
+        )
 
 
 def judge(

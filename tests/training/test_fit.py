@@ -96,7 +96,7 @@ def test_batches_come_in_the_order_that_seed_and_epoch_say(tmp_path: Path, monke
 
     class Watched(TrainingBatches):
         def __getitem__(self, step: int) -> tuple[np.ndarray, np.ndarray]:
-            asked.append((self._epoch, step))
+            asked.append((self.epoch, step))
             return super().__getitem__(step)
 
     monkeypatch.setattr(fitting, "TrainingBatches", Watched)
@@ -130,8 +130,34 @@ def test_answers_are_calibrated_on_the_validation_split(overfitted: Trained) -> 
 
 def test_a_loss_that_is_no_number_ends_training_with_where_and_what_to_do(tmp_path: Path) -> None:
     settings = replace(SETTINGS, learning_rate=1e30, epochs=2, warmup_epochs=0)
-    with pytest.raises(Diverged, match=r"loss is (nan|inf) at step [2-4], with learning rate .*--learning-rate"):
+    images = r"(\d+\.png, ){4}\d+\.png and 3 more"
+    told = rf"loss is (nan|inf) at step [2-4], with learning rate .*, after the images {images}\. Try a smaller"
+    with pytest.raises(Diverged, match=told):
         train(separable(), tmp_path / "run", settings)
+
+
+def test_the_images_that_broke_the_loss_are_named_and_the_best_weights_before_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fetch = TrainingBatches.__getitem__
+
+    def break_the_third_epoch(batches: TrainingBatches, step: int) -> tuple[np.ndarray, np.ndarray]:
+        images, labels = fetch(batches, step)
+        broken = batches.epoch == 2 and step == 1
+        return images, np.full((8, 2), np.nan, np.float32) if broken else np.eye(2, dtype=np.float32)[labels]
+
+    monkeypatch.setattr(TrainingBatches, "__getitem__", break_the_third_epoch)
+    with pytest.raises(Diverged) as raised:
+        train(separable(), tmp_path / "run", SETTINGS)
+    batches = TrainingBatches(
+        separable(), halves_and_quarters(separable()).train, batch_size=8, seed=0, augmentation=NOTHING
+    )
+    for _ in range(3):
+        batches.on_epoch_begin()
+    named = ", ".join(f"{row}.png" for row in batches.rows(1)[:5])
+    assert f"at step 10, with learning rate 0.01, after the images {named} and 3 more" in str(raised.value)
+    assert f"{tmp_path / 'run' / WEIGHTS} has the best weights before." in str(raised.value)
+    assert (tmp_path / "run" / WEIGHTS).exists()
 
 
 def test_a_loss_that_is_no_number_only_in_validation_is_told_too(tmp_path: Path) -> None:
