@@ -15,13 +15,14 @@ from training.batches import PlainBatches, TrainingBatches
 from training.cache import DecodedImages
 from training.losses import CrossEntropy, accuracy, loss_for
 from training.metrics import calibrate, expected_calibration_error, measure, softmax
-from training.optimizers import optimizer_for
+from training.optimizers import PiecewiseLinear, optimizer_for
 from training.predictions import Predictions
 from training.progress import TrainingProgress
 from training.settings import Settings, resolve_dropout, resolve_precision
 from training.split import Split
 
 WEIGHTS = "best.weights.h5"
+START, END = 0.2, 0.07  # of one cycle, as shares of its peak (Jordan, 2024, https://arxiv.org/abs/2404.00498)
 MAX_NAMED = 5  # images of a batch that ended training
 
 
@@ -164,7 +165,7 @@ def compile_for(
 ) -> None:
     rate = learning_rate(settings, num_steps=num_steps, steps_per_epoch=steps_per_epoch)
     model.compile(
-        optimizer_for(settings, rate),
+        optimizer_for(settings, rate, model.trainable_variables),
         loss=loss,
         metrics=[keras.metrics.MeanMetricWrapper(accuracy, name="accuracy")],
     )
@@ -183,6 +184,9 @@ def learning_rate(
             warmup_target=peak if warmup_steps else None,
             warmup_steps=warmup_steps,
         )
+    if settings.schedule == "one-cycle":
+        points = [(0.0, START), (settings.peak_at * num_steps, 1.0), (float(num_steps), END)]
+        return PiecewiseLinear([(step, share * peak) for step, share in points])
     if settings.schedule == "steps":
         # A boundary is the last step at the rate before it: Keras compares with <=.
         boundaries = [round(fraction * num_steps) - 1 for fraction in settings.drop_at]
@@ -197,7 +201,9 @@ def learning_rate(
 
 
 def callbacks(settings: Settings, run: Path, *, tensorboard: bool) -> list[keras.callbacks.Callback]:
+    average = [keras.callbacks.SwapEMAWeights(swap_on_epoch=True)] if settings.ema else []
     chosen = [
+        *average,  # before the checkpoint, so that the average is kept
         keras.callbacks.ModelCheckpoint(run / WEIGHTS, save_best_only=settings.patience > 0, save_weights_only=True),
     ]
     if settings.patience:

@@ -96,6 +96,12 @@ FLAGS = (
     click.option("--schedule", type=click.Choice(choices(Schedule)), default="cosine", help="How the rate falls."),
     click.option("--warmup-epochs", type=click.IntRange(0), default=1, help="Epochs in which the cosine rises first."),
     click.option(
+        "--peak-at",
+        type=click.FloatRange(0, 1, min_open=True, max_open=True),
+        default=0.23,
+        help="Of `one-cycle`: the fraction of the run at which the rate is highest.",
+    ),
+    click.option(
         "--drop-factor",
         type=click.FloatRange(0, 1, min_open=True),
         default=0.1,
@@ -111,7 +117,8 @@ FLAGS = (
     click.option("--plateau-epochs", type=click.IntRange(0), default=0, help="Of `plateau`: epochs without gain."),
     click.option("--momentum", type=click.FloatRange(0, 1, max_open=True), default=0.9, help="Of SGD."),
     click.option("--nesterov/--no-nesterov", default=True, help="Of SGD."),
-    click.option("--weight-decay", type=Finite(0), default=5e-4, help="L2, coupled with the loss."),
+    click.option("--weight-decay", type=Finite(0), default=5e-4, help="Part of the gradient, as an L2 penalty is."),
+    click.option("--decoupled-weight-decay", type=Finite(0), default=0.0, help="Beside the gradient, as AdamW has it."),
     click.option(
         "--decayed", type=click.Choice(choices(Decayed)), default="kernels", help="What weight decay acts on."
     ),
@@ -132,6 +139,12 @@ FLAGS = (
         type=click.FloatRange(0, 1, max_open=True),
         default=0.0,
         help="Share of each target that is spread over all classes.",
+    ),
+    click.option(
+        "--ema",
+        type=click.FloatRange(0, 1, max_open=True),
+        default=0.0,
+        help="Of the weights: share that stays; 0 is off.",
     ),
     click.option(
         "--patience",

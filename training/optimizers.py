@@ -1,13 +1,15 @@
-"""SGD and Adam with weight decay coupled to the gradient, as the papers up to 2015 have it.
+"""SGD and Adam with weight decay coupled to the gradient, as the papers up to 2015 have it; and a schedule of lines.
 
 Keras's own `weight_decay` is decoupled: it scales weights by 1 - rate * decay beside the optimiser's step (Loshchilov
 and Hutter, 2017, https://arxiv.org/abs/1711.05101). Its L2 regulariser is coupled, but adds the penalty to every loss
 that is shown, and to the validation loss by which the best weights would be chosen.
 """
 
+from itertools import pairwise
 from typing import Any
 
 import keras
+from keras import ops
 
 from training.settings import Decayed, Settings
 
@@ -27,7 +29,7 @@ class CoupledWeightDecay(keras.optimizers.Optimizer):
     def decay(self, gradient: Any, variable: keras.Variable) -> Any:
         if not self.coefficient or (self.decayed == "kernels" and variable.name != "kernel"):
             return gradient
-        return gradient + self.coefficient * keras.ops.cast(variable, gradient.dtype)
+        return gradient + self.coefficient * ops.cast(variable, gradient.dtype)
 
 
 class SGD(CoupledWeightDecay, keras.optimizers.SGD):
@@ -39,13 +41,44 @@ class Adam(CoupledWeightDecay, keras.optimizers.Adam):
 
 
 def optimizer_for(
-    settings: Settings, rate: float | keras.optimizers.schedules.LearningRateSchedule
+    settings: Settings,
+    rate: float | keras.optimizers.schedules.LearningRateSchedule,
+    variables: list[keras.Variable],
 ) -> keras.optimizers.Optimizer:
-    clip_norm = settings.clip_norm or None
+    """
+    Args:
+        variables: those that are trained.
+    """
+    options = {
+        "global_clipnorm": settings.clip_norm or None,
+        "weight_decay": settings.decoupled_weight_decay or None,
+        "use_ema": settings.ema > 0,
+        "ema_momentum": settings.ema,
+    }
     optimizer = (
-        Adam(rate, global_clipnorm=clip_norm)
+        Adam(rate, **options)
         if settings.optimizer == "adam"
-        else SGD(rate, momentum=settings.momentum, nesterov=settings.nesterov, global_clipnorm=clip_norm)
+        else SGD(rate, momentum=settings.momentum, nesterov=settings.nesterov, **options)
     )
     optimizer.coefficient, optimizer.decayed = settings.weight_decay, settings.decayed
+    if settings.decoupled_weight_decay and settings.decayed == "kernels":
+        optimizer.exclude_from_weight_decay(var_list=[v for v in variables if v.name != "kernel"])
     return optimizer
+
+
+class PiecewiseLinear(keras.optimizers.schedules.LearningRateSchedule):
+    """Straight lines between (step, rate) points; the last rate ever after."""
+
+    def __init__(self, points: list[tuple[float, float]]) -> None:
+        self.points = points
+
+    def __call__(self, step: Any) -> Any:
+        step = ops.cast(step, "float32")
+        rate = ops.convert_to_tensor(self.points[0][1], "float32")
+        for (start, low), (end, high) in pairwise(self.points):
+            share = ops.clip((step - start) / (end - start), 0, 1)
+            rate = rate + (high - low) * share
+        return rate
+
+    def get_config(self) -> dict[str, Any]:
+        return {"points": self.points}

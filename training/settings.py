@@ -18,7 +18,7 @@ SMALLEST_FOR_BFLOAT16 = 1_000_000  # parameters; lenet5 trains no faster in bflo
 FEWEST_FOR_DROPOUT = 10  # parameters for each training image, of a network with less than
 SMALL_NETWORK = 1_000_000  # parameters
 Optimizer = Literal["sgd", "adam"]
-Schedule = Literal["cosine", "steps", "exponential", "plateau"]
+Schedule = Literal["cosine", "one-cycle", "steps", "exponential", "plateau"]
 Decayed = Literal["kernels", "all"]
 Dropout = float | Literal["paper"] | None
 ClassWeights = Literal["none", "balanced", "effective"]
@@ -32,18 +32,22 @@ class Settings:
     Attributes:
         learning_rate: at its peak.
         recipe: the name under which these settings were found, for the record.
-        schedule: `cosine` falls to 0, after `warmup_epochs` of rising; `steps` falls by `drop_factor` at each fraction
+        schedule: `cosine` falls to 0, after `warmup_epochs` of rising; `one-cycle` rises to the peak at the fraction
+            `peak_at` of the run and falls, both in straight lines; `steps` falls by `drop_factor` at each fraction
             of the run in `drop_at`; `exponential` by `drop_factor` every `drop_every` epochs; `plateau` by
             `drop_factor` after `plateau_epochs` without a better validation accuracy.
         steps: length of the run where a paper gives it in steps; 0 is `epochs`.
         momentum: of SGD, as is `nesterov`.
         weight_decay: coefficient of w in the gradient (L2 coupled with the loss, as in the papers).
+        decoupled_weight_decay: what each step takes from a weight beside its gradient, times the learning rate
+            (Loshchilov and Hutter, 2017), which is another rule.
         decayed: `kernels` leaves biases and normalisation alone, `all` does not.
         clip_norm: the gradient is scaled down to this norm; 0 clips nothing.
         dropout: `paper` is the rate of the network's paper; None too, unless the network is small beside its data
             (`resolve_dropout`).
         class_weights: what an image counts for by the size of its class (`training.losses.class_weights`).
         label_smoothing: share of each target that is spread over all classes.
+        ema: weights are judged and kept as their moving average, of which each step keeps this share; 0 is off.
         patience: epochs without a lower validation loss after which training stops, and the best weights are kept; 0
             runs to the end and keeps the last.
 
@@ -59,6 +63,7 @@ class Settings:
     nesterov: bool = True
     schedule: Schedule = "cosine"
     warmup_epochs: int = 1
+    peak_at: float = 0.23
     drop_factor: float = 0.1
     drop_at: tuple[float, ...] = ()
     drop_every: int = 0
@@ -67,11 +72,13 @@ class Settings:
     steps: int = 0
     batch_size: int = BATCH_SIZE
     weight_decay: float = 5e-4
+    decoupled_weight_decay: float = 0.0
     decayed: Decayed = "kernels"
     clip_norm: float = CLIP_NORM_UNNORMALISED
     dropout: Dropout = None
     class_weights: ClassWeights = "none"
     label_smoothing: float = 0.0
+    ema: float = 0.0
     patience: int = 15
     seed: int = 0
     precision: Precision = "auto"

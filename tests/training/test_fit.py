@@ -4,6 +4,7 @@ import io
 from dataclasses import replace
 from pathlib import Path
 
+import keras
 import numpy as np
 import pytest
 from rich.console import Console
@@ -202,6 +203,21 @@ def test_a_small_network_on_many_images_trains_without_dropout(
     trained = train(separable(channels=3), tmp_path / "run", replace(SETTINGS, architecture="basic_cnn", epochs=1))
     assert trained.settings.dropout == rate
     assert f"dropout {rate:g}, seed 0" in (tmp_path / "run" / "console.txt").read_text()
+
+
+def test_the_average_of_the_weights_is_judged_and_kept(tmp_path: Path) -> None:
+    """With a share of almost 1 it stays where the weights began, however far they go themselves."""
+    settings = replace(SETTINGS, ema=0.9999, patience=0, epochs=3)
+    keras.utils.set_random_seed(settings.seed)
+    fitting.build_for(separable(), settings, "float32")  # as `fit` does, to count parameters
+    start = fitting.trainable(separable(), settings, "float32").get_weights()
+    averaged = train(separable(), tmp_path / "averaged", settings)
+    itself = train(separable(), tmp_path / "itself", replace(settings, ema=0.0))
+    moved = [np.abs(a - b).max() for a, b in zip(averaged.model.get_weights(), start, strict=True)]
+    assert max(moved) < 0.01
+    assert max(np.abs(a - b).max() for a, b in zip(itself.model.get_weights(), start, strict=True)) > 0.05
+    assert averaged.history["val_loss"][-1] > 5 * itself.history["val_loss"][-1]
+    assert averaged.history["loss"] == pytest.approx(itself.history["loss"])
 
 
 def test_mixed_images_are_learnt_from_and_plain_ones_judged(tmp_path: Path) -> None:

@@ -124,6 +124,24 @@ def test_kernels_alone_decay_unless_all_shall(decayed: str, shrunk: list[bool]) 
     assert [bool((np.asarray(variable) < 1).all()) for variable in model.trainable_variables] == shrunk
 
 
+@pytest.mark.parametrize(("decayed", "shrunk"), [("kernels", [0.995, 1]), ("all", [0.995, 0.995])])
+def test_decoupled_decay_scales_weights_beside_the_step(decayed: str, shrunk: list[float]) -> None:
+    """Also under Adam, whose steps a coupled decay would make much longer."""
+    model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3)])
+    model.set_weights([np.ones((4, 3)), np.ones(3)])
+    flags = ("--optimizer", "adam", "--learning-rate", 0.1, "--warmup-epochs", 0, "--weight-decay", 0)
+    settings = settings_of(*flags, "--decoupled-weight-decay", 0.05, "--decayed", decayed)
+    compile_for(model, settings, CrossEntropy(np.ones(3)), num_steps=2, steps_per_epoch=1)
+    model.optimizer.apply([keras.ops.zeros((4, 3)), keras.ops.zeros(3)], model.trainable_variables)
+    assert [float(np.asarray(v).mean()) for v in model.trainable_variables] == pytest.approx(shrunk)
+
+
+def test_one_cycle_rises_and_falls_in_straight_lines() -> None:
+    settings = settings_of("--schedule", "one-cycle", "--learning-rate", 2, "--peak-at", 0.25)
+    expected = [*np.linspace(0.4, 2, 11), *np.linspace(2, 0.14, 31)[1:-1]]
+    np.testing.assert_allclose(rates(settings, num_steps=40, steps_per_epoch=4), expected, rtol=1e-5)
+
+
 def test_a_flag_overrides_the_recipe() -> None:
     given = settings_of("--recipe", "lecture", "--batch-size", 64, "--flip")
     assert (given.batch_size, given.augmentation.flip, given.optimizer) == (64, True, "adam")
