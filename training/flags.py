@@ -46,7 +46,7 @@ class Finite(click.FloatRange):
 class DropoutRate(click.ParamType):
     """A rate, or `paper`."""
 
-    name = "RATE|paper"
+    name = "rate"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Dropout:
         return "paper" if value == "paper" else click.FloatRange(0, 1, max_open=True).convert(value, param, ctx)
@@ -126,6 +126,7 @@ FLAGS = (
     click.option(
         "--dropout",
         type=DropoutRate(),
+        metavar="RATE|paper",
         help="[default: the paper's; of a small network with many images 0]",
     ),
     click.option(
