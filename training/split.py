@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
+from models.durable import fsync_path
 from training.cache import DecodedImages
 from training.duplicates import group_duplicates
 from training.index import SPLITS, BadData
@@ -69,7 +70,7 @@ def assign(
         for side, chosen in held_out(np.unique(keys[rows]), missing):
             sides[rows[np.isin(keys[rows], chosen)]] = side
     before = np.load(memory) if memory and memory.exists() else np.empty(0, HELD_OUT)
-    put_back(sides, hashes, before[np.isin(before["side"], list(missing))])
+    put_back(sides, hashes, labels, before[np.isin(before["side"], list(missing))])
     for side in (TEST, VAL):  # a group with several labels is wherever one of them is held out
         held = np.zeros(len(smallest), bool)
         held[groups[sides == side]] = True
@@ -95,12 +96,15 @@ def held_out(keys: np.ndarray, missing: dict[int, float]) -> Iterator[tuple[int,
         keys = keys[num_chosen:]
 
 
-def put_back(sides: np.ndarray, hashes: np.ndarray, before: np.ndarray) -> None:
-    """What an earlier split held out stays where it was."""
-    if len(before):
-        places = np.searchsorted(before["hash"], hashes).clip(max=len(before) - 1)
-        known = before["hash"][places] == hashes
-        sides[known] = before["side"][places[known]]
+def put_back(sides: np.ndarray, hashes: np.ndarray, labels: np.ndarray, before: np.ndarray) -> None:
+    """What an earlier split held out stays where it was, but for a class of which nothing else is left to train on."""
+    if not len(before):
+        return
+    places = np.searchsorted(before["hash"], hashes).clip(max=len(before) - 1)
+    known = before["hash"][places] == hashes
+    trained = np.bincount(labels[~known & (sides == TRAIN)], minlength=labels.max() + 1) > 0
+    known &= trained[labels]
+    sides[known] = before["side"][places[known]]
 
 
 def remember(memory: Path, before: np.ndarray, sides: np.ndarray, hashes: np.ndarray) -> None:
@@ -113,6 +117,7 @@ def remember(memory: Path, before: np.ndarray, sides: np.ndarray, hashes: np.nda
     memory.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.NamedTemporaryFile(dir=memory.parent, suffix=".npy", delete=False) as file:
         np.save(file, everything[first])
+    fsync_path(Path(file.name))
     Path(file.name).replace(memory)
 
 

@@ -178,6 +178,21 @@ def test_an_image_that_comes_back_is_where_it_was(tmp_path: Path) -> None:
     assert first <= held_out(hashes)
 
 
+def test_a_class_that_lost_what_it_was_trained_on_is_split_anew(tmp_path: Path) -> None:
+    hashes, memory = random_hashes(43), tmp_path / "toy.npy"
+
+    def split_of_rows(rows: list[int]) -> Split:
+        labels = np.array([int(row < 3) for row in rows])
+        chosen = [hashes[row] for row in rows]
+        decoded = decoded_images(np.zeros((len(rows), 1, 1, 1), np.uint8), labels, hashes=chosen)
+        return split_by_content(decoded, memory=memory)
+
+    everyone = list(range(43))
+    (trained,) = (row for row in split_of_rows(everyone).train if row < 3)
+    everyone.remove(trained)
+    assert {0, 1} <= set(split_of_rows(everyone).train.tolist())
+
+
 def test_the_fractions_can_be_chosen_and_a_larger_part_keeps_what_the_smaller_had() -> None:
     hashes = random_hashes(4000)
     decoded = decoded_images(np.zeros((4000, 1, 1, 1), np.uint8), np.arange(4000) % 2, hashes=hashes)
