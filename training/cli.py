@@ -65,6 +65,12 @@ def sentence(error: Exception) -> str:
 @click.option("--name", required=True, help="Name of the model that is made: a-z, 0-9, - and _.")
 @training_flags
 @click.option("--tensorboard", is_flag=True, help="Write TensorBoard logs into the run directory.")
+@click.option(
+    "--progress",
+    type=click.Choice(["text", "json", "quiet"]),
+    default="text",
+    help="What is printed: lines and a bar for people, a line of JSON for each event, or nothing.",
+)
 @click.option("--publish", is_flag=True, help="Publish the bundle and make it live.")
 @click.option("--runs", type=click.Path(path_type=Path, file_okay=False), default="runs", help="Where runs are kept.")
 @CACHE
@@ -87,22 +93,27 @@ def fit(
     from training.run import new_run_directory, prepare, train_and_export
 
     chosen = architecture_of(architecture)
-    console = Console()
+    progress = flags["progress"]
+    console = Console(quiet=progress != "text")
+    on_event = (lambda event: click.echo(json.dumps(event))) if progress == "json" else (lambda event: None)
     settings = read_settings(chosen, data, flags)
     spec = choose_input(data, chosen, cache, flags)
     chosen.check_size(spec.shape)
     prepared = prepare(data, spec, cache, console, fractions=flags["fractions"])
     report_data(console, prepared)
     run = new_run_directory(runs, name)
-    manifest = train_and_export(run, name, prepared, settings, console=console, tensorboard=flags["tensorboard"])
+    manifest = train_and_export(
+        run, name, prepared, settings, console=console, tensorboard=flags["tensorboard"], on_event=on_event
+    )
     test = manifest.metrics["test"]
     say(
         console,
         f"test {headline(test)} on {test['num_images']} images",
         f"report: {run / 'report.html'}",
     )
+    version = bundles.publish(run / "bundle", exports) if publish else None
+    on_event({"event": "done", "run": str(run), "model": name, "version": version, "test": test})
     if publish:
-        version = bundles.publish(run / "bundle", exports)
         say(console, f"published and live: {exports / name / str(version)}")
     else:
         say(console, f"publish it with: python -m training publish {run}")

@@ -1,7 +1,7 @@
 """Train a network on decoded images: best weights kept, judged on the untouched test split."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from training.losses import CrossEntropy, accuracy, loss_for
 from training.metrics import calibrate, expected_calibration_error, measure, softmax
 from training.optimizers import PiecewiseLinear, optimizer_for
 from training.predictions import Predictions
-from training.progress import TrainingProgress
+from training.progress import Event, TrainingProgress
 from training.settings import Settings, resolve_dropout, resolve_precision
 from training.split import Split
 
@@ -62,6 +62,7 @@ def fit(
     *,
     console: Console,
     tensorboard: bool = False,
+    on_event: Callable[[Event], None] = lambda event: None,
 ) -> Trained:
     """Train, keep the weights of the lowest validation loss (or the last: `patience`) in `run`, and measure them.
 
@@ -92,7 +93,11 @@ def fit(
     num_steps = settings.steps or epochs * len(batches)
     compile_for(model, settings, loss, num_steps=num_steps, steps_per_epoch=len(batches))
     progress = TrainingProgress(
-        console, epochs=epochs, steps_per_epoch=len(batches), batch_size=min(settings.batch_size, len(split.train))
+        console,
+        epochs=epochs,
+        steps_per_epoch=len(batches),
+        batch_size=min(settings.batch_size, len(split.train)),
+        on_event=on_event,
     )
     history = model.fit(
         batches,

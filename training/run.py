@@ -18,6 +18,7 @@ import json
 import platform
 import subprocess
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -36,7 +37,7 @@ from training.datasets import DATA_SETS, folder_of
 from training.export import Answers, export
 from training.index import Index, index_folder
 from training.metrics import calibration_bins
-from training.progress import decoding_bar
+from training.progress import Event, decoding_bar
 from training.report import render
 from training.settings import Settings
 from training.split import FRACTIONS, Split, split_by_content
@@ -112,9 +113,19 @@ def new_run_directory(runs: Path, model: str) -> Path:
 
 
 def train_and_export(
-    run: Path, model_name: str, data: Data, settings: Settings, *, console: Console, tensorboard: bool = False
+    run: Path,
+    model_name: str,
+    data: Data,
+    settings: Settings,
+    *,
+    console: Console,
+    tensorboard: bool = False,
+    on_event: Callable[[Event], None] = lambda event: None,
 ) -> Manifest:
     """Fill a run directory; the bundle lies sealed in `run/bundle` when this returns.
+
+    Args:
+        on_event: called with the figures of each epoch.
 
     Raises:
         Diverged, ExportFailed, ValueError: see `training.fit.fit` and `training.export.export`.
@@ -123,7 +134,7 @@ def train_and_export(
 
     write_json(run / "config.json", {"model": model_name, **describe(data, settings)})
     write_json(run / "audit.json", data.audit.to_json())
-    trained = fit(data.decoded, data.split, settings, run, console=console, tensorboard=tensorboard)
+    trained = fit(data.decoded, data.split, settings, run, console=console, tensorboard=tensorboard, on_event=on_event)
     write_json(run / "history.json", trained.history)
     trained.predictions.write(run / "predictions.csv")
     write_json(run / "metrics.json", trained.metrics)

@@ -14,7 +14,7 @@ from click.testing import CliRunner, Result
 from PIL import Image
 from rich.console import Console
 
-from models.bundle import BrokenBundle, list_versions, read_live, verify
+from models.bundle import BrokenBundle, list_versions, read_live, read_manifest, verify
 from models.preprocessing import InputSpec, decode_image
 from models.registry import architecture_of
 from tests.conftest import Training
@@ -286,6 +286,23 @@ def test_skewed_classes_are_judged_by_their_mean_recall(place: Place, tmp_path: 
     (run,) = (place.home / "runs").glob("rare-*")
     settings = json.loads((run / "config.json").read_text())["settings"]
     assert (settings["class_weights"], settings["label_smoothing"]) == ("balanced", 0.1)
+
+
+def test_a_job_reads_lines_of_json(place: Place, folder: Path) -> None:
+    result = place.fit("--epochs", 2, "--progress", "json", "--publish", data=folder)
+    assert result.exit_code == 0, result.output
+    first, second, done = map(json.loads, result.stdout.splitlines())
+    assert (first["event"], first["epoch"], first["epochs"], second["epoch"]) == ("epoch", 1, 2, 2)
+    assert second["step"] == 2 * first["step"]
+    assert first["left_s"] > second["left_s"] == 0
+    assert {"loss", "accuracy", "val_loss", "val_accuracy", "learning_rate", "images_per_s"} <= first.keys()
+    assert (done["event"], done["model"], done["version"]) == ("done", "toy", 1)
+    assert done["test"]["accuracy"] == read_manifest(Path(done["run"]) / "bundle").metrics["test"]["accuracy"]
+
+
+def test_a_quiet_job_prints_nothing(place: Place, folder: Path) -> None:
+    result = place.fit("--epochs", 1, "--progress", "quiet", data=folder)
+    assert (result.exit_code, result.stdout) == (0, "")
 
 
 def test_recipes_are_listed_and_printed() -> None:
