@@ -43,8 +43,16 @@ def group_duplicates(pixels: np.ndarray, thumbnails: np.ndarray) -> np.ndarray:
 
 def near_duplicates(thumbnails: np.ndarray) -> np.ndarray:
     """uint8 (N, 16, 16) -> int64 (P, 2): pairs of rows that are one picture, the earlier first, ascending."""
-    pairs = [pair[near(thumbnails, pair)] for pair in candidates(perceptual_hashes(thumbnails))]
+    rows = np.flatnonzero(show_something(thumbnails))  # the others would all be candidates of each other
+    found = (rows[pairs] for pairs in candidates(perceptual_hashes(thumbnails)[rows]))
+    pairs = [pair[near(thumbnails, pair)] for pair in found]
     return np.unique(np.concatenate([np.empty((0, 2), np.int64), *pairs]), axis=0)
+
+
+def show_something(thumbnails: np.ndarray) -> np.ndarray:
+    """bool (N,)."""
+    blocks = (thumbnails[start : start + BLOCK] for start in range(0, len(thumbnails), BLOCK))
+    return np.concatenate([np.empty(0, bool), *(block.std(axis=(1, 2)) >= LEAST_DEVIATION for block in blocks)])
 
 
 def perceptual_hashes(thumbnails: np.ndarray) -> np.ndarray:
@@ -75,11 +83,9 @@ def candidates(hashes: np.ndarray) -> Iterator[np.ndarray]:
 
 
 def near(thumbnails: np.ndarray, pairs: np.ndarray) -> np.ndarray:
-    """bool (P,): whether the two of each pair are one picture."""
+    """bool (P,): whether the two of each pair, which both show something, are one picture."""
     first, second = (centred(thumbnails[pairs[:, i]]) for i in (0, 1))
-    deviations = first.std(axis=1), second.std(axis=1)
-    shows = np.minimum(*deviations) >= LEAST_DEVIATION
-    return shows & ((first * second).mean(axis=1) >= LEAST_CORRELATION * deviations[0] * deviations[1])
+    return (first * second).mean(axis=1) >= LEAST_CORRELATION * first.std(axis=1) * second.std(axis=1)
 
 
 def centred(thumbnails: np.ndarray) -> np.ndarray:

@@ -33,7 +33,7 @@ from training.saved_model import load_signatures
 from training.settings import Settings, settings_for
 from training.weights import assign_variables
 
-ONE_OF_MOST_FAMILIES = {"lenet5_1998", "alexnet_2012", "nin", "vgg_a_lrn", "googlenet", "resnet20", "residual_net"}
+ONE_OF_MOST_FAMILIES = {"lenet5_1998", "alexnet_2012", "nin", "googlenet", "resnet20", "residual_net"}
 UNLESS_ALL = pytest.mark.skipif("STRIATE_EVERY_NETWORK" not in os.environ, reason="needs STRIATE_EVERY_NETWORK=1")
 EVERY = pytest.mark.parametrize(
     "name",
