@@ -117,8 +117,11 @@ def mix(
 ) -> tuple[np.ndarray, np.ndarray]:
     """mixup, CutMix or neither, alike for a whole batch: images (B, H, W, C), probabilities (B, num_classes)."""
     numbers = np.random.default_rng((seed, epoch, MIXING, *rows[:1].tolist()))
-    alphas = [(kind, alpha) for kind, alpha in ((mixup, augmentation.mixup), (cutmix, augmentation.cutmix)) if alpha]
-    if not alphas:
+    if not augmentation.mixup and not augmentation.cutmix:
         return images, targets
-    kind, alpha = alphas[int(numbers.integers(len(alphas)))]
-    return kind(images, targets, float(numbers.beta(alpha, alpha)), (numbers.random(), numbers.random()))
+    lays_over = bool(augmentation.mixup) and (not augmentation.cutmix or numbers.random() < 0.5)
+    alpha = augmentation.mixup if lays_over else augmentation.cutmix
+    share = float(numbers.beta(alpha, alpha))
+    if lays_over:
+        return mixup(images, targets, share)
+    return cutmix(images, targets, share, (numbers.random(), numbers.random()))

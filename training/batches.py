@@ -5,9 +5,7 @@ import numpy as np
 
 from training.augment import Augmentation, augment, mix
 from training.cache import DecodedImages
-from training.tones import colour_components
-
-SAMPLE = 1000  # images whose pixels say which colours vary together
+from training.tones import sampled_components
 
 
 class TrainingBatches(keras.utils.PyDataset):
@@ -28,8 +26,7 @@ class TrainingBatches(keras.utils.PyDataset):
         self._batch_size = min(batch_size, len(rows))
         self._seed = seed
         self._augmentation = augmentation
-        sample = rows[:: 1 + len(rows) // SAMPLE]  # they lie by class
-        self._components = colour_components(decoded.images[sample]) if augmentation.colour else None
+        self._components = sampled_components(decoded.images, rows) if augmentation.colour else None
         self._next_epoch = 0
         self._start_epoch(0)  # Keras looks at two batches before it begins
 

@@ -17,7 +17,7 @@ NUM_NEIGHBOURS = 32  # with whom an image of a crowded band is compared
 LEAST_CORRELATION = 0.97  # of near duplicates; those of CIFAR-10 down to 0.95 were true, looked at by eye
 LEAST_DEVIATION = 4.0  # of a thumbnail's pixels; below, a picture shows nothing that another could be taken for
 LARGEST_GROUP = 20  # images; more that look alike are how this data set looks, and no copies
-BLOCK = 1 << 16  # images or pairs at a time, so that memory does not grow with the data set
+BLOCK = 1 << 13  # images or pairs at a time, so that memory does not grow with the data set
 
 
 def group_duplicates(pixels: np.ndarray, thumbnails: np.ndarray) -> np.ndarray:

@@ -9,7 +9,7 @@ import numpy as np
 from training.tones import rounded
 
 
-def mixup(images: np.ndarray, targets: np.ndarray, share: float, _: object = None) -> tuple[np.ndarray, np.ndarray]:
+def mixup(images: np.ndarray, targets: np.ndarray, share: float) -> tuple[np.ndarray, np.ndarray]:
     """uint8 (B, H, W, C) and probabilities (B, num_classes), each by `share` and its partner by the rest."""
     mixed = images * np.float32(share) + partners(images) * np.float32(1 - share)
     return rounded(mixed), targets * np.float32(share) + partners(targets) * np.float32(1 - share)

@@ -6,19 +6,18 @@ from PIL import Image
 from training.augment import Augmentation, augment, mix
 from training.cache import DecodedImages
 from training.sheet import as_rgb, sheet
-from training.tones import colour_components
+from training.tones import sampled_components
 
 NUM_IMAGES = 8
 NUM_EPOCHS = 8
 TILE = 96  # pixels
-SAMPLE = 1000  # images whose pixels say which colours vary together
 
 
 def draw_preview(decoded: DecodedImages, augmentation: Augmentation, *, seed: int = 0) -> Image.Image:
     """A row an image: as it is, then as in epochs 1 to 8."""
     rows = some_of_each_class(decoded.labels)
     images, num_classes = decoded.images[rows], len(decoded.class_names)
-    components = colour_components(decoded.images[:: 1 + len(decoded.images) // SAMPLE])
+    components = sampled_components(decoded.images, np.arange(len(decoded.images))) if augmentation.colour else None
     tiles = [[as_rgb(image)] for image in images]
     for epoch in range(NUM_EPOCHS):
         changed = augment(images, rows, seed=seed, epoch=epoch, augmentation=augmentation, components=components)
