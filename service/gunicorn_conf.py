@@ -8,10 +8,11 @@ from typing import Any
 
 from service.config import Config
 from service.logs import configure_logging
-from service.machine import available_cores, die_with_parent
+from service.machine import available_cores, die_with_parent, hold_signal_across_forks
 
 settings = Config.from_environment(os.environ)
 die_with_parent(signal.SIGTERM)
+hold_signal_across_forks(signal.SIGTERM)  # a worker lets it through when it can heed it: service.worker
 
 wsgi_app = "service.wsgi:application"
 bind = settings.address

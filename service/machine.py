@@ -27,3 +27,14 @@ def has_gpu() -> bool:
 def die_with_parent(sent: signal.Signals) -> None:
     """Have the kernel send us this signal when the process that started us dies."""
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, int(sent))
+
+
+def hold_signal_across_forks(held: signal.Signals) -> None:
+    """From now on a forked child starts with this signal blocked, and unblocks it when it has its own handler.
+
+    With the parent's handler, which the child starts with, a signal that comes early would be lost.
+    """
+    os.register_at_fork(
+        before=lambda: signal.pthread_sigmask(signal.SIG_BLOCK, {held}),
+        after_in_parent=lambda: signal.pthread_sigmask(signal.SIG_UNBLOCK, {held}),
+    )

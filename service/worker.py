@@ -1,6 +1,7 @@
 """gunicorn's gevent worker, made to let go: of idle connections when it stops, of bodies that nobody reads."""
 
 import contextlib
+import signal
 from collections.abc import Iterator
 from types import FrameType
 from typing import Any
@@ -29,6 +30,10 @@ class Worker(GeventWorker):
                 yield
             finally:
                 del self._idle[me]
+
+    def init_signals(self) -> None:
+        super().init_signals()
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})  # held since the fork: service.gunicorn_conf
 
     def handle_request(self, listener_name: Any, req: Any, sock: Any, addr: Any) -> bool:
         """Answer; then close the connection if too much of the body is left, which gunicorn would read to its end.

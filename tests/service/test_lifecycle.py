@@ -190,6 +190,14 @@ def test_when_the_supervisor_is_killed_nothing_is_left_behind(exports, tmp_path)
         wait_for_end(pid)
 
 
+def test_workers_that_are_still_starting_end_with_the_supervisor_too(tmp_path):
+    with running_service(tmp_path / "empty", tmp_path, ready=False, workers=6) as service:
+        children = descendants(service.process.pid)
+        service.stop(signal.SIGKILL)
+    for pid in children:
+        wait_for_end(pid)
+
+
 def wait_for_end(pid: int) -> None:
     try:
         end = os.pidfd_open(pid)
