@@ -103,7 +103,7 @@ def measure(name: str) -> dict[str, Any]:
     )
     settings = settings_for(entry, batch_size=batch_size)
     exact = entry.build(input_shape=entry.input_shape, num_classes=entry.num_classes)
-    precision = resolve_precision("auto", exact.count_params())
+    precision, _ = resolve_precision("auto", exact.count_params())
     model = trainable(decoded, settings, precision)
     loss = loss_for(settings, decoded.labels, entry.num_classes)
     compile_for(model, settings, loss, num_steps=1000, steps_per_epoch=100)

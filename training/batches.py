@@ -1,4 +1,9 @@
-"""Batches for Keras: the order of an epoch is a function of (seed, epoch), and nothing is copied but the batch."""
+"""Batches: their images, order and changes are a function of (seed, epoch, step); nothing is copied but the batch."""
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache
+from typing import TypeAlias
 
 import keras
 import numpy as np
@@ -7,8 +12,11 @@ from training.augment import Augmentation, augment, mix
 from training.cache import DecodedImages
 from training.tones import sampled_components
 
+Batch: TypeAlias = tuple[np.ndarray, np.ndarray]  # images and labels, or images and targets
+AHEAD = 2  # batches that are made while the network computes
 
-class TrainingBatches(keras.utils.PyDataset):
+
+class TrainingBatches:
     """Shuffled, augmented batches of one size; the few images left over each epoch are others the next."""
 
     def __init__(
@@ -20,23 +28,22 @@ class TrainingBatches(keras.utils.PyDataset):
         seed: int,
         augmentation: Augmentation,
     ) -> None:
-        super().__init__()
+        self.batch_size = min(batch_size, len(rows))
         self._decoded = decoded
         self._rows = rows
-        self._batch_size = min(batch_size, len(rows))
         self._seed = seed
         self._augmentation = augmentation
         self._components = sampled_components(decoded.images, rows) if augmentation.colour else None
-        self._next_epoch = 0
-        self._start_epoch(0)  # Keras looks at two batches before it begins
+        self._order = lru_cache(maxsize=2)(self._draw_order)
 
     def __len__(self) -> int:
-        return len(self._rows) // self._batch_size
+        """Steps in an epoch."""
+        return len(self._rows) // self.batch_size
 
-    def __getitem__(self, step: int) -> tuple[np.ndarray, np.ndarray]:
+    def batch(self, epoch: int, step: int) -> Batch:
         """uint8 images (B, H, W, C), int64 labels (B,); or float32 targets (B, num_classes) where images are mixed."""
-        rows, labels = self.rows(step), self._decoded.labels
-        seed, epoch, augmentation = self._seed, self.epoch, self._augmentation
+        rows, labels = self.rows(epoch, step), self._decoded.labels
+        seed, augmentation = self._seed, self._augmentation
         images = self._decoded.images[rows]
         images = augment(images, rows, seed=seed, epoch=epoch, augmentation=augmentation, components=self._components)
         if augmentation.mixup or augmentation.cutmix:
@@ -44,17 +51,23 @@ class TrainingBatches(keras.utils.PyDataset):
             return mix(images, targets, rows, seed=seed, epoch=epoch, augmentation=augmentation)
         return images, labels[rows]
 
-    def rows(self, step: int) -> np.ndarray:
-        """Which images a batch of this epoch has."""
-        return self._order[step * self._batch_size : (step + 1) * self._batch_size]
+    def rows(self, epoch: int, step: int) -> np.ndarray:
+        """Which images a batch has."""
+        return self._order(epoch)[step * self.batch_size : (step + 1) * self.batch_size]
 
-    def on_epoch_begin(self) -> None:  # not on_epoch_end, which Keras also calls before the first epoch
-        self._start_epoch(self._next_epoch)
-        self._next_epoch += 1
+    def rest_of_epoch(self, epoch: int, step: int = 0) -> Iterator[Batch]:
+        """The batches of an epoch from this step on, made in a thread of their own."""
+        steps = range(step, len(self))
+        with ThreadPoolExecutor(1) as thread:
+            waiting = [thread.submit(self.batch, epoch, i) for i in steps[:AHEAD]]
+            for i in steps:
+                batch = waiting.pop(0).result()
+                if i + AHEAD < len(self):
+                    waiting.append(thread.submit(self.batch, epoch, i + AHEAD))
+                yield batch
 
-    def _start_epoch(self, epoch: int) -> None:
-        self.epoch = epoch
-        self._order = np.random.default_rng((self._seed, epoch)).permutation(self._rows)
+    def _draw_order(self, epoch: int) -> np.ndarray:
+        return np.random.default_rng((self._seed, epoch)).permutation(self._rows)
 
 
 class PlainBatches(keras.utils.PyDataset):
@@ -69,6 +82,6 @@ class PlainBatches(keras.utils.PyDataset):
     def __len__(self) -> int:
         return -(-len(self._rows) // self._batch_size)
 
-    def __getitem__(self, step: int) -> tuple[np.ndarray, np.ndarray]:
+    def __getitem__(self, step: int) -> Batch:
         rows = self._rows[step * self._batch_size : (step + 1) * self._batch_size]
         return self._decoded.images[rows], self._decoded.labels[rows]

@@ -15,6 +15,7 @@ from models import bundle as bundles
 from models.quiet import import_quietly
 from training.datasets import DATA_SETS
 from training.flags import choose_input, read_settings, training_flags
+from training.position import CHECKPOINT_EVERY_S
 from training.recipe import describe_recipe, read_recipe, recipe_names
 
 CACHE = click.option(
@@ -71,6 +72,14 @@ def sentence(error: Exception) -> str:
     default="text",
     help="What is printed: lines and a bar for people, a line of JSON for each event, or nothing.",
 )
+@click.option("--fresh", is_flag=True, help="Begin anew, where this command was cut off before and would go on.")
+@click.option(
+    "--checkpoint-every",
+    type=click.FloatRange(0),
+    metavar="SECONDS",
+    default=CHECKPOINT_EVERY_S,
+    help="How much of the work a kill may cost; an epoch's end is kept in any case.",
+)
 @click.option("--publish", is_flag=True, help="Publish the bundle and make it live.")
 @click.option("--runs", type=click.Path(path_type=Path, file_okay=False), default="runs", help="Where runs are kept.")
 @CACHE
@@ -90,7 +99,7 @@ def fit(
     bundles.check_model_name(name)
     import_quietly("keras")
     from models.registry import architecture_of
-    from training.run import new_run_directory, prepare, train_and_export
+    from training.run import claim_run, describe, prepare, train_and_export
 
     chosen = architecture_of(architecture)
     progress = flags["progress"]
@@ -101,10 +110,18 @@ def fit(
     chosen.check_size(spec.shape)
     prepared = prepare(data, spec, cache, console, fractions=flags["fractions"])
     report_data(console, prepared)
-    run = new_run_directory(runs, name)
-    manifest = train_and_export(
-        run, name, prepared, settings, console=console, tensorboard=flags["tensorboard"], on_event=on_event
-    )
+    config = {"model": name, **describe(prepared, settings)}
+    with claim_run(runs, name, config, fresh=flags["fresh"]) as run:
+        manifest = train_and_export(
+            run,
+            name,
+            prepared,
+            settings,
+            console=console,
+            tensorboard=flags["tensorboard"],
+            on_event=on_event,
+            checkpoint_every_s=flags["checkpoint_every"],
+        )
     test = manifest.metrics["test"]
     say(
         console,

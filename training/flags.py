@@ -148,6 +148,9 @@ FLAGS = (
         help="Of the weights: share that stays; 0 is off.",
     ),
     click.option(
+        "--lookahead", type=click.IntRange(0), default=0, help="Steps between returns to slow weights; 0 is off."
+    ),
+    click.option(
         "--patience",
         type=click.IntRange(0),
         default=15,

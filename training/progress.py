@@ -2,16 +2,18 @@
 
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
-import keras
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+from training.position import Observer, Position, Speed
 
 Event = dict[str, Any]
 
 
-class TrainingProgress(keras.callbacks.Callback):
+class TrainingProgress(Observer):
     """Loss, accuracy, learning rate, images/s and the time left of the whole run."""
 
     def __init__(
@@ -20,17 +22,14 @@ class TrainingProgress(keras.callbacks.Callback):
         *,
         epochs: int,
         steps_per_epoch: int,
-        batch_size: int,
         on_event: Callable[[Event], None] = lambda event: None,
     ) -> None:
         """
         Args:
             on_event: called with the figures of each epoch.
         """
-        super().__init__()
         self._epochs = epochs
         self._steps_per_epoch = steps_per_epoch
-        self._batch_size = batch_size
         self._console = console
         self._on_event = on_event
         self._bar = Progress(
@@ -43,55 +42,73 @@ class TrainingProgress(keras.callbacks.Callback):
         )
         self._task = self._bar.add_task("training", total=epochs * steps_per_epoch, status="")
 
-    def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
+    def begin(self, position: Position) -> None:
+        self._began_at = self._steps(position)
+        if self._began_at:
+            where = f"epoch {position.epoch + 1}, step {position.step}"
+            self._console.print(f"going on from the checkpoint at {where}", highlight=False)
+            self._on_event({"event": "resumed", "epoch": position.epoch + 1, "step": self._began_at})
         self._bar.start()
         self._started_s = time.perf_counter()
 
-    def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        self._epoch = epoch
-        self._epoch_started_s = time.perf_counter()
-
-    def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
-        self._images_per_s = (batch + 1) * self._batch_size / (time.perf_counter() - self._epoch_started_s)
+    def step(self, position: Position, figures: dict[str, float], speed: Speed) -> None:
         if not self._bar.disable:
-            logs = logs or {}
             self._bar.update(
                 self._task,
-                completed=self._epoch * self._steps_per_epoch + batch + 1,
-                description=f"epoch {self._epoch + 1}/{self._epochs}, step {batch + 1}/{self._steps_per_epoch}",
-                status=f"loss {float(logs['loss']):.4f}  accuracy {float(logs['accuracy']):.4f}  "
-                f"rate {self._rate():.3g}  {self._images_per_s:,.0f} images/s",
+                completed=self._steps(position),
+                description=f"epoch {position.epoch + 1}/{self._epochs}, step {position.step}/{self._steps_per_epoch}",
+                status=f"loss {figures['loss']:.4f}  accuracy {figures['accuracy']:.4f}  "
+                f"rate {figures['learning_rate']:.3g}  {speed.images_per_s:,.0f} images/s",
             )
 
-    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        logs = {name: float(value) for name, value in (logs or {}).items()}
+    def epoch(self, position: Position) -> None:
+        figures = {name: values[-1] for name, values in position.history.items()}
+        validated = "".join(f"{name} {figures[name]:.4f}  " for name in ("val_loss", "val_accuracy") if name in figures)
         self._console.print(
-            f"epoch {epoch + 1:>3}/{self._epochs}  loss {logs['loss']:.4f}  accuracy {logs['accuracy']:.4f}  "
-            f"val_loss {logs['val_loss']:.4f}  val_accuracy {logs['val_accuracy']:.4f}  "
-            f"{self._images_per_s:,.0f} images/s",
+            f"epoch {position.epoch:>3}/{self._epochs}  loss {figures['loss']:.4f}  accuracy {figures['accuracy']:.4f}"
+            f"  {validated}{figures['images_per_s']:,.0f} images/s",
             highlight=False,
             soft_wrap=True,
         )
         elapsed_s = time.perf_counter() - self._started_s
+        steps = self._steps(position)
+        steps_left = self._epochs * self._steps_per_epoch - steps
         self._on_event(
             {
                 "event": "epoch",
-                "epoch": epoch + 1,
+                "epoch": position.epoch,
                 "epochs": self._epochs,
-                "step": (epoch + 1) * self._steps_per_epoch,
-                **logs,
-                "learning_rate": self._rate(),
-                "images_per_s": round(self._images_per_s, 1),
+                "step": steps,
+                **figures,
+                "images_per_s": round(figures["images_per_s"], 1),
+                "input_wait": round(figures["input_wait"], 3),
                 "elapsed_s": round(elapsed_s, 2),
-                "left_s": round(elapsed_s / (epoch + 1) * (self._epochs - epoch - 1), 2),
+                "left_s": round(elapsed_s / (steps - self._began_at) * steps_left, 2),
             }
         )
 
-    def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
+    def end(self) -> None:
         self._bar.stop()
 
-    def _rate(self) -> float:
-        return float(self.model.optimizer.learning_rate)
+    def _steps(self, position: Position) -> int:
+        return position.epoch * self._steps_per_epoch + position.step
+
+
+class TensorBoard(Observer):
+    """Each epoch's figures as TensorBoard reads them."""
+
+    def __init__(self, folder: Path) -> None:
+        from tensorflow import summary
+
+        self._summary = summary
+        self._writers = {side: summary.create_file_writer(str(folder / side)) for side in ("train", "validation")}
+
+    def epoch(self, position: Position) -> None:
+        for name, values in position.history.items():
+            side = "validation" if name.startswith("val_") else "train"
+            with self._writers[side].as_default(step=position.epoch):
+                self._summary.scalar(f"epoch_{name.removeprefix('val_')}", values[-1])
+            self._writers[side].flush()
 
 
 def decoding_bar(console: Console) -> Progress:

@@ -7,18 +7,22 @@ runs/<model>-<time>/
     metrics.json      what those come to
     audit.json        what is odd about the data (training.audit): files left out and why, duplicates, two labels, ...
     best.weights.h5   of the epoch with the lowest validation loss; of the last where patience is 0
+    checkpoint.npz    where training stands, until the bundle is sealed: the same command goes on from there
     report.html       how good the model is
     bundle/           the exported bundle (models.bundle), ready to publish
 """
 
 import contextlib
+import fcntl
 import hashlib
 import io
 import json
+import os
 import platform
+import shutil
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -28,7 +32,7 @@ import numpy as np
 from PIL import Image
 from rich.console import Console
 
-from models.bundle import Manifest, check_model_name
+from models.bundle import MANIFEST, Manifest, check_model_name
 from models.durable import write_durably
 from models.preprocessing import InputSpec
 from training.audit import Audit, audit, findings
@@ -37,11 +41,13 @@ from training.datasets import DATA_SETS, folder_of
 from training.export import Answers, export
 from training.index import Index, index_folder
 from training.metrics import calibration_bins
+from training.position import CHECKPOINT_EVERY_S
 from training.progress import Event, decoding_bar
 from training.report import render
 from training.settings import Settings
 from training.split import FRACTIONS, Split, split_by_content
 
+CONFIG = "config.json"
 NUM_ANSWERS = 64  # images on which export must agree
 NUM_GOLDEN = 10
 MAX_GOLDEN_BYTES = 1_000_000  # of one golden image; a bundle is no place for originals of 20 MB
@@ -97,10 +103,61 @@ def resolve(source: str, cache: Path) -> Path:
     return folder_of(source, cache) if source in DATA_SETS else Path(source).expanduser().resolve()
 
 
-def new_run_directory(runs: Path, model: str) -> Path:
-    """A directory that no other run has, named by model and time."""
+@contextlib.contextmanager
+def claim_run(runs: Path, model: str, config: dict[str, Any], *, fresh: bool = False) -> Iterator[Path]:
+    """The directory of an unfinished run of this configuration that no process is at; else a new one.
+
+    Args:
+        config: everything that decides the weights.
+        fresh: take a new one in any case.
+    """
     check_model_name(model)
     runs.mkdir(parents=True, exist_ok=True)
+    unfinished = [] if fresh else [path for path in sorted(runs.glob(f"{model}-*")) if is_unfinished(path, config)]
+    with contextlib.ExitStack() as stack:
+        for path in unfinished:
+            if stack.enter_context(sole_owner(path)):
+                discard_leftovers(path)
+                break
+        else:
+            path = new_run_directory(runs, model)
+            stack.enter_context(sole_owner(path))
+            write_json(path / CONFIG, {**config, **circumstances()})
+        yield path
+
+
+def is_unfinished(run: Path, config: dict[str, Any]) -> bool:
+    """Whether a run of this configuration was cut off before its bundle was sealed."""
+    try:
+        found = json.loads((run / CONFIG).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    same = all(found.get(name) == value for name, value in json.loads(json.dumps(config)).items())
+    return same and not (run / "bundle" / MANIFEST).exists()
+
+
+@contextlib.contextmanager
+def sole_owner(run: Path) -> Iterator[bool]:
+    """Whether no other process is at this run; until the end of the block none will be. A kill lets go, too."""
+    descriptor = os.open(run, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield True
+    except BlockingIOError:
+        yield False
+    finally:
+        os.close(descriptor)
+
+
+def discard_leftovers(run: Path) -> None:
+    """What a kill left half written: a bundle that is not sealed, files that were to be renamed."""
+    shutil.rmtree(run / "bundle", ignore_errors=True)
+    for path in run.glob(".*-*"):
+        path.unlink()
+
+
+def new_run_directory(runs: Path, model: str) -> Path:
+    """A directory that no other run has, named by model and time."""
     stem, suffix = f"{model}-{time.strftime('%Y%m%d-%H%M%S')}", 0
     while True:
         run = runs / (f"{stem}-{suffix}" if suffix else stem)
@@ -121,20 +178,31 @@ def train_and_export(
     console: Console,
     tensorboard: bool = False,
     on_event: Callable[[Event], None] = lambda event: None,
+    checkpoint_every_s: float = CHECKPOINT_EVERY_S,
 ) -> Manifest:
     """Fill a run directory; the bundle lies sealed in `run/bundle` when this returns.
 
     Args:
+        run: a directory of one's own: `claim_run`.
         on_event: called with the figures of each epoch.
 
     Raises:
         Diverged, ExportFailed, ValueError: see `training.fit.fit` and `training.export.export`.
     """
-    from training.fit import fit  # imports Keras, which takes seconds that a wrong path should not cost
+    from training.checkpoint import CHECKPOINT  # these import Keras, and that takes seconds
+    from training.fit import fit
 
-    write_json(run / "config.json", {"model": model_name, **describe(data, settings)})
     write_json(run / "audit.json", data.audit.to_json())
-    trained = fit(data.decoded, data.split, settings, run, console=console, tensorboard=tensorboard, on_event=on_event)
+    trained = fit(
+        data.decoded,
+        data.split,
+        settings,
+        run,
+        console=console,
+        tensorboard=tensorboard,
+        on_event=on_event,
+        checkpoint_every_s=checkpoint_every_s,
+    )
     write_json(run / "history.json", trained.history)
     trained.predictions.write(run / "predictions.csv")
     write_json(run / "metrics.json", trained.metrics)
@@ -158,7 +226,7 @@ def train_and_export(
         metrics={"test": trained.metrics},
         temperature=trained.temperature,
         drawing=DATA_SETS[data.source].drawing if data.source in DATA_SETS else None,
-        lineage=describe(data, trained.settings),
+        lineage={**describe(data, trained.settings), **circumstances()},
     )
     rows_to_check = data.split.val[:NUM_ANSWERS]
     images = np.asarray(data.decoded.images[rows_to_check])
@@ -172,6 +240,7 @@ def train_and_export(
         answers=answers,
         report=report,
     )
+    (run / CHECKPOINT).unlink()
     return manifest
 
 
@@ -196,14 +265,20 @@ def travelling(data: Data, row: int) -> bytes:
 
 
 def describe(data: Data, settings: Settings) -> dict[str, Any]:
-    """Lineage: from what, how and with what a model came to be."""
+    """From what and how a model comes to be: all that decides its weights."""
     sizes = {side: len(getattr(data.split, side)) for side in ("train", "val", "test")}
     fractions = dict(zip(("val", "test"), data.fractions, strict=True))
     return {
-        "created_at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         "data": {"source": data.source, "fingerprint": data.decoded.fingerprint(), **sizes, "fractions": fractions},
         "input_spec": data.spec.to_json(),
         "settings": settings.to_json(),
+    }
+
+
+def circumstances() -> dict[str, Any]:
+    """The rest of its lineage: when, and by which code."""
+    return {
+        "created_at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         "git_revision": git_revision(),
         "parent_version": None,
         "libraries": installed_versions(),

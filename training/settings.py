@@ -15,6 +15,7 @@ LEARNING_RATE_UNNORMALISED = 0.02  # without batch normalisation a network bears
 CLIP_NORM_UNNORMALISED = 5.0  # what keeps a network without batch normalisation alive, and slows one that has it
 LEARNING_RATE_ADAM = 0.001  # as Kingma and Ba (2014) have it
 SMALLEST_FOR_BFLOAT16 = 1_000_000  # parameters; lenet5 trains no faster in bfloat16, and a little worse
+BFLOAT16_UNITS = {"amx_bf16": "AMX", "avx512_bf16": "AVX512-BF16"}  # flags of /proc/cpuinfo
 FEWEST_FOR_DROPOUT = 10  # parameters for each training image, of a network with less than
 SMALL_NETWORK = 1_000_000  # parameters
 Optimizer = Literal["sgd", "adam"]
@@ -48,6 +49,7 @@ class Settings:
         class_weights: what an image counts for by the size of its class (`training.losses.class_weights`).
         label_smoothing: share of each target that is spread over all classes.
         ema: weights are judged and kept as their moving average, of which each step keeps this share; 0 is off.
+        lookahead: steps after which the weights start again from slow weights that follow them; 0 is off.
         patience: epochs without a lower validation loss after which training stops, and the best weights are kept; 0
             runs to the end and keeps the last.
 
@@ -79,6 +81,7 @@ class Settings:
     class_weights: ClassWeights = "none"
     label_smoothing: float = 0.0
     ema: float = 0.0
+    lookahead: int = 0
     patience: int = 15
     seed: int = 0
     precision: Precision = "auto"
@@ -140,13 +143,17 @@ def choices(kind: Any) -> list[str]:
 
 def resolve_precision(
     precision: Precision, num_parameters: int, *, cpu_info: Path = Path("/proc/cpuinfo")
-) -> Precision:
-    """`auto` is mixed_bfloat16 for a large network where a GPU or the CPU computes in it, else float32."""
+) -> tuple[Precision, str]:
+    """What to compute in, and why: `auto` is mixed_bfloat16 for a large network where the hardware computes in it."""
     if precision != "auto":
-        return precision
+        return precision, "as asked"
     import keras
 
     on_gpu = bool(keras.distribution.list_devices("gpu"))
     flags = cpu_info.read_text() if cpu_info.exists() else ""
-    gains = on_gpu or "avx512_bf16" in flags or "amx_bf16" in flags
-    return "mixed_bfloat16" if gains and num_parameters >= SMALLEST_FOR_BFLOAT16 else "float32"
+    unit = "the GPU" if on_gpu else next((name for flag, name in BFLOAT16_UNITS.items() if flag in flags), None)
+    if unit is None:
+        return "float32", "this CPU does not compute in bfloat16"
+    if num_parameters < SMALLEST_FOR_BFLOAT16:
+        return "float32", f"below {SMALLEST_FOR_BFLOAT16:,} parameters bfloat16 is no faster"
+    return "mixed_bfloat16", f"{unit} computes in it"

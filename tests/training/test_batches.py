@@ -16,37 +16,41 @@ def training_batches(*, rows: np.ndarray | None = None, batch_size: int = 8, see
     return TrainingBatches(COUNTED, rows, batch_size=batch_size, seed=seed, augmentation=NOTHING)
 
 
-def rows_of(batches: TrainingBatches | PlainBatches) -> list[int]:
-    """Every row of an epoch in order, asked for as Keras asks; each image is its row."""
-    batches.on_epoch_begin()
-    rows = np.concatenate([batches[step][0].ravel() for step in range(len(batches))]).tolist()
-    batches.on_epoch_end()
-    return rows
+def rows_of(batches: TrainingBatches, epoch: int = 0) -> list[int]:
+    """Every row of an epoch in order; each image is its row."""
+    return np.concatenate([images.ravel() for images, _ in batches.rest_of_epoch(epoch)]).tolist()
 
 
 def test_an_epoch_has_whole_batches_of_images_each_at_most_once() -> None:
     batches = training_batches()
     assert len(batches) == 12
-    assert all(len(batches[step][0]) == 8 for step in range(12))
+    assert [len(images) for images, _ in batches.rest_of_epoch(0)] == [8] * 12
     assert len(set(rows_of(batches))) == 96
 
 
 def test_labels_go_with_their_images() -> None:
-    images, labels = training_batches()[3]
+    images, labels = training_batches().batch(0, 3)
     np.testing.assert_array_equal(labels, COUNTED.labels[images.ravel()])
 
 
 def test_the_order_is_another_each_epoch_and_the_same_for_the_same_seed() -> None:
     one, other = training_batches(), training_batches()
-    epochs = [rows_of(one) for _ in range(3)]
+    epochs = [rows_of(one, epoch) for epoch in range(3)]
     assert len(set(map(tuple, epochs))) == 3
-    assert [rows_of(other) for _ in range(3)] == epochs
+    assert [rows_of(other, epoch) for epoch in range(3)] == epochs
     assert rows_of(training_batches(seed=1)) != epochs[0]
+
+
+def test_the_rest_of_an_epoch_is_what_its_end_would_have_been() -> None:
+    batches = training_batches()
+    whole = [images.tobytes() for images, _ in batches.rest_of_epoch(3)]
+    assert [images.tobytes() for images, _ in training_batches().rest_of_epoch(3, 7)] == whole[7:]
+    assert list(batches.rest_of_epoch(3, 12)) == []
 
 
 def test_the_images_left_over_are_others_each_epoch() -> None:
     batches = training_batches()
-    left_over = [frozenset(range(100)) - set(rows_of(batches)) for _ in range(3)]
+    left_over = [frozenset(range(100)) - set(rows_of(batches, epoch)) for epoch in range(3)]
     assert len(set(left_over)) == 3
 
 
@@ -62,13 +66,15 @@ def test_fewer_images_than_a_batch_are_one_batch(count: int) -> None:
 
 @pytest.mark.parametrize("batch_size", [1, 7, 10, 64])
 def test_plain_batches_have_every_image_once_in_order(batch_size: int) -> None:
-    assert rows_of(PlainBatches(COUNTED, np.arange(5, 75), batch_size=batch_size)) == list(range(5, 75))
+    batches = PlainBatches(COUNTED, np.arange(5, 75), batch_size=batch_size)
+    rows = np.concatenate([batches[step][0].ravel() for step in range(len(batches))])
+    assert rows.tolist() == list(range(5, 75))
 
 
 def test_mixed_images_come_with_probabilities() -> None:
     augmentation = Augmentation(flip=False, shift=0, contrast=0, brightness=0, mixup=1)
     batches = TrainingBatches(COUNTED, np.arange(100), batch_size=8, seed=0, augmentation=augmentation)
-    _, targets = batches[0]
+    _, targets = batches.batch(0, 0)
     assert (targets.shape, targets.dtype) == ((8, 3), np.float32)
     np.testing.assert_allclose(targets.sum(axis=1), 1, rtol=1e-6)
     assert ((targets > 0) & (targets < 1)).any()

@@ -25,8 +25,8 @@ from models.registry import ARCHITECTURES
 from tests.training.decoded import decoded_images, halves_and_quarters
 from training.cache import DecodedImages
 from training.export import REQUEST, WEIGHTS, write_saved_model
-from training.fit import WEIGHTS as BEST
 from training.fit import Trained, build_for, compile_for, fit, trainable
+from training.loop import WEIGHTS as BEST
 from training.losses import CrossEntropy, loss_for
 from training.metrics import softmax
 from training.saved_model import load_signatures

@@ -13,9 +13,10 @@ from tests.training.decoded import halves_and_quarters, separable, shuffled_labe
 from training import fit as fitting
 from training import settings as setting
 from training.augment import Augmentation
-from training.batches import TrainingBatches
+from training.batches import Batch, TrainingBatches
 from training.cache import DecodedImages
-from training.fit import WEIGHTS, Diverged, Trained, fit
+from training.fit import Trained, fit
+from training.loop import WEIGHTS, Diverged
 from training.metrics import calibrate, negative_log_likelihood, softmax
 from training.settings import Settings
 
@@ -37,6 +38,11 @@ def train(decoded: DecodedImages, run: Path, settings: Settings = SETTINGS, *, t
 
 def weights(trained: Trained) -> np.ndarray:
     return np.concatenate([weight.ravel() for weight in trained.model.get_weights()])
+
+
+def decided(history: dict[str, list[float]]) -> dict[str, list[float]]:
+    """What the seed decides, and not the machine's speed."""
+    return {name: values for name, values in history.items() if name not in ("images_per_s", "input_wait")}
 
 
 @pytest.fixture(scope="module")
@@ -81,7 +87,7 @@ def test_tensorboard_logs_are_written_where_they_are_asked_for(learnt: Trained, 
 def test_the_same_seed_gives_the_same_weights(learnt: Trained, tmp_path: Path) -> None:
     again = train(separable(), tmp_path / "again")
     np.testing.assert_array_equal(weights(again), weights(learnt))
-    assert again.history == learnt.history
+    assert decided(again.history) == decided(learnt.history)
     assert again.metrics == learnt.metrics
     assert not (tmp_path / "again" / "tensorboard").exists()
 
@@ -89,20 +95,6 @@ def test_the_same_seed_gives_the_same_weights(learnt: Trained, tmp_path: Path) -
 def test_another_seed_gives_others(learnt: Trained, tmp_path: Path) -> None:
     other = train(separable(), tmp_path / "other", replace(SETTINGS, seed=1, epochs=1))
     assert np.abs(weights(other) - weights(learnt)).max() > 0.01
-
-
-def test_batches_come_in_the_order_that_seed_and_epoch_say(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Keras shuffles the batches of a PyDataset again, by a global generator, unless it is told not to."""
-    asked: list[tuple[int, int]] = []
-
-    class Watched(TrainingBatches):
-        def __getitem__(self, step: int) -> tuple[np.ndarray, np.ndarray]:
-            asked.append((self.epoch, step))
-            return super().__getitem__(step)
-
-    monkeypatch.setattr(fitting, "TrainingBatches", Watched)
-    train(separable(128), tmp_path / "run", replace(SETTINGS, epochs=2))
-    assert asked[-16:] == [(epoch, step) for epoch in range(2) for step in range(8)]
 
 
 def test_training_stops_when_validation_gets_no_better(overfitted: Trained) -> None:
@@ -140,22 +132,20 @@ def test_a_loss_that_is_no_number_ends_training_with_where_and_what_to_do(tmp_pa
 def test_the_images_that_broke_the_loss_are_named_and_the_best_weights_before_kept(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    fetch = TrainingBatches.__getitem__
+    fetch = TrainingBatches.batch
 
-    def break_the_third_epoch(batches: TrainingBatches, step: int) -> tuple[np.ndarray, np.ndarray]:
-        images, labels = fetch(batches, step)
-        broken = batches.epoch == 2 and step == 1
+    def break_the_third_epoch(batches: TrainingBatches, epoch: int, step: int) -> Batch:
+        images, labels = fetch(batches, epoch, step)
+        broken = (epoch, step) == (2, 1)
         return images, np.full((8, 2), np.nan, np.float32) if broken else np.eye(2, dtype=np.float32)[labels]
 
-    monkeypatch.setattr(TrainingBatches, "__getitem__", break_the_third_epoch)
+    monkeypatch.setattr(TrainingBatches, "batch", break_the_third_epoch)
     with pytest.raises(Diverged) as raised:
         train(separable(), tmp_path / "run", SETTINGS)
     batches = TrainingBatches(
         separable(), halves_and_quarters(separable()).train, batch_size=8, seed=0, augmentation=NOTHING
     )
-    for _ in range(3):
-        batches.on_epoch_begin()
-    named = ", ".join(f"{row}.png" for row in batches.rows(1)[:5])
+    named = ", ".join(f"{row}.png" for row in batches.rows(2, 1)[:5])
     assert f"at step 10, with learning rate 0.01, after the images {named} and 3 more" in str(raised.value)
     assert f"{tmp_path / 'run' / WEIGHTS} has the best weights before." in str(raised.value)
     assert (tmp_path / "run" / WEIGHTS).exists()
@@ -173,7 +163,7 @@ def test_what_was_trained_in_bfloat16_is_judged_in_float32(tmp_path: Path) -> No
     assert {layer.compute_dtype for layer in trained.model.layers if layer.weights} == {"float32"}
     assert trained.metrics["accuracy"] == 1
     assert (
-        "precision mixed_bfloat16, learning rate 0.02, dropout 0, seed 0"
+        "precision mixed_bfloat16 (as asked), learning rate 0.02, dropout 0, seed 0"
         in (tmp_path / "run" / "console.txt").read_text()
     )
 

@@ -3,6 +3,7 @@
 import io
 import json
 import os
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from models.bundle import read_manifest
+from models.bundle import MANIFEST, read_manifest
 from models.preprocessing import InputSpec, decode_image
 from tests.conftest import Training
 from tests.images import shades, write_folder
@@ -18,7 +19,7 @@ from training import run as runs
 from training.index import BadData
 from training.metrics import measure
 from training.predictions import Predictions
-from training.run import Data, choose_golden, git_revision, new_run_directory, prepare, resolve, train_and_export
+from training.run import Data, choose_golden, claim_run, git_revision, prepare, resolve, train_and_export
 from training.settings import Settings
 
 SPEC = InputSpec(8, 8, 1)
@@ -90,11 +91,29 @@ def test_every_figure_of_a_run_can_be_computed_from_its_table_again(digits_train
     assert metrics.keys() - again.keys() == {"temperature", "uncalibrated_error"}
 
 
-def test_two_runs_in_the_same_second_do_not_share_a_directory(tmp_path: Path) -> None:
-    directories = {new_run_directory(tmp_path / "runs", "toy") for _ in range(5)}
-    assert len(directories) == 5
-    with pytest.raises(ValueError, match="No model can be called"):
-        new_run_directory(tmp_path, "../evil")
+def test_two_runs_of_one_configuration_at_once_do_not_share_a_directory(tmp_path: Path) -> None:
+    with ExitStack() as stack:
+        claimed = {stack.enter_context(claim_run(tmp_path / "runs", "toy", {"seed": 0})) for _ in range(5)}
+    assert len(claimed) == 5
+    with pytest.raises(ValueError, match="No model can be called"), claim_run(tmp_path, "../evil", {}):
+        pass
+
+
+def test_a_run_that_was_cut_off_is_taken_up_by_the_same_configuration_alone(tmp_path: Path) -> None:
+    def claimed(*, fresh: bool = False, **config: int) -> Path:
+        with claim_run(tmp_path, "toy", config, fresh=fresh) as run:
+            return run
+
+    cut_off = claimed(seed=0)
+    (cut_off / "bundle").mkdir()
+    (cut_off / ".checkpoint-abc.npz").touch()
+    assert claimed(seed=1) != cut_off
+    assert claimed(seed=0, fresh=True) != cut_off
+    assert claimed(seed=0) == cut_off
+    assert {path.name for path in cut_off.iterdir()} == {"config.json"}
+    (cut_off / MANIFEST).parent.mkdir(parents=True)
+    (cut_off / MANIFEST).touch()  # its bundle is sealed
+    assert claimed(seed=0) != cut_off
 
 
 def test_a_named_data_set_or_a_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

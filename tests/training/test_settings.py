@@ -12,34 +12,34 @@ LARGE, SMALL = 11_000_000, 61_706
 
 
 @pytest.mark.parametrize(
-    ("flags", "num_parameters", "expected"),
+    ("flags", "num_parameters", "expected", "why"),
     [
-        ("fpu avx2 avx512_bf16 amx_bf16", LARGE, "mixed_bfloat16"),
-        ("fpu avx512_bf16", LARGE, "mixed_bfloat16"),
-        ("fpu amx_bf16", SMALL, "float32"),
-        ("fpu avx2", LARGE, "float32"),
+        ("fpu avx2 avx512_bf16 amx_bf16", LARGE, "mixed_bfloat16", "AMX computes in it"),
+        ("fpu avx512_bf16", LARGE, "mixed_bfloat16", "AVX512-BF16 computes in it"),
+        ("fpu amx_bf16", SMALL, "float32", "below 1,000,000 parameters bfloat16 is no faster"),
+        ("fpu avx2", LARGE, "float32", "this CPU does not compute in bfloat16"),
     ],
 )
-def test_auto_is_bfloat16_for_a_large_network_on_a_processor_that_computes_in_it(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, flags: str, num_parameters: int, expected: str
+def test_auto_is_bfloat16_for_a_large_network_on_a_processor_that_computes_in_it_and_says_why(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, flags: str, num_parameters: int, expected: str, why: str
 ) -> None:
     monkeypatch.setattr(keras.distribution, "list_devices", lambda kind: [])
     (tmp_path / "cpuinfo").write_text(f"flags : {flags}\n")
-    assert resolve_precision("auto", num_parameters, cpu_info=tmp_path / "cpuinfo") == expected
+    assert resolve_precision("auto", num_parameters, cpu_info=tmp_path / "cpuinfo") == (expected, why)
 
 
 def test_auto_is_bfloat16_on_a_gpu_and_float32_where_nothing_is_known(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(keras.distribution, "list_devices", lambda kind: [])
-    assert resolve_precision("auto", LARGE, cpu_info=tmp_path / "none") == "float32"
+    assert resolve_precision("auto", LARGE, cpu_info=tmp_path / "none")[0] == "float32"
     monkeypatch.setattr(keras.distribution, "list_devices", lambda kind: [f"{kind}:0"])
-    assert resolve_precision("auto", LARGE, cpu_info=tmp_path / "none") == "mixed_bfloat16"
+    assert resolve_precision("auto", LARGE, cpu_info=tmp_path / "none") == ("mixed_bfloat16", "the GPU computes in it")
 
 
 @pytest.mark.parametrize("precision", ["float32", "mixed_bfloat16"])
 def test_a_precision_that_was_asked_for_is_taken(precision: str) -> None:
-    assert resolve_precision(precision, SMALL) == precision
+    assert resolve_precision(precision, SMALL) == (precision, "as asked")
 
 
 def test_a_network_without_batch_normalisation_learns_at_a_lower_rate_and_is_clipped() -> None:

@@ -1,0 +1,35 @@
+"""Where a run stands, in one file that is never half written: every variable, and how far training has come."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+import keras
+import numpy as np
+
+from models.durable import replacing
+from training.position import Position
+
+CHECKPOINT = "checkpoint.npz"
+
+
+def save_checkpoint(path: Path, position: Position, variables: Sequence[keras.Variable]) -> None:
+    """Replace the checkpoint in one step.
+
+    Raises:
+        OSError: the disk is full, or the like; the checkpoint that was there still is.
+    """
+    values = [keras.ops.convert_to_numpy(variable) for variable in variables]
+    with replacing(path) as temporary, temporary.open("wb") as file:
+        np.savez(file, *values, position=np.array(json.dumps(asdict(position))))
+
+
+def load_checkpoint(path: Path, variables: Sequence[keras.Variable]) -> Position:
+    """Give the variables their values back; the beginning of a run where there is no checkpoint."""
+    if not path.exists():
+        return Position()
+    with np.load(path) as saved:
+        for i, variable in enumerate(variables):
+            variable.assign(saved[f"arr_{i}"])
+        return Position(**json.loads(str(saved["position"])))
