@@ -11,6 +11,7 @@ import keras
 from keras import layers
 
 from models.architecture import Architecture, Paper
+from models.normalization import BatchNormalization
 from models.parts import Tensor, conv, linear, relu, scaled_images
 
 PAPER = Paper("Szegedy et al.", 2015, "https://arxiv.org/abs/1512.00567")
@@ -110,7 +111,7 @@ def chain(x: Tensor, *convolutions: tuple) -> Tensor:
     """Convolutions one after the other, each (filters, kernel size[, options]) with batch normalisation and ReLU."""
     for filters, kernel_size, *options in convolutions:
         x = conv(x, filters, kernel_size, use_bias=False, **(options[0] if options else {}))
-        x = relu(layers.BatchNormalization(momentum=0.9, epsilon=1e-3, scale=False)(x))
+        x = relu(BatchNormalization(momentum=0.9, epsilon=1e-3, scale=False)(x))
     return x
 
 

@@ -12,6 +12,7 @@ import keras
 from keras import layers
 
 from models.architecture import Architecture, Paper
+from models.normalization import BatchNormalization
 from models.parts import Tensor, batch_norm, conv, linear, relu, scaled_images
 
 TUTORIAL = Paper("Graesser", 2018, "https://github.com/lgraesser/CNN-Tutorial")
@@ -119,7 +120,7 @@ def fast_cnn(*, input_shape: tuple[int, int, int], num_classes: int, dropout: fl
 
 
 def shift_only_batch_norm(x: Tensor) -> Tensor:
-    return layers.BatchNormalization(momentum=0.6, epsilon=1e-12, scale=False)(x)
+    return BatchNormalization(momentum=0.6, epsilon=1e-12, scale=False)(x)
 
 
 NETWORKS = (

@@ -5,6 +5,8 @@ from typing import Any, TypeAlias
 import keras
 from keras import layers, ops
 
+from models.normalization import BatchNormalization
+
 Tensor: TypeAlias = keras.KerasTensor
 LARGEST_SMALL_IMAGE = 64  # pixels of the shorter side
 
@@ -52,7 +54,7 @@ def conv_bn(x: Tensor, filters: int, kernel_size: int | tuple[int, int], *, stri
 
 def batch_norm(x: Tensor) -> Tensor:
     """Batch normalisation (Ioffe and Szegedy, 2015) with the constants of its use in vision; Keras has .99 and 1e-3."""
-    return layers.BatchNormalization(momentum=0.9, epsilon=1e-5)(x)
+    return BatchNormalization(momentum=0.9, epsilon=1e-5)(x)
 
 
 def relu(x: Tensor) -> Tensor:

@@ -13,6 +13,7 @@ import pytest
 
 from benchmarks.networks import PAGE, short
 from models.describe import describe, outline, without_values
+from models.normalization import BatchNormalization
 from models.registry import ALIASES, ARCHITECTURES, architecture_of, build
 
 IMAGENET = (224, 224, 3)
@@ -163,7 +164,7 @@ def test_a_smaller_input_is_an_error_that_says_what_is_needed_and_the_layers_wou
 @EVERY
 def test_the_registry_knows_who_has_batch_normalisation(name: str) -> None:
     kinds = {type(layer) for layer in as_in_the_paper(name).layers}
-    assert ARCHITECTURES[name].normalised == (keras.layers.BatchNormalization in kinds)
+    assert ARCHITECTURES[name].normalised == (BatchNormalization in kinds)
 
 
 def dropouts(model: keras.Model) -> list[float]:
