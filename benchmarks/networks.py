@@ -84,8 +84,8 @@ def measure(name: str) -> dict[str, Any]:
     from training.cache import FILE, DecodedImages
     from training.duplicates import THUMBNAIL
     from training.export import REQUEST, WEIGHTS, write_saved_model
-    from training.fit import compile_for, trainable
     from training.losses import loss_for
+    from training.networks import compile_for, trainable
     from training.paths import Paths
     from training.settings import resolve_precision, settings_for
 

@@ -1,23 +1,20 @@
 """The networks of introductory lectures, so that a student's slides run.
 
-At 32x32x3 and 10 classes: basic_cnn 22,058 parameters, vgg_like 288,298, residual_net 301,194 trained, fast_cnn
-1,971,640 trained; sequential_cnn 264,884 at 64x64x3. All but fast_cnn have biases in every convolution.
+At 32x32x3 and 10 classes: basic_cnn 22,058 parameters, vgg_like 288,298, residual_net 301,194 trained; sequential_cnn
+264,884 at 64x64x3. All have biases in every convolution.
 
 basic_cnn, vgg_like and residual_net are those of a tutorial (https://github.com/lgraesser/CNN-Tutorial), which
-reports 63, 77 and 82 % on CIFAR-10 after 30 epochs. fast_cnn is the network of airbench94 (Jordan, 2024,
-https://arxiv.org/abs/2404.00498), which reaches 94 % in 10 epochs by a recipe of its own.
+reports 63, 77 and 82 % on CIFAR-10 after 30 epochs.
 """
 
 import keras
 from keras import layers
 
 from models.architecture import Architecture, Paper
-from models.normalization import BatchNormalization
 from models.parts import Tensor, batch_norm, conv, linear, relu, scaled_images
 
 TUTORIAL = Paper("Graesser", 2018, "https://github.com/lgraesser/CNN-Tutorial")
 LECTURE = Paper("introductory lectures")
-AIRBENCH = Paper("Jordan", 2024, "https://arxiv.org/abs/2404.00498")
 
 
 def basic_cnn(*, input_shape: tuple[int, int, int], num_classes: int, dropout: float = 0.3) -> keras.Model:
@@ -96,37 +93,9 @@ def biased_conv_bn(
     return batch_norm(conv(x, filters, kernel_size, strides=strides, padding=padding))
 
 
-def fast_cnn(*, input_shape: tuple[int, int, int], num_classes: int, dropout: float = 0.0) -> keras.Model:
-    """uint8 images (B, H, W, C) -> float32 logits (B, num_classes).
-
-    Its source sets the first layer to whitening filters of the training images and freezes them; here they are
-    learnt like any others.
-
-    Args:
-        dropout: rate before the last layer, of which the source has none.
-    """
-    images, x = scaled_images(input_shape)
-    x = layers.Conv2D(24, 2, activation="gelu", kernel_initializer="he_normal", name="whitening")(x)  # 32 -> 31
-    for filters in (64, 256, 256):
-        x = layers.MaxPooling2D(2)(conv(x, filters, 3, use_bias=False))  # 31 -> 15 -> 7 -> 3
-        x = layers.Activation("gelu")(shift_only_batch_norm(x))
-        x = conv(x, filters, 3, use_bias=False)
-        x = layers.Activation("gelu")(shift_only_batch_norm(x))
-    x = layers.MaxPooling2D(3)(x)  # 3 -> 1
-    x = layers.Dropout(dropout)(layers.Flatten()(x))
-    x = layers.Dense(num_classes, use_bias=False, dtype="float32", name="head")(x)
-    logits = layers.Rescaling(1 / 9, dtype="float32", name="logits")(x)
-    return keras.Model(images, logits, name="fast_cnn")
-
-
-def shift_only_batch_norm(x: Tensor) -> Tensor:
-    return BatchNormalization(momentum=0.6, epsilon=1e-12, scale=False)(x)
-
-
 NETWORKS = (
     Architecture("basic_cnn", basic_cnn, TUTORIAL, (32, 32, 3), 10, smallest=13),
     Architecture("sequential_cnn", sequential_cnn, LECTURE, (64, 64, 3), 10, smallest=4),
     Architecture("vgg_like", vgg_like, TUTORIAL, (32, 32, 3), 10, smallest=32),
     Architecture("residual_net", residual_net, TUTORIAL, (32, 32, 3), 10, smallest=5, normalised=True),
-    Architecture("fast_cnn", fast_cnn, AIRBENCH, (32, 32, 3), 10, smallest=25, normalised=True),
 )

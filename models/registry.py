@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING, Any
 
-from models import alexnet, googlenet, inception, lectures, lenet, nin, resnet, vgg
+from models import airbench, alexnet, googlenet, inception, lectures, lenet, nin, resnet, vgg
 from models.architecture import Architecture
 
 if TYPE_CHECKING:
@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 ARCHITECTURES: dict[str, Architecture] = {
     entry.name: entry
-    for paper in (lenet, alexnet, nin, vgg, googlenet, inception, resnet, lectures)
+    for paper in (lenet, alexnet, nin, vgg, googlenet, inception, resnet, lectures, airbench)
     for entry in paper.NETWORKS
 }
 ALIASES = {alias: name for name, entry in ARCHITECTURES.items() for alias in entry.aliases}

@@ -5,7 +5,6 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from typing import TypeAlias
 
-import keras
 import numpy as np
 
 from training.augment import Augmentation, augment, mix
@@ -68,20 +67,3 @@ class TrainingBatches:
 
     def _draw_order(self, epoch: int) -> np.ndarray:
         return np.random.default_rng((self._seed, epoch)).permutation(self._rows)
-
-
-class PlainBatches(keras.utils.PyDataset):
-    """Every image once, in order, as it is."""
-
-    def __init__(self, decoded: DecodedImages, rows: np.ndarray, *, batch_size: int) -> None:
-        super().__init__()
-        self._decoded = decoded
-        self._rows = rows
-        self._batch_size = batch_size
-
-    def __len__(self) -> int:
-        return -(-len(self._rows) // self._batch_size)
-
-    def __getitem__(self, step: int) -> Batch:
-        rows = self._rows[step * self._batch_size : (step + 1) * self._batch_size]
-        return self._decoded.images[rows], self._decoded.labels[rows]

@@ -14,7 +14,7 @@ from rich.console import Console
 from models import bundle as bundles
 from models.quiet import import_quietly
 from training.datasets import DATA_SETS
-from training.flags import choose_input, read_settings, training_flags
+from training.flags import choose_input, read_fractions, read_settings, training_flags
 from training.position import CHECKPOINT_EVERY_S
 from training.recipe import describe_recipe, read_recipe, recipe_names
 
@@ -62,7 +62,6 @@ def sentence(error: Exception) -> str:
 
 @main.command()
 @click.option("--data", required=True, help=f"A folder with a folder per class, or one of {', '.join(DATA_SETS)}.")
-@click.option("--model", "architecture", required=True, help="A network: `python -m models list` has them all.")
 @click.option("--name", required=True, help="Name of the model that is made: a-z, 0-9, - and _.")
 @training_flags
 @click.option("--tensorboard", is_flag=True, help="Write TensorBoard logs into the run directory.")
@@ -108,7 +107,7 @@ def fit(
     settings = read_settings(chosen, data, flags)
     spec = choose_input(data, chosen, cache, flags)
     chosen.check_size(spec.shape)
-    prepared = prepare(data, spec, cache, console, fractions=flags["fractions"])
+    prepared = prepare(data, spec, cache, console, fractions=read_fractions(flags))
     report_data(console, prepared)
     config = {"model": name, **describe(prepared, settings)}
     with claim_run(runs, name, config, fresh=flags["fresh"]) as run:
@@ -125,7 +124,7 @@ def fit(
     test = manifest.metrics["test"]
     say(
         console,
-        f"test {headline(test)} on {test['num_images']} images",
+        f"test {headline(test)}" if test["num_images"] else "nothing was held out to test",
         f"report: {run / 'report.html'}",
     )
     version = bundles.publish(run / "bundle", exports) if publish else None
@@ -162,7 +161,6 @@ def audit(data: str, as_json: bool, cache: Path) -> None:
 
 @main.command()
 @click.argument("data", metavar="PATH")
-@click.option("--model", "architecture", default="resnet18", help="Whose input is shown.")
 @training_flags
 @click.option("-o", "--output", type=click.Path(path_type=Path, dir_okay=False), default="preview.png", help="A PNG.")
 @CACHE
@@ -279,10 +277,12 @@ def bundle_of(path: Path) -> Path:
 
 def headline(metrics: dict[str, Any]) -> str:
     """The figure to go by; where that is not accuracy, accuracy behind it."""
-    accuracy = f"accuracy {metrics['accuracy']:.2%}"
+    if not metrics["num_images"]:
+        return "none: nothing was held out"
+    accuracy, images = f"accuracy {metrics['accuracy']:.2%}", f"on {metrics['num_images']} images"
     if metrics["headline"] == "accuracy":
-        return accuracy
-    return f"balanced accuracy {metrics['balanced_accuracy']:.2%} ({accuracy}; classes are skewed)"
+        return f"{accuracy} {images}"
+    return f"balanced accuracy {metrics['balanced_accuracy']:.2%} ({accuracy}; classes are skewed) {images}"
 
 
 def report_data(console: Console, data: Any) -> None:

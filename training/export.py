@@ -72,7 +72,7 @@ def write_golden(bundle: Path, model: Any, manifest: Manifest, golden: Sequence[
     from training.metrics import softmax
 
     images = np.stack([decode_image(data, manifest.input_spec) for data in golden])
-    probabilities = softmax(model.predict(images, verbose=0), manifest.temperature)
+    probabilities = softmax(model.predict_on_batch(images), manifest.temperature)
     rows = []
     for i, (data, row) in enumerate(zip(golden, probabilities, strict=True)):
         (bundle / GOLDEN / str(i)).write_bytes(data)

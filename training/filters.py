@@ -87,7 +87,7 @@ def stages(network: keras.Model) -> list[keras.Layer]:
 def feature_maps(network: keras.Model, pixels: np.ndarray) -> list[np.ndarray]:
     """float32 (h, w, maps) of each stage for one uint8 image (H, W, C)."""
     extractor = keras.Model(network.input, [layer.output for layer in stages(network)])
-    return [np.asarray(maps)[0] for maps in extractor.predict(pixels[None], verbose=0)]
+    return [np.asarray(maps)[0] for maps in extractor.predict_on_batch(pixels[None])]
 
 
 def map_tiles(maps: np.ndarray) -> list[np.ndarray]:

@@ -53,7 +53,10 @@ class DropoutRate(click.ParamType):
 
 
 class Fractions(click.ParamType):
-    """`85/5/10` -> (0.05, 0.1): percentages of training, validation and test, of which the last two are needed."""
+    """`85/5/10` -> (0.05, 0.1): percentages of training, validation and test, of which the last two are needed.
+
+    `100/0/0` holds nothing out.
+    """
 
     name = "TRAIN/VAL/TEST"
 
@@ -62,8 +65,12 @@ class Fractions(click.ParamType):
             return value
         parts = value.split("/")
         percentages = [int(part) for part in parts if part.isascii() and part.isdecimal()]
-        if len(parts) != 3 or len(percentages) != 3 or not all(percentages) or sum(percentages) != 100:
-            self.fail(f"{value!r} is no split; give three percentages above 0 that add up to 100, such as 70/15/15.")
+        complete = len(parts) == len(percentages) == 3 and sum(percentages) == 100
+        if not complete or (not all(percentages) and percentages[0] != 100):
+            self.fail(
+                f"{value!r} is no split; give three percentages above 0 that add up to 100, such as 70/15/15, or "
+                "100/0/0, which holds nothing out."
+            )
         return percentages[1] / 100, percentages[2] / 100
 
 
@@ -72,19 +79,23 @@ def follow_recipe(context: click.Context, _: click.Parameter, name: str) -> str:
     kinds = {**get_type_hints(Settings), **get_type_hints(Augmentation)}
     flags = {parameter.name for parameter in context.command.params} - {"architecture", "recipe"}
     try:
-        context.default_map = parse_recipe(name, {field: kinds[field] for field in kinds if field in flags})
+        said = parse_recipe(name, {"model": str} | {field: kinds[field] for field in kinds if field in flags})
     except (ValueError, OSError) as error:
         raise click.BadParameter(str(error)) from error
+    context.default_map = {"architecture" if field == "model" else field: value for field, value in said.items()}
     return name
 
 
 FLAGS = (
     click.option(
+        "--model", "architecture", default="resnet18", help="A network: `python -m models list` has them all."
+    ),
+    click.option(
         "--recipe",
         default=DEFAULT,
         is_eager=True,
         callback=follow_recipe,
-        help="Sets the defaults of the flags from here to --cutmix: a name of `training recipes`, or a TOML file.",
+        help="Sets the defaults of --model and of all flags to --cutmix: a name of `training recipes`, or a TOML file.",
     ),
     click.option("--epochs", type=click.IntRange(1), default=30, help="Epochs at most."),
     click.option(
@@ -121,6 +132,12 @@ FLAGS = (
     click.option("--decoupled-weight-decay", type=Finite(0), default=0.0, help="Beside the gradient, as AdamW has it."),
     click.option(
         "--decayed", type=click.Choice(choices(Decayed)), default="kernels", help="What weight decay acts on."
+    ),
+    click.option(
+        "--shift-rate",
+        type=Finite(0, min_open=True),
+        default=1.0,
+        help="Multiple of the rate for shifts of batch normalisation.",
     ),
     click.option("--clip-norm", type=Finite(0), help="Longest gradient. [default: 5; 0 with batch normalisation]"),
     click.option(
@@ -189,6 +206,11 @@ FLAGS = (
     click.option(
         "--split", "fractions", type=Fractions(), default="70/15/15", help="Percent; a folder's own splits stay."
     ),
+    click.option(
+        "--val",
+        type=click.IntRange(0, 40),
+        help="As much percent to validate as to test. 0: train on all, last weights, nothing measured.",
+    ),
 )
 
 
@@ -225,6 +247,15 @@ def read_settings(architecture: "Architecture", data: str, flags: dict[str, Any]
     if augmentation["flip"] is None:
         augmentation["flip"] = data not in DATA_SETS or DATA_SETS[data].mirrors
     return settings_for(architecture, **chosen, augmentation=Augmentation(**augmentation))
+
+
+def read_fractions(flags: dict[str, Any]) -> tuple[float, float]:
+    """Of validation and test: `--val 10` is `--split 80/10/10`."""
+    if flags["val"] is None:
+        return flags["fractions"]
+    if was_typed("fractions"):
+        raise click.UsageError("--split and --val both say what is held out; give one of them.")
+    return flags["val"] / 100, flags["val"] / 100
 
 
 def was_typed(flag: str) -> bool:

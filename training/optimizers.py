@@ -13,12 +13,18 @@ from keras import ops
 
 from training.settings import Decayed, Settings
 
+START, END = 0.2, 0.07  # of one cycle, as shares of its peak (Jordan, 2024, https://arxiv.org/abs/2404.00498)
+
 
 class CoupledWeightDecay(keras.optimizers.Optimizer):
-    """Mixed into an optimiser: the coefficient times the weight is part of its gradient."""
+    """Mixed into an optimiser: the coefficient times the weight is part of its gradient.
+
+    Shifts of batch normalisation may learn at a multiple of the rate, which their decay has no part in.
+    """
 
     coefficient: float
     decayed: Decayed
+    shift_rate: float
 
     def apply(self, grads: list[Any], trainable_variables: list[keras.Variable] | None = None) -> None:
         """What Keras calls with the gradients of a step."""
@@ -27,6 +33,8 @@ class CoupledWeightDecay(keras.optimizers.Optimizer):
         super().apply([self.decay(gradient, variable) for gradient, variable in pairs], trainable_variables)
 
     def decay(self, gradient: Any, variable: keras.Variable) -> Any:
+        if variable.name == "beta" and self.shift_rate != 1:
+            gradient = gradient * self.shift_rate
         if not self.coefficient or (self.decayed == "kernels" and variable.name != "kernel"):
             return gradient
         return gradient + self.coefficient * ops.cast(variable, gradient.dtype)
@@ -61,6 +69,7 @@ def optimizer_for(
         else SGD(rate, momentum=settings.momentum, nesterov=settings.nesterov, **options)
     )
     optimizer.coefficient, optimizer.decayed = settings.weight_decay, settings.decayed
+    optimizer.shift_rate = settings.shift_rate
     if settings.decoupled_weight_decay and settings.decayed == "kernels":
         optimizer.exclude_from_weight_decay(var_list=[v for v in variables if v.name != "kernel"])
     return optimizer
@@ -82,3 +91,32 @@ class PiecewiseLinear(keras.optimizers.schedules.LearningRateSchedule):
 
     def get_config(self) -> dict[str, Any]:
         return {"points": self.points}
+
+
+def learning_rate(
+    settings: Settings, *, num_steps: int, steps_per_epoch: int
+) -> float | keras.optimizers.schedules.LearningRateSchedule:
+    """A function of the step; of `plateau` only the start, since the rest depends on what validation finds."""
+    peak, schedules = settings.learning_rate, keras.optimizers.schedules
+    if settings.schedule == "cosine":
+        warmup_steps = max(0, min(settings.warmup_epochs * steps_per_epoch, num_steps - steps_per_epoch))
+        return schedules.CosineDecay(
+            0.0 if warmup_steps else peak,
+            decay_steps=max(1, num_steps - warmup_steps),
+            warmup_target=peak if warmup_steps else None,
+            warmup_steps=warmup_steps,
+        )
+    if settings.schedule == "one-cycle":
+        points = [(0.0, START), (settings.peak_at * num_steps, 1.0), (float(num_steps), END)]
+        return PiecewiseLinear([(step, share * peak) for step, share in points])
+    if settings.schedule == "steps":
+        # A boundary is the last step at the rate before it: Keras compares with <=.
+        boundaries = [round(fraction * num_steps) - 1 for fraction in settings.drop_at]
+        return schedules.PiecewiseConstantDecay(
+            boundaries, [peak * settings.drop_factor**i for i in range(len(boundaries) + 1)]
+        )
+    if settings.schedule == "exponential":
+        return schedules.ExponentialDecay(
+            peak, settings.drop_every * steps_per_epoch, settings.drop_factor, staircase=True
+        )
+    return peak

@@ -228,7 +228,7 @@ def train_and_export(
         drawing=DATA_SETS[data.source].drawing if data.source in DATA_SETS else None,
         lineage={**describe(data, trained.settings), **circumstances()},
     )
-    rows_to_check = data.split.val[:NUM_ANSWERS]
+    rows_to_check = first_not_empty(data.split.val, data.split.train)[:NUM_ANSWERS]
     images = np.asarray(data.decoded.images[rows_to_check])
     answers = Answers(images, trained.probabilities(images))
     console.print("exporting, and asking the export in a fresh process", highlight=False)
@@ -245,13 +245,20 @@ def train_and_export(
 
 
 def choose_golden(data: Data) -> list[bytes]:
-    """Encoded test images, of as many different classes as there is room for, each small enough to travel."""
+    """Encoded images, of as many different classes as there is room for, each small enough to travel.
+
+    They are test images, unless nothing was held out.
+    """
     chosen: dict[int, bytes] = {}
-    for row in data.split.test:
+    for row in first_not_empty(data.split.test, data.split.train):
         label = int(data.decoded.labels[row])
         if label not in chosen and len(chosen) < NUM_GOLDEN:
             chosen[label] = travelling(data, row)
     return [chosen[label] for label in sorted(chosen)]
+
+
+def first_not_empty(*choices: np.ndarray) -> np.ndarray:
+    return next(rows for rows in choices if len(rows))
 
 
 def travelling(data: Data, row: int) -> bytes:

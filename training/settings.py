@@ -43,6 +43,7 @@ class Settings:
         decoupled_weight_decay: what each step takes from a weight beside its gradient, times the learning rate
             (Loshchilov and Hutter, 2017), which is another rule.
         decayed: `kernels` leaves biases and normalisation alone, `all` does not.
+        shift_rate: multiple of the learning rate for the shifts of batch normalisation.
         clip_norm: the gradient is scaled down to this norm; 0 clips nothing.
         dropout: `paper` is the rate of the network's paper; None too, unless the network is small beside its data
             (`resolve_dropout`).
@@ -76,6 +77,7 @@ class Settings:
     weight_decay: float = 5e-4
     decoupled_weight_decay: float = 0.0
     decayed: Decayed = "kernels"
+    shift_rate: float = 1.0
     clip_norm: float = CLIP_NORM_UNNORMALISED
     dropout: Dropout = None
     class_weights: ClassWeights = "none"

@@ -5,14 +5,13 @@ on one side. Since an addition can only lower that, and a low hash is held out, 
 later. Where chance leaves a side of a small class empty, its smallest hashes fill it; a memory keeps them there.
 """
 
-import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from models.durable import fsync_path
+from models.durable import replacing
 from training.cache import DecodedImages
 from training.duplicates import group_duplicates
 from training.index import SPLITS, BadData
@@ -38,7 +37,8 @@ def split_by_content(
     """Follow the splits that the folder names; make the missing ones out of its training images.
 
     Args:
-        fractions: of validation and of test; an image never changes sides while these stay as they are.
+        fractions: of validation and of test; an image never changes sides while these stay as they are. 0 holds
+            nothing out.
         memory: a file that remembers who was held out, so that it stays so.
 
     Raises:
@@ -46,14 +46,15 @@ def split_by_content(
     """
     named = decoded.files["split"]
     sides = np.where(named == 0, TRAIN, named)
-    missing = {side: part for side, part in zip((VAL, TEST), fractions, strict=True) if not (named == side).any()}
+    wanted = {side: part for side, part in zip((VAL, TEST), fractions, strict=True) if part}
+    missing = {side: part for side, part in wanted.items() if not (named == side).any()}
     if missing:
         free = np.flatnonzero(sides == TRAIN)
         hashes = np.ascontiguousarray(decoded.files["sha256"][free, :8]).view(">u8")[:, 0].astype(np.uint64)
         _, groups = np.unique(group_duplicates(decoded.files["pixels"], decoded.thumbnails)[free], return_inverse=True)
         sides[free] = assign(hashes, groups, decoded.labels[free], missing, memory)
     split = Split(*(np.flatnonzero(sides == side) for side in (TRAIN, VAL, TEST)))
-    check_split(split, decoded)
+    check_split(split, decoded, held_out=bool(wanted))
     return split
 
 
@@ -114,19 +115,16 @@ def remember(memory: Path, before: np.ndarray, sides: np.ndarray, hashes: np.nda
     now["hash"], now["side"] = hashes[held], sides[held]
     everything = np.concatenate([now, before])
     _, first = np.unique(everything["hash"], return_index=True)
-    memory.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile(dir=memory.parent, suffix=".npy", delete=False) as file:
-        np.save(file, everything[first])
-    fsync_path(Path(file.name))
-    Path(file.name).replace(memory)
+    with replacing(memory) as temporary:
+        np.save(temporary, everything[first])
 
 
-def check_split(split: Split, decoded: DecodedImages) -> None:
+def check_split(split: Split, decoded: DecodedImages, *, held_out: bool) -> None:
     untrained = set(range(len(decoded.class_names))) - set(decoded.labels[split.train].tolist())
     if untrained:
         name = decoded.class_names[min(untrained)]
         raise BadData(f"No image of class {name!r} is left to train on. Add some, or remove the class.")
-    if not len(split.val) or not len(split.test):
+    if held_out and not (len(split.val) and len(split.test)):
         raise BadData(
             f"{len(decoded.labels)} images are too few to validate and test on: give at least "
             f"{SMALLEST_CLASS} different ones in some class."

@@ -5,7 +5,7 @@ import pytest
 
 from tests.training.decoded import decoded_images
 from training.augment import Augmentation
-from training.batches import PlainBatches, TrainingBatches
+from training.batches import TrainingBatches
 
 NOTHING = Augmentation(flip=False, shift=0, contrast=0, brightness=0)
 COUNTED = decoded_images(np.arange(100, dtype=np.uint8).reshape(100, 1, 1, 1), np.arange(100) % 3)
@@ -62,13 +62,6 @@ def test_only_the_rows_of_the_split_are_shown() -> None:
 def test_fewer_images_than_a_batch_are_one_batch(count: int) -> None:
     batches = training_batches(rows=np.arange(count), batch_size=64)
     assert sorted(rows_of(batches)) == list(range(count))
-
-
-@pytest.mark.parametrize("batch_size", [1, 7, 10, 64])
-def test_plain_batches_have_every_image_once_in_order(batch_size: int) -> None:
-    batches = PlainBatches(COUNTED, np.arange(5, 75), batch_size=batch_size)
-    rows = np.concatenate([batches[step][0].ravel() for step in range(len(batches))])
-    assert rows.tolist() == list(range(5, 75))
 
 
 def test_mixed_images_come_with_probabilities() -> None:

@@ -270,11 +270,27 @@ def test_the_input_is_chosen_to_suit_the_images(tmp_path: Path) -> None:
         assert chosen.shape == (64, 64, 1)
 
 
-@pytest.mark.parametrize("split", ["70/15", "70/15/16", "100/0/0", "a/b/c", "70/15/15/0", "-10/60/50"])
+@pytest.mark.parametrize("split", ["70/15", "70/15/16", "90/0/10", "a/b/c", "70/15/15/0", "-10/60/50"])
 def test_a_split_is_three_percentages_that_add_up(place: Place, folder: Path, split: str) -> None:
     result = place.fit("--split", split, data=folder)
     assert result.exit_code == 2
     assert f"'{split}' is no split; give three percentages above 0 that add up to 100" in result.output
+
+
+def test_a_model_of_every_image_there_is(place: Place, folder: Path) -> None:
+    result = place.fit("--epochs", 1, "--val", 0, "--publish", data=folder)
+    assert result.exit_code == 0, result.output
+    assert "60 to train, 0 to validate, 0 to test" in result.output
+    assert "test none: nothing was held out" in result.output
+    manifest = verify(place.home / "exports" / "toy" / "1")
+    assert manifest.metrics["test"] == {"num_images": 0, "temperature": 1.0}
+    assert "nothing was held out" in (next((place.home / "runs").iterdir()) / "report.html").read_text()
+
+
+def test_val_is_the_short_way_to_say_split(place: Place, folder: Path) -> None:
+    result = place.fit("--val", 10, "--split", "80/10/10", data=folder)
+    assert result.exit_code == 2
+    assert "--split and --val both say what is held out" in result.output
 
 
 def test_skewed_classes_are_judged_by_their_mean_recall(place: Place, tmp_path: Path) -> None:

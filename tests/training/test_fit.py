@@ -10,7 +10,7 @@ import pytest
 from rich.console import Console
 
 from tests.training.decoded import halves_and_quarters, separable, shuffled_labels
-from training import fit as fitting
+from training import networks
 from training import settings as setting
 from training.augment import Augmentation
 from training.batches import Batch, TrainingBatches
@@ -199,8 +199,8 @@ def test_the_average_of_the_weights_is_judged_and_kept(tmp_path: Path) -> None:
     """With a share of almost 1 it stays where the weights began, however far they go themselves."""
     settings = replace(SETTINGS, ema=0.9999, patience=0, epochs=3)
     keras.utils.set_random_seed(settings.seed)
-    fitting.build_for(separable(), settings, "float32")  # as `fit` does, to count parameters
-    start = fitting.trainable(separable(), settings, "float32").get_weights()
+    networks.build_for(separable(), settings, "float32")  # as `fit` does, to count parameters
+    start = networks.trainable(separable(), settings, "float32").get_weights()
     averaged = train(separable(), tmp_path / "averaged", settings)
     itself = train(separable(), tmp_path / "itself", replace(settings, ema=0.0))
     moved = [np.abs(a - b).max() for a, b in zip(averaged.model.get_weights(), start, strict=True)]

@@ -10,13 +10,15 @@ import pytest
 
 from models.registry import architecture_of
 from training import cli
-from training.fit import compile_for, learning_rate
 from training.flags import read_settings
 from training.losses import CrossEntropy
+from training.networks import compile_for
+from training.optimizers import learning_rate
 from training.recipe import describe_recipe, read_recipe, recipe_names
 from training.settings import Settings
 
 PAPERS = ("alexnet-2012", "lecture", "resnet-cifar-2015", "vgg-2014")
+OURS = ("best-cifar", "fast-cifar")
 
 
 def settings_of(*flags: object, model: str = "alexnet_2012") -> Settings:
@@ -33,9 +35,9 @@ def rates(settings: Settings, *, num_steps: int, steps_per_epoch: int) -> list[f
     return [float(rate(step)) if callable(rate) else rate for step in range(num_steps)]
 
 
-def test_the_papers_recipes_are_there_and_say_where_they_come_from_and_how_they_are_run() -> None:
-    assert recipe_names() == ["default", *PAPERS]
-    for name in PAPERS:
+def test_the_recipes_are_there_and_say_where_they_come_from_and_how_they_are_run() -> None:
+    assert recipe_names() == ["default", *sorted([*PAPERS, *OURS])]
+    for name in (*PAPERS, *OURS):
         text = read_recipe(name)
         assert "# Source: https://" in text
         assert "#   python -m training fit --data" in text

@@ -1,0 +1,71 @@
+"""The network of a run, as it is trained and as it is exported."""
+
+from typing import Any
+
+import keras
+
+from models.registry import architecture_of, build
+from training.cache import DecodedImages
+from training.losses import CrossEntropy, accuracy
+from training.optimizers import learning_rate, optimizer_for
+from training.settings import Settings
+
+
+def trainable(decoded: DecodedImages, settings: Settings, precision: str) -> keras.Model:
+    """The network as it is trained: with its auxiliary heads, where it has some."""
+    weight = architecture_of(settings.architecture).auxiliary_weight
+    if not weight:
+        return build_for(decoded, settings, precision)
+    network = build_for(decoded, settings, precision, auxiliary=True)
+    model = WithAuxiliaryHeads(network.input, network.output, name=network.name)
+    model.auxiliary_weight = weight
+    return model
+
+
+class WithAuxiliaryHeads(keras.Model):
+    """Logits of several heads, of which `logits` is the network's own and alone is measured."""
+
+    auxiliary_weight: float
+
+    def compute_loss(
+        self, x: Any = None, y: Any = None, y_pred: Any = None, sample_weight: Any = None, training: bool = True
+    ) -> Any:
+        """Validation is without the auxiliary heads, as the exported network is."""
+        loss = super().compute_loss(x, y, y_pred["logits"], sample_weight, training)
+        auxiliary = [logits for name, logits in y_pred.items() if name != "logits"] if training else []
+        return loss + self.auxiliary_weight * sum(self.loss(y, logits) for logits in auxiliary)
+
+    def compute_metrics(self, x: Any, y: Any, y_pred: Any, sample_weight: Any = None) -> dict[str, Any]:
+        return super().compute_metrics(x, y, y_pred["logits"], sample_weight)
+
+
+def without_auxiliary_heads(model: keras.Model) -> keras.Model:
+    """The same layers, as many as lead to the network's own logits."""
+    return keras.Model(model.input, model.output["logits"]) if isinstance(model.output, dict) else model
+
+
+def build_for(decoded: DecodedImages, settings: Settings, precision: str, **options: Any) -> keras.Model:
+    """The network in this precision; the global policy is put back."""
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(precision)
+    try:
+        return build(
+            settings.architecture,
+            input_shape=decoded.images.shape[1:],
+            num_classes=len(decoded.class_names),
+            dropout=settings.dropout if isinstance(settings.dropout, int | float) else None,
+            **options,
+        )
+    finally:
+        keras.config.set_dtype_policy(before)
+
+
+def compile_for(
+    model: keras.Model, settings: Settings, loss: CrossEntropy, *, num_steps: int, steps_per_epoch: int
+) -> None:
+    rate = learning_rate(settings, num_steps=num_steps, steps_per_epoch=steps_per_epoch)
+    model.compile(
+        optimizer_for(settings, rate, model.trainable_variables),
+        loss=loss,
+        metrics=[keras.metrics.MeanMetricWrapper(accuracy, name="accuracy")],
+    )
