@@ -71,6 +71,13 @@ def sentence(error: Exception) -> str:
     default="text",
     help="What is printed: lines and a bar for people, a line of JSON for each event, or nothing.",
 )
+@click.option(
+    "--label-errors",
+    "num_folds",
+    type=click.IntRange(2),
+    metavar="FOLDS",
+    help="Look for wrong labels, by training so many times more on parts of the images.",
+)
 @click.option("--fresh", is_flag=True, help="Begin anew, where this command was cut off before and would go on.")
 @click.option(
     "--checkpoint-every",
@@ -98,7 +105,9 @@ def fit(
     bundles.check_model_name(name)
     import_quietly("keras")
     from models.registry import architecture_of
-    from training.run import claim_run, describe, prepare, train_and_export
+    from training.lineage import describe
+    from training.run import prepare, train_and_export
+    from training.run_directory import claim_run
 
     chosen = architecture_of(architecture)
     progress = flags["progress"]
@@ -120,6 +129,7 @@ def fit(
             tensorboard=flags["tensorboard"],
             on_event=on_event,
             checkpoint_every_s=flags["checkpoint_every"],
+            num_folds=flags["num_folds"] or 0,
         )
     test = manifest.metrics["test"]
     say(

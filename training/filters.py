@@ -42,6 +42,13 @@ def draw(bundle: Path, image: Path | None = None) -> Image.Image:
     return sheet(sections)
 
 
+def filters_picture(network: keras.Model) -> np.ndarray | None:
+    """The first layer's filters side by side, uint8 (H, W, 3); None where it has no convolution."""
+    if not any(isinstance(layer, keras.layers.Conv2D) for layer in network.layers):
+        return None
+    return np.asarray(sheet([("", filter_tiles(first_kernel(network)))]))
+
+
 def counted(pictures: np.ndarray, noun: str) -> str:
     """`16 maps of 5x5`, or `96 of 256 maps of 5x5` where not all are drawn."""
     height, width, *_, count = pictures.shape

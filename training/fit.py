@@ -110,7 +110,7 @@ def fit(
         epochs,
         run,
         observers=[
-            TrainingProgress(console, epochs=epochs, steps_per_epoch=len(batches), on_event=on_event),
+            TrainingProgress(console, steps_per_epoch=len(batches), on_event=on_event),
             *([TensorBoard(run / "tensorboard")] if tensorboard else []),
             *observers,
         ],

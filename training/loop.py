@@ -68,7 +68,7 @@ class Loop:
                 save_checkpoint(self.run / CHECKPOINT, position, variables)
 
         for observer in self.observers:
-            observer.begin(position)
+            observer.begin(position, self.epochs)
         try:
             while not self.is_over(position):
                 self._finish_epoch(position, average, lambda: save() if clock.is_due() else None)

@@ -45,8 +45,8 @@ class Speed:
 class Observer:
     """What looks on: a bar, a report, a log. It decides nothing."""
 
-    def begin(self, position: Position) -> None:
-        """Before the first step, or when a run is taken up again."""
+    def begin(self, position: Position, epochs: int) -> None:
+        """Before the first step of so many epochs, or when a run is taken up again."""
 
     def step(self, position: Position, figures: dict[str, float], speed: Speed) -> None:
         """After each step; `figures` are means of the epoch so far, and the learning rate."""

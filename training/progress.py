@@ -20,7 +20,6 @@ class TrainingProgress(Observer):
         self,
         console: Console,
         *,
-        epochs: int,
         steps_per_epoch: int,
         on_event: Callable[[Event], None] = lambda event: None,
     ) -> None:
@@ -28,7 +27,6 @@ class TrainingProgress(Observer):
         Args:
             on_event: called with the figures of each epoch.
         """
-        self._epochs = epochs
         self._steps_per_epoch = steps_per_epoch
         self._console = console
         self._on_event = on_event
@@ -40,10 +38,10 @@ class TrainingProgress(Observer):
             console=console,
             disable=not console.is_terminal,
         )
-        self._task = self._bar.add_task("training", total=epochs * steps_per_epoch, status="")
 
-    def begin(self, position: Position) -> None:
-        self._began_at = self._steps(position)
+    def begin(self, position: Position, epochs: int) -> None:
+        self._epochs, self._began_at = epochs, self._steps(position)
+        self._task = self._bar.add_task("training", total=epochs * self._steps_per_epoch, status="")
         if self._began_at:
             where = f"epoch {position.epoch + 1}, step {position.step}"
             self._console.print(f"going on from the checkpoint at {where}", highlight=False)

@@ -1,59 +1,107 @@
-"""How good a model is, on one page that needs nothing else: figures, mistakes, and how training went."""
+"""How a run goes and how good its model is, on one page that needs nothing else, and that grows while the run goes."""
 
+import base64
+import io
+from dataclasses import dataclass, field, replace
 from html import escape
+from pathlib import Path
 from typing import Any
 
+import numpy as np
+from PIL import Image
+
+from models.durable import write_durably
+from training.plots import plot, reliability
+from training.position import Observer, Position
+
 STYLE = """
-body { font: 16px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem; color: #1a1a1a }
-table { border-collapse: collapse; margin: 1rem 0 } th, td { padding: .2rem .7rem; text-align: right }
-th { font-weight: 600 } td:first-child, th:first-child { text-align: left } tr { border-bottom: 1px solid #ddd }
-.confusion td { text-align: center; border: 1px solid #fff } svg { width: 100%; height: auto } figure { margin: 0 }
+:root { color-scheme: light dark; --ink: light-dark(#1a1a1a, #e4e4e4); --paper: light-dark(#fff, #16181b);
+  --line: light-dark(#ddd, #3a3f45); --c0: light-dark(#0b6bcb, #5aa9ff); --c1: light-dark(#9aa5b1, #7b8794) }
+body { font: 16px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem;
+  color: var(--ink); background: var(--paper); overflow-wrap: anywhere }
+.wide { overflow-x: auto } table { border-collapse: collapse; margin: 1rem 0 }
+th, td { padding: .2rem .7rem; text-align: right; overflow-wrap: normal } tr { border-bottom: 1px solid var(--line) }
+th { font-weight: 600 } td:first-child, th:first-child { text-align: left }
+.confusion td { text-align: center; border: 1px solid var(--paper) } .facts td { text-align: left }
+figure { margin: 0 0 1rem } svg { width: 100%; height: auto } svg text { fill: var(--ink) }
+svg polyline { fill: none; stroke-width: 2 } polyline.c0 { stroke: var(--c0) } polyline.c1 { stroke: var(--c1) }
+svg text.c0, circle.c0 { fill: var(--c0) } svg text.c1, circle.c1 { fill: var(--c1) } circle { fill-opacity: .6 }
+svg.square { max-width: 22rem } .pictures { display: flex; flex-wrap: wrap; gap: 1rem } .pictures figure { width: 8rem }
+.pictures img { width: 100%; image-rendering: pixelated; background: var(--line) } figcaption { font-size: .85rem }
+.filters { max-width: 100%; image-rendering: pixelated }
 """
 MAX_CONFUSION = 40  # classes; a larger matrix is no picture any more
-COLORS = {"train": "#9aa5b1", "val": "#0b6bcb"}
+RENEW_S = 15  # while training goes on
+PICTURE_SIDE = 128  # pixels at most
 
 
-def render(
-    title: str,
-    metrics: dict[str, Any],
-    bins: list[tuple[float, float, int]],
-    history: dict[str, list[float]],
-    facts: dict[str, Any],
-    findings: list[tuple[str, list[str]]],
-) -> str:
-    """One HTML page.
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """uint8 (H, W, C), and what is to be said about it."""
 
-    Args:
+    pixels: np.ndarray
+    caption: str
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What is known of a run; what is not yet known is empty.
+
+    Attributes:
+        facts: configuration, data and machine, by their names.
+        findings: what is odd about the data, a sentence each, and all examples of it.
+        history: {metric: one value per epoch}.
+        epochs: that are planned.
         metrics: as `training.metrics.measure` gives them.
         bins: as `training.metrics.calibration_bins` gives them.
-        history: {metric: one value per epoch}, as Keras gives it.
-        facts: name and value of whatever else should stand on the page.
-        findings: what is odd about the data, a sentence each, and all examples of it.
+        mistakes: the most confident first.
+        filters: the first layer's, as one uint8 picture (H, W, 3).
+        label_errors: the likeliest first; None where nobody asked.
     """
-    sections = [
-        f"<h1>{escape(title)}</h1>",
-        table(["", "value"], [[escape(name), escape(shown(value))] for name, value in headline(metrics, facts)]),
-        f"<p>This test split can show a difference between two models of at least "
-        f"{100 * metrics['resolvable_difference']:.1f} points of accuracy. Intervals are of 95 %.</p>",
-        "<h2>How training went</h2>",
-        plot("accuracy", history),
-        plot("loss", history),
-        "<h2>Classes</h2>",
-        per_class(metrics["per_class"]),
-        confusion(metrics["confusion"], list(metrics["per_class"])),
-        reliability(bins),
-        "<h2>Data</h2>",
-        *map(finding, findings),
-        "" if findings else "<p>Nothing odd was found.</p>",
-    ]
-    return (
-        f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{escape(title)}</title>'
-        f'<meta name="viewport" content="width=device-width"><style>{STYLE}</style>{"".join(sections)}</html>\n'
-    )
+
+    title: str
+    facts: dict[str, Any]
+    findings: list[tuple[str, list[str]]]
+    epochs: int = 0
+    history: dict[str, list[float]] = field(default_factory=dict)
+    metrics: dict[str, Any] = field(default_factory=dict)
+    bins: list[tuple[float, float, int]] = field(default_factory=list)
+    mistakes: list[Picture] = field(default_factory=list)
+    filters: np.ndarray | None = None
+    label_errors: list[Picture] | None = None
+
+    def html(self) -> str:
+        """One page; before there are metrics it renews itself in a browser."""
+        renewing = "" if self.metrics else f'<meta http-equiv="refresh" content="{RENEW_S}">'
+        sections = (results(self), training(self), details(self), pictures(self), data(self))
+        return (
+            f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{escape(self.title)}</title>{renewing}'
+            f'<meta name="viewport" content="width=device-width"><style>{STYLE}</style>'
+            f"<h1>{escape(self.title)}</h1>{''.join(sections)}</html>\n"
+        )
 
 
-def headline(metrics: dict[str, Any], facts: dict[str, Any]) -> list[tuple[str, Any]]:
+class GrowingReport(Observer):
+    """Writes the page after every epoch."""
+
+    def __init__(self, path: Path, report: Report) -> None:
+        self._path, self._report = path, report
+
+    def begin(self, position: Position, epochs: int) -> None:
+        self._report = replace(self._report, epochs=epochs)
+        self.epoch(position)
+
+    def epoch(self, position: Position) -> None:
+        write_durably(self._path, replace(self._report, history=position.history).html())
+
+
+def results(report: Report) -> str:
     """The figure to go by first."""
+    done, metrics = len(report.history.get("loss", [])), report.metrics
+    if not metrics:
+        return f"<p>Training: {done} of {report.epochs} epochs are done. This page renews itself.</p>"
+    if not metrics["num_images"]:
+        return "<p>Every image was trained on: nothing was held out, and nothing is measured.</p>"
     names = {
         "accuracy": "accuracy",
         "accuracy_interval": "accuracy, from and to",
@@ -66,19 +114,97 @@ def headline(metrics: dict[str, Any], facts: dict[str, Any]) -> list[tuple[str, 
         "num_images": "images",
     }
     order = sorted(names, key=lambda name: name != metrics["headline"])
-    return [(f"test {names[name]}", metrics[name]) for name in order if name in metrics] + list(facts.items())
+    rows = [[f"test {names[name]}", shown(metrics[name])] for name in order if name in metrics]
+    return (
+        f"{table(['', 'value'], rows)}<p>This test split can show a difference between two models of at least "
+        f"{100 * metrics['resolvable_difference']:.1f} points of accuracy. Intervals are of 95 %.</p>"
+    )
+
+
+def training(report: Report) -> str:
+    history = report.history
+    if not history:
+        return ""
+    epochs = len(history["loss"])
+    plots = [
+        plot(f"{name} over {epochs} epochs", curves_of(history, name))
+        for name in ("accuracy", "loss")
+        if name in history
+    ]
+    plots += [plot("learning rate", {"learning rate": history["learning_rate"]})] if "learning_rate" in history else []
+    if "images_per_s" in history:
+        plots.append(plot("images/s", {"images/s": history["images_per_s"]}))
+        wait = float(np.mean(history["input_wait"]))
+        plots.append(f"<p>The network waited for images {100 * wait:.1f} % of the time.</p>")
+    return f"<h2>How training went</h2>{''.join(plots)}"
+
+
+def curves_of(history: dict[str, list[float]], metric: str) -> dict[str, list[float]]:
+    curves = {"training": history[metric], "validation": history.get(f"val_{metric}", [])}
+    return {name: curve for name, curve in curves.items() if curve}
+
+
+def details(report: Report) -> str:
+    if "per_class" not in report.metrics:
+        return ""
+    classes = report.metrics["per_class"]
+    return (
+        f"<h2>Classes</h2>{per_class(classes)}{confusion(report.metrics['confusion'], list(classes))}"
+        "<h2>Can its confidence be believed?</h2><p>To the right the probability of the answer, upwards how often it "
+        "is right; a dot is as large as it has images. Below the line the model is too sure of itself.</p>"
+        f"{reliability(report.bins)}"
+    )
+
+
+def pictures(report: Report) -> str:
+    sections = []
+    if report.mistakes:
+        sections.append(gallery("Its most confident mistakes", report.mistakes))
+    if report.label_errors is not None:
+        what = "The likeliest errors first, each judged by a network that had not seen the image."
+        sections.append(
+            gallery("Likely label errors", report.label_errors, what if report.label_errors else "None was found.")
+        )
+    if report.filters is not None:
+        image = f'<img class="filters" alt="filters" src="{data_uri(report.filters, report.filters.shape[1])}">'
+        sections.append(f"<h2>What the first layer looks for</h2>{image}")
+    return "".join(sections)
+
+
+def data(report: Report) -> str:
+    found = "".join(map(finding, report.findings)) or "<p>Nothing odd was found.</p>"
+    rows = [[escape(name), escape(printable(shown(value)))] for name, value in report.facts.items()]
+    return f"<h2>Data</h2>{found}<h2>How it was made</h2>{table(['', ''], rows, 'facts')}"
+
+
+def gallery(title: str, shown_pictures: list[Picture], text: str = "") -> str:
+    figures = "".join(
+        f'<figure><img alt="" src="{data_uri(picture.pixels)}">'
+        f"<figcaption>{escape(printable(picture.caption))}</figcaption></figure>"
+        for picture in shown_pictures
+    )
+    return f'<h2>{escape(title)}</h2>{f"<p>{escape(text)}</p>" if text else ""}<div class="pictures">{figures}</div>'
+
+
+def data_uri(pixels: np.ndarray, side: int = PICTURE_SIDE) -> str:
+    """uint8 (H, W, C) as a PNG inside the page, made smaller where it is larger than `side`."""
+    image = Image.fromarray(pixels[:, :, 0] if pixels.shape[-1] == 1 else pixels)
+    image.thumbnail((side, side))
+    png = io.BytesIO()
+    image.save(png, "PNG")
+    return f"data:image/png;base64,{base64.b64encode(png.getvalue()).decode()}"
 
 
 def shown(value: Any) -> str:
-    if isinstance(value, list):
-        return " to ".join(map(shown, value))
+    if isinstance(value, list | tuple):
+        return " to ".join(map(shown, value)) or "–"
     return f"{value:.4f}" if isinstance(value, float) else "–" if value is None else str(value)
 
 
 def table(head: list[str], rows: list[list[str]], kind: str = "") -> str:
     heads = "".join(f"<th>{cell}</th>" for cell in head)
     body = "".join("<tr>" + "".join(f"<td>{cell}</td>" for cell in row) + "</tr>" for row in rows)
-    return f'<table class="{kind}"><tr>{heads}</tr>{body}</table>'
+    return f'<div class="wide"><table class="{kind}"><tr>{heads}</tr>{body}</table></div>'
 
 
 def finding(found: tuple[str, list[str]]) -> str:
@@ -99,24 +225,6 @@ def per_class(classes: dict[str, dict[str, Any]]) -> str:
     return table(["class", "recall", "from and to", "precision", "from and to", "F1", "images"], rows)
 
 
-def reliability(bins: list[tuple[float, float, int]]) -> str:
-    """How often answers of a confidence are right: on the diagonal where confidence can be believed."""
-    side, total = 300, sum(count for _, _, count in bins)
-    dots = "".join(
-        f'<circle cx="{20 + confidence * side:.1f}" cy="{20 + (1 - accuracy) * side:.1f}" '
-        f'r="{3 + 12 * (count / total) ** 0.5:.1f}" fill="{COLORS["val"]}" fill-opacity=".6">'
-        f"<title>{count} images: confidence {confidence:.3f}, accuracy {accuracy:.3f}</title></circle>"
-        for confidence, accuracy, count in bins
-    )
-    return (
-        "<h2>Can its confidence be believed?</h2><p>To the right the probability of the answer, upwards how often it "
-        "is right; a dot is as large as it has images. Below the line the model is too sure of itself.</p>"
-        f'<svg viewBox="0 0 340 340" style="max-width:22rem" role="img"><rect x="20" y="20" width="{side}" '
-        f'height="{side}" fill="none" stroke="#ddd"/><line x1="20" y1="{20 + side}" x2="{20 + side}" y2="20" '
-        f'stroke="{COLORS["train"]}"/>{dots}</svg>'
-    )
-
-
 def confusion(matrix: list[list[int]], names: list[str]) -> str:
     if len(names) > MAX_CONFUSION:
         return f"<p>The confusion matrix of {len(names)} classes is in metrics.json.</p>"
@@ -126,32 +234,9 @@ def confusion(matrix: list[list[int]], names: list[str]) -> str:
     )
     heads = "".join(f"<th>{escape(name)}</th>" for name in names)
     caption = "<h2>What was taken for what</h2><p>A row for the true class, a column for the answer.</p>"
-    return f'{caption}<table class="confusion"><tr><th></th>{heads}</tr>{rows}</table>'
+    return f'{caption}<div class="wide"><table class="confusion"><tr><th></th>{heads}</tr>{rows}</table></div>'
 
 
 def shaded(count: int, total: int, correct: bool) -> str:
     hue = "11,107,203" if correct else "200,60,30"
     return f'<td style="background:rgba({hue},{count / total if total else 0:.2f})">{count or ""}</td>'
-
-
-def plot(metric: str, history: dict[str, list[float]]) -> str:
-    """A metric over the epochs, for training and validation, as SVG."""
-    curves = {"train": history[metric], "val": history[f"val_{metric}"]}
-    values = [value for curve in curves.values() for value in curve]
-    low, high = min(values), max(values)
-    span = (high - low) or 1.0
-    lines = "".join(polyline(curve, low, span, COLORS[side]) for side, curve in curves.items())
-    ends = f'<text x="0" y="12">{high:.3f}</text><text x="0" y="198">{low:.3f}</text>'
-    legend = "".join(
-        f'<text x="{60 + 70 * i}" y="12" fill="{color}">{side}</text>' for i, (side, color) in enumerate(COLORS.items())
-    )
-    return (
-        f"<figure><figcaption>{metric} over {len(curves['train'])} epochs</figcaption>"
-        f'<svg viewBox="0 0 700 200" font-size="12" role="img">{ends}{legend}{lines}</svg></figure>'
-    )
-
-
-def polyline(curve: list[float], low: float, span: float, color: str) -> str:
-    step = 640 / max(1, len(curve) - 1)
-    points = " ".join(f"{55 + i * step:.1f},{195 - (value - low) / span * 175:.1f}" for i, value in enumerate(curve))
-    return f'<polyline points="{points}" fill="none" stroke="{color}" stroke-width="2"/>'

@@ -3,36 +3,31 @@
 runs/<model>-<time>/
     config.json       settings, data, split sizes, versions: what it takes to do it again
     history.json      {metric: one value per epoch}
+    label_errors.json labels that are likely wrong, where they were asked for
     predictions.csv   what the model answers for each image of the untouched test split
     metrics.json      what those come to
     audit.json        what is odd about the data (training.audit): files left out and why, duplicates, two labels, ...
     best.weights.h5   of the epoch with the lowest validation loss; of the last where patience is 0
     checkpoint.npz    where training stands, until the bundle is sealed: the same command goes on from there
-    report.html       how good the model is
+    report.html       how the run goes, and in the end how good the model is
     bundle/           the exported bundle (models.bundle), ready to publish
 """
 
-import contextlib
-import fcntl
 import hashlib
 import io
+import itertools
 import json
-import os
-import platform
 import shutil
-import subprocess
-import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from PIL import Image
 from rich.console import Console
 
-from models.bundle import MANIFEST, Manifest, check_model_name
+from models.bundle import Manifest
 from models.durable import write_durably
 from models.preprocessing import InputSpec
 from training.audit import Audit, audit, findings
@@ -40,18 +35,24 @@ from training.cache import DecodedImages, decode_all
 from training.datasets import DATA_SETS, folder_of
 from training.export import Answers, export
 from training.index import Index, index_folder
+from training.label_errors import LabelError, find_label_errors, out_of_fold
+from training.lineage import circumstances, describe, facts
 from training.metrics import calibration_bins
-from training.position import CHECKPOINT_EVERY_S
+from training.position import CHECKPOINT_EVERY_S, Observer
+from training.predictions import Predictions
 from training.progress import Event, decoding_bar
-from training.report import render
+from training.report import GrowingReport, Picture, Report
+from training.run_directory import write_json
 from training.settings import Settings
 from training.split import FRACTIONS, Split, split_by_content
 
-CONFIG = "config.json"
+if TYPE_CHECKING:  # it imports Keras
+    from training.fit import Trained
+
+MAX_PICTURES = 24  # of mistakes, and of likely label errors, in the report
 NUM_ANSWERS = 64  # images on which export must agree
 NUM_GOLDEN = 10
 MAX_GOLDEN_BYTES = 1_000_000  # of one golden image; a bundle is no place for originals of 20 MB
-LIBRARIES = ("keras", "tensorflow", "tensorflow-cpu", "numpy", "pillow")
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,72 +104,6 @@ def resolve(source: str, cache: Path) -> Path:
     return folder_of(source, cache) if source in DATA_SETS else Path(source).expanduser().resolve()
 
 
-@contextlib.contextmanager
-def claim_run(runs: Path, model: str, config: dict[str, Any], *, fresh: bool = False) -> Iterator[Path]:
-    """The directory of an unfinished run of this configuration that no process is at; else a new one.
-
-    Args:
-        config: everything that decides the weights.
-        fresh: take a new one in any case.
-    """
-    check_model_name(model)
-    runs.mkdir(parents=True, exist_ok=True)
-    unfinished = [] if fresh else [path for path in sorted(runs.glob(f"{model}-*")) if is_unfinished(path, config)]
-    with contextlib.ExitStack() as stack:
-        for path in unfinished:
-            if stack.enter_context(sole_owner(path)):
-                discard_leftovers(path)
-                break
-        else:
-            path = new_run_directory(runs, model)
-            stack.enter_context(sole_owner(path))
-            write_json(path / CONFIG, {**config, **circumstances()})
-        yield path
-
-
-def is_unfinished(run: Path, config: dict[str, Any]) -> bool:
-    """Whether a run of this configuration was cut off before its bundle was sealed."""
-    try:
-        found = json.loads((run / CONFIG).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return False
-    same = all(found.get(name) == value for name, value in json.loads(json.dumps(config)).items())
-    return same and not (run / "bundle" / MANIFEST).exists()
-
-
-@contextlib.contextmanager
-def sole_owner(run: Path) -> Iterator[bool]:
-    """Whether no other process is at this run; until the end of the block none will be. A kill lets go, too."""
-    descriptor = os.open(run, os.O_RDONLY)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        yield True
-    except BlockingIOError:
-        yield False
-    finally:
-        os.close(descriptor)
-
-
-def discard_leftovers(run: Path) -> None:
-    """What a kill left half written: a bundle that is not sealed, files that were to be renamed."""
-    shutil.rmtree(run / "bundle", ignore_errors=True)
-    for path in run.glob(".*-*"):
-        path.unlink()
-
-
-def new_run_directory(runs: Path, model: str) -> Path:
-    """A directory that no other run has, named by model and time."""
-    stem, suffix = f"{model}-{time.strftime('%Y%m%d-%H%M%S')}", 0
-    while True:
-        run = runs / (f"{stem}-{suffix}" if suffix else stem)
-        try:
-            run.mkdir()
-        except FileExistsError:
-            suffix += 1
-        else:
-            return run
-
-
 def train_and_export(
     run: Path,
     model_name: str,
@@ -179,44 +114,62 @@ def train_and_export(
     tensorboard: bool = False,
     on_event: Callable[[Event], None] = lambda event: None,
     checkpoint_every_s: float = CHECKPOINT_EVERY_S,
+    num_folds: int = 0,
 ) -> Manifest:
     """Fill a run directory; the bundle lies sealed in `run/bundle` when this returns.
 
     Args:
         run: a directory of one's own: `claim_run`.
         on_event: called with the figures of each epoch.
+        num_folds: parts of the training images by which to look for wrong labels; 0: do not look.
 
     Raises:
         Diverged, ExportFailed, ValueError: see `training.fit.fit` and `training.export.export`.
     """
     from training.checkpoint import CHECKPOINT  # these import Keras, and that takes seconds
+    from training.filters import filters_picture
     from training.fit import fit
 
     write_json(run / "audit.json", data.audit.to_json())
-    trained = fit(
-        data.decoded,
-        data.split,
-        settings,
-        run,
-        console=console,
-        tensorboard=tensorboard,
-        on_event=on_event,
-        checkpoint_every_s=checkpoint_every_s,
-    )
+    title = f"{model_name}: {settings.architecture} on {Path(data.source).name}"
+    growing = Report(title, facts(data, settings), list(findings(data.audit)))
+
+    def train(split: Split, folder: Path, *observers: Observer) -> "Trained":
+        folder.mkdir(parents=True, exist_ok=True)
+        return fit(
+            data.decoded,
+            split,
+            settings,
+            folder,
+            console=console,
+            tensorboard=tensorboard,
+            on_event=on_event,
+            observers=observers,
+            checkpoint_every_s=checkpoint_every_s,
+        )
+
+    trained = train(data.split, run, GrowingReport(run / "report.html", growing))
     write_json(run / "history.json", trained.history)
     trained.predictions.write(run / "predictions.csv")
     write_json(run / "metrics.json", trained.metrics)
-    report = render(
-        f"{model_name}: {settings.architecture} on {Path(data.source).name}",
-        trained.metrics,
-        calibration_bins(trained.predictions),
-        trained.history,
-        {
-            "trained on": len(data.split.train),
-            "validated on": len(data.split.val),
-        },
-        list(findings(data.audit)),
-    )
+    label_errors = []
+    if num_folds:
+        console.print(f"looking for wrong labels: training {num_folds} times on parts of the images", highlight=False)
+        label_errors = doubt_labels(data, trained, num_folds, lambda fold, i: train(fold, run / "folds" / str(i)))
+        write_json(run / "label_errors.json", [describe_error(data, error) for error in label_errors])
+        shutil.rmtree(run / "folds")
+    report = replace(
+        growing,
+        facts=facts(data, trained.settings),
+        history=trained.history,
+        metrics=trained.metrics,
+        bins=calibration_bins(trained.predictions),
+        mistakes=mistakes(data, trained.predictions),
+        filters=filters_picture(trained.model),
+        label_errors=None
+        if label_errors is None
+        else [picture_of(data, error) for error in label_errors[:MAX_PICTURES]],
+    ).html()
     write_durably(run / "report.html", report)
     manifest = Manifest(
         model=model_name,
@@ -244,6 +197,49 @@ def train_and_export(
     return manifest
 
 
+def doubt_labels(
+    data: Data, trained: "Trained", num_folds: int, train: Callable[[Split, int], "Trained"]
+) -> list[LabelError]:
+    """Labels that are contradicted by a network that had not seen the image: of a test image the run's own."""
+    numbers = itertools.count()
+    rows, probabilities = out_of_fold(
+        data.decoded, data.split, num_folds, lambda fold: train(fold, next(numbers)).predictions.probabilities
+    )
+    rows = np.concatenate([rows, data.split.test])
+    probabilities = np.concatenate([probabilities, trained.predictions.probabilities])
+    return find_label_errors(rows, data.decoded.labels[rows], probabilities)
+
+
+def describe_error(data: Data, error: LabelError) -> dict[str, Any]:
+    names = data.decoded.class_names
+    return {
+        "image": data.decoded.paths[error.row],
+        "label": names[error.label],
+        "suggested": names[error.suggested],
+        "probability": error.probability,
+    }
+
+
+def picture_of(data: Data, error: LabelError) -> Picture:
+    said = describe_error(data, error)
+    caption = f"{said['image']}: rather {said['suggested']} ({error.probability:.0%})"
+    return Picture(np.asarray(data.decoded.images[error.row]), caption)
+
+
+def mistakes(data: Data, predictions: Predictions) -> list[Picture]:
+    """Test images that were taken for something else, the most confident mistakes first."""
+    answers = predictions.probabilities.argmax(axis=1)
+    confidence = predictions.probabilities.max(axis=1, initial=0)
+    wrong = np.flatnonzero(answers != predictions.labels)
+    return [
+        Picture(
+            np.asarray(data.decoded.images[data.split.test[i]]),
+            f"{predictions.paths[i]}: taken for {predictions.class_names[answers[i]]} ({confidence[i]:.0%})",
+        )
+        for i in wrong[np.argsort(-confidence[wrong], kind="stable")][:MAX_PICTURES]
+    ]
+
+
 def choose_golden(data: Data) -> list[bytes]:
     """Encoded images, of as many different classes as there is room for, each small enough to travel.
 
@@ -269,47 +265,3 @@ def travelling(data: Data, row: int) -> bytes:
     image, png = data.decoded.images[row], io.BytesIO()
     Image.fromarray(image[:, :, 0] if image.shape[-1] == 1 else image).save(png, "PNG")
     return png.getvalue()
-
-
-def describe(data: Data, settings: Settings) -> dict[str, Any]:
-    """From what and how a model comes to be: all that decides its weights."""
-    sizes = {side: len(getattr(data.split, side)) for side in ("train", "val", "test")}
-    fractions = dict(zip(("val", "test"), data.fractions, strict=True))
-    return {
-        "data": {"source": data.source, "fingerprint": data.decoded.fingerprint(), **sizes, "fractions": fractions},
-        "input_spec": data.spec.to_json(),
-        "settings": settings.to_json(),
-    }
-
-
-def circumstances() -> dict[str, Any]:
-    """The rest of its lineage: when, and by which code."""
-    return {
-        "created_at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-        "git_revision": git_revision(),
-        "parent_version": None,
-        "libraries": installed_versions(),
-    }
-
-
-def installed_versions() -> dict[str, str]:
-    versions = {"python": platform.python_version()}
-    for name in LIBRARIES:
-        with contextlib.suppress(PackageNotFoundError):  # TensorFlow comes under one name or the other
-            versions[name] = version(name)
-    return versions
-
-
-def git_revision() -> str | None:
-    """The commit of this code, with "-dirty" where files differ from it; None outside a checkout or without git."""
-    command = ["git", "describe", "--always", "--dirty", "--abbrev=40"]
-    try:
-        done = subprocess.run(command, cwd=Path(__file__).parent, capture_output=True, text=True)
-    except OSError:  # no git here, as in the image
-        return None
-    return done.stdout.strip() or None
-
-
-def write_json(path: Path, value: Any) -> None:
-    text = json.dumps(value, indent=2, ensure_ascii=False) + "\n"
-    write_durably(path, text.encode("utf-8", "backslashreplace").decode())  # file names may be no Unicode

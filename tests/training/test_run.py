@@ -15,11 +15,14 @@ from models.bundle import MANIFEST, read_manifest
 from models.preprocessing import InputSpec, decode_image
 from tests.conftest import Training
 from tests.images import shades, write_folder
+from training import lineage
 from training import run as runs
 from training.index import BadData
+from training.lineage import git_revision
 from training.metrics import measure
 from training.predictions import Predictions
-from training.run import Data, choose_golden, claim_run, git_revision, prepare, resolve, train_and_export
+from training.run import Data, choose_golden, prepare, resolve, train_and_export
+from training.run_directory import claim_run
 from training.settings import Settings
 
 SPEC = InputSpec(8, 8, 1)
@@ -111,8 +114,8 @@ def test_a_run_that_was_cut_off_is_taken_up_by_the_same_configuration_alone(tmp_
     assert claimed(seed=0, fresh=True) != cut_off
     assert claimed(seed=0) == cut_off
     assert {path.name for path in cut_off.iterdir()} == {"config.json"}
-    (cut_off / MANIFEST).parent.mkdir(parents=True)
-    (cut_off / MANIFEST).touch()  # its bundle is sealed
+    (cut_off / "bundle" / MANIFEST).parent.mkdir(parents=True)
+    (cut_off / "bundle" / MANIFEST).touch()  # it is sealed
     assert claimed(seed=0) != cut_off
 
 
@@ -165,7 +168,7 @@ def test_outside_a_checkout_and_without_git_there_is_no_revision(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patch:
-        patch.setattr(runs, "__file__", str(tmp_path / "run.py"))
+        patch.setattr(lineage, "__file__", str(tmp_path / "lineage.py"))
         assert git_revision() is None
     monkeypatch.setenv("PATH", str(tmp_path))
     assert git_revision() is None

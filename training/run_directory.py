@@ -1,0 +1,88 @@
+"""The directory of a run: held by one process, and found again by the command that was cut off."""
+
+import contextlib
+import fcntl
+import json
+import os
+import shutil
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from models.bundle import MANIFEST, check_model_name
+from models.durable import write_durably
+from training.lineage import circumstances
+
+CONFIG = "config.json"
+
+
+@contextlib.contextmanager
+def claim_run(runs: Path, model: str, config: dict[str, Any], *, fresh: bool = False) -> Iterator[Path]:
+    """The directory of an unfinished run of this configuration that no process is at; else a new one.
+
+    Args:
+        config: everything that decides the weights.
+        fresh: take a new one in any case.
+    """
+    check_model_name(model)
+    runs.mkdir(parents=True, exist_ok=True)
+    unfinished = [] if fresh else [path for path in sorted(runs.glob(f"{model}-*")) if is_unfinished(path, config)]
+    with contextlib.ExitStack() as stack:
+        for path in unfinished:
+            if stack.enter_context(sole_owner(path)):
+                discard_leftovers(path)
+                break
+        else:
+            path = new_run_directory(runs, model)
+            stack.enter_context(sole_owner(path))
+            write_json(path / CONFIG, {**config, **circumstances()})
+        yield path
+
+
+def is_unfinished(run: Path, config: dict[str, Any]) -> bool:
+    """Whether a run of this configuration was cut off before its bundle was sealed."""
+    try:
+        found = json.loads((run / CONFIG).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    same = all(found.get(name) == value for name, value in json.loads(json.dumps(config)).items())
+    return same and not (run / "bundle" / MANIFEST).exists()
+
+
+@contextlib.contextmanager
+def sole_owner(run: Path) -> Iterator[bool]:
+    """Whether no other process is at this run; until the end of the block none will be. A kill lets go, too."""
+    descriptor = os.open(run, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield True
+    except BlockingIOError:
+        yield False
+    finally:
+        os.close(descriptor)
+
+
+def discard_leftovers(run: Path) -> None:
+    """What a kill left half written: a bundle that is not sealed, files that were to be renamed."""
+    shutil.rmtree(run / "bundle", ignore_errors=True)
+    for path in run.glob(".*-*"):
+        path.unlink()
+
+
+def new_run_directory(runs: Path, model: str) -> Path:
+    """A directory that no other run has, named by model and time."""
+    stem, suffix = f"{model}-{time.strftime('%Y%m%d-%H%M%S')}", 0
+    while True:
+        run = runs / (f"{stem}-{suffix}" if suffix else stem)
+        try:
+            run.mkdir()
+        except FileExistsError:
+            suffix += 1
+        else:
+            return run
+
+
+def write_json(path: Path, value: Any) -> None:
+    text = json.dumps(value, indent=2, ensure_ascii=False) + "\n"
+    write_durably(path, text.encode("utf-8", "backslashreplace").decode())  # file names may be no Unicode
