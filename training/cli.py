@@ -12,9 +12,10 @@ import click
 from rich.console import Console
 
 from models import bundle as bundles
+from models.durable import write_durably
 from models.quiet import import_quietly
 from training.datasets import DATA_SETS
-from training.flags import choose_input, read_fractions, read_settings, training_flags
+from training.flags import choose_architecture, choose_input, read_fractions, read_settings, training_flags
 from training.position import CHECKPOINT_EVERY_S
 from training.recipe import describe_recipe, read_recipe, recipe_names
 
@@ -64,6 +65,13 @@ def sentence(error: Exception) -> str:
 @click.option("--data", required=True, help=f"A folder with a folder per class, or one of {', '.join(DATA_SETS)}.")
 @click.option("--name", required=True, help="Name of the model that is made: a-z, 0-9, - and _.")
 @training_flags
+@click.option(
+    "--from",
+    "start",
+    type=click.Path(path_type=Path, exists=True, file_okay=False),
+    metavar="BUNDLE|RUN",
+    help="Start from this model's weights; its classes may be others.",
+)
 @click.option("--tensorboard", is_flag=True, help="Write TensorBoard logs into the run directory.")
 @click.option(
     "--progress",
@@ -93,7 +101,6 @@ def sentence(error: Exception) -> str:
 @explained
 def fit(
     data: str,
-    architecture: str,
     name: str,
     publish: bool,
     runs: Path,
@@ -104,21 +111,24 @@ def fit(
     """Train a network and export it as a verified bundle."""
     bundles.check_model_name(name)
     import_quietly("keras")
-    from models.registry import architecture_of
+    from training.fine_tuning import lineage_of
     from training.lineage import describe
     from training.run import prepare, train_and_export
     from training.run_directory import claim_run
 
-    chosen = architecture_of(architecture)
+    start = bundle_of(flags["start"]) if flags["start"] else None
+    known = bundles.verify(start) if start else None
+    chosen = choose_architecture(flags, known)
     progress = flags["progress"]
     console = Console(quiet=progress != "text")
     on_event = (lambda event: click.echo(json.dumps(event))) if progress == "json" else (lambda event: None)
-    settings = read_settings(chosen, data, flags)
-    spec = choose_input(data, chosen, cache, flags)
+    settings = read_settings(chosen, data, flags, known)
+    spec = choose_input(data, chosen, cache, flags, known)
     chosen.check_size(spec.shape)
     prepared = prepare(data, spec, cache, console, fractions=read_fractions(flags))
     report_data(console, prepared)
-    config = {"model": name, **describe(prepared, settings)}
+    origin = {"from": lineage_of(known, start)} if start and known else {}
+    config = {"model": name, **describe(prepared, settings), **origin}
     with claim_run(runs, name, config, fresh=flags["fresh"]) as run:
         manifest = train_and_export(
             run,
@@ -130,6 +140,8 @@ def fit(
             on_event=on_event,
             checkpoint_every_s=flags["checkpoint_every"],
             num_folds=flags["num_folds"] or 0,
+            start=start,
+            origin=origin,
         )
     test = manifest.metrics["test"]
     say(
@@ -175,21 +187,48 @@ def audit(data: str, as_json: bool, cache: Path) -> None:
 @click.option("-o", "--output", type=click.Path(path_type=Path, dir_okay=False), default="preview.png", help="A PNG.")
 @CACHE
 @explained
-def preview(data: str, architecture: str, output: Path, cache: Path, **flags: Any) -> None:
+def preview(data: str, output: Path, cache: Path, **flags: Any) -> None:
     """Draw what a network will see: images as they are, and as a recipe's augmentation shows them."""
     import_quietly("keras")
-    from models.registry import architecture_of
     from training.index import index_folder
     from training.preview import draw_preview
     from training.run import decode_folder, resolve
 
-    chosen = architecture_of(architecture)
+    chosen = choose_architecture(flags, None)
     augmentation = read_settings(chosen, data, flags).augmentation
     spec = choose_input(data, chosen, cache, flags)
     decoded = decode_folder(index_folder(resolve(data, cache)), spec, cache, Console(stderr=True))
     picture = draw_preview(decoded, augmentation, seed=flags["seed"])
     picture.save(output, "PNG")
     click.echo(f"{output}: {picture.width}x{picture.height} pixels")
+
+
+@main.command("lr-find")
+@click.argument("data", metavar="PATH")
+@training_flags
+@click.option("--num-steps", type=click.IntRange(10), default=200, help="Over which the rate rises.")
+@click.option("-o", "--output", type=click.Path(path_type=Path, dir_okay=False), default="lr.svg", help="A drawing.")
+@CACHE
+@explained
+def lr_find(data: str, num_steps: int, output: Path, cache: Path, **flags: Any) -> None:
+    """Find the learning rate a network bears, by training at ever higher rates until it fails."""
+    import_quietly("keras")
+    from training.fit import get_ready
+    from training.lr_find import find_rate
+    from training.plots import drawing
+    from training.run import prepare
+
+    console = Console()
+    chosen = choose_architecture(flags, None)
+    spec = choose_input(data, chosen, cache, flags)
+    chosen.check_size(spec.shape)
+    prepared = prepare(data, spec, cache, console, fractions=read_fractions(flags))
+    ready = get_ready(prepared.decoded, prepared.split, read_settings(chosen, data, flags), console)
+    found = find_rate(ready, num_steps)
+    title = f"loss of {chosen.name} by learning rate; try {found.suggestion:.2g}"
+    ends = (f"{rate:.1g}" for rate in (found.rates[0], found.rates[-1]))
+    write_durably(output, drawing(title, {"loss": found.losses}, *ends))
+    say(console, f"try --learning-rate {found.suggestion:.2g}; the plot: {output}")
 
 
 @main.command()
@@ -287,8 +326,6 @@ def bundle_of(path: Path) -> Path:
 
 def headline(metrics: dict[str, Any]) -> str:
     """The figure to go by; where that is not accuracy, accuracy behind it."""
-    if not metrics["num_images"]:
-        return "none: nothing was held out"
     accuracy, images = f"accuracy {metrics['accuracy']:.2%}", f"on {metrics['num_images']} images"
     if metrics["headline"] == "accuracy":
         return f"{accuracy} {images}"

@@ -14,8 +14,9 @@ from models.registry import architecture_of
 from training.answers import logits_of
 from training.batches import TrainingBatches
 from training.cache import DecodedImages
+from training.fine_tuning import take_over
 from training.loop import WEIGHTS, Loop
-from training.losses import loss_for
+from training.losses import CrossEntropy, loss_for
 from training.metrics import calibrate, expected_calibration_error, measure, softmax
 from training.networks import build_for, compile_for, trainable, without_auxiliary_heads
 from training.position import CHECKPOINT_EVERY_S, Observer
@@ -62,40 +63,24 @@ def fit(
     on_event: Callable[[Event], None] = lambda event: None,
     observers: Sequence[Observer] = (),
     checkpoint_every_s: float = CHECKPOINT_EVERY_S,
+    start: Path | None = None,
 ) -> Trained:
     """Train, keep the weights of the lowest validation loss (or the last: `patience`) in `run`, and measure them.
 
     A run that was cut off goes on from its last checkpoint, to the same weights.
 
+    Args:
+        start: a bundle to start from, instead of random weights.
+
     Raises:
         Diverged: the loss became infinite or not a number.
         ValueError: the architecture is unknown, or not defined for this input.
     """
-    make_repeatable(settings.seed)
-    exact = build_for(decoded, settings, "float32")
-    precision, reason = resolve_precision(settings.precision, exact.count_params())
-    architecture = architecture_of(settings.architecture)
-    dropout = resolve_dropout(settings.dropout, architecture, exact.count_params(), len(split.train))
-    settings = replace(settings, precision=precision, dropout=dropout)
-    console.print(
-        f"precision {precision} ({reason}), learning rate {settings.learning_rate:g}, dropout {dropout:g}, "
-        f"seed {settings.seed}",
-        highlight=False,
-        soft_wrap=True,
-    )
-    batches = TrainingBatches(
-        decoded,
-        split.train,
-        batch_size=settings.batch_size,
-        seed=settings.seed,
-        augmentation=settings.augmentation,
-    )
-    model = trainable(decoded, settings, precision)
-    whiten(model, decoded, split.train)
+    ready = get_ready(decoded, split, settings, console, start=start)
+    model, batches, settings, loss = ready.model, ready.batches, ready.settings, ready.loss
     epochs = math.ceil(settings.steps / len(batches)) or settings.epochs
-    loss = loss_for(settings, decoded.labels[split.train], len(decoded.class_names))
     num_steps = settings.steps or epochs * len(batches)
-    compile_for(model, settings, loss, num_steps=num_steps, steps_per_epoch=len(batches))
+    compile_for(model, settings, loss, num_steps=num_steps, steps_per_epoch=len(batches), new=ready.new)
 
     def validate() -> dict[str, float]:
         logits, labels = logits_of(model, decoded.images, split.val, settings.batch_size), decoded.labels[split.val]
@@ -118,8 +103,64 @@ def fit(
     )
     history = loop.train()
     model.load_weights(run / WEIGHTS)
-    exact.set_weights(without_auxiliary_heads(model).get_weights())
-    return judge(exact, decoded, split, settings, history)
+    ready.exact.set_weights(without_auxiliary_heads(model).get_weights())
+    return judge(ready.exact, decoded, split, settings, history)
+
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """All that training begins with.
+
+    Attributes:
+        exact: the network in float32, as it will be exported.
+        model: the same as it is trained, not yet compiled.
+        settings: with what `auto` and the network's own dropout came to.
+        new: weights that were not taken over from another model, where some were.
+    """
+
+    exact: keras.Model
+    model: keras.Model
+    batches: TrainingBatches
+    loss: CrossEntropy
+    settings: Settings
+    new: list[keras.Variable]
+
+
+def get_ready(
+    decoded: DecodedImages, split: Split, settings: Settings, console: Console, *, start: Path | None = None
+) -> Ready:
+    """
+    Args:
+        start: a bundle whose weights the network takes over.
+    """
+    make_repeatable(settings.seed)
+    exact = build_for(decoded, settings, "float32")
+    precision, reason = resolve_precision(settings.precision, exact.count_params())
+    architecture = architecture_of(settings.architecture)
+    dropout = resolve_dropout(settings.dropout, architecture, exact.count_params(), len(split.train))
+    settings = replace(settings, precision=precision, dropout=dropout)
+    console.print(
+        f"precision {precision} ({reason}), learning rate {settings.learning_rate:g}, dropout {dropout:g}, "
+        f"seed {settings.seed}",
+        highlight=False,
+        soft_wrap=True,
+    )
+    batches = TrainingBatches(
+        decoded,
+        split.train,
+        batch_size=settings.batch_size,
+        seed=settings.seed,
+        augmentation=settings.augmentation,
+    )
+    model = trainable(decoded, settings, precision)
+    whiten(model, decoded, split.train)
+    new = []
+    if start:
+        taken = take_over(without_auxiliary_heads(model), start, decoded.class_names)
+        new = taken.new
+        console.print(f"{taken.num_layers} layers taken over from {start}", highlight=False, soft_wrap=True)
+    loss = loss_for(settings, decoded.labels[split.train], len(decoded.class_names))
+    return Ready(exact, model, batches, loss, settings, new)
 
 
 def make_repeatable(seed: int) -> None:

@@ -5,7 +5,7 @@ A recipe's values are the defaults of those flags; a flag that is typed override
 
 import math
 from collections.abc import Callable
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_type_hints
 
@@ -18,6 +18,7 @@ from training.geometry import Edge
 from training.recipe import DEFAULT, parse_recipe
 from training.settings import (
     BATCH_SIZE,
+    FINE_TUNING,
     ClassWeights,
     Decayed,
     Dropout,
@@ -30,6 +31,7 @@ from training.settings import (
 )
 
 if TYPE_CHECKING:  # it imports Keras
+    from models.bundle import Manifest
     from models.registry import Architecture
 
 
@@ -103,7 +105,11 @@ FLAGS = (
     ),
     click.option("--batch-size", type=click.IntRange(1), default=BATCH_SIZE),
     click.option("--optimizer", type=click.Choice(choices(Optimizer)), default="sgd"),
-    click.option("--learning-rate", type=Finite(0, min_open=True), help="At its peak. [default: the network's]"),
+    click.option(
+        "--learning-rate",
+        type=Finite(0, min_open=True),
+        help="At its peak. [default: the network's; a tenth of it with --from]",
+    ),
     click.option("--schedule", type=click.Choice(choices(Schedule)), default="cosine", help="How the rate falls."),
     click.option("--warmup-epochs", type=click.IntRange(0), default=1, help="Epochs in which the cosine rises first."),
     click.option(
@@ -168,6 +174,9 @@ FLAGS = (
         "--lookahead", type=click.IntRange(0), default=0, help="Steps between returns to slow weights; 0 is off."
     ),
     click.option(
+        "--freeze-epochs", type=click.IntRange(0), default=0, help="Of --from: epochs in which only new layers learn."
+    ),
+    click.option(
         "--patience",
         type=click.IntRange(0),
         default=15,
@@ -221,11 +230,32 @@ def training_flags(command: Callable[..., None]) -> Callable[..., None]:
     return command
 
 
-def choose_input(data: str, architecture: "Architecture", cache: Path, flags: dict[str, Any]) -> InputSpec:
-    """What was asked for; otherwise what suits the network and the images."""
+def choose_architecture(flags: dict[str, Any], start: "Manifest | None") -> "Architecture":
+    """What was asked for; that of the model to start from, where there is one.
+
+    Raises:
+        ValueError: there is no such network.
+        click.UsageError: the model to start from is another.
+    """
+    from models.registry import architecture_of
+
+    chosen = architecture_of(flags["architecture"])
+    if start is None:
+        return chosen
+    if was_typed("architecture") and chosen.name != start.architecture:
+        raise click.UsageError(f"--from is a {start.architecture}, and --model says {chosen.name}.")
+    return architecture_of(start.architecture)
+
+
+def choose_input(
+    data: str, architecture: "Architecture", cache: Path, flags: dict[str, Any], start: "Manifest | None" = None
+) -> InputSpec:
+    """What was asked for; otherwise that of the model to start from, or what suits the network and the images."""
     from training.inspect import sample_images
     from training.run import resolve
 
+    if start is not None and not any(map(was_typed, ("size", "channels", "resize"))):
+        return start.input_spec
     if flags["size"] and flags["channels"]:
         side, channels = flags["size"], int(flags["channels"])
     else:
@@ -235,7 +265,9 @@ def choose_input(data: str, architecture: "Architecture", cache: Path, flags: di
     return InputSpec(side, side, channels, flags["resize"])
 
 
-def read_settings(architecture: "Architecture", data: str, flags: dict[str, Any]) -> Settings:
+def read_settings(
+    architecture: "Architecture", data: str, flags: dict[str, Any], start: "Manifest | None" = None
+) -> Settings:
     """The recipe's values, or the flags' where they were given."""
     chosen = {f.name: flags[f.name] for f in fields(Settings) if f.name in flags and f.name != "architecture"}
     typed = {name for name in ("epochs", "steps") if was_typed(name)}
@@ -246,7 +278,10 @@ def read_settings(architecture: "Architecture", data: str, flags: dict[str, Any]
     augmentation = {f.name: flags[f.name] for f in fields(Augmentation)}
     if augmentation["flip"] is None:
         augmentation["flip"] = data not in DATA_SETS or DATA_SETS[data].mirrors
-    return settings_for(architecture, **chosen, augmentation=Augmentation(**augmentation))
+    settings = settings_for(architecture, **chosen, augmentation=Augmentation(**augmentation))
+    if start is None or flags["learning_rate"]:
+        return settings
+    return replace(settings, learning_rate=FINE_TUNING * settings.learning_rate)
 
 
 def read_fractions(flags: dict[str, Any]) -> tuple[float, float]:

@@ -1,5 +1,6 @@
 """The network of a run, as it is trained and as it is exported."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import keras
@@ -61,11 +62,24 @@ def build_for(decoded: DecodedImages, settings: Settings, precision: str, **opti
 
 
 def compile_for(
-    model: keras.Model, settings: Settings, loss: CrossEntropy, *, num_steps: int, steps_per_epoch: int
+    model: keras.Model,
+    settings: Settings,
+    loss: CrossEntropy,
+    *,
+    num_steps: int,
+    steps_per_epoch: int,
+    new: Sequence[keras.Variable] = (),
 ) -> None:
+    """
+    Args:
+        new: weights that learn alone in the first `freeze_epochs`.
+    """
     rate = learning_rate(settings, num_steps=num_steps, steps_per_epoch=steps_per_epoch)
+    optimizer = optimizer_for(settings, rate, model.trainable_variables)
+    if new:
+        optimizer.freeze(new, settings.freeze_epochs * steps_per_epoch)
     model.compile(
-        optimizer_for(settings, rate, model.trainable_variables),
+        optimizer,
         loss=loss,
         metrics=[keras.metrics.MeanMetricWrapper(accuracy, name="accuracy")],
     )

@@ -5,6 +5,7 @@ and Hutter, 2017, https://arxiv.org/abs/1711.05101). Its L2 regulariser is coupl
 that is shown, and to the validation loss by which the best weights would be chosen.
 """
 
+from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -25,19 +26,27 @@ class CoupledWeightDecay(keras.optimizers.Optimizer):
     coefficient: float
     decayed: Decayed
     shift_rate: float
+    _learning_first: frozenset[str] = frozenset()
+    _frozen_steps: int = 0
+
+    def freeze(self, learning: Sequence[keras.Variable], num_steps: int) -> None:
+        """For so many steps these learn alone; of the others, statistics of batch normalisation still move."""
+        self._learning_first, self._frozen_steps = frozenset(variable.path for variable in learning), num_steps
 
     def apply(self, grads: list[Any], trainable_variables: list[keras.Variable] | None = None) -> None:
         """What Keras calls with the gradients of a step."""
         variables = self._trainable_variables if trainable_variables is None else trainable_variables
         pairs = zip(grads, variables, strict=True)
-        super().apply([self.decay(gradient, variable) for gradient, variable in pairs], trainable_variables)
+        super().apply([self.changed(gradient, variable) for gradient, variable in pairs], trainable_variables)
 
-    def decay(self, gradient: Any, variable: keras.Variable) -> Any:
+    def changed(self, gradient: Any, variable: keras.Variable) -> Any:
         if variable.name == "beta" and self.shift_rate != 1:
             gradient = gradient * self.shift_rate
-        if not self.coefficient or (self.decayed == "kernels" and variable.name != "kernel"):
-            return gradient
-        return gradient + self.coefficient * ops.cast(variable, gradient.dtype)
+        if self.coefficient and (self.decayed == "all" or variable.name == "kernel"):
+            gradient = gradient + self.coefficient * ops.cast(variable, gradient.dtype)
+        if self._frozen_steps and variable.path not in self._learning_first:
+            gradient = gradient * ops.cast(self.iterations >= self._frozen_steps, gradient.dtype)
+        return gradient
 
 
 class SGD(CoupledWeightDecay, keras.optimizers.SGD):

@@ -24,6 +24,20 @@ def plot(title: str, curves: dict[str, list[float]]) -> str:
     )
 
 
+def drawing(title: str, curves: dict[str, list[float]], low: str, high: str) -> str:
+    """A plot as a file of its own, with names for both ends of its horizontal axis."""
+    inner = plot(title, curves).removeprefix("<figure>").removesuffix("</figure>")
+    lines = inner[inner.index("<svg") :].split(">", 1)[1].removesuffix("</svg>")
+    below = HEIGHT + 20
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="-10 -30 {WIDTH + 20} {below + 45}" font-size="12" '
+        'font-family="sans-serif"><style>polyline { fill: none; stroke: #0b6bcb; stroke-width: 2 }</style>'
+        f'<rect x="-10" y="-30" width="100%" height="100%" fill="#fff"/><text y="-10">{escape(title)}</text>{lines}'
+        f'<text x="{LEFT}" y="{below}">{escape(low)}</text>'
+        f'<text x="{WIDTH}" y="{below}" text-anchor="end">{escape(high)}</text></svg>\n'
+    )
+
+
 def polyline(curve: list[float], low: float, high: float, kind: str) -> str:
     step, scale = (WIDTH - LEFT - 5) / max(1, len(curve) - 1), (HEIGHT - TOP - BOTTOM) / ((high - low) or 1.0)
     points = [(LEFT + i * step, HEIGHT - BOTTOM - (value - low) * scale) for i, value in enumerate(curve)]

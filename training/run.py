@@ -115,6 +115,8 @@ def train_and_export(
     on_event: Callable[[Event], None] = lambda event: None,
     checkpoint_every_s: float = CHECKPOINT_EVERY_S,
     num_folds: int = 0,
+    start: Path | None = None,
+    origin: dict[str, Any] | None = None,
 ) -> Manifest:
     """Fill a run directory; the bundle lies sealed in `run/bundle` when this returns.
 
@@ -122,6 +124,8 @@ def train_and_export(
         run: a directory of one's own: `claim_run`.
         on_event: called with the figures of each epoch.
         num_folds: parts of the training images by which to look for wrong labels; 0: do not look.
+        start: a bundle to start from.
+        origin: what the lineage says of that.
 
     Raises:
         Diverged, ExportFailed, ValueError: see `training.fit.fit` and `training.export.export`.
@@ -146,6 +150,7 @@ def train_and_export(
             on_event=on_event,
             observers=observers,
             checkpoint_every_s=checkpoint_every_s,
+            start=start,
         )
 
     trained = train(data.split, run, GrowingReport(run / "report.html", growing))
@@ -179,7 +184,7 @@ def train_and_export(
         metrics={"test": trained.metrics},
         temperature=trained.temperature,
         drawing=DATA_SETS[data.source].drawing if data.source in DATA_SETS else None,
-        lineage={**describe(data, trained.settings), **circumstances()},
+        lineage={**describe(data, trained.settings), **(origin or {}), **circumstances()},
     )
     rows_to_check = first_not_empty(data.split.val, data.split.train)[:NUM_ANSWERS]
     images = np.asarray(data.decoded.images[rows_to_check])

@@ -14,6 +14,7 @@ LEARNING_RATE = 0.1  # as He et al. train
 LEARNING_RATE_UNNORMALISED = 0.02  # without batch normalisation a network bears less
 CLIP_NORM_UNNORMALISED = 5.0  # what keeps a network without batch normalisation alive, and slows one that has it
 LEARNING_RATE_ADAM = 0.001  # as Kingma and Ba (2014) have it
+FINE_TUNING = 0.1  # of the learning rate, for weights that are good already
 SMALLEST_FOR_BFLOAT16 = 1_000_000  # parameters; lenet5 trains no faster in bfloat16, and a little worse
 BFLOAT16_UNITS = {"amx_bf16": "AMX", "avx512_bf16": "AVX512-BF16"}  # flags of /proc/cpuinfo
 FEWEST_FOR_DROPOUT = 10  # parameters for each training image, of a network with less than
@@ -51,6 +52,7 @@ class Settings:
         label_smoothing: share of each target that is spread over all classes.
         ema: weights are judged and kept as their moving average, of which each step keeps this share; 0 is off.
         lookahead: steps after which the weights start again from slow weights that follow them; 0 is off.
+        freeze_epochs: in which, of a model that was started from, only layers learn that are new.
         patience: epochs without a lower validation loss after which training stops, and the best weights are kept; 0
             runs to the end and keeps the last.
 
@@ -84,6 +86,7 @@ class Settings:
     label_smoothing: float = 0.0
     ema: float = 0.0
     lookahead: int = 0
+    freeze_epochs: int = 0
     patience: int = 15
     seed: int = 0
     precision: Precision = "auto"
@@ -95,6 +98,9 @@ class Settings:
             raise ValueError(f"The schedule {self.schedule} needs --{needed.replace('_', '-')}.")
         if list(self.drop_at) != sorted(set(self.drop_at)):
             raise ValueError(f"The rate drops at ascending fractions of the run, not at {self.drop_at}.")
+
+        if self.freeze_epochs and self.decoupled_weight_decay:
+            raise ValueError("Frozen weights would still decay: use --weight-decay with --freeze-epochs.")
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)

@@ -6,6 +6,7 @@ import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
+from xml.etree import ElementTree
 
 import numpy as np
 import openvino
@@ -281,7 +282,7 @@ def test_a_model_of_every_image_there_is(place: Place, folder: Path) -> None:
     result = place.fit("--epochs", 1, "--val", 0, "--publish", data=folder)
     assert result.exit_code == 0, result.output
     assert "60 to train, 0 to validate, 0 to test" in result.output
-    assert "test none: nothing was held out" in result.output
+    assert "nothing was held out to test" in result.output
     manifest = verify(place.home / "exports" / "toy" / "1")
     assert manifest.metrics["test"] == {"num_images": 0, "temperature": 1.0}
     assert "nothing was held out" in (next((place.home / "runs").iterdir()) / "report.html").read_text()
@@ -291,6 +292,34 @@ def test_val_is_the_short_way_to_say_split(place: Place, folder: Path) -> None:
     result = place.fit("--val", 10, "--split", "80/10/10", data=folder)
     assert result.exit_code == 2
     assert "--split and --val both say what is held out" in result.output
+
+
+def test_a_model_is_trained_on_from_another_with_other_classes(place: Place, tmp_path: Path, folder: Path) -> None:
+    assert place.fit("--epochs", 2, data=folder, name="first").exit_code == 0
+    (first,) = (place.home / "runs").glob("first-*")
+    three = {"black": shades(20, 0, 60), "grey": shades(20, 90, 150), "white": shades(20, 190, 255)}
+    root = write_folder(tmp_path / "three", three)
+    flags = ("--from", first, "--freeze-epochs", 1, "--epochs", 2)
+    result = striate("fit", "--data", root, "--name", "second", *flags, *place.options)
+    assert result.exit_code == 0, result.output
+    assert "4 layers taken over from" in result.output
+    assert "learning rate 0.005," in result.output  # a tenth of lenet5's
+    manifest = read_manifest(next((place.home / "runs").glob("second-*")) / "bundle")
+    assert manifest.architecture == "lenet5"
+    assert manifest.class_names == ("black", "grey", "white")
+    assert manifest.lineage["from"]["model"] == "first"
+    other = striate("fit", "--data", root, "--name", "other", "--model", "resnet20", *flags, *place.options)
+    assert "--from is a lenet5, and --model says resnet20" in other.output
+
+
+def test_a_learning_rate_is_found_and_drawn(place: Place, folder: Path, tmp_path: Path) -> None:
+    drawing = tmp_path / "rates.svg"
+    result = striate("lr-find", folder, "--model", "lenet5", "--num-steps", 40, "--cache", tmp_path, "-o", drawing)
+    assert result.exit_code == 0, result.output
+    found = re.search(r"try --learning-rate (\S+);", result.output)
+    assert found
+    assert 1e-4 < float(found[1]) < 1
+    assert ElementTree.parse(drawing).getroot().tag.endswith("svg")
 
 
 def test_skewed_classes_are_judged_by_their_mean_recall(place: Place, tmp_path: Path) -> None:

@@ -1,0 +1,56 @@
+"""Training that starts from a model that there is already: its layers, but for those that its new classes need."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import keras
+
+from models.bundle import Manifest
+from training.weights import load_network
+
+
+@dataclass(frozen=True, slots=True)
+class TakenOver:
+    """Attributes:
+    num_layers: whose weights are the old model's.
+    new: weights that are not, of layers that have other shapes or other classes.
+    """
+
+    num_layers: int
+    new: list[keras.Variable]
+
+
+def take_over(network: keras.Model, bundle: Path, class_names: tuple[str, ...]) -> TakenOver:
+    """Give a network the weights of a bundle's, layer by layer, where shapes agree.
+
+    The last layer is taken over only where the classes are the same: answers of another number or order mean others.
+
+    Args:
+        network: of the bundle's architecture, without auxiliary heads.
+
+    Raises:
+        BrokenBundle: the bundle does not verify.
+        ValueError: it holds another network, or none of its layers fits.
+    """
+    source, manifest = load_network(bundle)
+    ours, theirs = ([layer for layer in model.layers if layer.weights] for model in (network, source))
+    if len(ours) != len(theirs):
+        raise ValueError(f"{bundle} holds {manifest.architecture}, whose layers are not those of {network.name}.")
+    new: list[keras.Variable] = []
+    num_taken = 0
+    for mine, given in zip(ours, theirs, strict=True):
+        fits = [w.shape for w in mine.weights] == [w.shape for w in given.weights]
+        if fits and (mine is not ours[-1] or manifest.class_names == class_names):
+            mine.set_weights(given.get_weights())
+            num_taken += 1
+        else:
+            new += mine.trainable_variables
+    if not num_taken:
+        raise ValueError(f"No layer of {bundle} has the shapes that this input and these classes need.")
+    return TakenOver(num_taken, new)
+
+
+def lineage_of(manifest: Manifest, bundle: Path) -> dict[str, str]:
+    """Which model it started from, for the record: by the checksum of its weights, since paths come and go."""
+    weights = next(digest for name, digest in manifest.files.items() if name.startswith("variables/variables.data"))
+    return {"model": manifest.model, "bundle": str(bundle), "weights_sha256": weights}
