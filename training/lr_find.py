@@ -31,8 +31,9 @@ class RangeTest:
 
     @property
     def suggestion(self) -> float:
-        """A peak for the schedule: the rate at which the loss fell fastest."""
-        return self.rates[int(np.argmin(np.gradient(self.losses)))] if len(self.rates) > 1 else LOWEST
+        """A peak for the schedule: the rate at which the loss had fallen halfway to its lowest, and fell fast."""
+        first, lowest = np.mean(self.losses[: max(1, len(self.losses) // 10)]), min(self.losses)
+        return self.rates[int(np.argmax(np.array(self.losses) <= (first + lowest) / 2))]
 
 
 def find_rate(ready: Ready, num_steps: int) -> RangeTest:
