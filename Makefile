@@ -45,3 +45,11 @@ image:
 .venv/dev-ready: .venv/run-ready requirements-dev.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --requirement requirements-dev.txt
 	@touch $@
+
+# What training on JAX needs beyond the main environment, which it looks into for the rest.
+.venv-jax/ready: .venv/dev-ready requirements-jax.txt
+	$(BIN)/python -m venv .venv-jax
+	.venv-jax/bin/python -m pip install --quiet --disable-pip-version-check --requirement requirements-jax.txt
+	$(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))' > \
+	  "$$(.venv-jax/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/main.pth"
+	@touch $@

@@ -6,11 +6,12 @@ import os
 from collections.abc import Iterator
 
 
-def import_quietly(module: str) -> None:
-    """Import a module whose native code writes to file descriptor 2; an ImportError comes through as ever."""
+def import_quietly(*modules: str) -> None:
+    """Import modules whose native code writes to file descriptor 2; an ImportError comes through as ever."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     with native_stderr_closed():
-        importlib.import_module(module)
+        for module in modules:
+            importlib.import_module(module)
 
 
 @contextlib.contextmanager

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import keras
+import numpy as np
 from keras import ops
 
 KEPT = 0.95  # of the slow weights in a step at the end of the run (Jordan, 2024, https://arxiv.org/abs/2404.00498)
@@ -16,8 +17,10 @@ def averaged(model: keras.Model) -> Iterator[None]:
         yield
         return
     weights = model.trainable_variables
-    own = [ops.convert_to_numpy(weight) for weight in weights]
+    own = [value_of(weight) for weight in weights]
     model.optimizer.finalize_variable_values(weights)
+    for weight in weights:
+        weight.assign(value_of(weight))
     yield
     for weight, value in zip(weights, own, strict=True):
         weight.assign(value)
@@ -39,7 +42,7 @@ class Lookahead:
         """
         self._every, self._num_steps = every, num_steps
         self._fast = [v for v in model.variables if "float" in v.dtype] if every else []
-        self.variables = [keras.Variable(v, trainable=False, name=f"slow_{i}") for i, v in enumerate(self._fast)]
+        self.variables = [keras.Variable(value_of(fast), trainable=False) for fast in self._fast]
 
     def update(self, step: int) -> None:
         """After each step, counted from 1."""
@@ -48,4 +51,9 @@ class Lookahead:
         kept = KEPT**self._every * (step / self._num_steps) ** 3 if step < self._num_steps else 1.0
         for slow, fast in zip(self.variables, self._fast, strict=True):
             slow.assign(kept * slow + (1 - kept) * fast)
-            fast.assign(slow)
+            fast.assign(value_of(slow))
+
+
+def value_of(variable: keras.Variable) -> np.ndarray:
+    """A copy: of an array in two variables JAX would delete one, and so both, in the next step."""
+    return np.array(ops.convert_to_numpy(variable))

@@ -110,7 +110,7 @@ def fit(
 ) -> None:
     """Train a network and export it as a verified bundle."""
     bundles.check_model_name(name)
-    import_quietly("keras")
+    import_quietly("tensorflow", "keras")
     from training.fine_tuning import lineage_of
     from training.lineage import describe
     from training.run import prepare, train_and_export
@@ -189,7 +189,7 @@ def audit(data: str, as_json: bool, cache: Path) -> None:
 @explained
 def preview(data: str, output: Path, cache: Path, **flags: Any) -> None:
     """Draw what a network will see: images as they are, and as a recipe's augmentation shows them."""
-    import_quietly("keras")
+    import_quietly("tensorflow", "keras")
     from training.index import index_folder
     from training.preview import draw_preview
     from training.run import decode_folder, resolve
@@ -212,7 +212,7 @@ def preview(data: str, output: Path, cache: Path, **flags: Any) -> None:
 @explained
 def lr_find(data: str, num_steps: int, output: Path, cache: Path, **flags: Any) -> None:
     """Find the learning rate a network bears, by training at ever higher rates until it fails."""
-    import_quietly("keras")
+    import_quietly("tensorflow", "keras")
     from training.fit import get_ready
     from training.lr_find import find_rate
     from training.plots import drawing
@@ -253,7 +253,7 @@ def recipes(name: str | None) -> None:
 @explained
 def evaluate(bundle: Path, data: str, as_json: bool, flips: bool, predictions: Path | None, cache: Path) -> None:
     """Measure a bundle, or a run's bundle, on every image of a labelled folder."""
-    import_quietly("tensorflow")
+    import_quietly("tensorflow", "keras")
     from training.evaluate import evaluate as run_evaluation
     from training.metrics import measure
 
@@ -311,7 +311,7 @@ def live(model: str, version: int, exports: Path) -> None:
 @explained
 def filters(bundle: Path, output: Path, image: Path | None) -> None:
     """Draw a bundle's, or a run's, first filters and what each stage makes of an image."""
-    import_quietly("tensorflow")
+    import_quietly("tensorflow", "keras")
     from training.filters import draw
 
     picture = draw(bundle_of(bundle), image)

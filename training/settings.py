@@ -157,7 +157,7 @@ def resolve_precision(
         return precision, "as asked"
     import keras
 
-    on_gpu = bool(keras.distribution.list_devices("gpu"))
+    on_gpu = any(device.lower().startswith("gpu") for device in keras.distribution.list_devices())
     flags = cpu_info.read_text() if cpu_info.exists() else ""
     unit = "the GPU" if on_gpu else next((name for flag, name in BFLOAT16_UNITS.items() if flag in flags), None)
     if unit is None:

@@ -23,7 +23,7 @@ LARGE, SMALL = 11_000_000, 61_706
 def test_auto_is_bfloat16_for_a_large_network_on_a_processor_that_computes_in_it_and_says_why(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, flags: str, num_parameters: int, expected: str, why: str
 ) -> None:
-    monkeypatch.setattr(keras.distribution, "list_devices", lambda kind: [])
+    monkeypatch.setattr(keras.distribution, "list_devices", lambda: ["cpu:0"])
     (tmp_path / "cpuinfo").write_text(f"flags : {flags}\n")
     assert resolve_precision("auto", num_parameters, cpu_info=tmp_path / "cpuinfo") == (expected, why)
 
@@ -31,9 +31,9 @@ def test_auto_is_bfloat16_for_a_large_network_on_a_processor_that_computes_in_it
 def test_auto_is_bfloat16_on_a_gpu_and_float32_where_nothing_is_known(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(keras.distribution, "list_devices", lambda kind: [])
+    monkeypatch.setattr(keras.distribution, "list_devices", lambda: ["cpu:0"])
     assert resolve_precision("auto", LARGE, cpu_info=tmp_path / "none")[0] == "float32"
-    monkeypatch.setattr(keras.distribution, "list_devices", lambda kind: [f"{kind}:0"])
+    monkeypatch.setattr(keras.distribution, "list_devices", lambda: ["cpu:0", "gpu:0"])
     assert resolve_precision("auto", LARGE, cpu_info=tmp_path / "none") == ("mixed_bfloat16", "the GPU computes in it")
 
 
