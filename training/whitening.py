@@ -1,7 +1,8 @@
 """The first layer of `models.airbench`: filters that make patches of the training images uncorrelated.
 
 The filters are the principal components of 2x2 patches, each divided by its standard deviation, and their negatives
-(Jordan, 2024, https://arxiv.org/abs/2404.00498, section 3.2). They are not trained; the bias is.
+(Jordan, 2024, https://arxiv.org/abs/2404.00498, section 3.2). They are not trained. The source trains the bias for
+three epochs; here it subtracts the mean and is not trained either, which spares a step the layer's gradient.
 """
 
 import keras
@@ -30,7 +31,7 @@ def whiten(model: keras.Model, decoded: DecodedImages, rows: np.ndarray) -> None
     kernel, bias = whitening_filters(images)
     layer.kernel.assign(kernel)
     layer.bias.assign(bias)
-    layer.kernel.trainable = False
+    layer.trainable = False
 
 
 def whitening_filters(images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
