@@ -1,8 +1,6 @@
 """Where a run stands, in one file that is never half written: every variable, and how far training has come."""
 
-import json
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
 
 import keras
@@ -22,7 +20,7 @@ def save_checkpoint(path: Path, position: Position, variables: Sequence[keras.Va
     """
     values = [keras.ops.convert_to_numpy(variable) for variable in variables]
     with replacing(path) as temporary, temporary.open("wb") as file:
-        np.savez(file, *values, position=np.array(json.dumps(asdict(position))))
+        np.savez(file, *values, position=np.array(position.to_text()))
 
 
 def load_checkpoint(path: Path, variables: Sequence[keras.Variable]) -> Position:
@@ -32,4 +30,16 @@ def load_checkpoint(path: Path, variables: Sequence[keras.Variable]) -> Position
     with np.load(path) as saved:
         for i, variable in enumerate(variables):
             variable.assign(saved[f"arr_{i}"])
-        return Position(**json.loads(str(saved["position"])))
+        return Position.from_text(str(saved["position"]))
+
+
+def save_weights(path: Path, network: keras.Model) -> None:
+    """Replace the file in one step. (Keras's own writing moves arrays between processes, and waits for all of them.)"""
+    with replacing(path) as temporary, temporary.open("wb") as file:
+        np.savez(file, *network.get_weights())
+
+
+def load_weights(path: Path, network: keras.Model) -> None:
+    """Of a network like the one whose weights they are."""
+    with np.load(path) as saved:
+        network.set_weights([saved[f"arr_{i}"] for i in range(len(saved.files))])

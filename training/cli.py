@@ -72,6 +72,11 @@ def sentence(error: Exception) -> str:
     metavar="BUNDLE|RUN",
     help="Start from this model's weights; its classes may be others.",
 )
+@click.option(
+    "--distributed",
+    is_flag=True,
+    help="Train on all devices, and with all processes of KERAS_DISTRIBUTION_JOB_ADDRESSES; needs KERAS_BACKEND=jax.",
+)
 @click.option("--tensorboard", is_flag=True, help="Write TensorBoard logs into the run directory.")
 @click.option(
     "--progress",
@@ -113,9 +118,14 @@ def fit(
     import_quietly("tensorflow", "keras")
     from training.fine_tuning import lineage_of
     from training.lineage import describe
-    from training.run import prepare, train_and_export
+    from training.run import follow, prepare, train_and_export
     from training.run_directory import claim_run
 
+    group = None
+    if flags["distributed"]:
+        from training.distributed import join_group
+
+        group = join_group()
     start = bundle_of(flags["start"]) if flags["start"] else None
     known = bundles.verify(start) if start else None
     chosen = choose_architecture(flags, known)
@@ -128,6 +138,9 @@ def fit(
     prepared = prepare(data, spec, cache, console, fractions=read_fractions(flags))
     report_data(console, prepared)
     origin = {"from": lineage_of(known, start)} if start and known else {}
+    if group and not group.leads:
+        follow(prepared, settings, console, start=start, group=group)
+        return
     config = {"model": name, **describe(prepared, settings), **origin}
     with claim_run(runs, name, config, fresh=flags["fresh"]) as run:
         manifest = train_and_export(
@@ -142,6 +155,7 @@ def fit(
             num_folds=flags["num_folds"] or 0,
             start=start,
             origin=origin,
+            group=group,
         )
     test = manifest.metrics["test"]
     say(

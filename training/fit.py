@@ -14,6 +14,8 @@ from models.registry import architecture_of
 from training.answers import logits_of
 from training.batches import TrainingBatches
 from training.cache import DecodedImages
+from training.checkpoint import load_weights
+from training.distributed import ALONE, Group, leave_group
 from training.fine_tuning import take_over
 from training.loop import WEIGHTS, Loop
 from training.losses import CrossEntropy, loss_for
@@ -64,6 +66,7 @@ def fit(
     observers: Sequence[Observer] = (),
     checkpoint_every_s: float = CHECKPOINT_EVERY_S,
     start: Path | None = None,
+    group: Group = ALONE,
 ) -> Trained:
     """Train, keep the weights of the lowest validation loss (or the last: `patience`) in `run`, and measure them.
 
@@ -71,20 +74,51 @@ def fit(
 
     Args:
         start: a bundle to start from, instead of random weights.
+        group: the processes that train together, of which this one leads.
 
     Raises:
         Diverged: the loss became infinite or not a number.
         ValueError: the architecture is unknown, or not defined for this input.
     """
+    seen = [
+        TrainingProgress(console, on_event=on_event),
+        *([TensorBoard(run / "tensorboard")] if tensorboard else []),
+        *observers,
+    ]
+    settings, history = train(
+        decoded, split, settings, run, console, seen, checkpoint_every_s=checkpoint_every_s, start=start, group=group
+    )
+    leave_group(group)
+    return judge(best_of(run, decoded, settings), decoded, split, settings, history)
+
+
+def train(
+    decoded: DecodedImages,
+    split: Split,
+    settings: Settings,
+    run: Path,
+    console: Console,
+    observers: Sequence[Observer],
+    *,
+    checkpoint_every_s: float,
+    start: Path | None,
+    group: Group,
+) -> tuple[Settings, dict[str, list[float]]]:
+    """The part of `fit` that all processes of a group take part in.
+
+    Returns:
+        the settings, with what `auto` and the network's own dropout came to, and the history.
+    """
     ready = get_ready(decoded, split, settings, console, start=start)
-    model, batches, settings, loss = ready.model, ready.batches, ready.settings, ready.loss
+    model, batches, settings = ready.model, ready.batches, ready.settings
+    group.check_batch_size(batches.batch_size)
     epochs = math.ceil(settings.steps / len(batches)) or settings.epochs
     num_steps = settings.steps or epochs * len(batches)
-    compile_for(model, settings, loss, num_steps=num_steps, steps_per_epoch=len(batches), new=ready.new)
+    compile_for(model, settings, ready.loss, num_steps=num_steps, steps_per_epoch=len(batches), new=ready.new)
 
     def validate() -> dict[str, float]:
-        logits, labels = logits_of(model, decoded.images, split.val, settings.batch_size), decoded.labels[split.val]
-        return {"loss": float(loss(labels, logits)), "accuracy": float((logits.argmax(axis=1) == labels).mean())}
+        logits, labels = logits_of(model, decoded.images, split.val, batches.batch_size), decoded.labels[split.val]
+        return {"loss": float(ready.loss(labels, logits)), "accuracy": float((logits.argmax(axis=1) == labels).mean())}
 
     loop = Loop(
         model,
@@ -94,17 +128,20 @@ def fit(
         settings,
         epochs,
         run,
-        observers=[
-            TrainingProgress(console, steps_per_epoch=len(batches), on_event=on_event),
-            *([TensorBoard(run / "tensorboard")] if tensorboard else []),
-            *observers,
-        ],
+        observers=observers,
         checkpoint_every_s=checkpoint_every_s,
+        group=group,
     )
-    history = loop.train()
-    model.load_weights(run / WEIGHTS)
-    ready.exact.set_weights(without_auxiliary_heads(model).get_weights())
-    return judge(ready.exact, decoded, split, settings, history)
+    return settings, loop.train()
+
+
+def best_of(run: Path, decoded: DecodedImages, settings: Settings) -> keras.Model:
+    """The network with the weights that the loop kept, in float32, since that is what is exported."""
+    model = trainable(decoded, settings, "float32")
+    load_weights(run / WEIGHTS, model)
+    exact = build_for(decoded, settings, "float32")
+    exact.set_weights(without_auxiliary_heads(model).get_weights())
+    return exact
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,13 +149,11 @@ class Ready:
     """All that training begins with.
 
     Attributes:
-        exact: the network in float32, as it will be exported.
-        model: the same as it is trained, not yet compiled.
+        model: not yet compiled.
         settings: with what `auto` and the network's own dropout came to.
         new: weights that were not taken over from another model, where some were.
     """
 
-    exact: keras.Model
     model: keras.Model
     batches: TrainingBatches
     loss: CrossEntropy
@@ -134,10 +169,10 @@ def get_ready(
         start: a bundle whose weights the network takes over.
     """
     make_repeatable(settings.seed)
-    exact = build_for(decoded, settings, "float32")
-    precision, reason = resolve_precision(settings.precision, exact.count_params())
+    num_parameters = build_for(decoded, settings, "float32").count_params()
+    precision, reason = resolve_precision(settings.precision, num_parameters)
     architecture = architecture_of(settings.architecture)
-    dropout = resolve_dropout(settings.dropout, architecture, exact.count_params(), len(split.train))
+    dropout = resolve_dropout(settings.dropout, architecture, num_parameters, len(split.train))
     settings = replace(settings, precision=precision, dropout=dropout)
     console.print(
         f"precision {precision} ({reason}), learning rate {settings.learning_rate:g}, dropout {dropout:g}, "
@@ -160,7 +195,7 @@ def get_ready(
         new = taken.new
         console.print(f"{taken.num_layers} layers taken over from {start}", highlight=False, soft_wrap=True)
     loss = loss_for(settings, decoded.labels[split.train], len(decoded.class_names))
-    return Ready(exact, model, batches, loss, settings, new)
+    return Ready(model, batches, loss, settings, new)
 
 
 def make_repeatable(seed: int) -> None:

@@ -12,14 +12,14 @@ from pathlib import Path
 
 import keras
 
-from models.durable import replacing
 from training.averages import Lookahead, averaged
 from training.batches import Batch, TrainingBatches
-from training.checkpoint import CHECKPOINT, load_checkpoint, save_checkpoint
+from training.checkpoint import CHECKPOINT, load_checkpoint, save_checkpoint, save_weights
+from training.distributed import ALONE, Group
 from training.position import CHECKPOINT_EVERY_S, Observer, Position, Speed
 from training.settings import Settings
 
-WEIGHTS = "best.weights.h5"
+WEIGHTS = "best.weights.npz"
 MAX_SHARE_OF_TIME = 0.02  # of writing checkpoints
 MIN_GAIN = 1e-4  # in validation accuracy, below which it has stalled
 MAX_NAMED = 5  # images of a batch that ended training
@@ -38,6 +38,7 @@ class Loop:
         validate: measures the model, {"loss": ..., "accuracy": ...}; None where nothing is held out.
         paths: of all images, to name those of a batch.
         run: directory of the checkpoint and of the best weights.
+        group: the processes that train together, of which one writes.
     """
 
     model: keras.Model
@@ -49,9 +50,10 @@ class Loop:
     run: Path
     observers: Sequence[Observer] = ()
     checkpoint_every_s: float = CHECKPOINT_EVERY_S
+    group: Group = ALONE
 
     def train(self) -> dict[str, list[float]]:
-        """To the end; the weights to keep are then in `run/best.weights.h5`. Returns the history.
+        """To the end; the weights to keep are then in `run/best.weights.npz`. Returns the history.
 
         Raises:
             Diverged: the loss became infinite or not a number.
@@ -60,7 +62,8 @@ class Loop:
         self.model.optimizer.build(self.model.trainable_variables)
         average = Lookahead(self.model, self.settings.lookahead, self.epochs * len(self.batches))
         variables = [*self.model.variables, *self.model.optimizer.variables, *average.variables]
-        position = load_checkpoint(self.run / CHECKPOINT, variables)
+        position = load_checkpoint(self.run / CHECKPOINT, variables) if self.group.leads else Position()
+        position = self.group.share(position, variables)
         clock = CheckpointClock(self.checkpoint_every_s)
 
         def save() -> None:
@@ -68,11 +71,12 @@ class Loop:
                 save_checkpoint(self.run / CHECKPOINT, position, variables)
 
         for observer in self.observers:
-            observer.begin(position, self.epochs)
+            observer.begin(position, self.epochs, len(self.batches))
         try:
             while not self.is_over(position):
-                self._finish_epoch(position, average, lambda: save() if clock.is_due() else None)
-                save()
+                self._finish_epoch(position, average, lambda: save() if self.group.leads and clock.is_due() else None)
+                if self.group.leads:
+                    save()
         finally:
             for observer in self.observers:
                 observer.end()
@@ -87,7 +91,7 @@ class Loop:
         """From wherever it stands to its end, validation included."""
         stopwatch = Stopwatch(self.batches.batch_size)
         for images, targets in stopwatch.waits(self.batches.rest_of_epoch(position.epoch, position.step)):
-            figures = self.model.train_on_batch(images, targets, return_dict=True)
+            figures = self.model.train_on_batch(*self.group.part_of((images, targets)), return_dict=True)
             self._check("loss", figures["loss"], position)
             position.step += 1
             average.update(position.epoch * len(self.batches) + position.step)
@@ -120,8 +124,8 @@ class Loop:
         position.waited += 1
         if not self.settings.patience or loss is None or position.best_loss is None or loss < position.best_loss:
             position.best_loss, position.waited = loss, 0
-            with replacing(self.run / WEIGHTS) as temporary:
-                self.model.save_weights(temporary, overwrite=True)
+            if self.group.leads:
+                save_weights(self.run / WEIGHTS, self.model)
 
     def _lower_rate_on_plateau(self, position: Position, accuracy: float) -> None:
         if self.settings.schedule != "plateau":

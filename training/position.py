@@ -1,6 +1,7 @@
 """How far a run has come, and what looks on while it goes."""
 
-from dataclasses import dataclass, field
+import json
+from dataclasses import asdict, dataclass, field
 
 CHECKPOINT_EVERY_S = 60.0  # of the work a kill may cost
 
@@ -29,6 +30,13 @@ class Position:
     best_accuracy: float = 0.0
     stalled: int = 0
 
+    def to_text(self) -> str:
+        return json.dumps(asdict(self))
+
+    @classmethod
+    def from_text(cls, text: str) -> "Position":
+        return cls(**json.loads(text))
+
 
 @dataclass(frozen=True, slots=True)
 class Speed:
@@ -45,8 +53,8 @@ class Speed:
 class Observer:
     """What looks on: a bar, a report, a log. It decides nothing."""
 
-    def begin(self, position: Position, epochs: int) -> None:
-        """Before the first step of so many epochs, or when a run is taken up again."""
+    def begin(self, position: Position, epochs: int, steps_per_epoch: int) -> None:
+        """Before the first step, or when a run is taken up again."""
 
     def step(self, position: Position, figures: dict[str, float], speed: Speed) -> None:
         """After each step; `figures` are means of the epoch so far, and the learning rate."""

@@ -20,14 +20,12 @@ class TrainingProgress(Observer):
         self,
         console: Console,
         *,
-        steps_per_epoch: int,
         on_event: Callable[[Event], None] = lambda event: None,
     ) -> None:
         """
         Args:
             on_event: called with the figures of each epoch.
         """
-        self._steps_per_epoch = steps_per_epoch
         self._console = console
         self._on_event = on_event
         self._bar = Progress(
@@ -39,8 +37,9 @@ class TrainingProgress(Observer):
             disable=not console.is_terminal,
         )
 
-    def begin(self, position: Position, epochs: int) -> None:
-        self._epochs, self._began_at = epochs, self._steps(position)
+    def begin(self, position: Position, epochs: int, steps_per_epoch: int) -> None:
+        self._epochs, self._steps_per_epoch = epochs, steps_per_epoch
+        self._began_at = self._steps(position)
         self._task = self._bar.add_task("training", total=epochs * self._steps_per_epoch, status="")
         if self._began_at:
             where = f"epoch {position.epoch + 1}, step {position.step}"

@@ -87,7 +87,7 @@ class GrowingReport(Observer):
     def __init__(self, path: Path, report: Report) -> None:
         self._path, self._report = path, report
 
-    def begin(self, position: Position, epochs: int) -> None:
+    def begin(self, position: Position, epochs: int, steps_per_epoch: int) -> None:
         self._report = replace(self._report, epochs=epochs)
         self.epoch(position)
 

@@ -7,7 +7,7 @@ runs/<model>-<time>/
     predictions.csv   what the model answers for each image of the untouched test split
     metrics.json      what those come to
     audit.json        what is odd about the data (training.audit): files left out and why, duplicates, two labels, ...
-    best.weights.h5   of the epoch with the lowest validation loss; of the last where patience is 0
+    best.weights.npz  of the epoch with the lowest validation loss; of the last where patience is 0
     checkpoint.npz    where training stands, until the bundle is sealed: the same command goes on from there
     report.html       how the run goes, and in the end how good the model is
     bundle/           the exported bundle (models.bundle), ready to publish
@@ -18,6 +18,7 @@ import io
 import itertools
 import json
 import shutil
+import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -47,6 +48,7 @@ from training.settings import Settings
 from training.split import FRACTIONS, Split, split_by_content
 
 if TYPE_CHECKING:  # it imports Keras
+    from training.distributed import Group
     from training.fit import Trained
 
 MAX_PICTURES = 24  # of mistakes, and of likely label errors, in the report
@@ -117,6 +119,7 @@ def train_and_export(
     num_folds: int = 0,
     start: Path | None = None,
     origin: dict[str, Any] | None = None,
+    group: "Group | None" = None,
 ) -> Manifest:
     """Fill a run directory; the bundle lies sealed in `run/bundle` when this returns.
 
@@ -126,11 +129,13 @@ def train_and_export(
         num_folds: parts of the training images by which to look for wrong labels; 0: do not look.
         start: a bundle to start from.
         origin: what the lineage says of that.
+        group: the processes that train with this one, which leads.
 
     Raises:
         Diverged, ExportFailed, ValueError: see `training.fit.fit` and `training.export.export`.
     """
     from training.checkpoint import CHECKPOINT  # these import Keras, and that takes seconds
+    from training.distributed import ALONE
     from training.filters import filters_picture
     from training.fit import fit
 
@@ -151,6 +156,7 @@ def train_and_export(
             observers=observers,
             checkpoint_every_s=checkpoint_every_s,
             start=start,
+            group=group if group and folder == run else ALONE,
         )
 
     trained = train(data.split, run, GrowingReport(run / "report.html", growing))
@@ -200,6 +206,24 @@ def train_and_export(
     )
     (run / CHECKPOINT).unlink()
     return manifest
+
+
+def follow(data: Data, settings: Settings, console: Console, *, start: Path | None, group: "Group") -> None:
+    """Take part in a run that another process leads; nothing is written."""
+    from training.fit import train
+
+    with tempfile.TemporaryDirectory() as nowhere:
+        train(
+            data.decoded,
+            data.split,
+            settings,
+            Path(nowhere),
+            console,
+            observers=[],
+            checkpoint_every_s=CHECKPOINT_EVERY_S,
+            start=start,
+            group=group,
+        )
 
 
 def doubt_labels(

@@ -11,6 +11,7 @@ from models.bundle import BrokenBundle
 from models.describe import outline
 from tests.conftest import Training
 from tests.images import encode, noise
+from training.checkpoint import load_weights
 from training.filters import MAX_TILES, draw, filter_tiles, map_tiles, stages
 from training.sheet import COLUMNS, GAP, MARGIN, TILE, TITLE
 from training.weights import load_network
@@ -19,7 +20,7 @@ from training.weights import load_network
 def test_a_bundles_network_is_built_again_to_the_bit(digits_training: Training) -> None:
     network, manifest = load_network(digits_training.run / "bundle")
     saved = keras.models.clone_model(network)
-    saved.load_weights(digits_training.run / "best.weights.h5")
+    load_weights(digits_training.run / "best.weights.npz", saved)
     assert manifest.architecture == "lenet5"
     for mine, theirs in zip(network.get_weights(), saved.get_weights(), strict=True):
         np.testing.assert_array_equal(mine, theirs)

@@ -2,23 +2,41 @@
 
 import json
 import os
+import socket
 import subprocess
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from models.bundle import verify
 from tests.images import shades, write_folder
+from training.weights import load_network
 
 PYTHON = Path(__file__).parents[2] / ".venv-jax" / "bin" / "python"
-EVERYTHING = ("--ema", 0.5, "--lookahead", 3, "--dropout", 0.1, "--mixup", 0.1, "--batch-size", 8, "--epochs", 3)
+EVERYTHING = (
+    "--model",
+    "lenet5",
+    "--ema",
+    0.5,
+    "--lookahead",
+    3,
+    "--dropout",
+    0.1,
+    "--mixup",
+    0.1,
+    "--batch-size",
+    8,
+    "--epochs",
+    3,
+)
 
 pytestmark = pytest.mark.skipif(not PYTHON.exists(), reason="there is no JAX: make .venv-jax/ready")
 
 
 def fit(folder: Path, data: Path, *flags: object, backend: str) -> Path:
     """Train with `KERAS_BACKEND`; returns the run."""
-    arguments = ("--data", data, "--model", "lenet5", "--name", backend, *flags, "--progress", "json")
+    arguments = ("--data", data, "--name", backend, *flags, "--progress", "json")
     places = ("--runs", folder / "runs", "--cache", folder / "cache")
     command = [str(part) for part in (PYTHON, "-m", "training", "fit", *arguments, *places)]
     done = subprocess.run(command, env={**os.environ, "KERAS_BACKEND": backend}, capture_output=True, text=True)
@@ -40,3 +58,42 @@ def test_jax_learns_what_tensorflow_learns_and_its_export_answers_alike(data: Pa
         assert manifest.metrics["parity"]["max_difference"] < 1e-4
     assert accuracies["jax"] == pytest.approx(accuracies["tensorflow"], abs=0.1)
     assert accuracies["jax"] > 0.8
+
+
+def test_two_processes_learn_what_one_does(data: Path, tmp_path: Path) -> None:
+    """With batch normalisation, whose statistics are of the whole batch."""
+    flags = ("--model", "resnet20", "--epochs", 2, "--batch-size", 8, "--lookahead", 3, "--progress", "json")
+    one = weights(fit(tmp_path / "one", data, *flags, backend="jax"))
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{probe.getsockname()[1]}"
+    processes = []
+    for rank in range(2):
+        places = ("--runs", tmp_path / "two", "--cache", tmp_path / "one" / "cache")
+        command = (PYTHON, "-m", "training", "fit", "--data", data, "--name", "two", "--distributed", *flags, *places)
+        environment = {
+            "KERAS_BACKEND": "jax",
+            "KERAS_DISTRIBUTION_JOB_ADDRESSES": address,
+            "KERAS_DISTRIBUTION_NUM_PROCESSES": "2",
+            "KERAS_DISTRIBUTION_PROCESS_ID": str(rank),
+        }
+        processes.append(
+            subprocess.Popen(
+                [str(part) for part in command],
+                env={**os.environ, **environment},
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+            )
+        )
+    answers = [process.communicate(timeout=600) for process in processes]
+    assert [process.returncode for process in processes] == [0, 0], answers
+    assert answers[1][0] == ""
+    (run,) = (tmp_path / "two").iterdir()
+    for found, expected in zip(weights(run), one, strict=True):
+        np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-4)
+
+
+def weights(run: Path) -> list[np.ndarray]:
+    network, _ = load_network(run / "bundle")
+    return network.get_weights()

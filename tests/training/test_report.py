@@ -100,7 +100,7 @@ def test_label_errors_are_there_where_they_were_asked_for() -> None:
 def test_it_grows_while_the_run_goes(tmp_path: Path) -> None:
     page = tmp_path / "report.html"
     growing = GrowingReport(page, Report("toy", {"seed": 3}, [("odd", [])]))
-    growing.begin(Position(), 9)
+    growing.begin(Position(), 9, 4)
     assert "0 of 9 epochs are done" in page.read_text()
     growing.epoch(Position(epoch=2, history=HISTORY))
     for text in ("2 of 9 epochs are done", 'http-equiv="refresh"', "accuracy over 2 epochs", "seed", "odd"):

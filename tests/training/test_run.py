@@ -57,7 +57,7 @@ def test_a_run_directory_has_what_the_documentation_says_and_nothing_else(digits
             "metrics.json",
             "predictions.csv",
             "audit.json",
-            "best.weights.h5",
+            "best.weights.npz",
             "report.html",
             "bundle",
         )

@@ -1,0 +1,97 @@
+"""Training on several devices or hosts: data parallelism by `keras.distribution`, which Keras has on JAX alone.
+
+Every process runs the same command, with three variables that Keras reads: KERAS_DISTRIBUTION_JOB_ADDRESSES (host:port
+of the first), KERAS_DISTRIBUTION_NUM_PROCESSES and KERAS_DISTRIBUTION_PROCESS_ID. Each makes the whole batch, which is
+a function of (seed, epoch, step), and feeds its own devices their part; gradients, and the statistics of batch
+normalisation, are of the whole. The first process leads: it alone writes, judges and exports.
+"""
+
+import os
+from dataclasses import dataclass
+
+import keras
+import numpy as np
+
+from training.batches import Batch
+from training.position import Position
+
+ADDRESSES = "KERAS_DISTRIBUTION_JOB_ADDRESSES"
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """The processes that train one network.
+
+    Attributes:
+        rank: of this process, from 0, which leads.
+        size: of the group.
+        num_devices: of all processes.
+    """
+
+    rank: int = 0
+    size: int = 1
+    num_devices: int = 1
+
+    @property
+    def leads(self) -> bool:
+        return self.rank == 0
+
+    def part_of(self, batch: Batch) -> Batch:
+        """What of a batch this process feeds."""
+        count = len(batch[1]) // self.size
+        images, targets = (array[self.rank * count : (self.rank + 1) * count] for array in batch)
+        return images, targets
+
+    def check_batch_size(self, batch_size: int) -> None:
+        """
+        Raises:
+            ValueError: the devices cannot have equal parts of it.
+        """
+        if batch_size % self.num_devices:
+            raise ValueError(
+                f"{self.num_devices} devices cannot share batches of {batch_size} images equally; "
+                f"choose a --batch-size that {self.num_devices} divides."
+            )
+
+    def share(self, position: Position, variables: list[keras.Variable]) -> Position:
+        """The leader's position, and its values in everyone's variables."""
+        if self.size == 1:
+            return position
+        from jax.experimental.multihost_utils import broadcast_one_to_all
+
+        text = np.frombuffer(position.to_text().encode(), np.uint8)
+        length = int(broadcast_one_to_all(np.array(len(text))))
+        text = broadcast_one_to_all(np.resize(text, length))
+        for variable in variables:
+            variable.assign(np.asarray(broadcast_one_to_all(keras.ops.convert_to_numpy(variable))))
+        return Position.from_text(np.asarray(text, np.uint8).tobytes().decode())
+
+
+ALONE = Group()
+
+
+def join_group() -> Group:
+    """Make this process one of its group, and all devices one mesh, over which batches are spread.
+
+    Raises:
+        ValueError: Keras does not run on JAX.
+    """
+    if keras.config.backend() != "jax":
+        raise ValueError(
+            f"--distributed needs JAX, and Keras runs on {keras.config.backend()}: set KERAS_BACKEND=jax, in an "
+            "environment with requirements-jax.txt."
+        )
+    import jax
+
+    if os.environ.get(ADDRESSES):
+        keras.distribution.initialize()
+    devices = keras.distribution.list_devices()
+    mesh = keras.distribution.DeviceMesh((len(devices),), ["batch"], devices)
+    keras.distribution.set_distribution(keras.distribution.DataParallel(device_mesh=mesh, auto_shard_dataset=False))
+    return Group(jax.process_index(), jax.process_count(), len(devices))
+
+
+def leave_group(group: Group) -> None:
+    """From here on this process computes alone."""
+    if group is not ALONE:
+        keras.distribution.set_distribution(None)
