@@ -7,7 +7,7 @@ BIN := .venv/bin
 
 run: .venv/run-ready
 	@test -e exports/digits/live.json || \
-	  $(BIN)/python -m training fit --data digits --model lenet5 --name digits --dropout 0.3 --publish
+	  $(BIN)/python -m training fit --data digits --model lenet5 --name digits --dropout 0.3 --epochs 30 --publish
 	@exec $(BIN)/python -m service
 
 setup: .venv/dev-ready

@@ -38,7 +38,8 @@ def digits_training(tmp_path_factory: pytest.TempPathFactory) -> Training:
     """LeNet-5, trained on the 1,797 digits by the command that the documentation names; about 30 s."""
     home = tmp_path_factory.mktemp("digits")
     exports, runs, cache = home / "exports", home / "runs", home / "cache"
-    command = ["fit", "--data", "digits", "--model", "lenet5", "--name", "digits", "--dropout", "0.3", "--publish"]
+    flags = ["--dropout", "0.3", "--epochs", "30", "--publish"]
+    command = ["fit", "--data", "digits", "--model", "lenet5", "--name", "digits", *flags]
     output = python("-m", "training", *command, "--exports", exports, "--runs", runs, "--cache", cache)
     (run,) = runs.iterdir()
     return Training(exports, run, cache, output)

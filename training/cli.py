@@ -132,9 +132,9 @@ def fit(
     progress = flags["progress"]
     console = Console(quiet=progress != "text")
     on_event = (lambda event: click.echo(json.dumps(event))) if progress == "json" else (lambda event: None)
-    settings = read_settings(chosen, data, flags, known)
     spec = choose_input(data, chosen, cache, flags, known)
     chosen.check_size(spec.shape)
+    settings = read_settings(chosen, data, spec, flags, known)
     prepared = prepare(data, spec, cache, console, fractions=read_fractions(flags))
     report_data(console, prepared)
     origin = {"from": lineage_of(known, start)} if start and known else {}
@@ -209,8 +209,8 @@ def preview(data: str, output: Path, cache: Path, **flags: Any) -> None:
     from training.run import decode_folder, resolve
 
     chosen = choose_architecture(flags, None)
-    augmentation = read_settings(chosen, data, flags).augmentation
     spec = choose_input(data, chosen, cache, flags)
+    augmentation = read_settings(chosen, data, spec, flags).augmentation
     decoded = decode_folder(index_folder(resolve(data, cache)), spec, cache, Console(stderr=True))
     picture = draw_preview(decoded, augmentation, seed=flags["seed"])
     picture.save(output, "PNG")
@@ -237,7 +237,7 @@ def lr_find(data: str, num_steps: int, output: Path, cache: Path, **flags: Any) 
     spec = choose_input(data, chosen, cache, flags)
     chosen.check_size(spec.shape)
     prepared = prepare(data, spec, cache, console, fractions=read_fractions(flags))
-    ready = get_ready(prepared.decoded, prepared.split, read_settings(chosen, data, flags), console)
+    ready = get_ready(prepared.decoded, prepared.split, read_settings(chosen, data, spec, flags), console)
     found = find_rate(ready, num_steps)
     title = f"loss of {chosen.name} by learning rate; try {found.suggestion:.2g}"
     ends = (f"{rate:.1g}" for rate in (found.rates[0], found.rates[-1]))

@@ -24,7 +24,7 @@ from training.networks import build_for, compile_for, trainable, without_auxilia
 from training.position import CHECKPOINT_EVERY_S, Observer
 from training.predictions import Predictions
 from training.progress import Event, TensorBoard, TrainingProgress
-from training.settings import Settings, resolve_dropout, resolve_precision
+from training.settings import Settings, resolve_dropout, resolve_epochs, resolve_precision
 from training.split import Split
 from training.whitening import whiten
 
@@ -173,7 +173,8 @@ def get_ready(
     precision, reason = resolve_precision(settings.precision, num_parameters)
     architecture = architecture_of(settings.architecture)
     dropout = resolve_dropout(settings.dropout, architecture, num_parameters, len(split.train))
-    settings = replace(settings, precision=precision, dropout=dropout)
+    epochs = resolve_epochs(settings.epochs, len(split.train))
+    settings = replace(settings, precision=precision, dropout=dropout, epochs=epochs)
     console.print(
         f"precision {precision} ({reason}), learning rate {settings.learning_rate:g}, dropout {dropout:g}, "
         f"seed {settings.seed}",

@@ -19,6 +19,8 @@ from training.recipe import DEFAULT, parse_recipe
 from training.settings import (
     BATCH_SIZE,
     FINE_TUNING,
+    OF_PHOTOGRAPHS,
+    PHOTOGRAPH,
     ClassWeights,
     Decayed,
     Dropout,
@@ -99,7 +101,9 @@ FLAGS = (
         callback=follow_recipe,
         help="Sets the defaults of --model and of all flags to --cutmix: a name of `training recipes`, or a TOML file.",
     ),
-    click.option("--epochs", type=click.IntRange(1), default=30, help="Epochs at most."),
+    click.option(
+        "--epochs", type=click.IntRange(0), default=0, help="Epochs at most; 0: 30, and up to 200 for few images."
+    ),
     click.option(
         "--steps", type=click.IntRange(0), default=0, help="Length in steps, up to whole epochs; 0: in epochs."
     ),
@@ -208,7 +212,7 @@ FLAGS = (
     click.option(
         "--size",
         type=click.IntRange(8, 2048),
-        help="Height and width of the input. [default: by network and data]",
+        help="Height and width of the input. [default: by network and data; 128 below 5,000 photographs]",
     ),
     click.option("--channels", type=click.Choice(["1", "3"]), help="[default: 1 where all images are grey, else 3]"),
     click.option("--resize", type=click.Choice(["crop", "squash", "pad"]), default="crop"),
@@ -260,15 +264,17 @@ def choose_input(
         side, channels = flags["size"], int(flags["channels"])
     else:
         sample = sample_images(resolve(data, cache))
-        side = flags["size"] or architecture.side_for(sample.median_side)
+        side = flags["size"] or architecture.side_for(sample.median_side, sample.num_files)
         channels = int(flags["channels"] or (1 if sample.all_grey else 3))
     return InputSpec(side, side, channels, flags["resize"])
 
 
 def read_settings(
-    architecture: "Architecture", data: str, flags: dict[str, Any], start: "Manifest | None" = None
+    architecture: "Architecture", data: str, spec: InputSpec, flags: dict[str, Any], start: "Manifest | None" = None
 ) -> Settings:
     """The recipe's values, or the flags' where they were given."""
+    if flags["recipe"] == DEFAULT and min(spec.height, spec.width) >= PHOTOGRAPH:
+        flags = {**flags, **{name: value for name, value in OF_PHOTOGRAPHS.items() if not was_typed(name)}}
     chosen = {f.name: flags[f.name] for f in fields(Settings) if f.name in flags and f.name != "architecture"}
     typed = {name for name in ("epochs", "steps") if was_typed(name)}
     if len(typed) == 2:

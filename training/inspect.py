@@ -18,10 +18,12 @@ class Sample:
     """What the images of a folder are like.
 
     Attributes:
+        num_files: in the folder.
         median_side: pixels of the shorter side.
         all_grey: whether none has colour.
     """
 
+    num_files: int
     median_side: int
     all_grey: bool
 
@@ -37,4 +39,4 @@ def sample_images(root: Path) -> Sample:
                 modes.add(image.mode)
         except Exception:  # whatever a decoder raises; decoding will name the file and the reason
             continue
-    return Sample(int(median(sides or [0])), modes <= GREY_MODES)
+    return Sample(len(paths), int(median(sides or [0])), modes <= GREY_MODES)

@@ -68,11 +68,15 @@ def facts(data: "Data", settings: Settings) -> dict[str, Any]:
         "fingerprint": data.decoded.fingerprint(),
         "images": f"{len(split.train)} trained on, {len(split.val)} to validate, {len(split.test)} to test",
         "input": f"{spec.height}x{spec.width}x{spec.channels}, {spec.resize}",
-        **{name.replace("_", " "): value for name, value in (chosen | asdict(settings.augmentation)).items()},
+        **{name.replace("_", " "): plain(value) for name, value in (chosen | asdict(settings.augmentation)).items()},
         "git revision": git_revision(),
         **machine(),
         **installed_versions(),
     }
+
+
+def plain(value: Any) -> Any:
+    return f"{value:g}" if isinstance(value, float) else value
 
 
 def machine() -> dict[str, Any]:

@@ -1,8 +1,8 @@
 """Recipes: how a paper or a lecture trained its network, as TOML files in `training/recipes`.
 
 A recipe gives defaults to the flags of `python -m training fit`, by their names; what it leaves out is as in the
-recipe `default`, which is the defaults of `training.settings.Settings` themselves, and a flag overrides either. The
-comment that opens a file says in its first line what it is, then where it comes from and what it reaches.
+recipe `default`, which says the defaults of `training.settings.Settings` with a reason for each, and a flag overrides
+either. The comment that opens a file says in its first line what it is, then where it comes from and what it reaches.
 """
 
 import math
@@ -12,14 +12,10 @@ from typing import Any, Literal, get_args, get_origin
 
 RECIPES = Path(__file__).parent / "recipes"
 DEFAULT = "default"
-DEFAULT_TEXT = """\
-# What a folder of images gets when nothing is said.
-# Its values are the defaults that `python -m training fit --help` shows.
-"""
 
 
 def recipe_names() -> list[str]:
-    return [DEFAULT, *sorted(path.stem for path in RECIPES.glob("*.toml"))]
+    return sorted((path.stem for path in RECIPES.glob("*.toml")), key=lambda name: (name != DEFAULT, name))
 
 
 def read_recipe(name: str) -> str:
@@ -28,8 +24,6 @@ def read_recipe(name: str) -> str:
     Raises:
         ValueError: there is none.
     """
-    if name == DEFAULT:
-        return DEFAULT_TEXT
     path = RECIPES / f"{name}.toml" if name in recipe_names() else Path(name).expanduser()
     if path.suffix != ".toml" or not path.is_file():
         raise ValueError(f"No recipe is called {name!r}; choose from {', '.join(recipe_names())}, or give a TOML file.")

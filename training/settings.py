@@ -1,5 +1,6 @@
 """How a network is trained: one frozen object, written into the run directory as it was used."""
 
+import math
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
@@ -17,6 +18,17 @@ LEARNING_RATE_ADAM = 0.001  # as Kingma and Ba (2014) have it
 FINE_TUNING = 0.1  # of the learning rate, for weights that are good already
 SMALLEST_FOR_BFLOAT16 = 1_000_000  # parameters; lenet5 trains no faster in bfloat16, and a little worse
 BFLOAT16_UNITS = {"amx_bf16": "AMX", "avx512_bf16": "AVX512-BF16"}  # flags of /proc/cpuinfo
+EPOCHS, MOST_EPOCHS, IMAGES_SEEN = 30, 200, 100_000
+PHOTOGRAPH = 96  # pixels of the input's shorter side, from which on it is taken for one
+OF_PHOTOGRAPHS = {  # where neither a recipe nor a flag says otherwise; training/recipes/default.toml has the reasons
+    "min_area": 0.25,
+    "shift": 0.0,
+    "contrast": 0.3,
+    "brightness": 0.2,
+    "saturation": 0.3,
+    "label_smoothing": 0.1,
+    "patience": 0,
+}
 FEWEST_FOR_DROPOUT = 10  # parameters for each training image, of a network with less than
 SMALL_NETWORK = 1_000_000  # parameters
 Optimizer = Literal["sgd", "adam"]
@@ -38,6 +50,7 @@ class Settings:
             `peak_at` of the run and falls, both in straight lines; `steps` falls by `drop_factor` at each fraction
             of the run in `drop_at`; `exponential` by `drop_factor` every `drop_every` epochs; `plateau` by
             `drop_factor` after `plateau_epochs` without a better validation accuracy.
+        epochs: at most; 0 is by the number of images (`resolve_epochs`).
         steps: length of the run where a paper gives it in steps; 0 is `epochs`.
         momentum: of SGD, as is `nesterov`.
         weight_decay: coefficient of w in the gradient (L2 coupled with the loss, as in the papers).
@@ -73,7 +86,7 @@ class Settings:
     drop_at: tuple[float, ...] = ()
     drop_every: int = 0
     plateau_epochs: int = 0
-    epochs: int = 30
+    epochs: int = 0
     steps: int = 0
     batch_size: int = BATCH_SIZE
     weight_decay: float = 5e-4
@@ -142,6 +155,13 @@ def resolve_dropout(dropout: Dropout, architecture: "Architecture", num_paramete
         return dropout
     small = num_parameters < min(SMALL_NETWORK, FEWEST_FOR_DROPOUT * num_images)
     return 0.0 if dropout is None and small else architecture.dropout
+
+
+def resolve_epochs(epochs: int, num_images: int) -> int:
+    """What was asked for; else 30, and more for few images, which need to be seen more often."""
+    if epochs:
+        return epochs
+    return max(EPOCHS, min(MOST_EPOCHS, math.ceil(IMAGES_SEEN / num_images)))
 
 
 def choices(kind: Any) -> list[str]:

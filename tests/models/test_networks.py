@@ -230,3 +230,18 @@ def sides(name: str) -> list[int]:
     """Heights of the feature maps in order, each once."""
     maps = [row.output_shape[0] for row in describe(as_in_the_paper(name)).rows if row.kernel]
     return list(dict.fromkeys(maps))
+
+
+@pytest.mark.parametrize(
+    ("name", "median_side", "num_images", "side"),
+    [
+        ("resnet18", 384, 50_000, 224),
+        ("resnet18", 384, 900, 128),
+        ("resnet18", 48, 50_000, 48),
+        ("resnet18", 20, 900, 32),
+        ("inception_v3", 384, 50_000, 299),
+        ("fast_cnn", 384, 900, 32),
+    ],
+)
+def test_the_input_suits_the_network_and_the_images(name: str, median_side: int, num_images: int, side: int) -> None:
+    assert ARCHITECTURES[name].side_for(median_side, num_images) == side

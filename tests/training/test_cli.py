@@ -261,7 +261,7 @@ def test_help_is_there_for_every_command_and_waits_for_no_tensorflow() -> None:
 def test_the_input_is_chosen_to_suit_the_images(tmp_path: Path) -> None:
     flags = {"size": None, "channels": None, "resize": "crop"}
     resnet18, lenet5 = architecture_of("resnet18"), architecture_of("lenet5")
-    for side, expected in ((48, 48), (20, 32), (300, 224)):
+    for side, expected in ((48, 48), (20, 32), (300, 128)):
         root = write_folder(
             tmp_path / str(side), {"a": [encode(noise(side, side, 3))], "b": [encode(noise(side, side))]}
         )

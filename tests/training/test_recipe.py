@@ -1,6 +1,7 @@
 """Recipes: what they set, what a flag overrides, and that the papers' update rules are the papers'."""
 
 import math
+import tomllib
 from pathlib import Path
 
 import click
@@ -8,6 +9,7 @@ import keras
 import numpy as np
 import pytest
 
+from models.preprocessing import InputSpec
 from models.registry import architecture_of
 from training import cli
 from training.flags import read_settings
@@ -15,18 +17,18 @@ from training.losses import CrossEntropy
 from training.networks import compile_for
 from training.optimizers import learning_rate
 from training.recipe import describe_recipe, read_recipe, recipe_names
-from training.settings import Settings
+from training.settings import Settings, resolve_epochs
 
 PAPERS = ("alexnet-2012", "lecture", "resnet-cifar-2015", "vgg-2014")
 OURS = ("best-cifar", "fast-cifar")
 
 
-def settings_of(*flags: object, model: str = "alexnet_2012") -> Settings:
-    """What `fit` would train with."""
-    arguments = ["--data", "photographs", "--model", model, "--name", "toy", *map(str, flags)]
+def settings_of(*flags: object, model: str = "alexnet_2012", side: int = 32) -> Settings:
+    """What `fit` would train with on images of this size."""
+    arguments = ["--data", "pictures", "--model", model, "--name", "toy", *map(str, flags)]
     context = cli.fit.make_context("fit", arguments)
     with context:
-        return read_settings(architecture_of(model), "photographs", context.params)
+        return read_settings(architecture_of(model), "pictures", InputSpec(side, side, 3), context.params)
 
 
 def rates(settings: Settings, *, num_steps: int, steps_per_epoch: int) -> list[float]:
@@ -37,7 +39,7 @@ def rates(settings: Settings, *, num_steps: int, steps_per_epoch: int) -> list[f
 
 def test_the_recipes_are_there_and_say_where_they_come_from_and_how_they_are_run() -> None:
     assert recipe_names() == ["default", *sorted([*PAPERS, *OURS])]
-    for name in (*PAPERS, *OURS):
+    for name in recipe_names():
         text = read_recipe(name)
         assert "# Source: https://" in text
         assert "#   python -m training fit --data" in text
@@ -48,6 +50,24 @@ def test_the_recipes_are_there_and_say_where_they_come_from_and_how_they_are_run
 def test_the_default_recipe_is_the_defaults_of_settings() -> None:
     given = settings_of()
     assert given == Settings("alexnet_2012", given.learning_rate)
+    for name, value in tomllib.loads(read_recipe("default")).items():
+        assert name == "model" or value == getattr(given, name, None) or value == getattr(given.augmentation, name)
+
+
+def test_photographs_are_changed_more_unless_a_recipe_or_a_flag_says_otherwise() -> None:
+    small, large = settings_of(side=95), settings_of(side=96)
+    assert (small.augmentation.min_area, small.patience, small.label_smoothing) == (1, 15, 0)
+    assert (large.augmentation.min_area, large.patience, large.label_smoothing) == (0.25, 0, 0.1)
+    assert (large.augmentation.shift, large.augmentation.saturation) == (0, 0.3)
+    typed = settings_of("--min-area", 0.5, "--patience", 7, side=224)
+    assert (typed.augmentation.min_area, typed.patience) == (0.5, 7)
+    assert settings_of("--recipe", "vgg-2014", side=224).augmentation.min_area == 1
+
+
+@pytest.mark.parametrize(("num_images", "epochs"), [(60, 200), (664, 151), (3334, 30), (50_000, 30)])
+def test_few_images_are_seen_more_often(num_images: int, epochs: int) -> None:
+    assert resolve_epochs(0, num_images) == epochs
+    assert resolve_epochs(7, num_images) == 7
 
 
 def test_alexnets_recipe_is_the_papers() -> None:
