@@ -39,7 +39,7 @@ from training.index import Index, index_folder
 from training.label_errors import LabelError, find_label_errors, out_of_fold
 from training.lineage import circumstances, describe, facts
 from training.metrics import calibration_bins
-from training.position import CHECKPOINT_EVERY_S, Observer
+from training.position import CHECKPOINT_EVERY_S
 from training.predictions import Predictions
 from training.progress import Event, decoding_bar
 from training.report import GrowingReport, Picture, Report
@@ -143,30 +143,32 @@ def train_and_export(
     title = f"{model_name}: {settings.architecture} on {Path(data.source).name}"
     growing = Report(title, facts(data, settings), list(findings(data.audit)))
 
-    def train(split: Split, folder: Path, *observers: Observer) -> "Trained":
-        folder.mkdir(parents=True, exist_ok=True)
-        return fit(
-            data.decoded,
-            split,
-            settings,
-            folder,
-            console=console,
-            tensorboard=tensorboard,
-            on_event=on_event,
-            observers=observers,
-            checkpoint_every_s=checkpoint_every_s,
-            start=start,
-            group=group if group and folder == run else ALONE,
-        )
-
-    trained = train(data.split, run, GrowingReport(run / "report.html", growing))
+    trained = fit(
+        data.decoded,
+        data.split,
+        settings,
+        run,
+        console=console,
+        tensorboard=tensorboard,
+        on_event=on_event,
+        observers=[GrowingReport(run / "report.html", growing)],
+        checkpoint_every_s=checkpoint_every_s,
+        start=start,
+        group=group or ALONE,
+    )
     write_json(run / "history.json", trained.history)
     trained.predictions.write(run / "predictions.csv")
     write_json(run / "metrics.json", trained.metrics)
     label_errors = []
     if num_folds:
         console.print(f"looking for wrong labels: training {num_folds} times on parts of the images", highlight=False)
-        label_errors = doubt_labels(data, trained, num_folds, lambda fold, i: train(fold, run / "folds" / str(i)))
+
+        def train(fold: Split, number: int) -> "Trained":
+            folder = run / "folds" / str(number)
+            folder.mkdir(parents=True, exist_ok=True)
+            return fit(data.decoded, fold, settings, folder, console=console, start=start)
+
+        label_errors = doubt_labels(data, trained, num_folds, train)
         write_json(run / "label_errors.json", [describe_error(data, error) for error in label_errors])
         shutil.rmtree(run / "folds")
     report = replace(
@@ -177,9 +179,7 @@ def train_and_export(
         bins=calibration_bins(trained.predictions),
         mistakes=mistakes(data, trained.predictions),
         filters=filters_picture(trained.model),
-        label_errors=None
-        if label_errors is None
-        else [picture_of(data, error) for error in label_errors[:MAX_PICTURES]],
+        label_errors=[picture_of(data, error) for error in label_errors[:MAX_PICTURES]] if num_folds else None,
     ).html()
     write_durably(run / "report.html", report)
     manifest = Manifest(

@@ -242,7 +242,7 @@ def test_a_file_name_that_is_no_unicode_can_be_printed() -> None:
 
 @pytest.mark.parametrize(
     ("option", "value"),
-    [("--dropout", 1), ("--epochs", 0), ("--shift", 0.6), ("--momentum", 1), ("--learning-rate", 0), ("--size", 4)],
+    [("--dropout", 1), ("--epochs", -1), ("--shift", 0.6), ("--momentum", 1), ("--learning-rate", 0), ("--size", 4)],
 )
 def test_a_value_out_of_range_is_refused_with_the_range(place: Place, folder: Path, option: str, value: float) -> None:
     result = place.fit(option, value, data=folder)
@@ -379,3 +379,15 @@ def test_filters_are_drawn(run: Path, tmp_path: Path) -> None:
     assert "has no manifest.json" in one_sentence(striate("filters", tmp_path))
     nowhere = tmp_path / "nowhere" / "filters.png"
     assert "No such file or directory" in one_sentence(striate("filters", run, "-o", nowhere))
+
+
+def test_wrong_labels_are_looked_for_where_that_is_asked(place: Place, tmp_path: Path) -> None:
+    root = write_folder(tmp_path / "mislabelled", {"dark": shades(40, 0, 90), "light": shades(40, 160, 255)})
+    (root / "dark" / "000.png").rename(root / "light" / "wrong.png")
+    result = place.fit("--epochs", 6, "--batch-size", 8, "--label-errors", 2, data=root)
+    assert result.exit_code == 0, result.output
+    (run,) = (place.home / "runs").iterdir()
+    found = json.loads((run / "label_errors.json").read_text())
+    assert (found[0]["image"], found[0]["label"], found[0]["suggested"]) == ("light/wrong.png", "light", "dark")
+    assert "Likely label errors" in (run / "report.html").read_text()
+    assert not (run / "folds").exists()
