@@ -97,7 +97,7 @@ def sentence(error: Exception) -> str:
     type=click.FloatRange(0),
     metavar="SECONDS",
     default=CHECKPOINT_EVERY_S,
-    help="How much of the work a kill may cost; an epoch's end is kept in any case.",
+    help="How much of the work a kill may cost, at least; an epoch's end is kept in any case.",
 )
 @click.option("--publish", is_flag=True, help="Publish the bundle and make it live.")
 @click.option("--runs", type=click.Path(path_type=Path, file_okay=False), default="runs", help="Where runs are kept.")
@@ -202,7 +202,10 @@ def audit(data: str, as_json: bool, cache: Path) -> None:
 @CACHE
 @explained
 def preview(data: str, output: Path, cache: Path, **flags: Any) -> None:
-    """Draw what a network will see: images as they are, and as a recipe's augmentation shows them."""
+    """Draw what a network will see.
+
+    Images as they are, and as a recipe's augmentation shows them.
+    """
     import_quietly("tensorflow", "keras")
     from training.index import index_folder
     from training.preview import draw_preview
@@ -225,7 +228,10 @@ def preview(data: str, output: Path, cache: Path, **flags: Any) -> None:
 @CACHE
 @explained
 def lr_find(data: str, num_steps: int, output: Path, cache: Path, **flags: Any) -> None:
-    """Find the learning rate a network bears, by training at ever higher rates until it fails."""
+    """Find the learning rate a network bears.
+
+    It is trained at ever higher rates until it fails; flags of schedule and length have no effect.
+    """
     import_quietly("tensorflow", "keras")
     from training.fit import get_ready
     from training.lr_find import find_rate

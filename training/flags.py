@@ -99,7 +99,8 @@ FLAGS = (
         default=DEFAULT,
         is_eager=True,
         callback=follow_recipe,
-        help="Sets the defaults of --model and of all flags to --cutmix: a name of `training recipes`, or a TOML file.",
+        help="Sets the defaults of --model and of all flags to --cutmix: a name of `training recipes`, or a TOML file. "
+        "`default` has others for photographs (docs/training.md).",
     ),
     click.option(
         "--epochs", type=click.IntRange(0), default=0, help="Epochs at most; 0: 30, and up to 200 for few images."
@@ -107,7 +108,7 @@ FLAGS = (
     click.option(
         "--steps", type=click.IntRange(0), default=0, help="Length in steps, up to whole epochs; 0: in epochs."
     ),
-    click.option("--batch-size", type=click.IntRange(1), default=BATCH_SIZE),
+    click.option("--batch-size", type=click.IntRange(1), default=BATCH_SIZE, help="Images in a step."),
     click.option("--optimizer", type=click.Choice(choices(Optimizer)), default="sgd"),
     click.option(
         "--learning-rate",
@@ -184,11 +185,13 @@ FLAGS = (
         "--patience",
         type=click.IntRange(0),
         default=15,
-        help="Epochs without a better validation loss. 0: all, last weights.",
+        help="Stop after so many epochs without a lower validation loss, keep the best. 0: to the end, keep the last.",
     ),
-    click.option("--seed", type=click.IntRange(0), default=0),
+    click.option("--seed", type=click.IntRange(0), default=0, help="One seed, one result."),
     click.option("--precision", type=click.Choice(choices(Precision)), default="auto"),
-    click.option("--flip/--no-flip", default=None, help="Mirror at random. [default: on, but for digits]"),
+    click.option(
+        "--flip/--no-flip", default=None, help="Mirror at random. [default: on, but for the data sets digits and mnist]"
+    ),
     click.option("--alternate/--no-alternate", default=False, help="Mirror every image in every other epoch instead."),
     click.option(
         "--shift", type=click.FloatRange(0, 0.5), default=0.1, help="At most this fraction of the side; 0 is off."
@@ -206,7 +209,12 @@ FLAGS = (
         "--brightness", type=click.FloatRange(0, 1), default=0.1, help="At most ± this of the range; 0 is off."
     ),
     click.option("--saturation", type=click.FloatRange(0, 1), default=0.0, help="Factor within 1 ± this; 0 is off."),
-    click.option("--cutout", type=click.FloatRange(0, 1), default=0.0, help="Side of a grey square; 0 is off."),
+    click.option(
+        "--cutout",
+        type=click.FloatRange(0, 1),
+        default=0.0,
+        help="Side of a grey square, of the shorter side; 0 is off.",
+    ),
     click.option("--mixup", type=Finite(0), default=0.0, help="Alpha by which two images are mixed; 0 is off."),
     click.option("--cutmix", type=Finite(0), default=0.0, help="Alpha by which a piece is exchanged; 0 is off."),
     click.option(
