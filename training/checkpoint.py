@@ -1,7 +1,9 @@
 """Where a run stands, in one file that is never half written: every variable, and how far training has come."""
 
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
+from zipfile import BadZipFile
 
 import keras
 import numpy as np
@@ -9,7 +11,7 @@ import numpy as np
 from models.durable import replacing
 from training.position import Position
 
-CHECKPOINT = "checkpoint.npz"
+DAMAGED = (BadZipFile, EOFError, KeyError, TypeError, ValueError, zlib.error)  # what reading a broken file raises
 
 
 def save_checkpoint(path: Path, position: Position, variables: Sequence[keras.Variable]) -> None:
@@ -20,17 +22,24 @@ def save_checkpoint(path: Path, position: Position, variables: Sequence[keras.Va
     """
     values = [keras.ops.convert_to_numpy(variable) for variable in variables]
     with replacing(path) as temporary, temporary.open("wb") as file:
-        np.savez(file, *values, position=np.array(position.to_text()))
+        np.savez(file, *values, np.array(position.to_text()))
 
 
 def load_checkpoint(path: Path, variables: Sequence[keras.Variable]) -> Position:
-    """Give the variables their values back; the beginning of a run where there is no checkpoint."""
+    """Give the variables their values back; the beginning of a run where there is no checkpoint.
+
+    Raises:
+        ValueError: it is damaged, or of another network or version.
+    """
     if not path.exists():
         return Position()
-    with np.load(path) as saved:
-        for i, variable in enumerate(variables):
-            variable.assign(saved[f"arr_{i}"])
-        return Position.from_text(str(saved["position"]))
+    values = read_arrays(path, len(variables) + 1)
+    try:
+        for variable, value in zip(variables, values[:-1], strict=True):
+            variable.assign(value)
+        return Position.from_text(str(values[-1]))
+    except DAMAGED as error:
+        raise unusable(path) from error
 
 
 def save_weights(path: Path, network: keras.Model) -> None:
@@ -40,6 +49,24 @@ def save_weights(path: Path, network: keras.Model) -> None:
 
 
 def load_weights(path: Path, network: keras.Model) -> None:
-    """Of a network like the one whose weights they are."""
-    with np.load(path) as saved:
-        network.set_weights([saved[f"arr_{i}"] for i in range(len(saved.files))])
+    """Of a network like the one whose weights they are.
+
+    Raises:
+        ValueError: the file is damaged, or of another network.
+    """
+    network.set_weights(read_arrays(path, len(network.weights)))
+
+
+def read_arrays(path: Path, count: int) -> list[np.ndarray]:
+    try:
+        with path.open("rb") as file, np.load(file) as saved:
+            values = [saved[f"arr_{i}"] for i in range(len(saved.files))]
+    except DAMAGED as error:
+        raise unusable(path) from error
+    if len(values) != count:
+        raise unusable(path)
+    return values
+
+
+def unusable(path: Path) -> ValueError:
+    return ValueError(f"{path} is damaged, or of another network or version of Striate; --fresh begins anew.")

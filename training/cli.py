@@ -15,7 +15,7 @@ from models import bundle as bundles
 from models.durable import write_durably
 from models.quiet import import_quietly
 from training.datasets import DATA_SETS
-from training.flags import choose_architecture, choose_input, read_fractions, read_settings, training_flags
+from training.flags import Finite, choose_architecture, choose_input, read_fractions, read_settings, training_flags
 from training.position import CHECKPOINT_EVERY_S
 from training.recipe import describe_recipe, read_recipe, recipe_names
 
@@ -47,15 +47,27 @@ def explained(command: Callable[..., None]) -> Callable[..., None]:
     def wrapper(*args: Any, **kwargs: Any) -> None:
         try:
             command(*args, **kwargs)
-        except (ValueError, RuntimeError, OSError) as error:
-            if os.environ.get("STRIATE_TRACEBACK"):
+        except Exception as error:
+            if os.environ.get("STRIATE_TRACEBACK") or not is_expected(error):
                 raise
             raise click.ClickException(sentence(error)) from error
 
     return wrapper
 
 
+def is_expected(error: Exception) -> bool:
+    """Whether it comes of the input, the machine or the training, and not of a mistake in this code."""
+    if isinstance(error, ModuleNotFoundError):
+        return error.name == "jax"
+    of_tensorflow = type(error).__module__.startswith("tensorflow.python.framework.errors")  # no memory, a full disk
+    return of_tensorflow or isinstance(error, ValueError | RuntimeError | OSError | MemoryError)
+
+
 def sentence(error: Exception) -> str:
+    if isinstance(error, ModuleNotFoundError):
+        return "KERAS_BACKEND=jax needs JAX, which has an environment of its own: make .venv-jax/ready."
+    if isinstance(error, MemoryError):
+        return f"There is not enough memory: {error or 'for so large a batch or network'}."
     if isinstance(error, OSError) and error.errno == errno.ENOSPC:
         return f"The disk is full: {error}. Make room, or choose other folders with --cache, --runs and --exports."
     return str(error)
@@ -94,7 +106,7 @@ def sentence(error: Exception) -> str:
 @click.option("--fresh", is_flag=True, help="Begin anew, where this command was cut off before and would go on.")
 @click.option(
     "--checkpoint-every",
-    type=click.FloatRange(0),
+    type=Finite(0),
     metavar="SECONDS",
     default=CHECKPOINT_EVERY_S,
     help="How much of the work a kill may cost, at least; an epoch's end is kept in any case.",
@@ -119,7 +131,7 @@ def fit(
     from training.fine_tuning import lineage_of
     from training.lineage import describe
     from training.run import follow, prepare, train_and_export
-    from training.run_directory import claim_run
+    from training.run_directory import claim_run, finish, is_running
 
     group = None
     if flags["distributed"]:
@@ -127,6 +139,10 @@ def fit(
 
         group = join_group()
     start = bundle_of(flags["start"]) if flags["start"] else None
+    if flags["start"] and is_running(flags["start"]):
+        raise ValueError(f"{flags['start']} is a run that is not finished; give its command again first.")
+    if flags["freeze_epochs"] and not start:
+        raise click.UsageError("--freeze-epochs is for --from: there is nothing else to freeze.")
     known = bundles.verify(start) if start else None
     chosen = choose_architecture(flags, known)
     progress = flags["progress"]
@@ -137,7 +153,7 @@ def fit(
     settings = read_settings(chosen, data, spec, flags, known)
     prepared = prepare(data, spec, cache, console, fractions=read_fractions(flags))
     report_data(console, prepared)
-    origin = {"from": lineage_of(known, start)} if start and known else {}
+    origin = {"from": lineage_of(known, start) if start and known else None}
     if group and not group.leads:
         follow(prepared, settings, console, start=start, group=group)
         return
@@ -157,13 +173,14 @@ def fit(
             origin=origin,
             group=group,
         )
+        version = bundles.publish(run / "bundle", exports) if publish else None
+        finish(run)
     test = manifest.metrics["test"]
     say(
         console,
         f"test {headline(test)}" if test["num_images"] else "nothing was held out to test",
         f"report: {run / 'report.html'}",
     )
-    version = bundles.publish(run / "bundle", exports) if publish else None
     on_event({"event": "done", "run": str(run), "model": name, "version": version, "test": test})
     if publish:
         say(console, f"published and live: {exports / name / str(version)}")

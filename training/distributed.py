@@ -49,8 +49,8 @@ class Group:
         """
         if batch_size % self.num_devices:
             raise ValueError(
-                f"{self.num_devices} devices cannot share batches of {batch_size} images equally; "
-                f"choose a --batch-size that {self.num_devices} divides."
+                f"{self.num_devices} devices cannot share batches of {batch_size} images equally; choose a "
+                f"--batch-size that {self.num_devices} divides, and is at most the number of training images."
             )
 
     def share(self, position: Position, variables: list[keras.Variable]) -> Position:

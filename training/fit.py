@@ -114,6 +114,7 @@ def train(
     group.check_batch_size(batches.batch_size)
     epochs = math.ceil(settings.steps / len(batches)) or settings.epochs
     num_steps = settings.steps or epochs * len(batches)
+    check_length(settings, num_steps, validated=bool(len(split.val)))
     compile_for(model, settings, ready.loss, num_steps=num_steps, steps_per_epoch=len(batches), new=ready.new)
 
     def validate() -> dict[str, float]:
@@ -133,6 +134,20 @@ def train(
         group=group,
     )
     return settings, loop.train()
+
+
+def check_length(settings: Settings, num_steps: int, *, validated: bool) -> None:
+    """
+    Raises:
+        ValueError: the run is too short for what was asked, or lacks what it would go by.
+    """
+    if settings.schedule == "plateau" and not validated:
+        raise ValueError("The schedule plateau watches validation, and nothing is held out: choose another --schedule.")
+    if settings.lookahead > num_steps:
+        raise ValueError(
+            f"The run has {num_steps} steps, and --lookahead returns every {settings.lookahead}: train for more "
+            "epochs, in smaller batches, or without it."
+        )
 
 
 def best_of(run: Path, decoded: DecodedImages, settings: Settings) -> keras.Model:
@@ -193,7 +208,8 @@ def get_ready(
     new = []
     if start:
         taken = take_over(without_auxiliary_heads(model), start, decoded.class_names)
-        new = taken.new
+        own = {id(weight) for weight in without_auxiliary_heads(model).weights}
+        new = taken.new + [weight for weight in model.trainable_variables if id(weight) not in own]
         console.print(f"{taken.num_layers} layers taken over from {start}", highlight=False, soft_wrap=True)
     loss = loss_for(settings, decoded.labels[split.train], len(decoded.class_names))
     return Ready(model, batches, loss, settings, new)
@@ -213,9 +229,8 @@ def judge(
 ) -> Trained:
     """The trained weights in float32, since that is what is exported; calibrated, then tested once."""
 
-    validated, tested = (
-        logits_of(exact, decoded.images, rows, settings.batch_size) for rows in (split.val, split.test)
-    )
+    batch_size = min(settings.batch_size, len(split.train))  # what training had memory for
+    validated, tested = (logits_of(exact, decoded.images, rows, batch_size) for rows in (split.val, split.test))
     temperature = calibrate(validated, decoded.labels[split.val]) if len(split.val) else 1.0
     labels = decoded.labels[split.test]
     paths = [decoded.paths[row] for row in split.test]

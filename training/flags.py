@@ -53,7 +53,7 @@ class DropoutRate(click.ParamType):
     name = "rate"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Dropout:
-        return "paper" if value == "paper" else click.FloatRange(0, 1, max_open=True).convert(value, param, ctx)
+        return "paper" if value == "paper" else Finite(0, 1, max_open=True).convert(value, param, ctx)
 
 
 class Fractions(click.ParamType):
@@ -119,25 +119,25 @@ FLAGS = (
     click.option("--warmup-epochs", type=click.IntRange(0), default=1, help="Epochs in which the cosine rises first."),
     click.option(
         "--peak-at",
-        type=click.FloatRange(0, 1, min_open=True, max_open=True),
+        type=Finite(0, 1, min_open=True, max_open=True),
         default=0.23,
         help="Of `one-cycle`: the fraction of the run at which the rate is highest.",
     ),
     click.option(
         "--drop-factor",
-        type=click.FloatRange(0, 1, min_open=True),
+        type=Finite(0, 1, min_open=True),
         default=0.1,
         help="What `steps`, `exponential` and `plateau` multiply the rate by.",
     ),
     click.option(
         "--drop-at",
-        type=click.FloatRange(0, 1, min_open=True, max_open=True),
+        type=Finite(0, 1, min_open=True, max_open=True),
         multiple=True,
         help="Of `steps`: after this fraction of the run; may be given more than once.",
     ),
     click.option("--drop-every", type=click.IntRange(0), default=0, help="Of `exponential`: epochs from drop to drop."),
     click.option("--plateau-epochs", type=click.IntRange(0), default=0, help="Of `plateau`: epochs without gain."),
-    click.option("--momentum", type=click.FloatRange(0, 1, max_open=True), default=0.9, help="Of SGD."),
+    click.option("--momentum", type=Finite(0, 1, max_open=True), default=0.9, help="Of SGD."),
     click.option("--nesterov/--no-nesterov", default=True, help="Of SGD."),
     click.option("--weight-decay", type=Finite(0), default=5e-4, help="Part of the gradient, as an L2 penalty is."),
     click.option("--decoupled-weight-decay", type=Finite(0), default=0.0, help="Beside the gradient, as AdamW has it."),
@@ -165,13 +165,13 @@ FLAGS = (
     ),
     click.option(
         "--label-smoothing",
-        type=click.FloatRange(0, 1, max_open=True),
+        type=Finite(0, 1, max_open=True),
         default=0.0,
         help="Share of each target that is spread over all classes.",
     ),
     click.option(
         "--ema",
-        type=click.FloatRange(0, 1, max_open=True),
+        type=Finite(0, 1, max_open=True),
         default=0.0,
         help="Of the weights: share that stays; 0 is off.",
     ),
@@ -187,31 +187,23 @@ FLAGS = (
         default=15,
         help="Stop after so many epochs without a lower validation loss, keep the best. 0: to the end, keep the last.",
     ),
-    click.option("--seed", type=click.IntRange(0), default=0, help="One seed, one result."),
+    click.option("--seed", type=click.IntRange(0, 2**32 - 1), default=0, help="One seed, one result."),
     click.option("--precision", type=click.Choice(choices(Precision)), default="auto"),
     click.option(
         "--flip/--no-flip", default=None, help="Mirror at random. [default: on, but for the data sets digits and mnist]"
     ),
     click.option("--alternate/--no-alternate", default=False, help="Mirror every image in every other epoch instead."),
-    click.option(
-        "--shift", type=click.FloatRange(0, 0.5), default=0.1, help="At most this fraction of the side; 0 is off."
-    ),
+    click.option("--shift", type=Finite(0, 0.5), default=0.1, help="At most this fraction of the side; 0 is off."),
     click.option("--edge", type=click.Choice(choices(Edge)), default="mirror", help="What a shift brings in."),
-    click.option(
-        "--min-area", type=click.FloatRange(0, 1, min_open=True), default=1.0, help="Of a random crop; 1 is off."
-    ),
-    click.option("--rotation", type=click.FloatRange(0, 180), default=0.0, help="At most ± this, in degrees."),
-    click.option("--contrast", type=click.FloatRange(0, 1), default=0.2, help="Factor within 1 ± this; 0 is off."),
-    click.option(
-        "--colour", type=click.FloatRange(0, 1), default=0.0, help="AlexNet's colour noise; the paper has 0.1."
-    ),
-    click.option(
-        "--brightness", type=click.FloatRange(0, 1), default=0.1, help="At most ± this of the range; 0 is off."
-    ),
-    click.option("--saturation", type=click.FloatRange(0, 1), default=0.0, help="Factor within 1 ± this; 0 is off."),
+    click.option("--min-area", type=Finite(0, 1, min_open=True), default=1.0, help="Of a random crop; 1 is off."),
+    click.option("--rotation", type=Finite(0, 180), default=0.0, help="At most ± this, in degrees."),
+    click.option("--contrast", type=Finite(0, 1), default=0.2, help="Factor within 1 ± this; 0 is off."),
+    click.option("--colour", type=Finite(0, 1), default=0.0, help="AlexNet's colour noise; the paper has 0.1."),
+    click.option("--brightness", type=Finite(0, 1), default=0.1, help="At most ± this of the range; 0 is off."),
+    click.option("--saturation", type=Finite(0, 1), default=0.0, help="Factor within 1 ± this; 0 is off."),
     click.option(
         "--cutout",
-        type=click.FloatRange(0, 1),
+        type=Finite(0, 1),
         default=0.0,
         help="Side of a grey square, of the shorter side; 0 is off.",
     ),
@@ -266,8 +258,11 @@ def choose_input(
     from training.inspect import sample_images
     from training.run import resolve
 
-    if start is not None and not any(map(was_typed, ("size", "channels", "resize"))):
-        return start.input_spec
+    if start is not None:
+        old = start.input_spec
+        height, width = (flags["size"],) * 2 if flags["size"] else (old.height, old.width)
+        resize = flags["resize"] if was_typed("resize") else old.resize
+        return InputSpec(height, width, int(flags["channels"] or old.channels), resize)
     if flags["size"] and flags["channels"]:
         side, channels = flags["size"], int(flags["channels"])
     else:

@@ -21,12 +21,15 @@ LIBRARIES = ("keras", "tensorflow", "tensorflow-cpu", "numpy", "pillow")
 
 def describe(data: "Data", settings: Settings) -> dict[str, Any]:
     """From what and how a model comes to be: all that decides its weights."""
+    import keras
+
     sizes = {side: len(getattr(data.split, side)) for side in ("train", "val", "test")}
     fractions = dict(zip(("val", "test"), data.fractions, strict=True))
     return {
         "data": {"source": data.source, "fingerprint": data.decoded.fingerprint(), **sizes, "fractions": fractions},
         "input_spec": data.spec.to_json(),
         "settings": settings.to_json(),
+        "backend": keras.config.backend(),
     }
 
 

@@ -14,9 +14,9 @@ import keras
 
 from training.averages import Lookahead, averaged
 from training.batches import Batch, TrainingBatches
-from training.checkpoint import CHECKPOINT, load_checkpoint, save_checkpoint, save_weights
+from training.checkpoint import load_checkpoint, save_checkpoint, save_weights
 from training.distributed import ALONE, Group
-from training.position import CHECKPOINT_EVERY_S, Observer, Position, Speed
+from training.position import CHECKPOINT, CHECKPOINT_EVERY_S, Observer, Position, Speed
 from training.settings import Settings
 
 WEIGHTS = "best.weights.npz"
@@ -85,7 +85,7 @@ class Loop:
     def is_over(self, position: Position) -> bool:
         """Whether all epochs are done, or validation has not improved for too long."""
         patience = self.settings.patience
-        return position.epoch == self.epochs or bool(patience and position.waited >= patience)
+        return position.epoch >= self.epochs or bool(patience and position.waited >= patience)
 
     def _finish_epoch(self, position: Position, average: Lookahead, after_step: Callable[[], None]) -> None:
         """From wherever it stands to its end, validation included."""

@@ -8,6 +8,8 @@ from typing import SupportsIndex, overload
 
 import numpy as np
 
+from models.durable import write_array
+
 
 class Paths(Sequence[str]):
     """Paths relative to some root, in order; any name that a file can have, as `os.fsdecode` gives it."""
@@ -39,8 +41,8 @@ class Paths(Sequence[str]):
         return cls(np.load(folder / "paths.npy", mmap_mode="r"), ends)
 
     def save(self, folder: Path) -> None:
-        np.save(folder / "paths.npy", self._block)
-        np.save(folder / "path_ends.npy", self._ends)
+        write_array(folder / "paths.npy", self._block)
+        write_array(folder / "path_ends.npy", self._ends)
 
     def __len__(self) -> int:
         return len(self._ends)

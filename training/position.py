@@ -3,6 +3,7 @@
 import json
 from dataclasses import asdict, dataclass, field
 
+CHECKPOINT = "checkpoint.npz"
 CHECKPOINT_EVERY_S = 60.0  # of the work a kill may cost
 
 

@@ -11,6 +11,8 @@ from pathlib import Path
 
 import numpy as np
 
+from models.durable import replacing
+
 COLUMNS = ("image", "label", "predicted", "confidence")
 PREFIX = "p:"
 
@@ -31,7 +33,10 @@ class Predictions:
     def write(self, path: Path) -> None:
         """Every digit, so that what is read back gives the same figures."""
         predicted = self.probabilities.argmax(axis=1)
-        with path.open("w", encoding="utf-8", errors="backslashreplace", newline="") as file:
+        with (
+            replacing(path) as temporary,
+            temporary.open("w", encoding="utf-8", errors="backslashreplace", newline="") as file,
+        ):
             writer = csv.writer(file)
             writer.writerow([*COLUMNS, *(PREFIX + name for name in self.class_names)])
             for image, label, answer, row in zip(self.paths, self.labels, predicted, self.probabilities, strict=True):

@@ -80,7 +80,7 @@ class TrainingProgress(Observer):
                 "images_per_s": round(figures["images_per_s"], 1),
                 "input_wait": round(figures["input_wait"], 3),
                 "elapsed_s": round(elapsed_s, 2),
-                "left_s": round(elapsed_s / (steps - self._began_at) * steps_left, 2),
+                "left_s": round(elapsed_s / max(1, steps - self._began_at) * steps_left, 2),
             }
         )
 

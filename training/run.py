@@ -17,7 +17,6 @@ import hashlib
 import io
 import itertools
 import json
-import shutil
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -43,7 +42,7 @@ from training.position import CHECKPOINT_EVERY_S
 from training.predictions import Predictions
 from training.progress import Event, decoding_bar
 from training.report import GrowingReport, Picture, Report
-from training.run_directory import write_json
+from training.run_directory import FOLDS, write_json
 from training.settings import Settings
 from training.split import FRACTIONS, Split, split_by_content
 
@@ -134,8 +133,7 @@ def train_and_export(
     Raises:
         Diverged, ExportFailed, ValueError: see `training.fit.fit` and `training.export.export`.
     """
-    from training.checkpoint import CHECKPOINT  # these import Keras, and that takes seconds
-    from training.distributed import ALONE
+    from training.distributed import ALONE  # these import Keras, and that takes seconds
     from training.filters import filters_picture
     from training.fit import fit
 
@@ -164,13 +162,12 @@ def train_and_export(
         console.print(f"looking for wrong labels: training {num_folds} times on parts of the images", highlight=False)
 
         def train(fold: Split, number: int) -> "Trained":
-            folder = run / "folds" / str(number)
+            folder = run / FOLDS / f"{number}-of-{num_folds}"
             folder.mkdir(parents=True, exist_ok=True)
             return fit(data.decoded, fold, settings, folder, console=console, start=start)
 
         label_errors = doubt_labels(data, trained, num_folds, train)
         write_json(run / "label_errors.json", [describe_error(data, error) for error in label_errors])
-        shutil.rmtree(run / "folds")
     report = replace(
         growing,
         facts=facts(data, trained.settings),
@@ -190,7 +187,7 @@ def train_and_export(
         metrics={"test": trained.metrics},
         temperature=trained.temperature,
         drawing=DATA_SETS[data.source].drawing if data.source in DATA_SETS else None,
-        lineage={**describe(data, trained.settings), **(origin or {}), **circumstances()},
+        lineage={**describe(data, trained.settings), **(origin or {"from": None}), **circumstances()},
     )
     rows_to_check = first_not_empty(data.split.val, data.split.train)[:NUM_ANSWERS]
     images = np.asarray(data.decoded.images[rows_to_check])
@@ -204,7 +201,6 @@ def train_and_export(
         answers=answers,
         report=report,
     )
-    (run / CHECKPOINT).unlink()
     return manifest
 
 

@@ -13,8 +13,10 @@ from typing import Any
 from models.bundle import MANIFEST, check_model_name
 from models.durable import write_durably
 from training.lineage import circumstances
+from training.position import CHECKPOINT
 
 CONFIG = "config.json"
+FOLDS = "folds"  # of a search for wrong labels
 
 
 @contextlib.contextmanager
@@ -30,7 +32,7 @@ def claim_run(runs: Path, model: str, config: dict[str, Any], *, fresh: bool = F
     unfinished = [] if fresh else [path for path in sorted(runs.glob(f"{model}-*")) if is_unfinished(path, config)]
     with contextlib.ExitStack() as stack:
         for path in unfinished:
-            if stack.enter_context(sole_owner(path)):
+            if stack.enter_context(sole_owner(path)) and is_unfinished(path, config):
                 discard_leftovers(path)
                 break
         else:
@@ -41,13 +43,24 @@ def claim_run(runs: Path, model: str, config: dict[str, Any], *, fresh: bool = F
 
 
 def is_unfinished(run: Path, config: dict[str, Any]) -> bool:
-    """Whether a run of this configuration was cut off before its bundle was sealed."""
+    """Whether a run of this configuration was cut off: its bundle is not sealed, or was not dealt with."""
     try:
         found = json.loads((run / CONFIG).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return False
     same = all(found.get(name) == value for name, value in json.loads(json.dumps(config)).items())
-    return same and not (run / "bundle" / MANIFEST).exists()
+    return same and ((run / CHECKPOINT).exists() or not (run / "bundle" / MANIFEST).exists())
+
+
+def is_running(path: Path) -> bool:
+    """Whether it is the directory of a run whose bundle is not sealed yet."""
+    return (path / CONFIG).exists() and not (path / "bundle" / MANIFEST).exists()
+
+
+def finish(run: Path) -> None:
+    """The run is over, and what it would take to go on with it is removed."""
+    shutil.rmtree(run / FOLDS, ignore_errors=True)
+    (run / CHECKPOINT).unlink()
 
 
 @contextlib.contextmanager

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from models.durable import replacing
+from models.durable import replacing, write_array
 from training.cache import DecodedImages
 from training.duplicates import group_duplicates
 from training.index import SPLITS, BadData
@@ -116,7 +116,7 @@ def remember(memory: Path, before: np.ndarray, sides: np.ndarray, hashes: np.nda
     everything = np.concatenate([now, before])
     _, first = np.unique(everything["hash"], return_index=True)
     with replacing(memory) as temporary:
-        np.save(temporary, everything[first])
+        write_array(temporary, everything[first])
 
 
 def check_split(split: Split, decoded: DecodedImages, *, held_out: bool) -> None:

@@ -54,6 +54,7 @@ COUNTS = {  # name: (trained parameters, those and the moving statistics, millio
     "vgg_like": (288_298, 288_298, 15.15),
     "residual_net": (301_194, 302_410, 17.0),
     "fast_cnn": (1_971_640, 1_973_944, 118.1),
+    "fast_cnn_relu": (1_971_640, 1_973_944, 118.1),
 }
 AT_OTHER_INPUTS = [  # (name, input, classes, trained parameters)
     ("lenet5", (28, 28, 1), 10, 61_706),

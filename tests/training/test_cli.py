@@ -15,7 +15,7 @@ from click.testing import CliRunner, Result
 from PIL import Image
 from rich.console import Console
 
-from models.bundle import BrokenBundle, list_versions, read_live, read_manifest, verify
+from models.bundle import MANIFEST, BrokenBundle, list_versions, read_live, read_manifest, verify
 from models.preprocessing import InputSpec, decode_image
 from models.registry import architecture_of
 from tests.conftest import Training
@@ -242,7 +242,15 @@ def test_a_file_name_that_is_no_unicode_can_be_printed() -> None:
 
 @pytest.mark.parametrize(
     ("option", "value"),
-    [("--dropout", 1), ("--epochs", -1), ("--shift", 0.6), ("--momentum", 1), ("--learning-rate", 0), ("--size", 4)],
+    [
+        ("--contrast", "nan"),
+        ("--dropout", 1),
+        ("--epochs", -1),
+        ("--shift", 0.6),
+        ("--momentum", 1),
+        ("--learning-rate", 0),
+        ("--size", 4),
+    ],
 )
 def test_a_value_out_of_range_is_refused_with_the_range(place: Place, folder: Path, option: str, value: float) -> None:
     result = place.fit(option, value, data=folder)
@@ -308,7 +316,18 @@ def test_a_model_is_trained_on_from_another_with_other_classes(place: Place, tmp
     assert manifest.architecture == "lenet5"
     assert manifest.class_names == ("black", "grey", "white")
     assert manifest.lineage["from"]["model"] == "first"
-    other = striate("fit", "--data", root, "--name", "other", "--model", "resnet20", *flags, *place.options)
+    (first / "bundle" / MANIFEST).unlink()
+    unfinished = striate("fit", "--data", root, "--name", "third", *flags, *place.options)
+    assert "is a run that is not finished" in unfinished.output
+    without = place.fit("--freeze-epochs", 1, data=root)
+    assert "--freeze-epochs is for --from" in without.output
+
+
+def test_a_model_to_start_from_must_be_of_the_network_that_is_asked_for(place: Place, folder: Path) -> None:
+    assert place.fit("--epochs", 1, data=folder).exit_code == 0
+    (first,) = (place.home / "runs").iterdir()
+    flags = ("--from", first)
+    other = striate("fit", "--data", folder, "--name", "other", "--model", "resnet20", *flags, *place.options)
     assert "--from is a lenet5, and --model says resnet20" in other.output
 
 

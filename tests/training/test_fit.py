@@ -3,6 +3,7 @@
 import io
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
@@ -19,6 +20,7 @@ from training.fit import Trained, fit
 from training.loop import WEIGHTS, Diverged
 from training.metrics import calibrate, negative_log_likelihood, softmax
 from training.settings import Settings
+from training.split import Split
 
 NOTHING = Augmentation(flip=False, shift=0, contrast=0, brightness=0)
 SETTINGS = Settings(
@@ -149,6 +151,20 @@ def test_the_images_that_broke_the_loss_are_named_and_the_best_weights_before_ke
     assert f"at step 10, with learning rate 0.01, after the images {named} and 3 more" in str(raised.value)
     assert f"{tmp_path / 'run' / WEIGHTS} has the best weights before." in str(raised.value)
     assert (tmp_path / "run" / WEIGHTS).exists()
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"schedule": "plateau", "plateau_epochs": 1}, "nothing is held out: choose another --schedule"),
+        ({"lookahead": 99, "epochs": 2, "patience": 0}, "The run has 16 steps, and --lookahead returns every 99"),
+    ],
+)
+def test_a_run_that_could_not_do_what_is_asked_is_refused(tmp_path: Path, changes: dict[str, Any], told: str) -> None:
+    decoded = separable()
+    everything = Split(np.arange(64), np.arange(0), np.arange(0))
+    with pytest.raises(ValueError, match=told):
+        fit(decoded, everything, replace(SETTINGS, **changes), tmp_path, console=Console(file=io.StringIO()))
 
 
 def test_a_loss_that_is_no_number_only_in_validation_is_told_too(tmp_path: Path) -> None:

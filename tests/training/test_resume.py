@@ -9,10 +9,12 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -22,10 +24,10 @@ from tests.images import shades, write_folder
 from tests.training.decoded import halves_and_quarters, shuffled_labels
 from training import checkpoint
 from training.augment import Augmentation
-from training.checkpoint import CHECKPOINT
+from training.checkpoint import load_checkpoint, save_checkpoint
 from training.fit import Trained, fit
 from training.loop import WEIGHTS, Diverged
-from training.position import Observer, Position
+from training.position import CHECKPOINT, Observer, Position
 from training.settings import Settings
 
 EVERYTHING = Settings(
@@ -60,7 +62,19 @@ class KillAt(Observer):
             raise Killed
 
 
-def train(run: Path, settings: Settings, *, kill_at: int | None = None, checkpoint_every_s: float = 0.0) -> Trained:
+class KillBeforeTheEpochIsKept(Observer):
+    def epoch(self, position: Position) -> None:
+        raise Killed
+
+
+def train(
+    run: Path,
+    settings: Settings,
+    *,
+    kill_at: int | None = None,
+    checkpoint_every_s: float = 0.0,
+    observers: Sequence[Observer] = (),
+) -> Trained:
     run.mkdir(exist_ok=True)
     decoded = shuffled_labels()
     return fit(
@@ -69,7 +83,7 @@ def train(run: Path, settings: Settings, *, kill_at: int | None = None, checkpoi
         settings,
         run,
         console=Console(file=io.StringIO()),
-        observers=[KillAt(kill_at)] if kill_at else [],
+        observers=[*observers, *([KillAt(kill_at)] if kill_at else [])],
         checkpoint_every_s=checkpoint_every_s,
     )
 
@@ -94,6 +108,32 @@ def test_cut_off_in_the_middle_of_epochs_and_at_their_ends_it_goes_on_to_the_sam
         with pytest.raises(Killed):
             train(tmp_path, EVERYTHING, kill_at=kill_at, checkpoint_every_s=checkpoint_every_s)
     assert decided(train(tmp_path, EVERYTHING)) == uninterrupted
+
+
+def test_cut_off_between_the_last_step_of_an_epoch_and_its_end_it_goes_on(
+    uninterrupted: dict[str, Any], tmp_path: Path
+) -> None:
+    for _ in range(2):
+        with pytest.raises(Killed):
+            train(tmp_path, EVERYTHING, observers=[KillBeforeTheEpochIsKept()])
+    assert decided(train(tmp_path, EVERYTHING)) == uninterrupted
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"no archive", None, "cut", "other"], ids=["empty", "text", "fewer arrays", "cut", "flipped"]
+)
+def test_a_checkpoint_that_cannot_be_read_is_said_to_be_damaged(tmp_path: Path, content: Any) -> None:
+    variables = [keras.Variable(np.arange(500.0)), keras.Variable(np.zeros(3))]
+    path = tmp_path / CHECKPOINT
+    save_checkpoint(path, Position(), variables)
+    whole = path.read_bytes()
+    broken = {"cut": whole[: len(whole) // 2], "other": whole.replace(whole[300:310], b"0123456789")}
+    if content is None:
+        save_checkpoint(path, Position(), variables[:1])
+    else:
+        path.write_bytes(broken.get(content, content) if isinstance(content, str) else content)
+    with pytest.raises(ValueError, match="is damaged, or of another network or version"):
+        load_checkpoint(path, variables)
 
 
 @pytest.mark.parametrize("precision", ["float32", "mixed_bfloat16"])
@@ -138,7 +178,7 @@ def test_a_run_that_diverged_keeps_its_last_good_state(tmp_path: Path) -> None:
     with pytest.raises(Diverged):
         train(tmp_path, settings)
     with np.load(tmp_path / CHECKPOINT) as saved:
-        sums = json.loads(str(saved["position"]))["sums"]
+        sums = json.loads(str(saved[saved.files[-1]]))["sums"]
     assert np.isfinite(sums["loss"])
 
 

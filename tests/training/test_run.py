@@ -20,9 +20,10 @@ from training import run as runs
 from training.index import BadData
 from training.lineage import git_revision
 from training.metrics import measure
+from training.position import CHECKPOINT
 from training.predictions import Predictions
 from training.run import Data, choose_golden, prepare, resolve, train_and_export
-from training.run_directory import claim_run
+from training.run_directory import claim_run, finish
 from training.settings import Settings
 
 SPEC = InputSpec(8, 8, 1)
@@ -116,6 +117,12 @@ def test_a_run_that_was_cut_off_is_taken_up_by_the_same_configuration_alone(tmp_
     assert {path.name for path in cut_off.iterdir()} == {"config.json"}
     (cut_off / "bundle" / MANIFEST).parent.mkdir(parents=True)
     (cut_off / "bundle" / MANIFEST).touch()  # it is sealed
+    (cut_off / CHECKPOINT).touch()  # and not yet published
+    assert claimed(seed=0) == cut_off
+    (cut_off / "bundle" / MANIFEST).parent.mkdir(parents=True)
+    (cut_off / "bundle" / MANIFEST).touch()
+    (cut_off / CHECKPOINT).touch()
+    finish(cut_off)
     assert claimed(seed=0) != cut_off
 
 
