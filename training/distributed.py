@@ -6,7 +6,10 @@ a function of (seed, epoch, step), and feeds its own devices their part; gradien
 normalisation, are of the whole. The first process leads: it alone writes, judges and exports.
 """
 
+import contextlib
+import ctypes
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import keras
@@ -82,13 +85,29 @@ def join_group() -> Group:
             "environment with requirements-jax.txt."
         )
     import jax
+    from jax.experimental.multihost_utils import sync_global_devices
 
     if os.environ.get(ADDRESSES):
-        keras.distribution.initialize()
+        with native_stdout_on_stderr():  # the collectives of CPUs greet when they first meet
+            keras.distribution.initialize()
+            sync_global_devices("joined")
     devices = keras.distribution.list_devices()
     mesh = keras.distribution.DeviceMesh((len(devices),), ["batch"], devices)
     keras.distribution.set_distribution(keras.distribution.DataParallel(device_mesh=mesh, auto_shard_dataset=False))
     return Group(jax.process_index(), jax.process_count(), len(devices))
+
+
+@contextlib.contextmanager
+def native_stdout_on_stderr() -> Iterator[None]:
+    """Standard output is for lines that others read."""
+    kept = os.dup(1)
+    try:
+        os.dup2(2, 1)
+        yield
+    finally:
+        ctypes.CDLL(None).fflush(None)
+        os.dup2(kept, 1)
+        os.close(kept)
 
 
 def leave_group(group: Group) -> None:

@@ -243,7 +243,6 @@ def test_a_file_name_that_is_no_unicode_can_be_printed() -> None:
 @pytest.mark.parametrize(
     ("option", "value"),
     [
-        ("--contrast", "nan"),
         ("--dropout", 1),
         ("--epochs", -1),
         ("--shift", 0.6),
@@ -277,6 +276,13 @@ def test_the_input_is_chosen_to_suit_the_images(tmp_path: Path) -> None:
         assert choose_input(str(root), lenet5, tmp_path, flags) == InputSpec(32, 32, 3)
         chosen = choose_input(str(root), resnet18, tmp_path, {**flags, "size": 64, "channels": "1"})
         assert chosen.shape == (64, 64, 1)
+
+
+@pytest.mark.parametrize(("option", "value"), [("--contrast", "nan"), ("--ema", "nan"), ("--checkpoint-every", "inf")])
+def test_a_number_that_is_none_is_refused(place: Place, folder: Path, option: str, value: str) -> None:
+    result = place.fit(option, value, data=folder)
+    assert result.exit_code == 2
+    assert f"'{option}'" in result.output
 
 
 @pytest.mark.parametrize("split", ["70/15", "70/15/16", "90/0/10", "a/b/c", "70/15/15/0", "-10/60/50"])
