@@ -149,7 +149,7 @@ def test_an_export_that_answers_otherwise_is_not_sealed(
     bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class Network:
-        def predict(self, images: np.ndarray, *, verbose: int) -> np.ndarray:
+        def predict_on_batch(self, images: np.ndarray) -> np.ndarray:
             return np.zeros((len(images), 10), np.float32)
 
         def save_weights(self, path: Path) -> None:
