@@ -16,7 +16,7 @@ class FastCnn(nn.Module):
     def __init__(self, num_classes: int) -> None:
         super().__init__()
         self.whitening = nn.Conv2d(3, 24, 2)
-        self.whitening.weight.requires_grad = False
+        self.whitening.requires_grad_(False)
         layers: list[nn.Module] = []
         before = 24
         for width in (64, 256, 256):

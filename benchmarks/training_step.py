@@ -21,6 +21,7 @@ def main(network: str, side: int, batch_size: int, num_steps: int) -> None:
     from training.losses import CrossEntropy
     from training.networks import compile_for, trainable
     from training.settings import settings_for
+    from training.whitening import whiten
 
     num_classes = CLASSES[side]
     images = np.random.default_rng(0).integers(0, 256, (max(batch_size, num_classes), side, side, 3), np.uint8)
@@ -28,6 +29,7 @@ def main(network: str, side: int, batch_size: int, num_steps: int) -> None:
     settings = settings_for(architecture_of(network), batch_size=batch_size, learning_rate=1e-3)
     make_repeatable(0)
     model = trainable(decoded, settings, "mixed_bfloat16")
+    whiten(model, decoded, np.arange(len(images)))
     compile_for(model, settings, CrossEntropy(np.ones(num_classes)), num_steps=1000, steps_per_epoch=100)
     batch, labels = images[:batch_size], decoded.labels[:batch_size]
     for step in range(WARM_UP + num_steps):

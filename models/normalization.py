@@ -9,7 +9,7 @@ from keras import layers
 class BatchNormalization(layers.BatchNormalization):
     """Keras's own layer (Ioffe and Szegedy, 2015, https://arxiv.org/abs/1502.03167), faster in training on TensorFlow.
 
-    Keras computes mean and variance, and from them the output, in some twenty operations, each of which reads all
+    Keras computes mean and variance, and from them the output, in many operations, each of which reads all
     activations, in float32 whatever their precision; TensorFlow has one for all of it, and one for its gradient.
     """
 

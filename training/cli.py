@@ -131,7 +131,7 @@ def fit(
     from training.fine_tuning import lineage_of
     from training.lineage import describe
     from training.run import follow, prepare, train_and_export
-    from training.run_directory import claim_run, finish, is_running
+    from training.run_directory import claim_run, finish, is_open
 
     group = None
     if flags["distributed"]:
@@ -139,7 +139,7 @@ def fit(
 
         group = join_group()
     start = bundle_of(flags["start"]) if flags["start"] else None
-    if flags["start"] and is_running(flags["start"]):
+    if flags["start"] and is_open(flags["start"]):
         raise ValueError(f"{flags['start']} is a run that is not finished; give its command again first.")
     if flags["freeze_epochs"] and not start:
         raise click.UsageError("--freeze-epochs is for --from: there is nothing else to freeze.")

@@ -216,7 +216,7 @@ def get_ready(
 
 
 def make_repeatable(seed: int) -> None:
-    """The same weights for the same seed, on the same machine with as many threads; it costs some 8 % of the speed."""
+    """The same weights for the same seed, on the same machine with as many threads; it costs some 6 % of the speed."""
     keras.utils.set_random_seed(seed)
     if keras.config.backend() == "tensorflow":
         import tensorflow as tf

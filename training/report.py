@@ -101,7 +101,7 @@ def results(report: Report) -> str:
     if not metrics:
         return f"<p>Training: {done} of {report.epochs} epochs are done. This page renews itself.</p>"
     if not metrics["num_images"]:
-        return "<p>Every image was trained on: nothing was held out, and nothing is measured.</p>"
+        return "<p>Nothing was held out to test, and nothing is measured.</p>"
     names = {
         "accuracy": "accuracy",
         "accuracy_interval": "accuracy, from and to",
@@ -126,17 +126,11 @@ def training(report: Report) -> str:
     if not history:
         return ""
     epochs = len(history["loss"])
-    plots = [
-        plot(f"{name} over {epochs} epochs", curves_of(history, name))
-        for name in ("accuracy", "loss")
-        if name in history
-    ]
-    plots += [plot("learning rate", {"learning rate": history["learning_rate"]})] if "learning_rate" in history else []
-    if "images_per_s" in history:
-        plots.append(plot("images/s", {"images/s": history["images_per_s"]}))
-        wait = float(np.mean(history["input_wait"]))
-        plots.append(f"<p>The network waited for images {100 * wait:.1f} % of the time.</p>")
-    return f"<h2>How training went</h2>{''.join(plots)}"
+    plots = [plot(f"{name} over {epochs} epochs", curves_of(history, name)) for name in ("accuracy", "loss")]
+    plots.append(plot("learning rate", {"learning rate": history["learning_rate"]}))
+    plots.append(plot("images/s", {"images/s": history["images_per_s"]}))
+    wait = f"<p>The network waited for images {100 * np.mean(history['input_wait']):.1f} % of the time.</p>"
+    return f"<h2>How training went</h2>{''.join(plots)}{wait}"
 
 
 def curves_of(history: dict[str, list[float]], metric: str) -> dict[str, list[float]]:

@@ -52,7 +52,7 @@ def is_unfinished(run: Path, config: dict[str, Any]) -> bool:
     return same and ((run / CHECKPOINT).exists() or not (run / "bundle" / MANIFEST).exists())
 
 
-def is_running(path: Path) -> bool:
+def is_open(path: Path) -> bool:
     """Whether it is the directory of a run whose bundle is not sealed yet."""
     return (path / CONFIG).exists() and not (path / "bundle" / MANIFEST).exists()
 

@@ -193,6 +193,7 @@ def test_when_the_supervisor_is_killed_nothing_is_left_behind(exports, tmp_path)
 def test_workers_that_are_still_starting_end_with_the_supervisor_too(tmp_path):
     with running_service(tmp_path / "empty", tmp_path, ready=False, workers=6) as service:
         children = descendants(service.process.pid)
+        assert len(children) >= 2  # gunicorn's master, and a worker at least
         service.stop(signal.SIGKILL)
     for pid in children:
         wait_for_end(pid)

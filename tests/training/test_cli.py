@@ -299,7 +299,7 @@ def test_a_model_of_every_image_there_is(place: Place, folder: Path) -> None:
     assert "nothing was held out to test" in result.output
     manifest = verify(place.home / "exports" / "toy" / "1")
     assert manifest.metrics["test"] == {"num_images": 0, "temperature": 1.0}
-    assert "nothing was held out" in (next((place.home / "runs").iterdir()) / "report.html").read_text()
+    assert "Nothing was held out to test" in (next((place.home / "runs").iterdir()) / "report.html").read_text()
 
 
 def test_val_is_the_short_way_to_say_split(place: Place, folder: Path) -> None:

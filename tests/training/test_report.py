@@ -87,7 +87,7 @@ def test_a_run_of_one_epoch_and_a_constant_metric_can_be_drawn() -> None:
 def test_where_nothing_was_held_out_it_says_so() -> None:
     history = {name: values for name, values in HISTORY.items() if not name.startswith("val_")}
     html = report("cat", "dog", metrics={"num_images": 0, "temperature": 1.0}, history=history).html()
-    assert "nothing was held out" in html
+    assert "Nothing was held out to test" in html
     assert "validation" not in html
 
 
