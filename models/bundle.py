@@ -54,6 +54,7 @@ class Manifest:
         input_spec: what `serving_default` takes, and how an image gets there.
         metrics: measured on the untouched test split.
         temperature: by which the logits are divided inside the graph.
+        mirrored: the logits are the mean of the image's and of its mirror image's, inside the graph too.
         drawing: how a drawing is made into an image like those of the data set; None where nobody draws them.
         lineage: data fingerprint, split, configuration, git revision, library versions.
         files: sha256 of every other file, by its path inside the bundle.
@@ -65,6 +66,7 @@ class Manifest:
     input_spec: InputSpec
     metrics: dict[str, Any]
     temperature: float = 1.0
+    mirrored: bool = False
     drawing: dict[str, Any] | None = None
     lineage: dict[str, Any] = field(default_factory=dict)
     files: dict[str, str] = field(default_factory=dict)

@@ -2,6 +2,13 @@
 
 import keras
 import numpy as np
+from keras import ops
+
+
+def with_mirror_images(network: keras.Model) -> keras.Model:
+    """uint8 images (B, H, W, C) -> the mean of the network's logits for each and for its mirror image."""
+    images = network.input
+    return keras.Model(images, (network(images) + network(ops.flip(images, axis=2))) / 2)
 
 
 def logits_of(model: keras.Model, images: np.ndarray, rows: np.ndarray, batch_size: int) -> np.ndarray:

@@ -9,7 +9,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -39,13 +39,21 @@ class Answers:
 
 
 def export(
-    run: Path, *, model: Any, manifest: Manifest, golden: Sequence[bytes], answers: Answers, report: str
+    run: Path,
+    *,
+    model: Any,
+    classify: Callable[[np.ndarray], np.ndarray],
+    manifest: Manifest,
+    golden: Sequence[bytes],
+    answers: Answers,
+    report: str,
 ) -> Path:
     """Write `run/bundle`, check it in fresh processes, seal it; returns its path.
 
     Args:
-        model: the float32 network, uint8 images (B, H, W, C) -> logits.
-        golden: a few encoded images; the network's answers to them are stored beside them.
+        model: the float32 network, whose weights are exported.
+        classify: uint8 images (B, H, W, C) -> probabilities (B, num_classes), as the exported model must answer.
+        golden: a few encoded images; the answers to them are stored beside them.
         answers: on which the exported model must agree.
         report: the bundle's report.html.
 
@@ -55,7 +63,7 @@ def export(
     bundle = run / "bundle"
     (bundle / GOLDEN).mkdir(parents=True)
     (bundle / "assets.extra" / "report.html").write_text(report, encoding="utf-8")
-    write_golden(bundle, model, manifest, golden)
+    write_golden(bundle, classify, manifest, golden)
     model.save_weights(run / WEIGHTS)
     np.savez(run / ANSWERS, images=answers.images, probabilities=answers.probabilities)
     (run / REQUEST).write_text(json.dumps(manifest.to_json(), ensure_ascii=False), encoding="utf-8")
@@ -68,11 +76,10 @@ def export(
     return bundle
 
 
-def write_golden(bundle: Path, model: Any, manifest: Manifest, golden: Sequence[bytes]) -> None:
-    from training.metrics import softmax
-
-    images = np.stack([decode_image(data, manifest.input_spec) for data in golden])
-    probabilities = softmax(model.predict_on_batch(images), manifest.temperature)
+def write_golden(
+    bundle: Path, classify: Callable[[np.ndarray], np.ndarray], manifest: Manifest, golden: Sequence[bytes]
+) -> None:
+    probabilities = classify(np.stack([decode_image(data, manifest.input_spec) for data in golden]))
     rows = []
     for i, (data, row) in enumerate(zip(golden, probabilities, strict=True)):
         (bundle / GOLDEN / str(i)).write_bytes(data)
@@ -98,14 +105,16 @@ def write_saved_model(run: Path) -> None:
     from keras.export import ExportArchive
 
     from models.registry import build
+    from training.answers import with_mirror_images
 
     manifest = Manifest.from_json(json.loads((run / REQUEST).read_text(encoding="utf-8")))
     spec = manifest.input_spec
     model = build(manifest.architecture, input_shape=spec.shape, num_classes=len(manifest.class_names))
     model.load_weights(run / WEIGHTS)
+    answering = with_mirror_images(model) if manifest.mirrored else model
 
     def classify(images: tf.Tensor) -> dict[str, tf.Tensor]:
-        logits = tf.cast(model(images, training=False), tf.float32)
+        logits = tf.cast(answering(images, training=False), tf.float32)
         return {"probabilities": tf.nn.softmax(logits / manifest.temperature)}
 
     def classify_bytes(image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:

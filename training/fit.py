@@ -11,7 +11,7 @@ import numpy as np
 from rich.console import Console
 
 from models.registry import architecture_of
-from training.answers import logits_of
+from training.answers import logits_of, with_mirror_images
 from training.batches import TrainingBatches
 from training.cache import DecodedImages
 from training.checkpoint import load_weights
@@ -34,6 +34,8 @@ class Trained:
     """A network after training, in float32 as it will be exported.
 
     Attributes:
+        model: the network alone.
+        answering: what is exported: the network, or the mean of its two answers where images are mirrored.
         temperature: calibrated on the validation split; 1 where there is none.
         settings: with what `auto` and the network's own dropout came to.
         history: {metric: one value per epoch}.
@@ -43,6 +45,7 @@ class Trained:
     """
 
     model: keras.Model
+    answering: keras.Model
     temperature: float
     settings: Settings
     history: dict[str, list[float]]
@@ -51,7 +54,7 @@ class Trained:
 
     def probabilities(self, images: np.ndarray) -> np.ndarray:
         """uint8 (N, H, W, C) -> float64 (N, num_classes)."""
-        return softmax(self.model.predict_on_batch(images), self.temperature)
+        return softmax(self.answering.predict_on_batch(images), self.temperature)
 
 
 def fit(
@@ -228,9 +231,9 @@ def judge(
     exact: keras.Model, decoded: DecodedImages, split: Split, settings: Settings, history: dict[str, list[float]]
 ) -> Trained:
     """The trained weights in float32, since that is what is exported; calibrated, then tested once."""
-
+    answering = with_mirror_images(exact) if settings.mirror_answers else exact
     batch_size = min(settings.batch_size, len(split.train))  # what training had memory for
-    validated, tested = (logits_of(exact, decoded.images, rows, batch_size) for rows in (split.val, split.test))
+    validated, tested = (logits_of(answering, decoded.images, rows, batch_size) for rows in (split.val, split.test))
     temperature = calibrate(validated, decoded.labels[split.val]) if len(split.val) else 1.0
     labels = decoded.labels[split.test]
     paths = [decoded.paths[row] for row in split.test]
@@ -239,4 +242,4 @@ def judge(
     if len(labels):
         before = expected_calibration_error(softmax(tested), labels)
         metrics |= {**measure(predictions), "uncalibrated_error": before}
-    return Trained(exact, temperature, settings, history, predictions, metrics)
+    return Trained(exact, answering, temperature, settings, history, predictions, metrics)

@@ -187,6 +187,11 @@ FLAGS = (
         default=15,
         help="Stop after so many epochs without a lower validation loss, keep the best. 0: to the end, keep the last.",
     ),
+    click.option(
+        "--mirror-answers/--no-mirror-answers",
+        default=False,
+        help="The exported model asks the network about the mirror image as well: better answers, in twice the time.",
+    ),
     click.option("--seed", type=click.IntRange(0, 2**32 - 1), default=0, help="One seed, one result."),
     click.option("--precision", type=click.Choice(choices(Precision)), default="auto"),
     click.option(

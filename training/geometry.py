@@ -15,7 +15,10 @@ def move(images: np.ndarray, down: np.ndarray, right: np.ndarray, mirrored: np.n
     ys, xs = np.arange(height) + down[:, None], np.arange(width) + right[:, None]  # (B, H), (B, W)
     xs = np.where(mirrored[:, None], xs[:, ::-1], xs)
     inside_y, inside_x = reflected(ys, height), reflected(xs, width)
-    moved = images[np.arange(len(images))[:, None, None], inside_y[:, :, None], inside_x[:, None, :]]
+    pixels = np.ascontiguousarray(images).reshape(-1).view(f"V{images.shape[-1]}")  # taken whole, not channel by channel
+    first = np.arange(len(images))[:, None] * height
+    places = ((first + inside_y) * width)[:, :, None] + inside_x[:, None, :]
+    moved = pixels.take(places).view(np.uint8).reshape(images.shape)
     if edge == "grey":
         moved[(inside_y != ys)[:, :, None] | (inside_x != xs)[:, None, :]] = MID_GREY
     return moved

@@ -186,6 +186,7 @@ def train_and_export(
         input_spec=data.spec,
         metrics={"test": trained.metrics},
         temperature=trained.temperature,
+        mirrored=settings.mirror_answers,
         drawing=DATA_SETS[data.source].drawing if data.source in DATA_SETS else None,
         lineage={**describe(data, trained.settings), **(origin or {"from": None}), **circumstances()},
     )
@@ -196,6 +197,7 @@ def train_and_export(
     export(
         run,
         model=trained.model,
+        classify=trained.probabilities,
         manifest=manifest,
         golden=choose_golden(data),
         answers=answers,

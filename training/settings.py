@@ -68,6 +68,7 @@ class Settings:
         freeze_epochs: in which, of a model that was started from, only layers learn that are new.
         patience: epochs without a lower validation loss after which training stops, and the best weights are kept; 0
             runs to the end and keeps the last.
+        mirror_answers: the exported model answers for an image and its mirror image, and takes the mean.
 
     Raises:
         ValueError: a schedule lacks what it needs, or drops in no order.
@@ -101,6 +102,7 @@ class Settings:
     lookahead: int = 0
     freeze_epochs: int = 0
     patience: int = 15
+    mirror_answers: bool = False
     seed: int = 0
     precision: Precision = "auto"
     augmentation: Augmentation = field(default_factory=Augmentation)

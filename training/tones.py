@@ -9,10 +9,11 @@ LUMINANCE = np.array([0.299, 0.587, 0.114], np.float32)  # ITU-R BT.601
 
 def change_tones(images: np.ndarray, factors: np.ndarray, offsets: np.ndarray) -> np.ndarray:
     """Contrast about each image's own mean, then brightness: factors and offsets (B,)."""
-    means = images.mean(axis=(1, 2, 3))
     shape = (-1, 1, 1, 1)
-    tones = images * factors.astype(np.float32).reshape(shape)
-    tones += (means * (1 - factors) + offsets).astype(np.float32).reshape(shape)
+    tones = images.astype(np.float32)
+    factors, means = factors.astype(np.float32), tones.mean(axis=(1, 2, 3))
+    tones *= factors.reshape(shape)
+    tones += (means * (1 - factors) + offsets.astype(np.float32)).reshape(shape)
     return rounded(tones)
 
 

@@ -149,9 +149,6 @@ def test_an_export_that_answers_otherwise_is_not_sealed(
     bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class Network:
-        def predict_on_batch(self, images: np.ndarray) -> np.ndarray:
-            return np.zeros((len(images), 10), np.float32)
-
         def save_weights(self, path: Path) -> None:
             path.touch()
 
@@ -165,7 +162,13 @@ def test_an_export_that_answers_otherwise_is_not_sealed(
     golden = [data for data, _ in read_golden(bundle)]
     with pytest.raises(ExportFailed, match="it answers otherwise"):
         exporting.export(
-            tmp_path, model=Network(), manifest=verify(bundle), golden=golden, answers=answers, report="<!doctype html>"
+            tmp_path,
+            model=Network(),
+            classify=lambda images: np.full((len(images), 10), 0.1),
+            manifest=verify(bundle),
+            golden=golden,
+            answers=answers,
+            report="<!doctype html>",
         )
     assert not (tmp_path / "bundle" / "assets.extra" / "manifest.json").exists()
     assert json.loads((tmp_path / "bundle" / GOLDEN / "probabilities.json").read_text())[0]["file"] == "0"

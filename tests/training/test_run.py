@@ -19,12 +19,14 @@ from training import lineage
 from training import run as runs
 from training.index import BadData
 from training.lineage import git_revision
-from training.metrics import measure
+from training.metrics import measure, softmax
 from training.position import CHECKPOINT
 from training.predictions import Predictions
 from training.run import Data, choose_golden, prepare, resolve, train_and_export
 from training.run_directory import claim_run, finish
+from training.saved_model import load_signatures
 from training.settings import Settings
+from training.weights import load_network
 
 SPEC = InputSpec(8, 8, 1)
 QUIET = Console(file=io.StringIO())
@@ -131,6 +133,20 @@ def test_a_named_data_set_or_a_path(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert resolve("~/images", tmp_path) == tmp_path.resolve() / "images"
     monkeypatch.setattr(runs, "folder_of", lambda name, cache: cache / name)
     assert resolve("digits", tmp_path) == tmp_path / "digits"
+
+
+def test_a_model_whose_answers_are_mirrored_answers_alike_for_both_sides(data: Data, tmp_path: Path) -> None:
+    settings = Settings("lenet5", learning_rate=0.05, epochs=1, mirror_answers=True)
+    train_and_export(tmp_path, "toy", data, settings, console=QUIET)
+    images = np.random.default_rng(0).integers(0, 256, (9, *SPEC.shape), np.uint8)
+    answers, of_mirrored = (
+        load_signatures(tmp_path / "bundle")["serving_default"](views) for views in (images, images[:, :, ::-1])
+    )
+    np.testing.assert_allclose(answers, of_mirrored, atol=1e-6)
+    network, manifest = load_network(tmp_path / "bundle")
+    alone = [network.predict_on_batch(views) for views in (images, images[:, :, ::-1])]
+    assert np.abs(alone[0] - alone[1]).max() > 1e-3
+    np.testing.assert_allclose(answers, softmax((alone[0] + alone[1]) / 2, manifest.temperature), atol=1e-5)
 
 
 def test_what_is_odd_about_the_data_is_written_down_before_training_begins(
