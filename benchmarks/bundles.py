@@ -5,7 +5,8 @@ from pathlib import Path
 
 import numpy as np
 
-from models.bundle import Manifest, publish
+from models.bundle import Manifest
+from models.exports import publish
 from models.preprocessing import InputSpec, decode_image
 
 SEED = 0

@@ -8,35 +8,22 @@
             golden/                       a few encoded images, and probabilities.json: what they must get
             report.html                   how good this model is
             tf_serving_warmup_requests    TensorFlow Serving's own warm-up file
-    exports/<model>/live.json             which version is live and which was before
-    exports/<model>/history.jsonl         every change of the live pointer, oldest first
 
-A version appears by one rename and the pointer changes by one rename, so that a kill at any instant leaves the
-old state or the new one. Nothing in here executes what it reads.
+How versions get there, and which of them is live, is in `models.exports`. Nothing in here executes what it reads.
 """
 
-import contextlib
-import fcntl
 import json
-import re
-import shutil
-import tempfile
-import time
-from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from models.durable import fsync_path, fsync_tree, sha256, write_durably
+from models.durable import fsync_tree, sha256, write_durably
 from models.preprocessing import InputSpec
 
 FORMAT = 1  # of the manifest
-MODEL_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
 MANIFEST = Path("assets.extra/manifest.json")
 LABELS = Path("assets.extra/labels.txt")
 GOLDEN = Path("assets.extra/golden")
-LIVE = "live.json"
-STAGING_PREFIX = ".staging-"  # no integer, so that nobody takes it for a version
 
 
 class BrokenBundle(ValueError):
@@ -82,27 +69,6 @@ class Manifest:
         if not all(isinstance(name, str) for name in class_names):
             raise ValueError(f"class_names is {list(class_names)[:5]}")
         return cls(**{**known, "class_names": class_names, "files": files})
-
-
-@dataclass(frozen=True, slots=True)
-class LivePointer:
-    """Which versions a model's traffic goes to; None where there is none."""
-
-    live: int | None = None
-    previous: int | None = None
-    canary: int | None = None
-    shadow: int | None = None
-
-
-# Writing and reading one bundle
-
-
-def check_model_name(name: str) -> str:
-    if not MODEL_NAME.fullmatch(name):
-        raise ValueError(
-            f"No model can be called {name!r}: use 1 to 64 of a-z, 0-9, - and _, starting with a letter or digit."
-        )
-    return name
 
 
 def write_manifest(bundle: Path, manifest: Manifest) -> None:
@@ -180,136 +146,3 @@ def files_of(bundle: Path) -> list[Path]:
     if odd:
         raise BrokenBundle(f"{odd[0]} is no plain file, and a bundle holds nothing else; export again or delete it.")
     return [path for path in paths if path.is_file() and path != bundle / MANIFEST]
-
-
-# Publishing
-
-
-def publish(
-    bundle: Path, exports: Path, *, make_live: bool = True, on_step: Callable[[str], None] = lambda step: None
-) -> int:
-    """Copy a sealed bundle to `exports/<model>/<version>` under the next free number; returns that number.
-
-    Args:
-        make_live: point the live pointer at it too.
-        on_step: called between steps with the name of the one just done; tests kill the process in it.
-
-    Raises:
-        BrokenBundle: the copy does not verify; nothing was published.
-    """
-    model = check_model_name(read_manifest(bundle).model)
-    home = exports / model
-    home.mkdir(parents=True, exist_ok=True)
-    with locked(home):
-        collect_garbage(home)
-        before = read_live(home)
-        staging = Path(tempfile.mkdtemp(prefix=STAGING_PREFIX, dir=home))
-        try:
-            on_step("staged")
-            copy_tree(bundle, staging)
-            staging.chmod(0o755)  # mkdtemp makes it private, and the service may be another user
-            on_step("copied")
-            verify(staging)
-            fsync_tree(staging)
-            on_step("verified")
-            version = claim_version(home)
-            staging.rename(home / str(version))
-        except BaseException:
-            shutil.rmtree(staging, ignore_errors=True)
-            raise
-        fsync_path(home)
-        on_step("renamed")
-        if make_live:
-            point_live(home, version, on_step=on_step)
-        elif not (home / LIVE).exists():  # without a pointer the newest version would be live
-            write_durably(home / LIVE, json.dumps(asdict(before), indent=2) + "\n")
-    return version
-
-
-def copy_tree(source: Path, target: Path) -> None:
-    """
-    Raises:
-        OSError: the first fault; shutil would go on and raise a list of as many as there are files.
-    """
-    for path in sorted(source.rglob("*")):
-        copy = target / path.relative_to(source)
-        copy.mkdir() if path.is_dir() else shutil.copyfile(path, copy)
-
-
-def set_live(exports: Path, model: str, version: int) -> None:
-    """Send a model's traffic to a version that is there: promotion and rollback alike.
-
-    Raises:
-        BrokenBundle: the version is missing or does not verify; the pointer stays.
-    """
-    home = exports / check_model_name(model)
-    if version not in list_versions(home):
-        known = ", ".join(map(str, list_versions(home))) or "none"
-        raise BrokenBundle(f"{home} has no version {version}; it has {known}.")
-    verify(home / str(version))
-    with locked(home):
-        point_live(home, version)
-
-
-def point_live(home: Path, version: int, *, on_step: Callable[[str], None] = lambda step: None) -> None:
-    before = read_live(home)
-    previous = before.previous if before.live == version else before.live
-    after = LivePointer(live=version, previous=previous)
-    write_durably(home / LIVE, json.dumps(asdict(after), indent=2) + "\n")
-    on_step("pointed")
-    change = {"at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), **asdict(after)}
-    history = home / "history.jsonl"
-    before_it = history.read_text(encoding="utf-8").splitlines() if history.exists() else []
-    write_durably(history, "\n".join([*before_it, json.dumps(change), ""]))
-    on_step("recorded")
-
-
-def read_live(home: Path) -> LivePointer:
-    """The pointer in `exports/<model>`; without one, the newest version is live.
-
-    Raises:
-        BrokenBundle: there is a pointer that cannot be read.
-    """
-    path = home / LIVE
-    try:
-        return LivePointer(**json.loads(path.read_text(encoding="utf-8")))
-    except FileNotFoundError:
-        return LivePointer(live=max(list_versions(home), default=None))
-    except (OSError, ValueError, TypeError, RecursionError) as error:
-        raise BrokenBundle(f"{path} is no live pointer ({error}); publish again or delete it.") from error
-
-
-def list_models(exports: Path) -> list[str]:
-    """Names of the models that have a directory in `exports`, sorted; [] where there is no such directory."""
-    if not exports.is_dir():
-        return []
-    return sorted(path.name for path in exports.iterdir() if MODEL_NAME.fullmatch(path.name) and path.is_dir())
-
-
-def list_versions(home: Path) -> list[int]:
-    """Numbers of the versions in `exports/<model>`, ascending; whether they are sound is for `verify` to say."""
-    names = [path.name for path in home.iterdir() if path.is_dir()] if home.is_dir() else []
-    return sorted(int(name) for name in names if re.fullmatch(r"[1-9][0-9]{0,17}", name))
-
-
-def claim_version(home: Path) -> int:
-    """One more than any version there, or ever claimed: a number is never used twice."""
-    claimed = home / ".claimed"
-    last = int(claimed.read_text()) if claimed.exists() else 0
-    version = max([last, *list_versions(home)]) + 1
-    write_durably(claimed, f"{version}\n")
-    return version
-
-
-def collect_garbage(home: Path) -> None:
-    """Remove what publishes that were killed left behind; under the lock, so none is another's work."""
-    for path in home.glob(".*-*"):  # staging directories, and the temporary files of write_durably
-        shutil.rmtree(path) if path.is_dir() else path.unlink()
-
-
-@contextlib.contextmanager
-def locked(home: Path) -> Iterator[None]:
-    """One writer at a time per model; the kernel frees the lock of a process that dies."""
-    with (home / ".lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield

@@ -2,31 +2,39 @@
 
 import logging
 import re
-import time
 import uuid
 from pathlib import Path
+from typing import Any
 
 from flask import Flask, Response, g, jsonify, request
 from gevent.threadpool import ThreadPool
 from werkzeug.exceptions import HTTPException, MethodNotAllowed
 
-from service.config import Config
+from service import control, open_inference, tensorflow_serving, torchserve, views
+from service.bodies import pack, unpack
+from service.config import Config, split_list
 from service.engines import Engines
 from service.errors import ServiceError
 from service.inputs import ServiceRequest
-from service.machine import available_cores
-from service.metrics import LATENCY, REQUESTS
-from service.views import Service, bp
+from service.keys import read_keys
+from service.logs import FIELDS
+from service.machine import num_decoders, num_workers
+from service.metrics import note_request
+from service.record import Record, record
+from service.serving import Service, service
+from service.tracing import tracer_for
 
 log = logging.getLogger(__name__)
 
-PROBES = ("/readyz", "/healthz")  # asked every few seconds; whoever asks sees the answer
+PROBES = ("/readyz", "/healthz", "/ping", "/v2/health/live", "/v2/health/ready")  # asked every few seconds, by anybody
+PAGE = ("/", "/static/<path:filename>", "/openapi.json")
 REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 SECURITY_HEADERS = {
     "Content-Security-Policy": "default-src 'self'; img-src 'self' blob: data:; frame-ancestors 'none'",
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
 }
+ALLOWED_HEADERS = "Authorization, Content-Type, Content-Encoding, X-API-Key, X-Request-Id, X-Request-Timeout-Ms"
 
 
 def create_app(config: Config, runtime: Path) -> Flask:
@@ -38,9 +46,11 @@ def create_app(config: Config, runtime: Path) -> Flask:
     app.config["MAX_FORM_PARTS"] = config.max_images + 10
     app.json.sort_keys = False  # type: ignore[attr-defined]
     engines = Engines(runtime / "routes.json", queue_capacity=max(1, config.queue_capacity // num_workers(config)))
-    decoders = ThreadPool(config.decode_threads or available_cores())
-    app.extensions["striate"] = Service(config, engines, decoders)
-    app.register_blueprint(bp)
+    app.extensions["striate"] = Service(config, engines, ThreadPool(num_decoders(config)), read_keys(config))
+    app.extensions["tracer"] = tracer_for(config)
+    app.extensions["origins"] = frozenset(split_list(config.cors_origins))
+    for module in (views, control, tensorflow_serving, open_inference, torchserve):
+        app.register_blueprint(module.bp)
     app.before_request(begin)
     app.after_request(finish)
     app.register_error_handler(ServiceError, answer_service_error)
@@ -49,38 +59,74 @@ def create_app(config: Config, runtime: Path) -> Flask:
     return app
 
 
-def num_workers(config: Config) -> int:
-    return config.workers or available_cores()
-
-
-def begin() -> None:
-    g.started = time.perf_counter()
+def begin() -> Response | None:
     given = request.headers.get("X-Request-Id", "")
-    g.request_id = given if REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
+    g.record = Record(given if REQUEST_ID.fullmatch(given) else uuid.uuid4().hex)
+    if request.method == "OPTIONS" and "Access-Control-Request-Method" in request.headers:
+        return Response(status=204)  # a browser asks before it asks; `finish` says who may
+    if rule() not in (*PROBES, *PAGE):
+        service().keys.check(request.headers, "predict")
+    unpack(request)
+    return None
+
+
+def rule() -> str:
+    """The route's pattern; nothing that a client could make up."""
+    return request.url_rule.rule if request.url_rule else "unknown"
 
 
 def finish(response: Response) -> Response:
-    route = request.url_rule.rule if request.url_rule else "unknown"
-    REQUESTS.labels(route, response.status_code).inc()
-    LATENCY.labels(route).observe(time.perf_counter() - g.started)
-    response.headers["X-Request-Id"] = g.request_id
+    note_request(record(), rule(), response.status_code)
+    response.headers["X-Request-Id"] = record().request_id
     if request.method == "POST":
         response.headers["Cache-Control"] = "no-store"
     response.headers.update(SECURITY_HEADERS)
-    if response.status_code >= 400 and route not in PROBES:
-        log.log(
-            logging.WARNING if response.status_code >= 500 else logging.INFO,
-            "%s %s answered %d, request %s",
-            request.method,
-            request.path[:256],
-            response.status_code,
-            g.request_id,
-        )
+    allow_origin(response)
+    pack(request, response)
+    write_line(response)
+    trace()
     return response
 
 
+def allow_origin(response: Response) -> None:
+    """CORS, for the pages that the operator names."""
+    allowed: frozenset[str] = app_extension("origins")
+    if not allowed:
+        return
+    response.vary.add("Origin")
+    origin = request.headers.get("Origin")
+    if origin in allowed:
+        response.headers["Access-Control-Allow-Origin"] = origin
+        response.headers["Access-Control-Allow-Methods"] = "GET, POST"
+        response.headers["Access-Control-Allow-Headers"] = ALLOWED_HEADERS
+        response.headers["Access-Control-Expose-Headers"] = "X-Request-Id"
+
+
+def write_line(response: Response) -> None:
+    """One line a request; a probe that succeeds is worth none."""
+    status = response.status_code
+    if rule() in PROBES and status < 400:
+        return
+    level = logging.WARNING if status >= 500 else logging.INFO
+    if log.isEnabledFor(level):
+        message = f"{request.method} {request.path[:256]} {status}"
+        log.log(level, message.replace("%", "%%"), extra={FIELDS: record().fields(status)})
+
+
+def trace() -> None:
+    tracer = app_extension("tracer")
+    if tracer is not None:
+        tracer.write(record(), rule(), request.headers.get("traceparent"))
+
+
+def app_extension(name: str) -> Any:
+    from flask import current_app
+
+    return current_app.extensions[name]
+
+
 def answer_service_error(error: ServiceError) -> Response:
-    return error_response(error.status, error.code, str(error), error.headers)
+    return error_response(error.status, error.code, str(error), dict(error.headers))
 
 
 def answer_http_error(error: HTTPException) -> Response:
@@ -101,12 +147,24 @@ MESSAGES = {
 
 
 def answer_unforeseen(error: Exception) -> Response:
-    log.exception("unforeseen, request %s", g.request_id)
+    log.exception("unforeseen, request %s", record().request_id)
     return error_response(500, "internal", "Something went wrong on our side; the log has this request's id.", {})
 
 
 def error_response(status: int, code: str, message: str, headers: dict[str, str]) -> Response:
-    response = jsonify(error={"code": code, "message": message, "request_id": g.request_id})
+    """In the words of the protocol that was spoken."""
+    record().error = code
+    if request.path.startswith(("/v1/", "/v2")) and status == 422:
+        status = 400  # which their clients know
+    if request.path.startswith("/v1/"):
+        body = tensorflow_serving.error_body(message)
+    elif request.path.startswith("/v2"):
+        body = open_inference.error_body(message)
+    elif request.path.startswith(("/predictions/", "/ping")):
+        body = torchserve.error_body(message, status)
+    else:
+        body = {"error": {"code": code, "message": message, "request_id": record().request_id}}
+    response = jsonify(body)
     response.status_code = status
     response.headers.update(headers)
     return response

@@ -41,6 +41,10 @@ class Batcher:
     def add(self, instance: Instance) -> None:
         self._waiting.append(instance)
 
+    def discard(self, request_id: bytes) -> None:
+        """Forget an image whose answer nobody waits for, if it still waits."""
+        self._waiting = deque(instance for instance in self._waiting if instance.id != request_id)
+
     def next_batch(self) -> tuple[list[Instance], list[Instance]]:
         """(the next batch, those whose deadline passed while they waited); both may be empty.
 
@@ -71,3 +75,7 @@ def read_instance(frames: list[bytes]) -> Instance | None:
         return None
     request_id, deaths, deadline, sent = wire.REQUEST.unpack(frames[1])
     return Instance(frames[0], request_id, deaths, deadline, sent, frames[2])
+
+
+def is_cancellation(frames: list[bytes]) -> bool:
+    return len(frames) == 2 and len(frames[1]) == wire.ID_BYTES

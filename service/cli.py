@@ -2,28 +2,154 @@
 
 import os
 import sys
+from collections.abc import Callable
 from dataclasses import fields
+from functools import wraps
+from pathlib import Path
+from typing import Any
 
 import click
 
+from models import exports as published
+from models.bundle import BrokenBundle, read_manifest
+from models.exports import LivePointer
 from service.config import PREFIX, BadSetting, Config, check_address
 
-SETTINGS = "\n".join(f"  {PREFIX}{field.name.upper()}={field.default}" for field in fields(Config))
-
-
-@click.command(
-    context_settings={"help_option_names": ["-h", "--help"]},
-    help="Serve the models in exports/ over HTTP until SIGTERM or Ctrl-C.",
-    epilog=f"\b\nVariables and their defaults:\n{SETTINGS}",
+WIDTH = 34  # of a variable and its default in --help
+SETTINGS = "\n".join(
+    f"  {f'{PREFIX}{field.name.upper()}={field.default}':<{WIDTH}} {field.metadata['meaning']}"
+    for field in fields(Config)
 )
-def main() -> None:
+EXPORTS = click.option(
+    "--exports",
+    type=click.Path(path_type=Path, file_okay=False),
+    envvar=f"{PREFIX}EXPORTS",
+    default=Config().exports,
+    show_default=True,
+    help="Where bundles are published.",
+)
+MODEL, VERSION = click.argument("model"), click.argument("version", type=click.IntRange(1))
+PARTS = ("live", "previous", "canary", "shadow")
+
+
+@click.group(
+    invoke_without_command=True,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 160},
+    epilog=f"\b\nVariables, their defaults and meaning:\n{SETTINGS}",
+)
+@click.pass_context
+def main(context: click.Context) -> None:
+    """Serve the models in exports/ over HTTP until SIGTERM or Ctrl-C.
+
+    The commands below say which versions answer; a running service follows within a second.
+    """
+    if context.invoked_subcommand is None:
+        serve()
+
+
+def serve() -> None:
+    from service.keys import read_keys
+
     try:
         config = Config.from_environment(os.environ)
-        check_address(config)
+        check_address(config, has_keys=bool(read_keys(config).predict))
     except BadSetting as error:
         raise click.ClickException(str(error)) from error
     from service.logs import configure_logging
     from service.supervisor import Supervisor
 
-    configure_logging(config.log_level)
+    configure_logging(config.log_level, config.log_format)
     sys.exit(Supervisor(config).run())
+
+
+def explained(command: Callable[..., None]) -> Callable[..., None]:
+    """Whatever is wrong with the exports, or with what was asked, is said in one sentence."""
+
+    @wraps(command)
+    def wrapper(*args: Any, **kwargs: Any) -> None:
+        try:
+            command(*args, **kwargs)
+        except (ValueError, OSError) as error:
+            raise click.ClickException(str(error)) from error
+
+    return wrapper
+
+
+@main.command()
+@EXPORTS
+@explained
+def models(exports: Path) -> None:
+    """List every model, its versions and their parts."""
+    for name in published.list_models(exports):
+        pointer = published.read_live(exports / name)
+        click.echo(f"{name}{', unloaded' if pointer.unloaded else ''}")
+        for version in reversed(published.list_versions(exports / name)):
+            parts = [part for part in PARTS if getattr(pointer, part) == version]
+            click.echo(f"  {version:>4}  {about(exports / name / str(version))}  {described(parts, pointer)}".rstrip())
+
+
+def about(bundle: Path) -> str:
+    try:
+        manifest = read_manifest(bundle)
+    except BrokenBundle as error:
+        return f"broken: {error}"
+    accuracy = manifest.metrics.get("test", {}).get("accuracy")
+    return f"{manifest.architecture:<16} {'' if accuracy is None else f'{accuracy:.2%} of its test images':<26}"
+
+
+def described(parts: list[str], pointer: LivePointer) -> str:
+    return ", ".join(f"{part} ({pointer.canary_fraction:.1%})" if part == "canary" else part for part in parts)
+
+
+@main.command()
+@MODEL
+@VERSION
+@EXPORTS
+@explained
+def promote(model: str, version: int, exports: Path) -> None:
+    """Make a version live: it answers from now on."""
+    tell(model, published.set_live(exports, model, version))
+
+
+@main.command()
+@MODEL
+@EXPORTS
+@explained
+def rollback(model: str, exports: Path) -> None:
+    """Make the version live that was before."""
+    tell(model, published.roll_back(exports, model))
+
+
+@main.command()
+@MODEL
+@click.argument("version", type=click.IntRange(1), required=False)
+@click.option("--fraction", type=float, default=0.1, show_default=True, help="Of the requests that name no version.")
+@click.option("--off", is_flag=True, help="End it.")
+@EXPORTS
+@explained
+def canary(model: str, version: int | None, fraction: float, off: bool, exports: Path) -> None:
+    """Have a version answer a part of the requests."""
+    tell(model, published.set_canary(exports, model, one_of(version, off), fraction))
+
+
+@main.command()
+@MODEL
+@click.argument("version", type=click.IntRange(1), required=False)
+@click.option("--off", is_flag=True, help="End it.")
+@EXPORTS
+@explained
+def shadow(model: str, version: int | None, off: bool, exports: Path) -> None:
+    """Ask a version whatever the live one is asked, and compare; its answers are never returned."""
+    tell(model, published.set_shadow(exports, model, one_of(version, off)))
+
+
+def one_of(version: int | None, off: bool) -> int | None:
+    if (version is None) != off:
+        raise click.UsageError("Say a VERSION, or --off.")
+    return version
+
+
+def tell(model: str, pointer: LivePointer) -> None:
+    has_part = [(part, getattr(pointer, part)) for part in PARTS if getattr(pointer, part) is not None]
+    shares = {"canary": f" for {pointer.canary_fraction:.1%}"}
+    click.echo(f"{model}: " + ", ".join(f"{part} {version}{shares.get(part, '')}" for part, version in has_part))

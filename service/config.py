@@ -1,48 +1,64 @@
 """What an operator can set: SERVICE_PORT=8000, and so on; read once, at the start."""
 
+import ipaddress
 import socket
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal, get_args
 
 from models.preprocessing import MAX_PIXELS
 
 PREFIX = "SERVICE_"
+SECRET = "********"
+TRUTHS = {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False}
 Engine = Literal["auto", "openvino", "tensorflow"]
 Precision = Literal["auto", "float32", "bfloat16"]
+LogFormat = Literal["json", "text"]
 
 
 class BadSetting(ValueError):
     """A variable that is unknown, or whose value is not accepted; says which are."""
 
 
+def setting(default: Any, meaning: str, *, secret: bool = False) -> Any:
+    return field(default=default, metadata={"meaning": meaning, "secret": secret})
+
+
 @dataclass(frozen=True, slots=True)
 class Config:
     """The settings of the service; the variable of each is its name in capitals after SERVICE_."""
 
-    exports: Path = Path("exports")  # where bundles are published
-    host: str = "127.0.0.1"  # address to listen on; there is no authentication yet, so not everybody's
-    port: int = 8000
-    default_model: str = ""  # what /classify asks; empty: the only model there is
-    engine: Engine = "auto"  # tensorflow where there is a GPU, else openvino
-    precision: Precision = "auto"  # bfloat16 where the processor computes in it and the golden images agree
-    workers: int = 0  # HTTP processes; 0: one per core
-    decode_threads: int = 0  # in each HTTP process; 0: one per core
-    max_batch_size: int = 32  # images
-    queue_capacity: int = 256  # images waiting in all; beyond it we answer 503, not late
-    deadline_s: float = 10.0  # an answer later than this is not worth computing
-    max_body_bytes: int = 16_000_000
-    max_images: int = 64  # in one request
-    max_pixels: int = MAX_PIXELS  # of one image, by its header
-    read_timeout_s: float = 10.0  # for a request's head, and again for its body; idle connections too
-    max_connections: int = 4000  # for each HTTP process
-    poll_interval_s: float = 0.5  # how often exports/ is looked at
-    load_timeout_s: float = 120.0  # a model that takes longer to load is taken for hung
-    hang_timeout_s: float = 20.0  # an engine silent, or busy with one batch, for longer is killed
-    drain_delay_s: float = 0.5  # between saying "not ready" and refusing connections; longer behind a balancer
-    stop_timeout_s: float = 20.0  # for requests in flight after that
-    log_level: str = "INFO"
+    exports: Path = setting(Path("exports"), "where bundles are published")
+    host: str = setting("127.0.0.1", "address to listen on; any but a loopback one wants keys, or ALLOW_ANONYMOUS")
+    port: int = setting(8000, "for everything: classification, the other protocols, metrics, the page")
+    default_model: str = setting("", "what /classify asks; empty: the only model there is")
+    engine: Engine = setting("auto", "openvino, tensorflow; auto: tensorflow with an NVIDIA GPU, if installed")
+    precision: Precision = setting("auto", "float32, bfloat16; auto: the fastest in which the golden images agree")
+    workers: int = setting(0, "HTTP processes; 0: one per core")
+    decode_threads: int = setting(0, "in each HTTP process; 0: one per core")
+    max_batch_size: int = setting(32, "images")
+    queue_capacity: int = setting(256, "images of one model that wait, in all HTTP processes; beyond it 503, not late")
+    deadline_s: float = setting(10.0, "an answer later than this is not worth computing: 504")
+    max_body_bytes: int = setting(16_000_000, "413 beyond it, unpacked where the body is compressed")
+    max_images: int = setting(64, "in one request")
+    max_pixels: int = setting(MAX_PIXELS, "of one image, by its header")
+    read_timeout_s: float = setting(10.0, "for a request's head, and again for its body; idle connections too")
+    max_connections: int = setting(4000, "for each HTTP process")
+    predict_keys: str = setting("", "API keys that may classify, separated by commas; empty: everybody", secret=True)
+    admin_keys: str = setting("", "API keys that may also promote, roll back, load; empty: nobody", secret=True)
+    keys_file: str = setting("", "a file of lines `predict KEY` or `admin KEY`, beside the two above")
+    allow_anonymous: bool = setting(False, "1: listen beyond the loopback address without predict keys")
+    cors_origins: str = setting("", "origins, separated by commas, whose pages may ask; exact, as https://example.org")
+    canary_header: str = setting("", "header whose value decides who meets the canary; empty: chance decides")
+    poll_interval_s: float = setting(0.5, "how often the exports are looked at")
+    load_timeout_s: float = setting(120.0, "a model that takes longer to load is taken for hung")
+    hang_timeout_s: float = setting(20.0, "an engine silent, or busy with one batch, for longer is killed")
+    drain_delay_s: float = setting(0.5, "between saying not ready and refusing connections; 5 to 10 behind a balancer")
+    stop_timeout_s: float = setting(20.0, "for requests in flight after that")
+    log_level: str = setting("INFO", "WARNING leaves out the line for each request")
+    log_format: LogFormat = setting("json", "json, text: lines for programs or for people")
+    otlp_endpoint: str = setting("", "where OpenTelemetry's traces go, as http://host:4318/v1/traces; empty: nowhere")
 
     @property
     def address(self) -> str:
@@ -63,11 +79,20 @@ class Config:
             raise BadSetting(f"No setting is called {unknown[0]}; there are {', '.join(known)}.")
         return cls(**{known[name].name: parse(name, known[name].type, value) for name, value in given.items()})
 
+    def shown(self) -> dict[str, Any]:
+        """Every setting, for the log: secrets are masked."""
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        secrets = {field.name for field in fields(self) if field.metadata["secret"]}
+        return {name: SECRET if value and name in secrets else value for name, value in values.items()}
 
-def check_address(config: Config) -> None:
+
+def check_address(config: Config, *, has_keys: bool) -> None:
     """
+    Args:
+        has_keys: whether there are keys for classifying.
+
     Raises:
-        BadSetting: nothing can listen at the host and port.
+        BadSetting: nothing can listen at the host and port, or everybody could ask there.
     """
     try:
         with socket.socket(socket.AF_INET6 if ":" in config.host else socket.AF_INET) as probe:
@@ -78,15 +103,27 @@ def check_address(config: Config) -> None:
             f"Nothing can listen at {config.address} ({error}). Stop what does already, "
             f"or set {PREFIX}HOST and {PREFIX}PORT."
         ) from None
+    if not (has_keys or config.allow_anonymous or is_loopback(config.host)):
+        raise BadSetting(
+            f"At {config.address} everybody who reaches it could ask. Set {PREFIX}PREDICT_KEYS or {PREFIX}KEYS_FILE, "
+            f"or {PREFIX}ALLOW_ANONYMOUS=1 where a proxy or a private network sees to that."
+        )
+
+
+def is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 def parse(name: str, kind: Any, value: str) -> Any:
     """A variable's text as the type of its setting."""
-    choices = get_args(kind)
+    choices = get_args(kind) or (TRUTHS if kind is bool else ())
     if choices:
         if value not in choices:
             raise BadSetting(f"{name} is {value!r}; it can be {', '.join(choices)}.")
-        return value
+        return TRUTHS[value] if kind is bool else value
     try:
         parsed = kind(value)
     except ValueError:
@@ -94,3 +131,8 @@ def parse(name: str, kind: Any, value: str) -> Any:
     if kind in (int, float) and not 0 <= parsed < float("inf"):
         raise BadSetting(f"{name} is {value!r}; it has to be 0 or more.")
     return parsed
+
+
+def split_list(text: str) -> list[str]:
+    """What commas separate, without blanks."""
+    return [item for item in (part.strip() for part in text.split(",")) if item]

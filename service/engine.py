@@ -21,7 +21,7 @@ import zmq
 from models.bundle import Manifest
 from service import wire
 from service.backends import Backend, load
-from service.batcher import Batcher, Instance, read_instance, stack
+from service.batcher import Batcher, Instance, is_cancellation, read_instance, stack
 from service.logs import configure_logging
 from service.machine import die_with_parent
 from service.metrics import EngineMetrics
@@ -72,8 +72,11 @@ class Engine:
                     return False
         with contextlib.suppress(zmq.Again):
             while True:
-                instance = read_instance(self._socket.recv_multipart(zmq.NOBLOCK))
-                if instance is None:
+                frames = self._socket.recv_multipart(zmq.NOBLOCK)
+                instance = read_instance(frames)
+                if is_cancellation(frames):
+                    self._batcher.discard(frames[1])
+                elif instance is None:
                     log.warning("dropped a message that is no request")
                 elif len(instance.pixels) != int(np.prod(self._shape)):
                     self._reply(instance, wire.REFUSED)
@@ -91,14 +94,18 @@ class Engine:
         except Exception:
             log.exception("a batch of %d failed", len(batch))
             sound = False
-        self.batch_started = None
-        self._metrics.observe_batch(len(batch), time.monotonic() - started)
+        self.batch_started, done = None, time.monotonic()
+        self._metrics.observe_batch(len(batch), done - started)
         for i, instance in enumerate(batch):
             self._metrics.observe_wait(started - instance.sent)
-            self._reply(instance, wire.OK, probabilities[i].tobytes()) if sound else self._reply(instance, wire.FAILED)
+            answer = probabilities[i].tobytes() if sound else b""
+            self._reply(instance, wire.OK if sound else wire.FAILED, answer, started, done)
 
-    def _reply(self, instance: Instance, status: int, probabilities: bytes = b"") -> None:
-        self._socket.send_multipart([instance.sender, wire.REPLY.pack(instance.id, status), probabilities])
+    def _reply(
+        self, instance: Instance, status: int, probabilities: bytes = b"", started: float = 0.0, done: float = 0.0
+    ) -> None:
+        header = wire.REPLY.pack(instance.id, status, started, done)
+        self._socket.send_multipart([instance.sender, header, probabilities])
 
 
 def report(event: str, **details: Any) -> None:
@@ -117,7 +124,7 @@ def beat(engine: Engine, hang_timeout_s: float) -> None:
 
 def main(settings: dict[str, Any]) -> None:
     die_with_parent(signal.SIGKILL)
-    configure_logging(settings["log_level"])
+    configure_logging(settings["log_level"], settings["log_format"])
     bundle = Path(settings["bundle"])
     try:
         backend, manifest = load(bundle, settings["engine"], settings["precision"], settings["max_batch_size"])

@@ -4,13 +4,15 @@ Everything here runs in gevent's one thread. Inference is idempotent, so what wa
 sent again to its successor, within its deadline. An image whose second engine died computing it alone is refused.
 """
 
+import contextlib
 import hashlib
 import itertools
 import logging
+import math
 import os
 import time
-from collections import OrderedDict
-from collections.abc import Callable
+from collections import Counter, OrderedDict
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -20,15 +22,51 @@ import zmq.green as zmq
 from gevent.event import AsyncResult
 
 from service import wire
-from service.errors import DeadlineExceeded, EngineCrash, ModelFailed, NotFound, NotReady, Overloaded, ServiceError
+from service.errors import (
+    DeadlineExceeded,
+    EngineCrash,
+    ModelFailed,
+    NotFound,
+    NotReady,
+    Overloaded,
+    ServiceError,
+    TooLarge,
+)
+from service.metrics import WAITING
 from service.routes import ModelRoute, Routes, VersionRoute, read_routes
 
 log = logging.getLogger(__name__)
 
 WATCH_S = 0.05  # how often routes.json is looked at
 MAX_REFUSED = 1000  # digests remembered of images that ended engines
+MEMORY = 0.9  # of what a request takes: share of the past in the running mean
 
 Target = tuple[str, int]  # model name, version
+
+
+@dataclass(frozen=True, slots=True)
+class Answers:
+    """What an engine said, and when, by CLOCK_MONOTONIC.
+
+    Attributes:
+        probabilities: float32 (N, num_classes).
+        sent: to the engine.
+        started, done: the batch that was begun last.
+    """
+
+    probabilities: np.ndarray
+    sent: float
+    started: float
+    done: float
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """Of one image: float32 (num_classes,), and when its batch was begun and done."""
+
+    probabilities: np.ndarray
+    started: float
+    done: float
 
 
 @dataclass(slots=True, eq=False)
@@ -61,6 +99,11 @@ class Channel:
         header = wire.REQUEST.pack(pending.id, pending.deaths, pending.deadline, time.monotonic())
         self._socket.send_multipart([header, pending.pixels])
 
+    def cancel(self, pending: Pending) -> None:
+        """Nobody waits for it any more; if it still waits in the engine, it is not computed."""
+        if self.in_flight.pop(pending.id, None) is not None:
+            self._socket.send(pending.id)
+
     def suspect(self) -> bytes:
         """The id of the last image that the engine computed alone."""
         return self._suspect.read_bytes() if self._suspect.exists() else b""
@@ -74,12 +117,12 @@ class Channel:
     def _receive(self) -> None:
         while True:
             header, probabilities = self._socket.recv_multipart()
-            request_id, status = wire.REPLY.unpack(header)
+            request_id, status, started, done = wire.REPLY.unpack(header)
             pending = self.in_flight.pop(request_id, None)
             if pending is None:  # whoever asked has given up
                 continue
             if status == wire.OK:
-                pending.answer.set(np.frombuffer(probabilities, np.float32))
+                pending.answer.set(Answer(np.frombuffer(probabilities, np.float32), started, done))
             else:
                 pending.answer.set_exception(REPLY_ERRORS[status]())
 
@@ -104,7 +147,8 @@ class Engines:
         self._refused: OrderedDict[bytes, None] = OrderedDict()  # digests of pixels
         self._id_prefix = os.urandom(8)
         self._ids = itertools.count()
-        self._num_waiting = 0
+        self._num_waiting: Counter[str] = Counter()  # by model, so that none takes another's places
+        self._mean_s: dict[str, float] = {}  # by model: from a place in the queue to the answer
         self._routes = Routes()
         self._reload()
         self._watcher = gevent.spawn(self._watch)
@@ -122,26 +166,64 @@ class Engines:
         self._reload()
         return self._routes
 
-    def infer(self, target: Target, images: list[np.ndarray], deadline: float) -> np.ndarray:
-        """Probabilities float32 (N, num_classes) of uint8 images (H, W, C).
+    @contextlib.contextmanager
+    def places(self, model: str, count: int) -> Iterator[None]:
+        """Places in the model's queue, kept from before its images are decoded until they are answered.
+
+        Raises:
+            Overloaded: there is no room; says when there will be.
+            TooLarge: there never is for so many.
+        """
+        self.check_room(model, count)
+        self._wait(model, count)
+        began = time.monotonic()
+        try:
+            yield
+            took_s = time.monotonic() - began
+            self._mean_s[model] = MEMORY * self._mean_s.get(model, took_s) + (1 - MEMORY) * took_s
+        finally:
+            self._wait(model, -count)
+
+    def _wait(self, model: str, change: int) -> None:
+        self._num_waiting[model] += change
+        WAITING.labels(model).set(self._num_waiting[model])
+
+    def check_room(self, model: str, count: int = 1) -> None:
+        """As `places`, without taking them: a request can be refused before its body is read."""
+        if count > self._queue_capacity:
+            raise TooLarge(f"{count} images came, and {self._queue_capacity} may wait here (SERVICE_QUEUE_CAPACITY).")
+        if self.num_waiting(model) + count > self._queue_capacity:
+            soon = max(1, math.ceil(self._mean_s.get(model, 0.0)))  # by then those that wait now are answered
+            raise Overloaded(
+                f"{self.num_waiting(model)} images of {model} are waiting already. Try again in {soon} s.",
+                retry_after_s=soon,
+            )
+
+    def num_waiting(self, model: str) -> int:
+        return self._num_waiting[model]
+
+    @property
+    def queue_capacity(self) -> int:
+        return self._queue_capacity
+
+    def infer(self, target: Target, images: list[np.ndarray], deadline: float) -> Answers:
+        """What a version's engine says of uint8 images (H, W, C).
 
         Args:
             deadline: of CLOCK_MONOTONIC, seconds.
 
         Raises:
-            Overloaded: as many images as may wait are waiting.
             DeadlineExceeded, EngineCrash, ModelFailed: for the first image that has no answer.
         """
-        if self._num_waiting + len(images) > self._queue_capacity:
-            raise Overloaded(f"{self._num_waiting} images are waiting already. Try again in a second.")
+        sent = time.monotonic()
         waiting = [self._submit(target, image.tobytes(), deadline) for image in images]
-        self._num_waiting += len(waiting)
         try:
-            return np.stack([self._await(pending) for pending in waiting])
+            answers = [self._await(pending) for pending in waiting]
         finally:
-            self._num_waiting -= len(waiting)
             for pending in waiting:
                 self._forget(pending)
+        last = max(answers, key=lambda answer: answer.started)
+        return Answers(np.stack([answer.probabilities for answer in answers]), sent, last.started, last.done)
 
     def _submit(self, target: Target, pixels: bytes, deadline: float) -> Pending:
         if self._refused and digest(pixels) in self._refused:
@@ -158,7 +240,7 @@ class Engines:
         else:
             channel.send(pending)
 
-    def _await(self, pending: Pending) -> np.ndarray:
+    def _await(self, pending: Pending) -> Answer:
         try:
             return pending.answer.get(timeout=max(0.0, pending.deadline - time.monotonic()))
         except gevent.Timeout:
@@ -166,7 +248,7 @@ class Engines:
 
     def _forget(self, pending: Pending) -> None:
         for channel in self._channels.values():
-            channel.in_flight.pop(pending.id, None)
+            channel.cancel(pending)
         if pending in self._homeless:
             self._homeless.remove(pending)
 
@@ -241,6 +323,8 @@ def find_version(routes: Routes, name: str, version: int | None) -> tuple[int, V
     model = routes.models.get(name)
     if model is None:
         raise NotFound(f"There is no model of this name; there are {', '.join(routes.models) or 'none yet'}.")
+    if model.unloaded:
+        raise NotReady(f"{name} was unloaded. Load it again, or promote a version.")
     number = model.live if version is None else version
     if number is None:
         raise NotReady(f"No version of {name} is live yet.")

@@ -1,7 +1,5 @@
 """Everything that can go wrong for a client: a status, a code for programs, a sentence for people."""
 
-from typing import ClassVar
-
 from models.preprocessing import BadImage
 
 
@@ -10,16 +8,36 @@ class ServiceError(Exception):
 
     status = 500
     code = "internal"
-    headers: ClassVar[dict[str, str]] = {}
+    retry_after_s: int | None = None
 
-    def __init__(self, message: str, *, code: str | None = None) -> None:
+    def __init__(self, message: str, *, code: str | None = None, retry_after_s: int | None = None) -> None:
         super().__init__(message)
         self.code = code or self.code
+        if retry_after_s is not None:
+            self.retry_after_s = retry_after_s
+
+    @property
+    def headers(self) -> dict[str, str]:
+        return {} if self.retry_after_s is None else {"Retry-After": str(self.retry_after_s)}
 
 
 class BadRequest(ServiceError):
     status = 400
     code = "bad_request"
+
+
+class Unauthorized(ServiceError):
+    status = 401
+    code = "unauthorized"
+
+    @property
+    def headers(self) -> dict[str, str]:
+        return {"WWW-Authenticate": "Bearer"}
+
+
+class Forbidden(ServiceError):
+    status = 403
+    code = "forbidden"
 
 
 class NotFound(ServiceError):
@@ -30,6 +48,11 @@ class NotFound(ServiceError):
 class ReadTimeout(ServiceError):
     status = 408
     code = "read_timeout"
+
+
+class Conflict(ServiceError):
+    status = 409
+    code = "conflict"
 
 
 class TooLarge(ServiceError):
@@ -62,13 +85,20 @@ class ModelFailed(ServiceError):
 class Overloaded(ServiceError):
     status = 503
     code = "overloaded"
-    headers: ClassVar[dict[str, str]] = {"Retry-After": "1"}
+    retry_after_s = 1
 
 
 class NotReady(ServiceError):
     status = 503
     code = "not_ready"
-    headers: ClassVar[dict[str, str]] = {"Retry-After": "1"}
+    retry_after_s = 1
+
+
+class ClientGone(ServiceError):
+    """Whoever asked has closed the connection; nobody reads this answer (nginx's status)."""
+
+    status = 499
+    code = "client_gone"
 
 
 class DeadlineExceeded(ServiceError):

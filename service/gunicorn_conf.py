@@ -8,7 +8,7 @@ from typing import Any
 
 from service.config import Config
 from service.logs import configure_logging
-from service.machine import available_cores, die_with_parent, hold_signal_across_forks
+from service.machine import die_with_parent, hold_signal_across_forks, num_workers
 
 settings = Config.from_environment(os.environ)
 die_with_parent(signal.SIGTERM)
@@ -16,7 +16,7 @@ hold_signal_across_forks(signal.SIGTERM)  # a worker lets it through when it can
 
 wsgi_app = "service.wsgi:application"
 bind = settings.address
-workers = settings.workers or available_cores()
+workers = num_workers(settings)
 worker_class = "service.worker.Worker"
 worker_connections = settings.max_connections
 worker_tmp_dir = "/dev/shm" if Path("/dev/shm").is_dir() else None  # a heartbeat on a slow disk looks like a hang
@@ -29,5 +29,11 @@ accesslog = None
 loglevel = "warning"
 
 
+def child_exit(server: Any, worker: Any) -> None:
+    """What waited in a worker that has ended does no longer."""
+    for path in Path(os.environ["PROMETHEUS_MULTIPROC_DIR"]).glob(f"gauge_live*_{worker.pid}.db"):
+        path.unlink(missing_ok=True)
+
+
 def post_worker_init(worker: Any) -> None:
-    configure_logging(settings.log_level)
+    configure_logging(settings.log_level, settings.log_format)

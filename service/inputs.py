@@ -2,15 +2,19 @@
 
 import base64
 import binascii
+import contextlib
 import io
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
 import gevent
+import numpy as np
 from flask import Request
 
-from service.errors import BadRequest, ReadTimeout, TooLarge, Unprocessable, UnsupportedEncoding
+from service.config import Config
+from service.errors import BadRequest, ReadTimeout, TooLarge, Unprocessable
 
 DEFAULT_TOP_K = 5
 ACCEPTED = (
@@ -40,25 +44,60 @@ class ServiceRequest(Request):
         return io.BytesIO()
 
 
-def read_images(request: Request, *, max_images: int, max_bytes: int, read_timeout_s: float) -> list[EncodedImage]:
-    """Every image of a request, in order.
+def read_images(request: Request, config: Config) -> list[EncodedImage]:
+    """Every image of a request, in order: raw body, form, or JSON with base64.
 
     Raises:
-        BadRequest, TooLarge, Unprocessable, UnsupportedEncoding: there is none, or it cannot be told from the body.
+        BadRequest, TooLarge, Unprocessable: there is none, or it cannot be told from the body.
         ReadTimeout: the body did not arrive in time.
     """
-    if request.headers.get("Content-Encoding", "identity") != "identity":
-        raise UnsupportedEncoding("Send the body without Content-Encoding; images are compressed already.")
-    try:
-        with gevent.Timeout(read_timeout_s):
-            images = read_form(request) if request.mimetype == "multipart/form-data" else read_body(request, max_bytes)
-    except gevent.Timeout:
-        raise ReadTimeout(f"The body did not arrive within {read_timeout_s:g} s.") from None
+    if request.mimetype == "multipart/form-data":
+        with in_time(config):
+            images = read_form(request)
+    else:
+        body = read_bytes(request, config)
+        is_json = request.mimetype == "application/json" or body.lstrip()[:1] == b"{"
+        images = read_json(body) if is_json else [EncodedImage(body)] if body else []
+    return checked(images, config)
+
+
+def checked(images: list[EncodedImage], config: Config) -> list[EncodedImage]:
+    """
+    Raises:
+        BadRequest: there is none.
+        TooLarge: there are too many.
+    """
     if not images:
         raise BadRequest(f"There is no image in the request. {ACCEPTED}")
-    if len(images) > max_images:
-        raise TooLarge(f"{len(images)} images came; at most {max_images} are taken in one request.")
+    if len(images) > config.max_images:
+        raise TooLarge(f"{len(images)} images came; at most {config.max_images} are taken in one request.")
     return images
+
+
+def read_bytes(request: Request, config: Config) -> bytes:
+    """The whole body, unpacked.
+
+    Raises:
+        TooLarge, ReadTimeout, BadRequest: it is too long, too slow, or no gzip as it says.
+    """
+    with in_time(config):
+        body = request.get_data(cache=False)
+    if len(body) > config.max_body_bytes:
+        raise TooLarge(f"The body has more than {config.max_body_bytes:,} bytes.")
+    return body
+
+
+@contextlib.contextmanager
+def in_time(config: Config) -> Iterator[None]:
+    """
+    Raises:
+        ReadTimeout: the body did not arrive in time.
+    """
+    try:
+        with gevent.Timeout(config.read_timeout_s):
+            yield
+    except gevent.Timeout:
+        raise ReadTimeout(f"The body did not arrive within {config.read_timeout_s:g} s.") from None
 
 
 def read_form(request: Request) -> list[EncodedImage]:
@@ -67,15 +106,6 @@ def read_form(request: Request) -> list[EncodedImage]:
         EncodedImage(file.read(), f"file {i} ({file.filename})" if file.filename else f"file {i}", file.filename)
         for i, file in enumerate(files)
     ]
-
-
-def read_body(request: Request, max_bytes: int) -> list[EncodedImage]:
-    body = request.get_data(cache=False)
-    if len(body) > max_bytes:
-        raise TooLarge(f"The body has more than {max_bytes:,} bytes.")
-    if request.mimetype == "application/json" or body.lstrip()[:1] == b"{":
-        return read_json(body)
-    return [EncodedImage(body)] if body else []
 
 
 def read_json(body: bytes) -> list[EncodedImage]:
@@ -87,7 +117,7 @@ def read_json(body: bytes) -> list[EncodedImage]:
         raise Unprocessable(
             f"The JSON has the unknown key {min(set(document) - {'images'})[:100]!r}; only images is read."
         )
-    return [EncodedImage(decode_base64(image, i), f"images[{i}]") for i, image in enumerate(images)]
+    return [read_base64(image, f"images[{i}]") for i, image in enumerate(images)]
 
 
 def parse_json(body: bytes) -> Any:
@@ -99,7 +129,7 @@ def parse_json(body: bytes) -> Any:
     try:
         return json.loads(body.decode("utf-8"), object_pairs_hook=unique_keys, parse_constant=refuse_constant)
     except (ValueError, RecursionError) as error:
-        raise BadRequest(f"The body is no JSON that we read: {str(error)[:200]}. {ACCEPTED}") from None
+        raise BadRequest(f"The body is no JSON that we read: {str(error)[:200]}.") from None
 
 
 def unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -113,12 +143,16 @@ def refuse_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is not JSON")
 
 
-def decode_base64(text: str, index: int) -> bytes:
+def read_base64(text: str, position: str) -> EncodedImage:
+    """
+    Raises:
+        BadRequest: it is none; says where.
+    """
     try:
-        return base64.b64decode(text, validate=True)
+        return EncodedImage(base64.b64decode(text, validate=True), position)
     except (binascii.Error, ValueError):
         raise BadRequest(
-            f"images[{index}] is not base64 of the standard alphabet, padded, without line breaks or a data: prefix."
+            f"{position} is not base64 of the standard alphabet, padded, without line breaks or a data: prefix."
         ) from None
 
 
@@ -132,3 +166,20 @@ def read_top_k(request: Request) -> int:
     if not (text.isascii() and text.isdigit() and len(text) < 7 and int(text) > 0):
         raise BadRequest(f"top_k is {text[:50]!r}; it has to be a whole number from 1.")
     return int(text)
+
+
+def pixels_of(values: list[Any], position: str) -> np.ndarray:
+    """Whole numbers from 0 to 255, in lists of whatever depth -> uint8 of that shape.
+
+    Raises:
+        BadRequest: they are something else.
+    """
+    try:
+        pixels = np.array(values)
+    except (ValueError, OverflowError):
+        raise BadRequest(f"{position} is ragged: lists of one depth have to be of one length.") from None
+    if pixels.size == 0:
+        return pixels.astype(np.uint8)
+    if pixels.dtype.kind not in "iu" or pixels.min() < 0 or pixels.max() > 255:
+        raise BadRequest(f"{position} is not of expected type: uint8, whole numbers from 0 to 255.")
+    return pixels.astype(np.uint8)

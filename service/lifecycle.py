@@ -1,7 +1,8 @@
 """One model's versions: which should have an engine, and what becomes of one that fails. No I/O of its own.
 
-At most two engines: the version that answers, and either the one that is to replace it or, so that a rollback
-is instant, the one before. A new version answers only once its engine has loaded, verified and warmed up.
+At most two engines for what answers: the live version, and either the one that is to replace it or, so that a
+rollback is instant, the one before; and one each for canary and shadow, where there are such. A new version answers
+only once its engine has loaded, verified and warmed up.
 """
 
 import logging
@@ -9,13 +10,14 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from models.bundle import MANIFEST, BrokenBundle, LivePointer, Manifest, read_live, read_manifest
+from models.bundle import MANIFEST, BrokenBundle, Manifest, read_manifest
+from models.exports import LivePointer, read_live
 from service.processes import EngineProcess
-from service.routes import ModelRoute, State, VersionRoute
+from service.routes import Label, ModelRoute, State, VersionRoute
 
 log = logging.getLogger(__name__)
 
-MAX_ENGINES = 2  # of one model
+MAX_ENGINES = 2  # of one model, but for canary and shadow
 MAX_LOAD_CRASHES = 3  # after which a version is rejected
 STABLE_S = 60.0  # an engine that lived this long starts afresh with the next one's backoff
 FREE_RESTARTS = 2  # at once: a crash is hidden from clients only by a quick successor
@@ -29,6 +31,7 @@ class Version:
 
     Attributes:
         manifest: set once its engine has loaded; kept when the bundle is deleted.
+        load_s: from its engine's start to its readiness.
         crashes: in a row, since an engine last lived for STABLE_S.
         restarts: engines that died after they had answered.
         not_before: CLOCK_MONOTONIC time of the next try.
@@ -38,6 +41,7 @@ class Version:
     engine: EngineProcess | None = None
     manifest: Manifest | None = None
     precision: str = ""
+    load_s: float = 0.0
     crashes: int = 0
     restarts: int = 0
     not_before: float = 0.0
@@ -65,18 +69,28 @@ class Model:
         except BrokenBundle as error:
             log.error("%s", error)
             return
-        for number in self._pointed():
-            version = self.versions.setdefault(number, Version())
+        for number in [*self._pointed(), *self._beside()]:
+            version = self._version(number)
             stamp = manifest_stamp(self.home / str(number))
             if version.engine is None and stamp != version.stamp:  # new, or mended since it was rejected
                 version.stamp, version.rejected, version.crashes, version.not_before = stamp, None, 0, 0.0
 
     def wanted(self) -> list[int]:
         """Versions that should have an engine, the most urgent first."""
-        sound = [n for n in self._pointed() if n not in self.versions or self.versions[n].rejected is None]
-        return sound[:MAX_ENGINES]
+        sound = [n for n in self._pointed() if self._is_sound(n)]
+        return list(dict.fromkeys([*sound[:MAX_ENGINES], *(n for n in self._beside() if self._is_sound(n))]))
+
+    def _is_sound(self, number: int) -> bool:
+        return number not in self.versions or self.versions[number].rejected is None
+
+    def _beside(self) -> list[int]:
+        """Canary and shadow, where there are such."""
+        beside = (self._pointer.canary, self._pointer.shadow)
+        return [] if self._pointer.unloaded else [number for number in beside if number is not None]
 
     def _pointed(self) -> list[int]:
+        if self._pointer.unloaded:
+            return []
         pointed = [self._pointer.live, self.serving]
         if self._pointer.live == self.serving:
             pointed.append(self._pointer.previous)  # nothing is being replaced, so there is room for it
@@ -91,14 +105,21 @@ class Model:
         """At most one version, and only while there is room."""
         engines = [version.engine for version in self.versions.values() if version.engine is not None]
         loading = any(engine.ready is None for engine in engines)
-        if loading or len(engines) >= MAX_ENGINES:
+        if loading or len(engines) >= MAX_ENGINES + len(set(self._beside()) - set(self._pointed()[:MAX_ENGINES])):
             return []
         now = time.monotonic()
-        idle = [n for n in self.wanted() if self.versions[n].engine is None and self.versions[n].not_before <= now]
-        return idle[:1]
+        wanted = [(number, self._version(number)) for number in self.wanted()]
+        return [number for number, version in wanted if version.engine is None and version.not_before <= now][:1]
+
+    def _version(self, number: int) -> Version:
+        """What is known of it, from now on."""
+        return self.versions.setdefault(number, Version())
 
     def follow_pointer(self) -> None:
         """Traffic goes where the live pointer says as soon as an engine is ready there, new or warm."""
+        if self._pointer.unloaded:
+            self.serving = None
+            return
         number = self._pointer.live
         version = self.versions.get(number) if number is not None else None
         if version and version.manifest and version.engine and version.engine.ready and self.serving != number:
@@ -115,6 +136,7 @@ class Model:
         except BrokenBundle as error:  # deleted just now
             self._reject(number, str(error))
         version.precision = version.engine.ready["precision"]
+        version.load_s = round(time.monotonic() - version.engine.started, 3)
 
     def note_end(self, number: int, status: int) -> None:
         """An engine is gone: retired, refused its bundle, or died."""
@@ -146,12 +168,29 @@ class Model:
         log.error("%s: version %d is rejected: %s", self.home.name, number, reason)
         self.versions[number].rejected = reason
 
+    @property
+    def is_unloaded(self) -> bool:
+        """Somebody asked that it have no engines."""
+        return self._pointer.unloaded
+
     def is_hopeless(self) -> bool:
         """The version that answers cannot be kept alive."""
         return self.serving is not None and self.versions[self.serving].crashes >= MAX_CRASHES
 
     def route(self) -> ModelRoute:
-        return ModelRoute(self.serving, {number: self._version_route(number) for number in sorted(self.versions)})
+        parts: dict[Label, int | None] = {
+            "live": self.serving,
+            "previous": self._pointer.previous,
+            "canary": self._pointer.canary,
+            "shadow": self._pointer.shadow,
+        }
+        return ModelRoute(
+            self.serving,
+            {number: self._version_route(number) for number in sorted(self.versions)},
+            {label: number for label, number in parts.items() if number in self.versions},
+            self._pointer.canary_fraction,
+            self._pointer.unloaded,
+        )
 
     def _version_route(self, number: int) -> VersionRoute:
         version = self.versions[number]
@@ -170,6 +209,7 @@ class Model:
                 "architecture": manifest.architecture,
                 "drawing": manifest.drawing,
                 "precision": version.precision,
+                "load_seconds": version.load_s,
                 "accuracy": manifest.metrics.get("test", {}).get("accuracy"),
                 "created_at": manifest.lineage.get("created_at"),
             },

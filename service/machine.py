@@ -6,6 +6,8 @@ import os
 import signal
 from pathlib import Path
 
+from service.config import Config
+
 PR_SET_PDEATHSIG = 1  # prctl(2)
 
 
@@ -17,6 +19,16 @@ def available_cores(*, cpu_max: Path = Path("/sys/fs/cgroup/cpu.max")) -> int:
     except (OSError, ValueError):
         return cores
     return cores if quota == "max" else max(1, min(cores, round(int(quota) / int(period))))
+
+
+def num_workers(config: Config) -> int:
+    """HTTP processes."""
+    return config.workers or available_cores()
+
+
+def num_decoders(config: Config) -> int:
+    """Decoding threads in each HTTP process."""
+    return config.decode_threads or available_cores()
 
 
 def has_gpu() -> bool:

@@ -3,6 +3,7 @@
 from typing import Any
 
 Schema = dict[str, Any]
+VERSION = "0.1.0"
 
 
 def ref(name: str) -> Schema:
@@ -13,11 +14,14 @@ def answer(description: str, schema: Schema) -> Schema:
     return {"description": description, "content": {"application/json": {"schema": schema}}}
 
 
-def errors(*statuses: int) -> Schema:
-    return {str(status): answer(ERRORS[status], ref("Error")) for status in statuses}
+def errors(*statuses: int, schema: str = "Error") -> Schema:
+    return {str(status): answer(ERRORS[status], ref(schema)) for status in statuses}
 
 
 ERRORS = {
+    401: "An API key is wanted, or another.",
+    403: "The API key does not allow this.",
+    409: "The version is missing, broken or live already, or the exports cannot be written.",
     400: "There is no image, or it is damaged, or the body or a parameter is malformed.",
     404: "There is no such model or version; the message lists those there are.",
     408: "The body did not arrive in time.",
@@ -28,10 +32,11 @@ ERRORS = {
     503: "Not ready, stopping, or too many images waiting; try again after Retry-After seconds.",
     504: "No answer within the deadline.",
 }
-CLASSIFY_ERRORS = errors(400, 404, 408, 413, 415, 422, 500, 503, 504)
+CLASSIFY_ERRORS = errors(400, 401, 404, 408, 413, 415, 422, 500, 503, 504)
+CONTROL_ERRORS = errors(400, 401, 403, 404, 408, 409, 413, 415, 422)
 
 NAME = {"name": "name", "in": "path", "required": True, "schema": {"type": "string"}}
-VERSION = {"name": "version", "in": "path", "required": True, "schema": {"type": "integer", "minimum": 0}}
+NUMBER = {"name": "version", "in": "path", "required": True, "schema": {"type": "integer", "minimum": 0}}
 TOP_K = {
     "name": "top_k",
     "in": "query",
@@ -98,13 +103,232 @@ STRING, INTEGER = {"type": "string"}, {"type": "integer"}
 PROBABILITY = {"type": "number", "minimum": 0, "maximum": 1}
 STATUS = {"type": "object", "properties": {"status": STRING}}
 
+
+def post_json(summary: str, body: Schema, response: Schema, *parameters: Schema, failures: Schema) -> Schema:
+    return {
+        "post": {
+            "summary": summary,
+            "parameters": list(parameters),
+            "requestBody": {"content": {"application/json": {"schema": body}}},
+            "responses": {"200": response, **failures},
+        }
+    }
+
+
+def control(summary: str, **properties: Schema) -> Schema:
+    body = {"type": "object", "additionalProperties": False, "properties": properties, "required": [*properties][:1]}
+    return post_json(
+        summary, body, answer("Which versions have a part now.", ref("Parts")), NAME, failures=CONTROL_ERRORS
+    )
+
+
+def per_version(paths: dict[str, Schema], prefix: str, suffix: str, *, labels: bool) -> dict[str, Schema]:
+    """The same for the live version, for one by its number and, where there are such, for one by its label."""
+    kinds = {"": [], "/versions/{version}": [NUMBER]} | ({"/labels/{label}": [LABEL]} if labels else {})
+    return {
+        f"{prefix}{kind}{suffix}": {
+            method: {**operation, "parameters": [*operation["parameters"], *parameters]}
+            for method, operation in paths.items()
+        }
+        for kind, parameters in kinds.items()
+    }
+
+
+LABEL: Schema = {
+    "name": "label",
+    "in": "path",
+    "required": True,
+    "schema": {"enum": ["live", "previous", "canary", "shadow"]},
+}
+ANY: Schema = {"type": "object"}
+SERVING_ERRORS = errors(400, 401, 404, 408, 413, 415, 500, 503, 504, schema="ProtocolError")
+ASKING_ERRORS = errors(400, 401, 404, 500, 503, 504, schema="ProtocolError")
+TORCHSERVE_ERRORS = errors(400, 401, 404, 408, 413, 415, 422, 500, 503, 504, schema="TorchServeError")
+BATCH: Schema = {"type": "array", "minItems": 1}
+
+TENSORFLOW_SERVING: Schema = {
+    **per_version(
+        post_json(
+            "TensorFlow Serving: probabilities for `instances` (rows) or `inputs` (columns)",
+            {"type": "object", "properties": {"signature_name": STRING, "instances": BATCH, "inputs": {}}},
+            answer("`predictions` or `outputs`.", ANY),
+            NAME,
+            failures=SERVING_ERRORS,
+        ),
+        "/v1/models/{name}",
+        ":predict",
+        labels=True,
+    ),
+    **per_version(
+        post_json(
+            "TensorFlow Serving: labels and probabilities, the most probable first",
+            {"type": "object", "required": ["examples"], "properties": {"signature_name": STRING, "examples": BATCH}},
+            answer("One list of pairs an example.", record(results={"type": "array"})),
+            NAME,
+            TOP_K,
+            failures=SERVING_ERRORS,
+        ),
+        "/v1/models/{name}",
+        ":classify",
+        labels=True,
+    ),
+    **per_version(
+        {
+            "post": {
+                "summary": "TensorFlow Serving: no classifier regresses",
+                "parameters": [NAME],
+                "responses": errors(400, 401, 404, 408, 413, 415, 503, schema="ProtocolError"),
+            }
+        },
+        "/v1/models/{name}",
+        ":regress",
+        labels=True,
+    ),
+    "/v1/models": get("KServe: all models", answer("Their names.", record(models={"type": "array", "items": STRING}))),
+    **per_version(
+        get("TensorFlow Serving, KServe: state", answer("The state.", ANY), NAME, failures=ASKING_ERRORS),
+        "/v1/models/{name}",
+        "",
+        labels=True,
+    ),
+    **per_version(
+        get("TensorFlow Serving: signatures", answer("The signatures.", ANY), NAME, failures=ASKING_ERRORS),
+        "/v1/models/{name}",
+        "/metadata",
+        labels=True,
+    ),
+}
+
+HEADER_LENGTH: Schema = {
+    "name": "Inference-Header-Content-Length",
+    "in": "header",
+    "description": "Bytes of JSON before binary tensors; 0: the body is one encoded image.",
+    "schema": {"type": "integer", "minimum": 0},
+}
+TENSOR: Schema = {
+    "type": "object",
+    "required": ["name", "shape", "datatype"],
+    "properties": {
+        "name": {"enum": ["images", "image_bytes", "image"]},
+        "shape": {"type": "array", "minItems": 1, "items": {"type": "integer", "minimum": 0}},
+        "datatype": {"enum": ["UINT8", "BYTES"]},
+        "parameters": {"type": "object"},
+        "data": {"type": "array"},
+    },
+}
+INFERENCE: Schema = {
+    "type": "object",
+    "required": ["inputs"],
+    "properties": {
+        "id": STRING,
+        "parameters": {"type": "object"},
+        "inputs": {"type": "array", "minItems": 1, "maxItems": 1, "items": TENSOR},
+        "outputs": {"type": "array", "items": {"type": "object"}},
+    },
+}
+INFERRED: Schema = {
+    "description": "Probabilities, or classes; with `binary_data` as bytes behind the JSON.",
+    "content": {"application/json": {"schema": ANY}, "application/octet-stream": IMAGE_BODY},
+}
+
+OPEN_INFERENCE: Schema = {
+    "/v2": get("Open Inference Protocol: the server", answer("Its extensions.", ANY)),
+    "/v2/": get("The same", answer("Its extensions.", ANY)),
+    "/v2/health/live": get("Is this process alive?", answer("It is.", record(live={"type": "boolean"}))),
+    "/v2/health/ready": get("Do models answer?", answer("They do.", ANY), failures=ASKING_ERRORS),
+    "/v2/models": get("All models", answer("Their names.", record(models={"type": "array", "items": STRING}))),
+    **per_version(
+        get("Inputs and outputs", answer("The metadata.", ANY), NAME, failures=ASKING_ERRORS),
+        "/v2/models/{name}",
+        "",
+        labels=False,
+    ),
+    **per_version(
+        get("Does it answer?", answer("It does.", ANY), NAME, failures=ASKING_ERRORS),
+        "/v2/models/{name}",
+        "/ready",
+        labels=False,
+    ),
+    **per_version(
+        {
+            "post": {
+                "summary": "Probabilities, or with the classification extension classes",
+                "parameters": [NAME, HEADER_LENGTH],
+                "requestBody": {
+                    "required": True,
+                    "content": {"application/json": {"schema": INFERENCE}, "application/octet-stream": IMAGE_BODY},
+                },
+                "responses": {"200": INFERRED, **SERVING_ERRORS},
+            }
+        },
+        "/v2/models/{name}",
+        "/infer",
+        labels=False,
+    ),
+    **per_version(
+        get("How many, how long", answer("Counts, nanoseconds.", ANY), NAME, failures=ASKING_ERRORS),
+        "/v2/models/{name}",
+        "/stats",
+        labels=False,
+    ),
+    "/v2/models/stats": get("The same of all models", answer("Counts, nanoseconds.", ANY), failures=ASKING_ERRORS),
+    "/v2/repository/index": post_json(
+        "Every model and version, or those that answer",
+        {"type": "object", "properties": {"ready": {"type": "boolean"}}},
+        answer("Their states.", {"type": "array"}),
+        failures=errors(400, 401, 408, 413, 415, schema="ProtocolError"),
+    ),
+    **{
+        f"/v2/repository/models/{{name}}/{verb}": {
+            "post": {
+                "summary": summary,
+                "parameters": [NAME],
+                "responses": {
+                    "200": {"description": "Done."},
+                    **errors(400, 401, 403, 404, 409, 415, schema="ProtocolError"),
+                },
+            }
+        }
+        for verb, summary in (("load", "Have an unloaded model answer again"), ("unload", "End a model's engines"))
+    },
+}
+
+TORCHSERVE: Schema = {
+    "/ping": get("TorchServe: does the default model answer?", answer("It does.", STATUS), failures=TORCHSERVE_ERRORS),
+    **{
+        path: {
+            method: {
+                "summary": "TorchServe: {label: probability}",
+                "parameters": [*parameters, TOP_K],
+                "requestBody": BODY,
+                "responses": {"200": answer("One object, or a list for several images.", {}), **TORCHSERVE_ERRORS},
+            }
+            for method in ("post", "put")
+        }
+        for path, parameters in (("/predictions/{name}", [NAME]), ("/predictions/{name}/{version}", [NAME, NUMBER]))
+    },
+}
+
+WHICH: Schema = {"type": ["integer", "null"], "minimum": 1}
+CONTROL: Schema = {
+    "/models/{name}/promote": control("Make a version live", version={"type": "integer", "minimum": 1}),
+    "/models/{name}/rollback": control("Make the version live that was before"),
+    "/models/{name}/canary": control(
+        "Have a version answer a fraction of the requests; null ends it",
+        version=WHICH,
+        fraction={"type": "number", "exclusiveMinimum": 0, "maximum": 1, "default": 0.1},
+    ),
+    "/models/{name}/shadow": control("Ask a version too, and compare; null ends it", version=WHICH),
+}
+
+
 DOCUMENT: Schema = {
     "openapi": "3.1.0",
-    "info": {"title": "Striate", "version": "0.1.0", "description": "Image classification over HTTP."},
+    "info": {"title": "Striate", "version": VERSION, "description": "Image classification over HTTP."},
     "paths": {
         "/classify": classify("Classify with the default model"),
         "/models/{name}/classify": classify("Classify with a model's live version", NAME),
-        "/models/{name}/versions/{version}/classify": classify("Classify with one version", NAME, VERSION),
+        "/models/{name}/versions/{version}/classify": classify("Classify with one version", NAME, NUMBER),
         "/models": get("All models", answer("The models.", ref("Models"))),
         "/models/{name}": get("One model", answer("The model.", ref("Model")), NAME, failures=errors(404)),
         "/healthz": get("Is this process alive?", answer("It is.", STATUS)),
@@ -116,8 +340,17 @@ DOCUMENT: Schema = {
         "/metrics": get("Prometheus metrics", text("Text format 0.0.4.", "text/plain")),
         "/openapi.json": get("This document", answer("OpenAPI 3.1.", {"type": "object"})),
         "/": get("The page", text("HTML.", "text/html")),
+        **CONTROL,
+        **TENSORFLOW_SERVING,
+        **OPEN_INFERENCE,
+        **TORCHSERVE,
     },
+    "security": [{}, {"bearer": []}, {"key": []}],
     "components": {
+        "securitySchemes": {
+            "bearer": {"type": "http", "scheme": "bearer"},
+            "key": {"type": "apiKey", "in": "header", "name": "X-API-Key"},
+        },
         "schemas": {
             "Classification": record(
                 model=STRING, version=INTEGER, predictions={"type": "array", "items": ref("Prediction")}
@@ -129,7 +362,12 @@ DOCUMENT: Schema = {
             "Class": record(label=STRING, index=INTEGER, probability=PROBABILITY),
             "Models": record(default={"type": ["string", "null"]}, models={"type": "array", "items": ref("Model")}),
             "Model": record(
-                name=STRING, live={"type": ["integer", "null"]}, versions={"type": "array", "items": ref("Version")}
+                name=STRING,
+                live={"type": ["integer", "null"]},
+                labels={"type": "object"},
+                canary_fraction={"type": "number"},
+                unloaded={"type": "boolean"},
+                versions={"type": "array", "items": ref("Version")},
             ),
             "Version": record(
                 version=INTEGER,
@@ -140,7 +378,19 @@ DOCUMENT: Schema = {
                 class_names={"type": "array", "items": STRING},
                 input={"type": ["object", "null"]},
             ),
+            "Parts": {
+                "type": "object",
+                "required": ["model", "live"],
+                "properties": {
+                    "model": STRING,
+                    **dict.fromkeys(("live", "previous", "canary", "shadow"), WHICH),
+                    "canary_fraction": {"type": "number"},
+                    "unloaded": {"type": "boolean"},
+                },
+            },
+            "ProtocolError": record(error=STRING),
+            "TorchServeError": record(code=INTEGER, type=STRING, message=STRING),
             "Error": record(error=record(code=STRING, message=STRING, request_id=STRING)),
-        }
+        },
     },
 }

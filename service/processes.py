@@ -35,6 +35,7 @@ class EngineProcess:
             "max_batch_size": config.max_batch_size,
             "hang_timeout_s": config.hang_timeout_s,
             "log_level": config.log_level,
+            "log_format": config.log_format,
         }
         self.endpoint = endpoint
         self.engine = engine

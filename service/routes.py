@@ -9,6 +9,7 @@ from models.durable import write_durably
 from models.preprocessing import InputSpec
 
 State = Literal["loading", "available", "restarting", "rejected"]
+Label = Literal["live", "previous", "canary", "shadow"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,10 +34,21 @@ class VersionRoute:
 
 @dataclass(frozen=True, slots=True)
 class ModelRoute:
-    """A model: the version that answers unless another is named, and all that are known."""
+    """A model: the version that answers unless another is named, and all that are known.
+
+    Attributes:
+        live: None until one has loaded.
+        versions: by number.
+        labels: which versions have a part: `live` is the one above, the others are as the live pointer says.
+        canary_fraction: of the requests that name no version, the canary's share.
+        unloaded: somebody asked that it have no engines.
+    """
 
     live: int | None
     versions: dict[int, VersionRoute]
+    labels: dict[Label, int] = field(default_factory=dict)
+    canary_fraction: float = 0.0
+    unloaded: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +66,10 @@ def read_routes(path: Path) -> Routes:
     raw = json.loads(path.read_text(encoding="utf-8"))
     models = {
         name: ModelRoute(
-            model["live"], {int(number): read_version(version) for number, version in model["versions"].items()}
+            **{
+                **model,
+                "versions": {int(number): read_version(version) for number, version in model["versions"].items()},
+            }
         )
         for name, model in raw["models"].items()
     }

@@ -18,9 +18,11 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from models.bundle import GOLDEN, list_models
+from models.bundle import GOLDEN
+from models.exports import list_models
 from service.config import Config
 from service.lifecycle import Model
+from service.machine import num_decoders, num_workers
 from service.processes import EngineProcess, start_gunicorn
 from service.routes import Routes, write_routes
 
@@ -56,7 +58,10 @@ class Supervisor:
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._ask_to_stop)
         raise_file_limit()
-        log.info("settings: %s", self._config)
+        log.info("settings: %s", ", ".join(f"{name}={value}" for name, value in self._config.shown().items()))
+        log.info(
+            "%d HTTP processes, %s decoding threads in each", num_workers(self._config), num_decoders(self._config)
+        )
         try:
             self._look()
             if not self._models:
@@ -141,7 +146,9 @@ class Supervisor:
                     yield model, number, version.engine
 
     def _publish_routes(self) -> None:
-        models = {name: model.route() for name, model in sorted(self._models.items()) if model.versions}
+        models = {
+            name: model.route() for name, model in sorted(self._models.items()) if model.versions or model.is_unloaded
+        }
         default = self._config.default_model or (next(iter(models)) if len(models) == 1 else None)
         routes = Routes(default, models, self._stopping)
         if routes == self._routes:

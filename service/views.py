@@ -1,91 +1,40 @@
-"""The routes. A view reads the request, asks an engine, and writes the answer; it never touches a model."""
+"""Striate's own routes. A view reads the request, asks an engine, and writes the answer; it never touches a model."""
 
-import contextlib
-import time
-from functools import partial
 from typing import Any
 
 import numpy as np
 from flask import Blueprint, Response, current_app, jsonify, request
-from gevent.threadpool import ThreadPool
 
-from models.preprocessing import BadImage, InputSpec, decode_image
-from service.config import Config
-from service.engines import Engines, find_version
-from service.errors import NotFound, NotReady, Overloaded, from_bad_image
-from service.inputs import EncodedImage, read_images, read_top_k
-from service.metrics import DECODE, exposition
+from service.errors import NotFound
+from service.health import check_ready
+from service.inputs import read_images, read_top_k
+from service.metrics import exposition
 from service.openapi import DOCUMENT
-from service.routes import ModelRoute, VersionRoute
+from service.routes import ModelRoute
+from service.serving import service
 
 bp = Blueprint("striate", __name__)
-
-
-class Service:
-    """What the views of one HTTP worker share."""
-
-    def __init__(self, config: Config, engines: Engines, decoders: ThreadPool) -> None:
-        self.config = config
-        self.engines = engines
-        self.decoders = decoders
-
-
-def service() -> Service:
-    return current_app.extensions["striate"]
 
 
 @bp.post("/classify")
 def classify_default() -> Response:
     """Classify with the default model."""
-    return classify(default_model())
+    return classify(service().default_model())
 
 
 @bp.post("/models/<name>/classify")
 @bp.post("/models/<name>/versions/<int:version>/classify")
 def classify(name: str, version: int | None = None) -> Response:
     """Classify every image in the request; predictions come back in the same order."""
-    deadline = time.monotonic() + service().config.deadline_s
-    # One version serves this whole request, whatever goes live meanwhile.
-    number, route = find_version(service().engines.routes, name, version)
+    chosen = service().choose(name, version)
     top_k = read_top_k(request)
-    config = service().config
-    encoded = read_images(
-        request,
-        max_images=config.max_images,
-        max_bytes=config.max_body_bytes,
-        read_timeout_s=config.read_timeout_s,
-    )
-    images = decode_all(encoded, route, (name, str(number)))
-    probabilities = service().engines.infer((name, number), images, deadline)  # (N, num_classes)
+    encoded = read_images(request, service().config)
+    probabilities = service().classify(chosen, encoded)  # (N, num_classes)
     predictions = [
-        {**({"file": image.file} if image.file else {}), **describe(row, route.class_names, top_k)}
+        {**({"file": image.file} if image.file else {}), **describe(row, chosen.route.class_names, top_k)}
         for image, row in zip(encoded, probabilities, strict=True)
     ]
-    return jsonify(model=name, version=number, predictions=predictions)
-
-
-def decode_all(encoded: list[EncodedImage], route: VersionRoute, labels: tuple[str, str]) -> list[np.ndarray]:
-    """Decode in the worker's threads; the first image that cannot be decoded is named."""
-    assert route.input_spec is not None  # find_version says so
-    decode = partial(timed_decode, route.input_spec, service().config.max_pixels)
-    results = [service().decoders.spawn(decode, image.data) for image in encoded]
-    images = []
-    for image, result in zip(encoded, results, strict=True):
-        decoded, seconds = result.get()
-        DECODE.labels(*labels).observe(seconds)
-        if isinstance(decoded, BadImage):
-            raise from_bad_image(decoded, image.position)
-        images.append(decoded)
-    return images
-
-
-def timed_decode(spec: InputSpec, max_pixels: int, data: bytes) -> tuple[np.ndarray | BadImage, float]:
-    """Runs in a thread, from which exceptions would be printed; so a bad image is returned."""
-    started = time.perf_counter()
-    try:
-        return decode_image(data, spec, max_pixels=max_pixels), time.perf_counter() - started
-    except BadImage as error:
-        return error, time.perf_counter() - started
+    return jsonify(model=name, version=chosen.version, predictions=predictions)
 
 
 def describe(row: np.ndarray, class_names: tuple[str, ...], top_k: int) -> dict[str, Any]:
@@ -93,17 +42,6 @@ def describe(row: np.ndarray, class_names: tuple[str, ...], top_k: int) -> dict[
     order = np.argsort(-row, kind="stable")[:top_k].tolist()
     top = [{"label": class_names[i], "index": i, "probability": round(float(row[i]), 6)} for i in order]
     return {"label": top[0]["label"], "probability": top[0]["probability"], "top": top}
-
-
-def default_model() -> str:
-    routes = service().engines.routes
-    if routes.default_model is None:
-        if not routes.models:
-            raise NotReady("No model is published yet.")
-        raise NotFound(
-            f"There are several models: POST to /models/<name>/classify, name one of {', '.join(routes.models)}."
-        )
-    return routes.default_model
 
 
 @bp.get("/models")
@@ -135,7 +73,14 @@ def describe_model(name: str, model: ModelRoute) -> dict[str, Any]:
         }
         for number, route in sorted(model.versions.items(), reverse=True)
     ]
-    return {"name": name, "live": model.live, "versions": versions}
+    return {
+        "name": name,
+        "live": model.live,
+        "labels": model.labels,
+        "canary_fraction": model.canary_fraction,
+        "unloaded": model.unloaded,
+        "versions": versions,
+    }
 
 
 @bp.get("/healthz")
@@ -147,24 +92,7 @@ def healthz() -> Response:
 @bp.get("/readyz")
 def readyz() -> Response:
     """The default model (or, without one, every model) answers: a black image goes through its engine."""
-    routes = service().engines.routes
-    if routes.draining:
-        raise NotReady("The service is stopping.")
-    names = [routes.default_model] if routes.default_model else list(routes.models)
-    if not names:
-        raise NotReady("No model is published yet.")
-    for name in names:
-        ask_black_image(name)
-    return jsonify(status="ready", models=names)
-
-
-def ask_black_image(name: str) -> None:
-    number, route = find_version(service().engines.routes, name, None)
-    if route.state != "available" or route.input_spec is None:
-        raise NotReady(f"The engine of {name} version {number} is {route.state}.")
-    image = np.zeros(route.input_spec.shape, np.uint8)
-    with contextlib.suppress(Overloaded):  # a full queue is a sign of life
-        service().engines.infer((name, number), [image], time.monotonic() + service().config.deadline_s)
+    return jsonify(status="ready", models=check_ready(service()))
 
 
 @bp.get("/metrics")

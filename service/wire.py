@@ -1,13 +1,15 @@
 """Messages between HTTP workers and engines: one ZeroMQ message an image, fixed binary headers, no pickle.
 
 A request is two frames, REQUEST and the pixels (uint8, H x W x C); a reply is REPLY and the probabilities
-(float32), which are empty unless the status is OK. Times are of CLOCK_MONOTONIC, which processes share.
+(float32), which are empty unless the status is OK. A request's id alone says that nobody waits for its answer any more.
+Times are of CLOCK_MONOTONIC, which processes share.
 """
 
 import struct
 
 REQUEST = struct.Struct("<16sBdd")  # id; times its engine died so far; deadline; time sent
-REPLY = struct.Struct("<16sB")  # id; status
+REPLY = struct.Struct("<16sBdd")  # id; status; times at which its batch began and was done, 0 where it never was
+ID_BYTES = 16
 
 OK = 0
 EXPIRED = 1  # the deadline had passed before its turn came

@@ -3,7 +3,8 @@
 import json
 from pathlib import Path
 
-from models.bundle import GOLDEN, MANIFEST, Manifest, list_versions, verify, write_manifest
+from models.bundle import GOLDEN, MANIFEST, Manifest, verify, write_manifest
+from models.exports import list_versions
 from models.preprocessing import InputSpec
 from tests.images import encode, noise
 

@@ -93,6 +93,12 @@ def command_line(pid: int) -> str:
         return ""
 
 
+def memory_of(pid: int) -> int:
+    """Bytes that a process holds: its private ones and its share of others."""
+    lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("Pss:"))
+
+
 def golden_image(exports: Path, name: str = "3") -> bytes:
     return (exports / "digits" / "1" / "assets.extra" / "golden" / name).read_bytes()
 

@@ -20,7 +20,8 @@ import requests
 from requests.adapters import HTTPAdapter
 from urllib3 import Retry
 
-from models.bundle import read_golden, read_live, read_manifest
+from models.bundle import read_golden, read_manifest
+from models.exports import read_live
 from tests.processes import ROOT, free_port
 
 BUILD_TIMEOUT_S = 900.0

@@ -12,6 +12,7 @@ import click
 from rich.console import Console
 
 from models import bundle as bundles
+from models import exports as published
 from models.durable import write_durably
 from models.quiet import import_quietly
 from training.datasets import DATA_SETS
@@ -126,7 +127,7 @@ def fit(
     **flags: Any,
 ) -> None:
     """Train a network and export it as a verified bundle."""
-    bundles.check_model_name(name)
+    published.check_model_name(name)
     import_quietly("tensorflow", "keras")
     from training.fine_tuning import lineage_of
     from training.lineage import describe
@@ -173,7 +174,7 @@ def fit(
             origin=origin,
             group=group,
         )
-        version = bundles.publish(run / "bundle", exports) if publish else None
+        version = published.publish(run / "bundle", exports) if publish else None
         finish(run)
     test = manifest.metrics["test"]
     say(
@@ -322,19 +323,8 @@ def evaluate(bundle: Path, data: str, as_json: bool, flips: bool, predictions: P
 def publish(bundle: Path, live: bool, exports: Path) -> None:
     """Publish a bundle, or a run's bundle, as the next version of its model."""
     model = bundles.read_manifest(bundle_of(bundle)).model
-    version = bundles.publish(bundle_of(bundle), exports, make_live=live)
+    version = published.publish(bundle_of(bundle), exports, make_live=live)
     click.echo(f"published{' and live' if live else ''}: {exports / model / str(version)}")
-
-
-@main.command()
-@click.argument("model")
-@click.argument("version", type=click.IntRange(1))
-@EXPORTS
-@explained
-def live(model: str, version: int, exports: Path) -> None:
-    """Send a model's traffic to a published version: promotion and rollback alike."""
-    bundles.set_live(exports, model, version)
-    click.echo(f"live: {exports / model / str(version)}")
 
 
 @main.command()

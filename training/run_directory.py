@@ -10,8 +10,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from models.bundle import MANIFEST, check_model_name
+from models.bundle import MANIFEST
 from models.durable import write_durably
+from models.exports import check_model_name
 from training.lineage import circumstances
 from training.position import CHECKPOINT
 

@@ -8,19 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from models.bundle import (
-    MANIFEST,
-    STAGING_PREFIX,
-    BrokenBundle,
-    LivePointer,
-    list_models,
-    list_versions,
-    publish,
-    read_live,
-    set_live,
-    verify,
-)
+from models.bundle import MANIFEST, BrokenBundle, verify
 from models.durable import write_durably
+from models.exports import STAGING_PREFIX, LivePointer, list_models, list_versions, publish, read_live, set_live
 from tests.bundles import edit_manifest, verified_versions
 
 

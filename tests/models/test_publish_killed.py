@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from models.bundle import publish, read_live
+from models.exports import publish, read_live
 from tests.bundles import verified_versions
 from tests.processes import start
 
@@ -17,7 +17,7 @@ AFTER_POINTING = ("pointed", "recorded")
 DIES = """
 import os, signal, sys
 from pathlib import Path
-from models.bundle import publish
+from models.exports import publish
 
 def die(step):
     if step == sys.argv[3]:
@@ -28,7 +28,7 @@ publish(Path(sys.argv[1]), Path(sys.argv[2]), on_step=die)
 PUBLISHES = """
 import sys
 from pathlib import Path
-from models.bundle import publish
+from models.exports import publish
 
 Path(sys.argv[3]).touch()
 for _ in range(int(sys.argv[4])):

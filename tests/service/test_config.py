@@ -59,7 +59,7 @@ def test_help_and_the_operations_page_have_every_setting():
     page = Path("docs/operations.md").read_text()
     for field in fields(Config):
         assert f"SERVICE_{field.name.upper()}={field.default}" in text
-        assert f"`SERVICE_{field.name.upper()}`" in page
+        assert f"| `SERVICE_{field.name.upper()}` | " in page
     assert set(re.findall(r"`(SERVICE_[A-Z_]+)`", page)) == {
         f"SERVICE_{field.name.upper()}" for field in fields(Config)
     }

@@ -16,7 +16,7 @@ import pytest
 from models.bundle import Manifest
 from models.preprocessing import InputSpec
 from service.engines import Engines
-from service.errors import DeadlineExceeded, EngineCrash, ModelFailed, NotReady, Overloaded
+from service.errors import DeadlineExceeded, EngineCrash, ModelFailed, NotReady, Overloaded, TooLarge
 from service.routes import ModelRoute, Routes, VersionRoute, write_routes
 
 SPEC = InputSpec(4, 4, 1)
@@ -104,55 +104,91 @@ def soon(seconds: float = 30) -> float:
     return time.monotonic() + seconds
 
 
+def ask(engines: Engines, images: list[np.ndarray], deadline: float, *, model: str = "toy") -> np.ndarray:
+    """As the views do: places in the queue first, then an answer."""
+    with engines.places(model, len(images)):
+        return engines.infer(TARGET, images, deadline).probabilities
+
+
 def test_each_request_gets_its_own_answer(engines):
-    asked = [gevent.spawn(engines.infer, TARGET, [image(v), image(v + 1)], soon()) for v in range(1, 15, 2)]
+    asked = [gevent.spawn(ask, engines, [image(v), image(v + 1)], soon()) for v in range(1, 15, 2)]
     for value, greenlet in zip(range(1, 15, 2), asked, strict=True):
         rows = greenlet.get()
         assert np.allclose(rows[:, 0] * 255, [value, value + 1])
 
 
 def test_an_image_that_ends_two_engines_is_refused_and_its_companions_are_answered(engines, supervisor):
-    engines.infer(TARGET, [image(1)], soon())
-    companions = [gevent.spawn(engines.infer, TARGET, [image(v)], soon()) for v in range(1, 9)]
-    deadly = gevent.spawn(engines.infer, TARGET, [image(DEADLY)], soon())
+    ask(engines, [image(1)], soon())
+    companions = [gevent.spawn(ask, engines, [image(v)], soon()) for v in range(1, 9)]
+    deadly = gevent.spawn(ask, engines, [image(DEADLY)], soon())
     with pytest.raises(EngineCrash):
         deadly.get()
     assert [round(float(c.get()[0, 0]) * 255) for c in companions] == [*range(1, 9)]
     assert supervisor.num_started == 3
     with pytest.raises(EngineCrash):  # known now: no third engine dies of it
-        engines.infer(TARGET, [image(DEADLY)], soon())
-    engines.infer(TARGET, [image(2)], soon())
+        ask(engines, [image(DEADLY)], soon())
+    ask(engines, [image(2)], soon())
     assert supervisor.num_started == 3
 
 
 @pytest.mark.parametrize("value", [FAILING, NAN])
 def test_a_model_that_fails_or_gives_no_number_is_an_error_for_that_request_only(engines, value):
     with pytest.raises(ModelFailed):
-        engines.infer(TARGET, [image(value)], soon())
-    assert engines.infer(TARGET, [image(3)], soon()).shape == (1, 16)
+        ask(engines, [image(value)], soon())
+    assert ask(engines, [image(3)], soon()).shape == (1, 16)
 
 
 def test_pixels_of_a_wrong_shape_are_refused_by_the_engine(engines):
     with pytest.raises(ModelFailed):
-        engines.infer(TARGET, [np.zeros((5, 5, 1), np.uint8)], soon())
+        ask(engines, [np.zeros((5, 5, 1), np.uint8)], soon())
 
 
 def test_a_full_queue_refuses_rather_than_answers_late(engines):
-    engines.infer(TARGET, [image(1)], soon())
-    waiting = [gevent.spawn(engines.infer, TARGET, [image(SLOW)] * 8, soon()) for _ in range(2)]
+    ask(engines, [image(1)], soon())
+    waiting = [gevent.spawn(ask, engines, [image(SLOW)] * 8, soon()) for _ in range(2)]
     gevent.sleep(0)
     with pytest.raises(Overloaded):
-        engines.infer(TARGET, [image(1)], soon())
+        ask(engines, [image(1)], soon())
     gevent.joinall(waiting)
-    assert engines.infer(TARGET, [image(1)], soon()).shape == (1, 16)
+    assert ask(engines, [image(1)], soon()).shape == (1, 16)
+
+
+def test_a_refusal_says_how_long_the_queue_takes(engines):
+    ask(engines, [image(SLOW)], soon())  # a second
+    with engines.places("toy", 16), pytest.raises(Overloaded) as refused, engines.places("toy", 1):
+        pass
+    assert refused.value.headers == {"Retry-After": "2"}
+
+
+def test_one_model_takes_no_place_in_anothers_queue(engines):
+    with engines.places("other", 16):
+        assert ask(engines, [image(1)], soon()).shape == (1, 16)
+
+
+def test_more_images_than_may_ever_wait_are_refused_for_good(engines):
+    ask(engines, [image(1)], soon())
+    with pytest.raises(TooLarge, match="17 images came, and 16 may wait here"), engines.places("toy", 17):
+        pass
+
+
+def test_what_nobody_waits_for_any_more_is_not_computed(engines, supervisor):
+    ask(engines, [image(1)], soon())
+    busy = gevent.spawn(ask, engines, [image(SLOW)], soon())
+    gevent.sleep(0.3)
+    gone = gevent.spawn(ask, engines, [image(DEADLY)], soon())
+    gevent.sleep(0.1)
+    gone.kill()
+    assert busy.get().shape == (1, 16)
+    assert ask(engines, [image(2)], soon()).shape == (1, 16)
+    assert supervisor.num_started == 1
 
 
 def test_whoever_waits_longer_than_the_deadline_is_told_so(engines):
-    engines.infer(TARGET, [image(1)], soon())
-    slow = gevent.spawn(engines.infer, TARGET, [image(SLOW)], soon())
+    ask(engines, [image(1)], soon())
+    slow = gevent.spawn(ask, engines, [image(SLOW)], soon())
     gevent.sleep(0)
     with pytest.raises(DeadlineExceeded):
-        engines.infer(TARGET, [image(1)], soon(0.2))
+        ask(engines, [image(1)], soon(0.2))
     assert slow.get().shape == (1, 16)
 
 
@@ -161,8 +197,8 @@ def test_without_an_engine_one_waits_for_it_until_the_deadline(tmp_path):
     write_routes(tmp_path / "routes.json", routes)
     engines = Engines(tmp_path / "routes.json", queue_capacity=4)
     with pytest.raises(DeadlineExceeded):
-        engines.infer(TARGET, [image(1)], soon(0.1))
-    waiting = gevent.spawn(engines.infer, TARGET, [image(1)], soon())
+        ask(engines, [image(1)], soon(0.1))
+    waiting = gevent.spawn(ask, engines, [image(1)], soon())
     gevent.sleep(0)
     gone = VersionRoute("rejected", reason="deleted", input_spec=SPEC)
     write_routes(tmp_path / "routes.json", replace(routes, models={"toy": ModelRoute(1, {1: gone})}))
@@ -175,7 +211,8 @@ def test_routes_survive_being_written_and_read(tmp_path):
     from service.routes import read_routes
 
     route = VersionRoute("available", "ipc:///x", None, ("a", "b"), SPEC, {"drawing": {"grid": 8}}, restarts=2)
-    routes = Routes("toy", {"toy": ModelRoute(3, {3: route})}, draining=True)
+    model = ModelRoute(3, {3: route}, {"live": 3, "canary": 4}, canary_fraction=0.1, unloaded=True)
+    routes = Routes("toy", {"toy": model}, draining=True)
     write_routes(tmp_path / "routes.json", routes)
     assert read_routes(tmp_path / "routes.json") == routes
     assert json.loads((tmp_path / "routes.json").read_text())["models"]["toy"]["live"] == 3

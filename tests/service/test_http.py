@@ -1,7 +1,9 @@
 import base64
+import gzip
 import io
 import json
 import os
+import re
 from pathlib import Path
 
 import pytest
@@ -9,8 +11,8 @@ import requests
 from flask import Flask
 from PIL import Image
 
-from service.views import bp
-from tests.harness import descendants, golden_image, running_service
+from service import control, open_inference, tensorflow_serving, torchserve, views
+from tests.harness import descendants, golden_image, memory_of, running_service
 
 
 @pytest.fixture(scope="module")
@@ -153,8 +155,48 @@ def test_a_body_over_the_limit_is_refused_whether_its_length_is_said_or_not(digi
     assert requests.post(digits_service + "/classify", data=chunks, timeout=30).status_code == 413
 
 
-def test_a_compressed_body_is_refused(digits_service, three):
-    assert post(digits_service, data=three, headers={"Content-Encoding": "gzip"}).status_code == 415
+@pytest.mark.parametrize("encoding", ["deflate", "br", "zstd", "gzip, gzip"])
+def test_a_body_in_another_encoding_than_gzip_is_refused(digits_service, three, encoding):
+    response = post(digits_service, data=three, headers={"Content-Encoding": encoding})
+    assert response.status_code == 415
+    assert error_of(response)["code"] == "content_encoding_unsupported"
+
+
+def test_a_gzip_body_is_unpacked_whatever_it_holds(digits_service, three):
+    packed = {"Content-Encoding": "gzip"}
+    json_body = json.dumps({"images": [base64.b64encode(three).decode()]}).encode()
+    form, content_type = requests.models.RequestEncodingMixin._encode_files({"a": ("three.png", three)}, {})
+    for body, mimetype in ((three, "image/png"), (json_body, "application/json"), (form, content_type)):
+        answer = post(digits_service, data=gzip.compress(body), headers={**packed, "Content-Type": mimetype}).json()
+        assert answer["predictions"][0]["label"] == "3"
+
+
+def test_a_gzip_body_that_is_damaged_or_ends_early_is_the_clients_fault(digits_service, three):
+    packed = gzip.compress(three)
+    for body in (three, packed[:-20], b"", packed[:40] + b"\0" * 40):
+        response = post(digits_service, data=body, headers={"Content-Encoding": "gzip"})
+        assert response.status_code == 400
+        assert "gzip" in error_of(response)["message"]
+
+
+def test_a_gzip_bomb_is_cut_at_the_limit_and_costs_no_memory(digits_exports, tmp_path):
+    with running_service(digits_exports, tmp_path, workers=1, max_body_bytes=1_000_000) as service:
+        (worker,) = service.pids("gunicorn")[1:]
+        before = memory_of(worker)
+        bomb = gzip.compress(bytes(500_000_000))  # half a megabyte
+        response = post(service.url, data=bomb, headers={"Content-Encoding": "gzip"})
+        assert response.status_code == 413
+        assert memory_of(worker) - before < 30_000_000
+
+
+def test_answers_are_compressed_for_who_asks_for_it(digits_service):
+    plain = requests.get(digits_service + "/openapi.json", headers={"Accept-Encoding": "identity"}, timeout=30)
+    packed = requests.get(digits_service + "/openapi.json", headers={"Accept-Encoding": "gzip"}, timeout=30)
+    assert "Content-Encoding" not in plain.headers
+    assert packed.headers["Content-Encoding"] == "gzip"
+    assert "Accept-Encoding" in packed.headers["Vary"]
+    assert packed.json() == plain.json()
+    assert int(packed.headers["Content-Length"]) < int(plain.headers["Content-Length"]) / 4
 
 
 @pytest.mark.parametrize(
@@ -208,9 +250,12 @@ def test_models_are_described(digits_service):
 def test_the_openapi_document_has_every_route(digits_service):
     document = requests.get(digits_service + "/openapi.json", timeout=30).json()
     app = Flask("routes", static_folder=None)
-    app.register_blueprint(bp)
+    for module in (views, control, tensorflow_serving, open_inference, torchserve):
+        app.register_blueprint(module.bp)
     rules = {
-        rule.rule.replace("<int:version>", "{version}").replace("<name>", "{name}") for rule in app.url_map.iter_rules()
+        re.sub(r"<(?:int:)?(\w+)>", r"{\1}", rule.rule)
+        for rule in app.url_map.iter_rules()
+        if rule.endpoint != "tensorflow_serving.malformed"  # whatever else is under /v1
     }
     assert set(document["paths"]) == rules
 

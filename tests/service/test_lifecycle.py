@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import requests
 
-from models.bundle import publish, set_live
+from models.exports import publish, set_live
 from tests.harness import Load, copy_of, descendants, golden_image, metric, running_service, status_of, wait_until
 
 

@@ -15,7 +15,8 @@ from click.testing import CliRunner, Result
 from PIL import Image
 from rich.console import Console
 
-from models.bundle import MANIFEST, BrokenBundle, list_versions, read_live, read_manifest, verify
+from models.bundle import MANIFEST, BrokenBundle, read_manifest, verify
+from models.exports import list_versions, read_live
 from models.preprocessing import InputSpec, decode_image
 from models.registry import architecture_of
 from tests.conftest import Training
@@ -106,23 +107,18 @@ def test_fit_says_how_good_the_model_is_and_where_everything_lies(published: tup
     assert verify(place.home / "exports" / "toy" / "1").class_names == ("dark", "light")
 
 
-def test_a_run_can_be_published_and_any_version_made_live(published: tuple[Place, Result], run: Path) -> None:
+def test_a_run_can_be_published_live_or_not(published: tuple[Place, Result], run: Path) -> None:
     exports = published[0].home / "exports"
     assert striate("publish", run, "--exports", exports).output == f"published and live: {exports / 'toy' / '2'}\n"
     assert read_live(exports / "toy").live == 2
     bundle = run / "bundle"
     assert striate("publish", bundle, "--not-live", "--exports", exports).output == f"published: {exports / 'toy/3'}\n"
     assert read_live(exports / "toy").live == 2
-    assert striate("live", "toy", 1, "--exports", exports).output == f"live: {exports / 'toy' / '1'}\n"
-    assert (read_live(exports / "toy").live, read_live(exports / "toy").previous) == (1, 2)
     assert list_versions(exports / "toy") == [1, 2, 3]
 
 
-def test_publishing_and_going_live_explain_what_is_wrong(published: tuple[Place, Result], tmp_path: Path) -> None:
-    exports = published[0].home / "exports"
+def test_publishing_explains_what_is_wrong(tmp_path: Path) -> None:
     assert "has no manifest.json; export again or delete it" in one_sentence(striate("publish", tmp_path))
-    assert "has no version 99; it has 1" in one_sentence(striate("live", "toy", 99, "--exports", exports))
-    assert "No model can be called '../toy'" in one_sentence(striate("live", "../toy", 1, "--exports", exports))
 
 
 def own_accuracy(training: Training) -> float:
@@ -260,7 +256,7 @@ def test_a_value_out_of_range_is_refused_with_the_range(place: Place, folder: Pa
 def test_help_is_there_for_every_command_and_waits_for_no_tensorflow() -> None:
     timings = python("-X", "importtime", "-m", "training", "--help")
     assert not re.search(r"\| +(keras|tensorflow)$", timings, re.MULTILINE)
-    for command in ("fit", "recipes", "evaluate", "filters", "publish", "live"):
+    for command in ("fit", "recipes", "evaluate", "filters", "publish"):
         assert command in timings
         assert "Options:" in striate(command, "--help").output
 

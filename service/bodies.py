@@ -1,0 +1,74 @@
+"""Bodies on their way in and out: gzip is unpacked as it is read, never further than is allowed."""
+
+import gzip
+import io
+import zlib
+from typing import Any
+
+from flask import Request, Response
+
+from service.errors import BadRequest, UnsupportedEncoding
+
+CHUNK_BYTES = 65536
+WORTH_PACKING_BYTES = 1000
+PACKED_TYPES = ("application/json", "text/")
+GZIP = 16 + zlib.MAX_WBITS  # zlib's way to say that there is a gzip header
+
+
+class Inflated(io.RawIOBase):
+    """A gzip body as it unpacks: no further than is asked for, so that a bomb costs what is read of it."""
+
+    def __init__(self, packed: Any) -> None:
+        self._packed = packed
+        self._unpack = zlib.decompressobj(GZIP)
+        self._waiting = b""  # packed bytes that were read and not yet used
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        """
+        Raises:
+            BadRequest: it is no gzip, or ends too early.
+        """
+        while not self._unpack.eof:
+            if not self._waiting:
+                self._waiting = self._packed.read(CHUNK_BYTES)
+                if not self._waiting:
+                    raise BadRequest("The body ends before its gzip does.")
+            try:
+                data = self._unpack.decompress(self._waiting, len(buffer))
+            except zlib.error as error:
+                raise BadRequest(f"The body is no gzip, as its Content-Encoding says ({error}).") from None
+            self._waiting = self._unpack.unconsumed_tail
+            if data:
+                buffer[: len(data)] = data
+                return len(data)
+        return 0
+
+
+def unpack(request: Request) -> None:
+    """Have a gzip body read as what it was before; its length is then unknown, and bounded like a chunked one's.
+
+    Raises:
+        UnsupportedEncoding: it has another encoding.
+    """
+    encoding = request.headers.get("Content-Encoding", "identity").strip().lower()
+    if encoding in ("gzip", "x-gzip"):
+        request.environ["wsgi.input"] = Inflated(request.environ["wsgi.input"])
+        request.environ["wsgi.input_terminated"] = True
+        request.environ.pop("CONTENT_LENGTH", None)
+    elif encoding not in ("identity", ""):
+        raise UnsupportedEncoding(f"Send the body plain or with gzip; its Content-Encoding is {encoding[:50]!r}.")
+
+
+def pack(request: Request, response: Response) -> None:
+    """Compress an answer for who asked for it and gains by it."""
+    if response.direct_passthrough or response.is_streamed or "Content-Encoding" in response.headers:
+        return
+    if not (response.mimetype or "").startswith(PACKED_TYPES):
+        return
+    response.vary.add("Accept-Encoding")
+    if request.accept_encodings["gzip"] and len(response.get_data()) >= WORTH_PACKING_BYTES:
+        response.set_data(gzip.compress(response.get_data(), compresslevel=1))
+        response.headers["Content-Encoding"] = "gzip"

@@ -1,0 +1,131 @@
+"""Which versions answer, said over HTTP with an admin's key; the commands of `python -m service` do the same."""
+
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from flask import Blueprint, Response, jsonify, request
+
+from models import exports as published
+from models.bundle import BrokenBundle
+from models.exports import LivePointer
+from service.errors import Conflict, NotFound, Unprocessable
+from service.inputs import parse_json, read_bytes
+from service.serving import service
+
+bp = Blueprint("control", __name__)
+
+
+@bp.before_request
+def authorise() -> None:
+    service().keys.check(request.headers, "admin")
+
+
+@bp.post("/models/<name>/promote")
+def promote(name: str) -> Response:
+    """{"version": N}: that version answers from now on."""
+    version = read_version(read_options("version"))
+    return changed(name, lambda exports: published.set_live(exports, name, version))
+
+
+@bp.post("/models/<name>/rollback")
+def rollback(name: str) -> Response:
+    """The version answers that did before."""
+    read_options()
+    return changed(name, lambda exports: published.roll_back(exports, name))
+
+
+@bp.post("/models/<name>/canary")
+def canary(name: str) -> Response:
+    """{"version": N, "fraction": 0.1}: that version answers a part of the requests; {"version": null} ends it."""
+    options = read_options("version", "fraction")
+    version = read_version(options, or_none=True)
+    fraction = options.get("fraction", 0.1)
+    if isinstance(fraction, bool) or not isinstance(fraction, int | float):
+        raise Unprocessable("fraction has to be a number above 0 and up to 1.")
+    return changed(name, lambda exports: published.set_canary(exports, name, version, fraction))
+
+
+@bp.post("/models/<name>/shadow")
+def shadow(name: str) -> Response:
+    """{"version": N}: that version is asked too, and compared; {"version": null} ends it."""
+    version = read_version(read_options("version"), or_none=True)
+    return changed(name, lambda exports: published.set_shadow(exports, name, version))
+
+
+@bp.post("/v2/repository/models/<name>/load")
+def load(name: str) -> Response:
+    """A model that was unloaded answers again, once its engine has loaded."""
+    change(name, lambda exports: published.set_loaded(exports, name, loaded=True))
+    return Response(status=200)
+
+
+@bp.post("/v2/repository/models/<name>/unload")
+def unload(name: str) -> Response:
+    """A model's engines end."""
+    change(name, lambda exports: published.set_loaded(exports, name, loaded=False))
+    return Response(status=200)
+
+
+def changed(name: str, how: Callable[[Path], LivePointer]) -> Response:
+    return jsonify(model=name, **asdict(change(name, how)))
+
+
+def change(name: str, how: Callable[[Path], LivePointer]) -> LivePointer:
+    """Replace the model's pointer, in a thread since it waits for the disk.
+
+    Raises:
+        NotFound: there is no such model.
+        Conflict: the version is missing or broken, or the exports cannot be written.
+        Unprocessable: what was asked makes no sense.
+    """
+    if name not in service().engines.routes.models:
+        raise NotFound("There is no model of this name; GET /models lists them.")
+    result = service().decoders.spawn(attempt, how, service().config.exports).get()
+    if isinstance(result, LivePointer):
+        return result
+    if isinstance(result, BrokenBundle):
+        raise Conflict(without_paths(str(result)))
+    if isinstance(result, OSError):
+        raise Conflict(f"The exports cannot be written here ({result.strerror}): use python -m service where they can.")
+    raise Unprocessable(str(result))
+
+
+def attempt(how: Callable[[Path], LivePointer], exports: Path) -> LivePointer | ValueError | OSError:
+    """Runs in a thread, from which exceptions would be printed."""
+    try:
+        return how(exports)
+    except (ValueError, OSError) as error:
+        return error
+
+
+def without_paths(message: str) -> str:
+    """Where things lie on our disk is nobody's business."""
+    return message.replace(f"{service().config.exports}/", "")
+
+
+def read_options(*known: str) -> dict[str, Any]:
+    """The body's JSON object.
+
+    Raises:
+        Unprocessable: it is none, or has a key that is not known.
+    """
+    body = read_bytes(request, service().config)
+    options = parse_json(body) if body.strip() else {}
+    if not isinstance(options, dict) or set(options) - set(known):
+        raise Unprocessable(f"The body has to be a JSON object of {', '.join(known) or 'nothing'}.")
+    return options
+
+
+def read_version(options: dict[str, Any], *, or_none: bool = False) -> Any:
+    """
+    Raises:
+        Unprocessable: it is missing, or no version.
+    """
+    version = options.get("version")
+    if "version" not in options or (version is None and not or_none):
+        raise Unprocessable('Say which: {"version": 3}' + (', or {"version": null} for none.' if or_none else "."))
+    if version is not None and (isinstance(version, bool) or not isinstance(version, int) or version < 1):
+        raise Unprocessable("version has to be a whole number from 1.")
+    return version

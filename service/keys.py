@@ -1,0 +1,85 @@
+"""API keys: who may ask for classifications, and who may say which version answers."""
+
+import hashlib
+import hmac
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from werkzeug.datastructures import Headers
+
+from service.config import BadSetting, Config, split_list
+from service.errors import Forbidden, Unauthorized
+
+Scope = Literal["predict", "admin"]
+MIN_LENGTH = 16  # characters: shorter ones can be guessed
+
+
+@dataclass(frozen=True, slots=True)
+class Keys:
+    """SHA-256 of every key, by what it allows; an admin's key allows both.
+
+    Where there are no keys for classifying, everybody may; where there are none for admins, nobody is one.
+    """
+
+    predict: tuple[bytes, ...]
+    admin: tuple[bytes, ...]
+
+    def check(self, headers: Headers, scope: Scope) -> None:
+        """`Authorization: Bearer KEY` or `X-API-Key: KEY`, compared in constant time.
+
+        Raises:
+            Unauthorized: there is no key, or none that we know.
+            Forbidden: it does not allow this, or nothing does.
+        """
+        if scope == "admin" and not self.admin:
+            raise Forbidden("Nobody may do this over HTTP: the service has no SERVICE_ADMIN_KEYS.")
+        if scope == "predict" and not self.predict:
+            return
+        given = key_of(headers)
+        if given is None:
+            raise Unauthorized("Send an API key as Authorization: Bearer KEY, or as X-API-Key: KEY.")
+        digest = hashlib.sha256(given.encode()).digest()
+        is_admin, may_predict = (matches(digest, digests) for digests in (self.admin, self.predict))
+        if not (is_admin or may_predict):
+            raise Unauthorized("This API key is not known here.")
+        if scope == "admin" and not is_admin:
+            raise Forbidden("This API key may classify, and not change which version answers.")
+
+
+def key_of(headers: Headers) -> str | None:
+    scheme, _, token = headers.get("Authorization", "").partition(" ")
+    return token.strip() if scheme.lower() == "bearer" else headers.get("X-API-Key")
+
+
+def matches(digest: bytes, digests: tuple[bytes, ...]) -> bool:
+    compared = [hmac.compare_digest(digest, known) for known in digests]  # with every one, whichever it is
+    return any(compared)
+
+
+def read_keys(config: Config) -> Keys:
+    """Those of the settings and of the file.
+
+    Raises:
+        BadSetting: the file cannot be read or has another form, or a key is too short.
+    """
+    found: dict[str, list[str]] = {"predict": split_list(config.predict_keys), "admin": split_list(config.admin_keys)}
+    if config.keys_file:
+        for number, line in read_lines(Path(config.keys_file)):
+            scope, _, key = line.partition(" ")
+            if scope not in found or not key.strip():
+                raise BadSetting(f"Line {number} of {config.keys_file} is neither `predict KEY` nor `admin KEY`.")
+            found[scope].append(key.strip())
+    if any(len(key) < MIN_LENGTH for keys in found.values() for key in keys):
+        raise BadSetting(f"An API key is too short: take {MIN_LENGTH} characters or more, as `openssl rand -hex 16`.")
+    return Keys(*(tuple(hashlib.sha256(key.encode()).digest() for key in found[s]) for s in ("predict", "admin")))
+
+
+def read_lines(path: Path) -> list[tuple[int, str]]:
+    """With their numbers, without empty lines and comments."""
+    try:
+        lines = enumerate(path.read_text(encoding="utf-8").splitlines(), 1)
+    except (OSError, UnicodeDecodeError) as error:
+        raise BadSetting(f"SERVICE_KEYS_FILE {path} cannot be read ({error}).") from None
+    stripped = ((number, line.strip()) for number, line in lines)
+    return [(number, line) for number, line in stripped if line and not line.startswith("#")]

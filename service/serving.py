@@ -1,0 +1,221 @@
+"""What the views of every protocol share: which version answers, decoding, asking its engine, all within a deadline."""
+
+import contextlib
+import hashlib
+import logging
+import random
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import partial
+
+import gevent
+import numpy as np
+from flask import current_app, request
+from gevent.threadpool import ThreadPool
+
+from models.preprocessing import BadImage, InputSpec, decode_image
+from service.config import Config
+from service.disconnect import while_client_stays
+from service.engines import Engines, find_version
+from service.errors import BadRequest, NotFound, NotReady, ServiceError, TooLarge, Unprocessable, from_bad_image
+from service.inputs import EncodedImage
+from service.keys import Keys
+from service.metrics import DECODE, SHADOW
+from service.record import record
+from service.routes import ModelRoute, VersionRoute
+
+log = logging.getLogger(__name__)
+
+TIMEOUT_HEADER = "X-Request-Timeout-Ms"
+SHADOW_SHARE = 0.5  # of the queue: what is asked for nobody's sake gives way to what is
+
+
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """The version that answers a whole request, whatever goes live meanwhile."""
+
+    name: str
+    version: int
+    route: VersionRoute
+    deadline: float  # of CLOCK_MONOTONIC
+
+    @property
+    def spec(self) -> InputSpec:
+        assert self.route.input_spec is not None  # find_version says so
+        return self.route.input_spec
+
+
+class Service:
+    """What the views of one HTTP worker share."""
+
+    def __init__(self, config: Config, engines: Engines, decoders: ThreadPool, keys: Keys) -> None:
+        self.config = config
+        self.engines = engines
+        self.keys = keys
+        self.decoders = decoders
+
+    def default_model(self) -> str:
+        """
+        Raises:
+            NotFound, NotReady: none is, since there are several, or there is none.
+        """
+        routes = self.engines.routes
+        if routes.default_model is None:
+            if not routes.models:
+                raise NotReady("No model is published yet.")
+            raise NotFound(
+                f"There are several models: POST to /models/<name>/classify, name one of {', '.join(routes.models)}."
+            )
+        return routes.default_model
+
+    def choose(self, name: str, version: int | None = None) -> Chosen:
+        """The version named; else the live one, or for its share of the requests the canary.
+
+        Raises:
+            NotFound, NotReady: as `find_version`.
+            Overloaded: too many images wait for the model already.
+            BadRequest: the client's own timeout is none.
+        """
+        model = self.engines.routes.models.get(name)
+        if version is None and model is not None:
+            version = self._canary(model)
+        chosen = self.find(name, version)
+        self.engines.check_room(name)
+        record().model, record().version = name, chosen.version
+        return chosen
+
+    def find(self, name: str, version: int | None = None) -> Chosen:
+        """The version named, else the live one, for who wants to know about it and asks it nothing.
+
+        Raises:
+            NotFound, NotReady: as `find_version`.
+            BadRequest: the client's own timeout is none.
+        """
+        number, route = find_version(self.engines.routes, name, version)
+        return Chosen(name, number, route, record().began + self._timeout_s())
+
+    def classify(self, chosen: Chosen, encoded: list[EncodedImage]) -> np.ndarray:
+        """Probabilities float32 (N, num_classes) of encoded images.
+
+        Raises:
+            ServiceError: for the first that has no answer.
+        """
+        with self._answering(chosen, len(encoded)):
+            return self._infer(chosen, self._decode(chosen, encoded))
+
+    def classify_pixels(self, chosen: Chosen, images: np.ndarray) -> np.ndarray:
+        """Probabilities float32 (N, num_classes) of uint8 images (N, H, W, C) that somebody else has decoded.
+
+        Raises:
+            TooLarge: they are too many.
+            Unprocessable: they have another shape.
+            ServiceError: for the first that has no answer.
+        """
+        if len(images) > self.config.max_images:
+            raise TooLarge(f"{len(images)} images came; at most {self.config.max_images} are taken in one request.")
+        if images.shape[1:] != chosen.spec.shape or not len(images):
+            wanted = "x".join(map(str, chosen.spec.shape))
+            raise Unprocessable(f"The pixels are {images.shape}; {chosen.name} takes one or more images of {wanted}.")
+        with self._answering(chosen, len(images)):
+            return self._infer(chosen, list(images))
+
+    @contextlib.contextmanager
+    def _answering(self, chosen: Chosen, count: int) -> Iterator[None]:
+        record().num_images = count
+        with self.engines.places(chosen.name, count), while_client_stays():
+            yield
+
+    def _decode(self, chosen: Chosen, encoded: list[EncodedImage]) -> list[np.ndarray]:
+        """In the worker's threads; the first image that cannot be decoded is named."""
+        began = time.monotonic()
+        decode = partial(timed_decode, chosen.spec, self.config.max_pixels)
+        results = [self.decoders.spawn(decode, image.data) for image in encoded]
+        images = []
+        for image, result in zip(encoded, results, strict=True):
+            decoded, seconds = result.get()
+            DECODE.labels(chosen.name, str(chosen.version)).observe(seconds)
+            if isinstance(decoded, BadImage):
+                raise from_bad_image(decoded, image.position)
+            images.append(decoded)
+        record().add("decode", began, time.monotonic())
+        return images
+
+    def _infer(self, chosen: Chosen, images: list[np.ndarray]) -> np.ndarray:
+        answers = self.engines.infer((chosen.name, chosen.version), images, chosen.deadline)
+        record().add("queue", answers.sent, answers.started)
+        record().add("inference", answers.started, answers.done)
+        self._ask_shadow(chosen, images, answers.probabilities)
+        return answers.probabilities
+
+    def _timeout_s(self) -> float:
+        """The service's own, or the client's if that is shorter."""
+        asked = request.headers.get(TIMEOUT_HEADER)
+        if asked is None:
+            return self.config.deadline_s
+        if not (asked.isascii() and asked.isdigit() and len(asked) < 10 and int(asked)):
+            raise BadRequest(f"{TIMEOUT_HEADER} is {asked[:50]!r}; it has to be a whole number of milliseconds from 1.")
+        return min(self.config.deadline_s, int(asked) / 1000)
+
+    def _canary(self, model: ModelRoute) -> int | None:
+        """The canary's number, if this request is one of its share and it can answer."""
+        number = model.labels.get("canary")
+        route = model.versions.get(number) if number is not None else None
+        if route is None or route.state != "available":
+            return None
+        key = request.headers.get(self.config.canary_header) if self.config.canary_header else None
+        drawn = random.random() if key is None else share_of(key)
+        return number if drawn < model.canary_fraction else None
+
+    def _ask_shadow(self, chosen: Chosen, images: list[np.ndarray], answered: np.ndarray) -> None:
+        """Have the shadow answer too, for the metrics alone; nobody waits for it, and it gives way under load."""
+        model = self.engines.routes.models.get(chosen.name)
+        number = model.labels.get("shadow") if model else None
+        route = model.versions.get(number) if model and number is not None else None
+        if number is None or number == chosen.version or route is None or route.state != "available":
+            return
+        count = self.engines.num_waiting(chosen.name) + len(images)
+        if count > SHADOW_SHARE * self.engines.queue_capacity or route.input_spec != chosen.spec:
+            SHADOW.labels(chosen.name, str(number), "skipped").inc(len(images))
+            return
+        names = (chosen.route.class_names, route.class_names)
+        gevent.spawn(self._compare, (chosen.name, number), images, answered, names)
+
+    def _compare(
+        self,
+        shadow: tuple[str, int],
+        images: list[np.ndarray],
+        answered: np.ndarray,
+        names: tuple[tuple[str, ...], tuple[str, ...]],
+    ) -> None:
+        name, number = shadow
+        try:
+            with self.engines.places(name, len(images)):
+                answers = self.engines.infer(shadow, images, time.monotonic() + self.config.deadline_s)
+        except ServiceError as error:
+            log.info("the shadow %s version %d did not answer: %s", name, number, error)
+            SHADOW.labels(name, str(number), "failed").inc(len(images))
+            return
+        for ours, theirs in zip(answered.argmax(axis=1), answers.probabilities.argmax(axis=1), strict=True):
+            agrees = names[0][ours] == names[1][theirs]
+            SHADOW.labels(name, str(number), "agrees" if agrees else "differs").inc()
+
+
+def service() -> Service:
+    """Of this worker."""
+    found: Service = current_app.extensions["striate"]
+    return found
+
+
+def share_of(key: str) -> float:
+    """[0, 1), the same for the same key in every worker."""
+    return int.from_bytes(hashlib.sha256(key.encode()).digest()[:8], "big") / 2**64
+
+
+def timed_decode(spec: InputSpec, max_pixels: int, data: bytes) -> tuple[np.ndarray | BadImage, float]:
+    """Runs in a thread, from which exceptions would be printed; so a bad image is returned."""
+    started = time.perf_counter()
+    try:
+        return decode_image(data, spec, max_pixels=max_pixels), time.perf_counter() - started
+    except BadImage as error:
+        return error, time.perf_counter() - started

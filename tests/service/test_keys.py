@@ -1,0 +1,109 @@
+"""Who may ask, and who may say which version answers."""
+
+import pytest
+import requests
+from click.testing import CliRunner
+
+from service.cli import main
+from service.config import BadSetting, Config
+from service.keys import read_keys
+from tests.harness import golden_image, running_service
+
+PREDICT, ADMIN = "a key that classifies", "a key that does more"
+
+
+@pytest.fixture(scope="module")
+def service(digits_exports, tmp_path_factory):
+    home = tmp_path_factory.mktemp("keys")
+    (home / "keys").write_text(f"# who may do what\n\npredict {PREDICT}\nadmin {ADMIN}\n")
+    with running_service(digits_exports, home, keys_file=home / "keys", log_format="text") as service:
+        yield service
+
+
+def bearer(key: str) -> dict[str, str]:
+    return {"Authorization": f"Bearer {key}"}
+
+
+@pytest.mark.parametrize("headers", [bearer(PREDICT), {"X-API-Key": PREDICT}, bearer(ADMIN), {"X-API-Key": ADMIN}])
+def test_a_key_that_is_known_classifies(service, digits_exports, headers):
+    url = service.url + "/classify"
+    assert requests.post(url, data=golden_image(digits_exports), headers=headers, timeout=10).status_code == 200
+
+
+@pytest.mark.parametrize(
+    "headers", [{}, bearer("a key that nobody knows"), {"X-API-Key": ""}, {"Authorization": "Basic x"}]
+)
+@pytest.mark.parametrize("path", ["/classify", "/v1/models/digits:predict", "/v2/models/digits/infer", "/metrics"])
+def test_without_a_key_that_is_known_nobody_classifies(service, digits_exports, headers, path):
+    response = requests.post(service.url + path, data=golden_image(digits_exports), headers=headers, timeout=10)
+    if path == "/metrics":
+        response = requests.get(service.url + path, headers=headers, timeout=10)
+    assert response.status_code == 401
+    assert response.headers["WWW-Authenticate"] == "Bearer"
+    assert "API key" in response.text
+
+
+def test_probes_and_the_page_need_no_key(service):
+    for path in ("/healthz", "/readyz", "/ping", "/v2/health/live", "/v2/health/ready", "/", "/openapi.json"):
+        assert requests.get(service.url + path, timeout=10).status_code == 200
+
+
+def test_a_key_for_classifying_changes_nothing(service):
+    url = service.url + "/models/digits/promote"
+    response = requests.post(url, json={"version": 1}, headers=bearer(PREDICT), timeout=10)
+    assert response.status_code == 403
+    assert requests.post(url, json={"version": 1}, headers=bearer(ADMIN), timeout=10).status_code == 200
+
+
+def test_no_key_is_ever_logged(service):
+    assert "GET /healthz" not in service.log()
+    assert "POST /models/digits/promote 403" in service.log()
+    assert PREDICT not in service.log()
+    assert ADMIN not in service.log()
+
+
+def test_keys_from_settings_are_masked_where_settings_are_shown():
+    shown = Config(predict_keys=PREDICT, port=9).shown()
+    assert PREDICT not in str(shown)
+    assert shown["predict_keys"] == "********"
+    assert shown["admin_keys"] == ""
+    assert shown["port"] == 9
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [("predict short", "too short"), ("root 0123456789abcdef", "Line 1 of"), ("\npredict\n", "Line 2 of")],
+)
+def test_a_file_of_keys_that_is_none_is_refused_at_the_start(tmp_path, text, message):
+    (tmp_path / "keys").write_text(text)
+    with pytest.raises(BadSetting, match=message):
+        read_keys(Config(keys_file=str(tmp_path / "keys")))
+    with pytest.raises(BadSetting, match="cannot be read"):
+        read_keys(Config(keys_file=str(tmp_path / "nothing")))
+
+
+def test_beyond_the_loopback_address_the_service_does_not_start_open():
+    result = CliRunner().invoke(main, env={"SERVICE_HOST": "0.0.0.0", "SERVICE_PORT": "0"})
+    assert result.exit_code == 1
+    assert "Set SERVICE_PREDICT_KEYS or SERVICE_KEYS_FILE, or SERVICE_ALLOW_ANONYMOUS=1" in result.output
+
+
+def test_pages_of_other_origins_may_ask_where_they_are_named(digits_exports, tmp_path):
+    with running_service(digits_exports, tmp_path, cors_origins="https://one.example, https://two.example") as service:
+        url, image = service.url + "/classify", golden_image(digits_exports)
+        asked = {"Origin": "https://two.example", "Access-Control-Request-Method": "POST"}
+        before = requests.options(url, headers=asked, timeout=10)
+        assert before.status_code == 204
+        assert before.headers["Access-Control-Allow-Origin"] == "https://two.example"
+        assert "POST" in before.headers["Access-Control-Allow-Methods"]
+        allowed = requests.post(url, data=image, headers={"Origin": "https://one.example"}, timeout=10)
+        assert allowed.headers["Access-Control-Allow-Origin"] == "https://one.example"
+        other = requests.post(url, data=image, headers={"Origin": "https://three.example"}, timeout=10)
+        assert "Access-Control-Allow-Origin" not in other.headers
+        assert "Origin" in other.headers["Vary"]
+
+
+def test_by_default_no_other_origin_may(digits_service, digits_exports):
+    headers = {"Origin": "https://one.example"}
+    answer = requests.post(digits_service + "/classify", data=golden_image(digits_exports), headers=headers, timeout=10)
+    assert not [name for name in answer.headers if name.startswith("Access-Control")]
