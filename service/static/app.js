@@ -10,6 +10,7 @@ const POLL_MS = 5000; // between looks for new versions
 const KEY_STEP = 16; // pixels of the canvas that an arrow key moves the pen
 const ARROWS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
 const NO_ANSWER = "The service does not answer. This page keeps trying.";
+const NO_KEY = "This service answers only who has an API key.";
 const NO_MODEL = "No model is published yet. Once one is, it appears here.";
 
 const byId = (id) => document.getElementById(id);
@@ -34,8 +35,8 @@ const identity = () => [byId("model").value, byId("version").value, version()?.c
 const answers = ({ state }) => state === "available" || state === "restarting"; // the latter within a moment
 
 async function refreshModels() {
-  const listing = await fetchJson("models").catch(() => null);
-  if (!listing?.models.length) return showError(listing ? NO_MODEL : NO_ANSWER);
+  const listing = await fetchJson("models").catch((error) => (error.fromService ? error : null));
+  if (!listing?.models?.length) return showError(listing ? (listing.message ?? NO_MODEL) : NO_ANSWER);
   const recovered = [NO_MODEL, NO_ANSWER].includes(byId("error").textContent);
   if (recovered) showError("");
   const before = identity();
@@ -99,8 +100,11 @@ async function classify() {
 }
 
 async function fetchJson(url, options) {
-  const response = await fetch(url, options);
+  const key = sessionStorage.getItem("key"); // forgotten when the tab is closed
+  const response = await fetch(url, { ...options, headers: key ? { Authorization: `Bearer ${key}` } : {} });
   const body = await response.json();
+  byId("unlock").hidden = response.status !== 401;
+  if (response.status === 401 && !key) body.error.message = NO_KEY; // what it says is for programs
   if (!response.ok) throw Object.assign(new Error(body.error.message), { fromService: true });
   return body;
 }
@@ -303,6 +307,15 @@ for (const type of ["focus", "blur"]) {
     redraw();
   });
 }
+
+byId("unlock").addEventListener("submit", async (event) => {
+  event.preventDefault();
+  sessionStorage.setItem("key", byId("key").value);
+  byId("key").value = "";
+  showError("");
+  await refreshModels();
+  classify();
+});
 
 // Files: chosen, dropped or pasted
 

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 from playwright.sync_api import Browser, Locator, Page, Request, Route, expect, sync_playwright
 
-from tests.harness import golden_image
+from tests.harness import golden_image, running_service
 
 Point = tuple[float, float]
 CHROMIUM = "/usr/bin/chromium"
@@ -329,7 +329,29 @@ def test_a_phone_shows_drawing_and_answer_without_scrolling_sideways(page):
     draw(page, HANDWRITING["9"])
     expect(answer(page)).to_be_in_viewport(ratio=1)
     assert page.evaluate("document.documentElement.scrollWidth") <= 360
-    for control in page.locator("button, select").all():
+    for control in page.locator("button:visible, select:visible").all():
         box = control.bounding_box()
         assert box is not None
         assert min(box["width"], box["height"]) >= 44, control
+
+
+def test_a_page_without_a_key_asks_for_one_and_keeps_it_for_the_tab(browser, digits_exports, tmp_path):
+    key = "a key of some length"
+    with running_service(digits_exports, tmp_path, predict_keys=key) as service:
+        page = browser.new_page()
+        page.goto(service.url)
+        expect(page.locator("#error")).to_contain_text("answers only who has an API key")
+        page.get_by_label("API key").fill("not the key, but long")
+        page.get_by_role("button", name="Use it").click()
+        expect(page.locator("#error")).to_contain_text("not known here")
+        page.get_by_label("API key").fill(key)
+        page.keyboard.press("Enter")
+        expect(page.get_by_label("API key")).to_be_hidden()
+        expect(page.locator("#error")).to_be_empty()
+        page.set_input_files(
+            "#file", {"name": "3.png", "mimeType": "image/png", "buffer": golden_image(digits_exports)}
+        )
+        expect(page.locator("#answer")).to_have_attribute("data-label", "3")
+        page.reload()
+        expect(page.locator("#model")).to_have_value("digits")
+        page.close()
