@@ -5,7 +5,8 @@
 #   service       TensorFlow with its CUDA wheels, for NVIDIA GPUs; OpenVINO where there is none. 6.2 GB
 #
 #   docker build --target service-cpu --tag striate:service-cpu .
-#   docker run --read-only --tmpfs /tmp --publish 8000:8000 --volume ./exports:/exports:ro striate:service-cpu
+#   docker run --read-only --tmpfs /tmp --publish 127.0.0.1:8000:8000 --env SERVICE_ALLOW_ANONYMOUS=1 \
+#     --volume ./exports:/exports:ro striate:service-cpu
 #
 # Where no container engine runs, deploy/build-images.sh builds them, on a base of its own.
 
