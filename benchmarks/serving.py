@@ -1,7 +1,8 @@
-"""How near the service comes to what the machine can do: `python -m benchmarks.serving`.
+"""How fast images are classified over HTTP, by us and by others: `python -m benchmarks.serving --peers-python PYTHON`.
 
-Rounds of the ceiling (benchmarks.ceiling) and of the service under wrk, in turn, so that a machine whose speed
-drifts drifts for both; the ratio is taken round by round and its median is what counts.
+Rounds of the ceiling (benchmarks.ceiling), of the service and of each peer (benchmarks.peers) under wrk, in turn, so
+that a machine whose speed drifts drifts for all; ratios are taken round by round, and their median is what counts.
+Everybody gets the same 500x375 JPEG, the same network with random weights, and answers the five most probable classes.
 """
 
 import json
@@ -9,6 +10,7 @@ import os
 import re
 import subprocess
 import sys
+import time
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -17,102 +19,128 @@ import click
 
 from benchmarks.bundles import publish_random
 from benchmarks.images import photograph
-from benchmarks.processes import first_answer, machine, start_service
+from benchmarks.processes import machine
+from benchmarks.subjects import Subject, cpu_s, memory_mb, ours, peers, request_of, running
 from models.preprocessing import InputSpec
 
 WORK = Path("build/bench")
-CONNECTIONS = (1, 16)
-LATENCY = re.compile(r"(50|99)%\s+([0-9.]+)(us|ms|s)")
-UNIT_MS = {"us": 0.001, "ms": 1.0, "s": 1000.0}
+RESULTS = Path(__file__).with_name("results") / "serving.json"
+LATENCY = re.compile(r"(50|99)%\s+([0-9.]+)(us|ms|s|m)\b")
+UNIT_MS = {"us": 0.001, "ms": 1.0, "s": 1000.0, "m": 60_000.0}
+BUSY = 16  # connections at which processor time and memory are taken
+WARM_UP_S = 2
 
 
 @click.command(context_settings={"show_default": True})
-@click.option("--rounds", type=click.IntRange(1), default=5)
-@click.option("--seconds", type=click.FloatRange(1), default=8.0, help="Of each measurement.")
+@click.option("--rounds", type=click.IntRange(1), default=3)
+@click.option("--seconds", type=click.IntRange(1), default=8, help="Of each measurement.")
 @click.option("--model", default="resnet50", help="Architecture, with random weights, 224x224x3, 1000 classes.")
-def main(rounds: int, seconds: float, model: str) -> None:
-    """Measure the service against its ceiling with a 500x375 JPEG."""
+@click.option("--connections", default="1,4,16,64", help="Separated by commas.")
+@click.option("--peers-python", help="A Python that has benchmarks/peers/requirements.txt; without it only ourselves.")
+@click.option("--only", default="", help="Only peers in whose names this is.")
+def main(rounds: int, seconds: int, model: str, connections: str, peers_python: str | None, only: str) -> None:
+    """Measure the service against its ceiling and against other servers with a 500x375 JPEG."""
     WORK.mkdir(parents=True, exist_ok=True)
     image = WORK / "photograph.jpg"
     image.write_bytes(photograph(500, 375, seed=0))
-    publish_random(model, InputSpec(224, 224, 3), 1000, WORK / "exports", [image.read_bytes()])
-    service, url = start_service(WORK / "exports", WORK / "service.log")
+    exports = (WORK / "exports").absolute()
+    publish_random(model, InputSpec(224, 224, 3), 1000, exports, [image.read_bytes()])
+    bundle = exports / model / "1"
+    subjects = [ours(exports, model)]
+    if peers_python:
+        subjects += [peer for peer in peers(peers_python, bundle) if only in peer.name]
+    counts = [int(count) for count in connections.split(",")]
+    measured = []
+    for number in range(1, rounds + 1):
+        found = {"ceiling": {count: run_ceiling(bundle, image, count, seconds) for count in counts}}
+        for subject in subjects:
+            found[subject.name] = measure(subject, image, counts, seconds)
+            print_progress(number, subject.name, found[subject.name])
+        measured.append(found)
+    print_table(measured, counts)
+    result = {"model": model, "seconds": seconds, "date": time.strftime("%Y-%m-%d"), "machine": machine()}
+    RESULTS.parent.mkdir(exist_ok=True)
+    RESULTS.write_text(json.dumps({**result, "rounds": measured}, indent=1) + "\n")
+    print(json.dumps({"benchmark": "serving", **result, "results": str(RESULTS)}))
+
+
+def measure(subject: Subject, image: Path, counts: list[int], seconds: int) -> dict[Any, Any]:
+    """By connections: images/s, latency, errors; and what it took. An error where it could not be started."""
+    log = WORK / f"{re.sub(r'[^a-z]+', '-', subject.name.lower())}.log"
     try:
-        first_answer(f"{url}/readyz")
-        measured = [
-            one_round(WORK / "exports" / model / "1", image, f"{url}/models/{model}/classify", seconds)
-            for _ in range(rounds)
-        ]
-    finally:
-        service.terminate()
-        service.wait()
-    print_table(measured)
-    print(
-        json.dumps(
-            {"benchmark": "serving", "model": model, "seconds": seconds, "machine": machine(), "rounds": measured}
-        )
-    )
-
-
-def one_round(bundle: Path, image: Path, url: str, seconds: float) -> dict[str, Any]:
-    result: dict[str, Any] = {}
-    for connections in CONNECTIONS:
-        result[f"ceiling_{connections}"] = run_ceiling(bundle, image, connections, seconds)
-        result[f"service_{connections}"] = run_wrk(url, image, connections, seconds)
-    return result
+        with running(subject, image.read_bytes(), log) as server:
+            found: dict[Any, Any] = {"start_s": server.start_s}
+            run_wrk(subject, server.url, image, BUSY, WARM_UP_S)
+            for count in counts:
+                before = cpu_s(server.pid)
+                found[count] = run_wrk(subject, server.url, image, count, seconds)
+                answered = max(1.0, found[count]["images_per_s"] * seconds)
+                found[count]["cpu_ms"] = 1000 * (cpu_s(server.pid) - before) / answered
+            found["memory_mb"] = memory_mb(server.pid)
+            return found
+    except TimeoutError as error:
+        return {"error": f"{error} See {log}."}
 
 
 def run_ceiling(bundle: Path, image: Path, connections: int, seconds: float) -> dict[str, Any]:
     command = [sys.executable, "-m", "benchmarks.ceiling", str(bundle), str(image), str(connections), str(seconds)]
-    return json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+    found: dict[str, Any] = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+    return found
 
 
-def run_wrk(url: str, image: Path, connections: int, seconds: float) -> dict[str, Any]:
-    """Requests/s, latency in milliseconds, and how many answers were no 200."""
+def run_wrk(subject: Subject, url: str, image: Path, connections: int, seconds: int) -> dict[str, Any]:
+    """Requests/s, latency in milliseconds, and how many answers were no 200 or did not come."""
+    body, content_type = request_of(subject, image.read_bytes())
+    (WORK / "body").write_bytes(body)
     script = str(Path(__file__).with_name("post.lua"))
-    command = [
-        "wrk",
-        "-t1",
-        f"-c{connections}",
-        f"-d{seconds:.0f}s",
-        "--timeout",
-        "10s",
-        "--latency",
-        "-s",
-        script,
-        url,
-    ]
-    environment = {**os.environ, "BENCH_IMAGE": str(image)}
-    text = subprocess.run(command, check=True, capture_output=True, text=True, env=environment).stdout
+    flags = ["-t1", f"-c{connections}", f"-d{seconds}s", "--timeout", "30s", "--latency", "-s", script]
+    environment = {**os.environ, "BENCH_BODY": str(WORK / "body"), "BENCH_TYPE": content_type}
+    text = subprocess.run(["wrk", *flags, url], check=True, capture_output=True, text=True, env=environment).stdout
     percentiles = {f"p{p}_ms": float(value) * UNIT_MS[unit] for p, value, unit in LATENCY.findall(text)}
-    failed = re.search(r"Non-2xx or 3xx responses: (\d+)", text)
+    refused = re.search(r"Non-2xx or 3xx responses: (\d+)", text)
+    broken = re.search(r"Socket errors: connect (\d+), read (\d+), write (\d+), timeout (\d+)", text)
+    failed = (int(refused[1]) if refused else 0) + (sum(map(int, broken.groups())) if broken else 0)
     rate = re.search(r"Requests/sec:\s+([0-9.]+)", text)
     assert rate, text
-    return {"images_per_s": float(rate[1]), **percentiles, "failed": int(failed[1]) if failed else 0}
+    return {"images_per_s": float(rate[1]), **percentiles, "failed": failed}
 
 
-def print_table(rounds: list[dict[str, Any]]) -> None:
-    def row(name: str, values: list[float], unit: str) -> None:
-        print(f"{name:<42}{median(values):>9.2f} {unit:<9} ({min(values):.2f} to {max(values):.2f})")
+def print_progress(number: int, name: str, found: dict[Any, Any]) -> None:
+    rates = ", ".join(f"{key}: {row['images_per_s']:.0f}" for key, row in found.items() if isinstance(key, int))
+    print(f"round {number}: {name}: {found.get('error') or rates}", file=sys.stderr, flush=True)
 
-    print(f"{len(rounds)} rounds, median (lowest to highest); {machine()}; {rounds[0]['ceiling_16']['precision']}")
-    ceiling = [r["ceiling_16"]["images_per_s"] for r in rounds]
-    service = [r["service_16"]["images_per_s"] for r in rounds]
-    row("16 connections: ceiling", ceiling, "images/s")
-    row("16 connections: service", service, "images/s")
-    row("16 connections: service / ceiling", [s / c for s, c in zip(service, ceiling, strict=True)], "")
-    row("16 connections: p50", [r["service_16"]["p50_ms"] for r in rounds], "ms")
-    row("16 connections: p99", [r["service_16"]["p99_ms"] for r in rounds], "ms")
-    row("1 connection: decode", [r["ceiling_1"]["decode_ms"] for r in rounds], "ms")
-    row("1 connection: inference", [r["ceiling_1"]["inference_ms"] for r in rounds], "ms")
-    row("1 connection: decode + inference", [r["ceiling_1"]["both_ms"] for r in rounds], "ms")
-    row("1 connection: service p50", [r["service_1"]["p50_ms"] for r in rounds], "ms")
-    row(
-        "1 connection: added by the service",
-        [r["service_1"]["p50_ms"] - r["ceiling_1"]["both_ms"] for r in rounds],
-        "ms",
-    )
-    print(f"answers that were no 200: {sum(r[f'service_{c}']['failed'] for r in rounds for c in CONNECTIONS)}")
+
+def print_table(rounds: list[dict[str, Any]], counts: list[int]) -> None:
+    """A row a subject and number of connections; each figure is the median over the rounds."""
+    print(f"{len(rounds)} rounds, medians; {machine()}; ours in {rounds[0]['ceiling'][counts[0]]['precision']}")
+    print("| server | connections | images/s | p50 ms | p99 ms | failed | CPU ms an image | of ours |")
+    print("|---|---|---|---|---|---|---|---|")
+    for count in counts:
+        for name in rounds[0]:
+            rows = [found[name].get(count) for found in rounds]
+            if any(row is None or "images_per_s" not in row for row in rows):
+                continue
+            ratios = [found[name][count]["images_per_s"] / found["Striate"][count]["images_per_s"] for found in rounds]
+            spread = f"{median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})"
+            cells = [middle(rows, key) for key in ("images_per_s", "p50_ms", "p99_ms", "failed", "cpu_ms")]
+            print(f"| {name} | {count} | {' | '.join(cells)} | {spread} |")
+    alone = [found["ceiling"][1] for found in rounds if 1 in found["ceiling"]]
+    if alone:
+        added = [r["Striate"][1]["p50_ms"] - r["ceiling"][1]["both_ms"] for r in rounds]
+        both = median(row["both_ms"] for row in alone)
+        print(
+            f"1 connection: decode and inference {both:.2f} ms; the service adds {median(added):.2f} "
+            f"({min(added):.2f} to {max(added):.2f})"
+        )
+    for name in rounds[0]:
+        if name != "ceiling":
+            start, memory = (middle([found[name] for found in rounds], key) for key in ("start_s", "memory_mb"))
+            print(f"{name}: first answer after {start} s, {memory} MB" + rounds[0][name].get("error", ""))
+
+
+def middle(rows: list[dict[str, Any]], key: str) -> str:
+    values = [row[key] for row in rows if key in row]
+    return f"{median(values):.1f}" if values else ""
 
 
 if __name__ == "__main__":

@@ -1,13 +1,13 @@
 """How long until the service answers its first image: `python -m benchmarks.startup`."""
 
 import json
-import time
 from pathlib import Path
 from statistics import median
 
 import click
 
-from benchmarks.processes import first_answer, machine, start_service
+from benchmarks.processes import machine
+from benchmarks.subjects import ours, running
 
 
 @click.command(context_settings={"show_default": True})
@@ -18,21 +18,15 @@ def main(exports: Path, model: str, runs: int) -> None:
     """From starting the process to the first classification, as a client sees it."""
     live = json.loads((exports / model / "live.json").read_text())["live"]
     image = (exports / model / str(live) / "assets.extra" / "golden" / "0").read_bytes()
-    times = [one_start(exports, model, image) for _ in range(runs)]
+    times = [one_start(exports.absolute(), model, image) for _ in range(runs)]
     print(f"start to first answer of {model}, {runs} starts, {machine()}")
     print(f"  median {median(times):.2f} s  ({min(times):.2f} to {max(times):.2f})")
     print(json.dumps({"benchmark": "startup", "model": model, "machine": machine(), "seconds": times}))
 
 
 def one_start(exports: Path, model: str, image: bytes) -> float:
-    started = time.perf_counter()
-    service, url = start_service(exports, Path("/dev/null"))
-    try:
-        first_answer(f"{url}/models/{model}/classify", image)
-        return time.perf_counter() - started
-    finally:
-        service.terminate()
-        service.wait()
+    with running(ours(exports, model), image, Path("/dev/null")) as server:
+        return server.start_s
 
 
 if __name__ == "__main__":

@@ -120,7 +120,12 @@ def container(image: Image, digits_exports: Path) -> Iterator[Container]:
     contain = ["unshare", "--mount", "--pid", "--fork", "--kill-child", "sh", "-ec", CONTAIN, "sh"]
     process = subprocess.Popen(
         [*contain, image.root, digits_exports, image.config["User"], *image.config["Entrypoint"]],
-        env={**image.environment, "HOME": "/", "SERVICE_PORT": port, "SERVICE_ALLOW_ANONYMOUS": "1"},  # engines say so of a user without a home
+        env={
+            **image.environment,
+            "HOME": "/",  # engines complain of a user without one
+            "SERVICE_PORT": port,
+            "SERVICE_ALLOW_ANONYMOUS": "1",
+        },
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,

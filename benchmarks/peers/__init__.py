@@ -1,0 +1,1 @@
+"""Other servers with the same model, each in its own recommended form; `benchmarks.serving` starts them."""
