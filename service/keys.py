@@ -4,12 +4,13 @@ import hashlib
 import hmac
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
-
-from werkzeug.datastructures import Headers
+from typing import TYPE_CHECKING, Literal
 
 from service.config import BadSetting, Config, split_list
 from service.errors import Forbidden, Unauthorized
+
+if TYPE_CHECKING:  # the supervisor reads keys too, and is to stay small
+    from werkzeug.datastructures import Headers
 
 Scope = Literal["predict", "admin"]
 MIN_LENGTH = 16  # characters: shorter ones can be guessed
@@ -25,7 +26,7 @@ class Keys:
     predict: tuple[bytes, ...]
     admin: tuple[bytes, ...]
 
-    def check(self, headers: Headers, scope: Scope) -> None:
+    def check(self, headers: "Headers", scope: Scope) -> None:
         """`Authorization: Bearer KEY` or `X-API-Key: KEY`, compared in constant time.
 
         Raises:
@@ -47,7 +48,7 @@ class Keys:
             raise Forbidden("This API key may classify, and not change which version answers.")
 
 
-def key_of(headers: Headers) -> str | None:
+def key_of(headers: "Headers") -> str | None:
     scheme, _, token = headers.get("Authorization", "").partition(" ")
     return token.strip() if scheme.lower() == "bearer" else headers.get("X-API-Key")
 

@@ -4,6 +4,7 @@ Variables say which: BENCH_BUNDLE, BENCH_ENGINE (`tensorflow` or `openvino`), BE
 """
 
 import os
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -65,4 +66,10 @@ def load_openvino():
         "INFERENCE_NUM_THREADS": str(len(os.sched_getaffinity(0))),
     }
     request = core.compile_model(core.read_model(BUNDLE), "CPU", settings).create_infer_request()
-    return lambda images: request.infer({"images": images}, share_inputs=True)["probabilities"].copy()
+    alone = threading.Lock()  # a request computes one batch at a time, and Flask has several threads
+
+    def infer(images: np.ndarray) -> np.ndarray:
+        with alone:
+            return request.infer({"images": images}, share_inputs=True)["probabilities"].copy()
+
+    return infer
