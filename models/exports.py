@@ -90,7 +90,7 @@ def publish(
         fsync_path(home)
         on_step("renamed")
         if make_live:
-            point_live(home, version, on_step=on_step)
+            point_live(home, version, before=before, on_step=on_step)
         elif not (home / LIVE).exists():  # without a pointer the newest version would be live
             write_durably(home / LIVE, json.dumps(asdict(before), indent=2) + "\n")
     return version
@@ -124,12 +124,12 @@ def roll_back(exports: Path, model: str) -> LivePointer:
         BrokenBundle: there is none, or it does not verify; the pointer stays.
     """
     home = existing(exports / check_model_name(model))
-    before = read_live(home).previous
-    if before is None:
-        raise BrokenBundle(f"{home} has no version that was live before; promote one by its number.")
-    find_version(exports, model, before)
     with locked(home):
-        return point_live(home, before)
+        previous = read_live(home).previous
+        if previous is None:
+            raise BrokenBundle(f"{home} has no version that was live before; promote one by its number.")
+        find_version(exports, model, previous)
+        return point_live(home, previous)
 
 
 def set_canary(exports: Path, model: str, version: int | None, fraction: float) -> LivePointer:
@@ -201,9 +201,19 @@ def existing(home: Path) -> Path:
     return home
 
 
-def point_live(home: Path, version: int, *, on_step: Callable[[str], None] = lambda step: None) -> LivePointer:
-    """Replace the live version, which is kept in mind. A canary ends, since it was compared with that."""
-    before = read_live(home)
+def point_live(
+    home: Path,
+    version: int,
+    *,
+    before: LivePointer | None = None,
+    on_step: Callable[[str], None] = lambda step: None,
+) -> LivePointer:
+    """Replace the live version, which is kept in mind. A canary ends, since it was compared with that.
+
+    Args:
+        before: the pointer as it was before the version was there.
+    """
+    before = before or read_live(home)
     previous = before.previous if before.live == version else before.live
     shadow = before.shadow if before.shadow != version else None
     return point(home, LivePointer(version, previous, shadow=shadow), on_step=on_step)

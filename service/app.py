@@ -20,8 +20,9 @@ from service.keys import read_keys
 from service.logs import FIELDS
 from service.machine import num_decoders, num_workers
 from service.metrics import note_request
+from service.open_inference import HEADER_LENGTH
 from service.record import Record, record
-from service.serving import Service, service
+from service.serving import TIMEOUT_HEADER, Service, service
 from service.tracing import tracer_for
 
 log = logging.getLogger(__name__)
@@ -34,7 +35,15 @@ SECURITY_HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
 }
-ALLOWED_HEADERS = "Authorization, Content-Type, Content-Encoding, X-API-Key, X-Request-Id, X-Request-Timeout-Ms"
+ALLOWED_HEADERS = (
+    "Authorization",
+    "Content-Type",
+    "Content-Encoding",
+    "X-API-Key",
+    "X-Request-Id",
+    TIMEOUT_HEADER,
+    HEADER_LENGTH,
+)
 
 
 def create_app(config: Config, runtime: Path) -> Flask:
@@ -45,7 +54,10 @@ def create_app(config: Config, runtime: Path) -> Flask:
     app.config["MAX_FORM_MEMORY_SIZE"] = config.max_body_bytes
     app.config["MAX_FORM_PARTS"] = config.max_images + 10
     app.json.sort_keys = False  # type: ignore[attr-defined]
-    engines = Engines(runtime / "routes.json", queue_capacity=max(1, config.queue_capacity // num_workers(config)))
+    share = max(
+        config.max_images, config.queue_capacity // num_workers(config)
+    )  # a request has room where nobody waits
+    engines = Engines(runtime / "routes.json", queue_capacity=share)
     app.extensions["striate"] = Service(config, engines, ThreadPool(num_decoders(config)), read_keys(config))
     app.extensions["tracer"] = tracer_for(config)
     app.extensions["origins"] = frozenset(split_list(config.cors_origins))
@@ -66,7 +78,7 @@ def begin() -> Response | None:
         return Response(status=204)  # a browser asks before it asks; `finish` says who may
     if rule() not in (*PROBES, *PAGE):
         service().keys.check(request.headers, "predict")
-    unpack(request)
+    unpack(request, service().config.max_body_bytes)
     return None
 
 
@@ -97,9 +109,10 @@ def allow_origin(response: Response) -> None:
     origin = request.headers.get("Origin")
     if origin in allowed:
         response.headers["Access-Control-Allow-Origin"] = origin
-        response.headers["Access-Control-Allow-Methods"] = "GET, POST"
-        response.headers["Access-Control-Allow-Headers"] = ALLOWED_HEADERS
-        response.headers["Access-Control-Expose-Headers"] = "X-Request-Id"
+        response.headers["Access-Control-Allow-Methods"] = "GET, POST, PUT"
+        asked = service().config.canary_header
+        response.headers["Access-Control-Allow-Headers"] = ", ".join((*ALLOWED_HEADERS, *([asked] if asked else [])))
+        response.headers["Access-Control-Expose-Headers"] = f"X-Request-Id, Retry-After, {HEADER_LENGTH}"
 
 
 def write_line(response: Response) -> None:
@@ -110,7 +123,7 @@ def write_line(response: Response) -> None:
     level = logging.WARNING if status >= 500 else logging.INFO
     if log.isEnabledFor(level):
         message = f"{request.method} {request.path[:256]} {status}"
-        log.log(level, message.replace("%", "%%"), extra={FIELDS: record().fields(status)})
+        log.log(level, "%s", message, extra={FIELDS: record().fields(status)})
 
 
 def trace() -> None:

@@ -5,9 +5,10 @@ import io
 import zlib
 from typing import Any
 
+import gevent
 from flask import Request, Response
 
-from service.errors import BadRequest, UnsupportedEncoding
+from service.errors import BadRequest, TooLarge, UnsupportedEncoding
 
 CHUNK_BYTES = 65536
 WORTH_PACKING_BYTES = 1000
@@ -18,8 +19,9 @@ GZIP = 16 + zlib.MAX_WBITS  # zlib's way to say that there is a gzip header
 class Inflated(io.RawIOBase):
     """A gzip body as it unpacks: no further than is asked for, so that a bomb costs what is read of it."""
 
-    def __init__(self, packed: Any) -> None:
+    def __init__(self, packed: Any, max_bytes: int) -> None:
         self._packed = packed
+        self._left = max_bytes  # of packed ones: they need not come to anything
         self._unpack = zlib.decompressobj(GZIP)
         self._waiting = b""  # packed bytes that were read and not yet used
 
@@ -30,12 +32,17 @@ class Inflated(io.RawIOBase):
         """
         Raises:
             BadRequest: it is no gzip, or ends too early.
+            TooLarge: too much came before it was unpacked.
         """
         while not self._unpack.eof:
             if not self._waiting:
                 self._waiting = self._packed.read(CHUNK_BYTES)
+                self._left -= len(self._waiting)
                 if not self._waiting:
                     raise BadRequest("The body ends before its gzip does.")
+                if self._left < 0:
+                    raise TooLarge("The body is over the limit (SERVICE_MAX_BODY_BYTES).")
+                gevent.sleep(0)  # a body that is all here already would let nobody else have a turn
             try:
                 data = self._unpack.decompress(self._waiting, len(buffer))
             except zlib.error as error:
@@ -47,7 +54,7 @@ class Inflated(io.RawIOBase):
         return 0
 
 
-def unpack(request: Request) -> None:
+def unpack(request: Request, max_bytes: int) -> None:
     """Have a gzip body read as what it was before; its length is then unknown, and bounded like a chunked one's.
 
     Raises:
@@ -55,7 +62,7 @@ def unpack(request: Request) -> None:
     """
     encoding = request.headers.get("Content-Encoding", "identity").strip().lower()
     if encoding in ("gzip", "x-gzip"):
-        request.environ["wsgi.input"] = Inflated(request.environ["wsgi.input"])
+        request.environ["wsgi.input"] = Inflated(request.environ["wsgi.input"], max_bytes)
         request.environ["wsgi.input_terminated"] = True
         request.environ.pop("CONTENT_LENGTH", None)
     elif encoding not in ("identity", ""):

@@ -5,6 +5,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import gevent
 from flask import Blueprint, Response, jsonify, request
 
 from models import exports as published
@@ -15,6 +16,8 @@ from service.inputs import parse_json, read_bytes
 from service.serving import service
 
 bp = Blueprint("control", __name__)
+
+LOCK_TIMEOUT_S = 10.0  # for whoever publishes at the same time
 
 
 @bp.before_request
@@ -42,7 +45,7 @@ def canary(name: str) -> Response:
     options = read_options("version", "fraction")
     version = read_version(options, or_none=True)
     fraction = options.get("fraction", 0.1)
-    if isinstance(fraction, bool) or not isinstance(fraction, int | float):
+    if isinstance(fraction, bool) or not isinstance(fraction, int | float) or not 0 < fraction <= 1:
         raise Unprocessable("fraction has to be a number above 0 and up to 1.")
     return changed(name, lambda exports: published.set_canary(exports, name, version, fraction))
 
@@ -77,14 +80,18 @@ def change(name: str, how: Callable[[Path], LivePointer]) -> LivePointer:
 
     Raises:
         NotFound: there is no such model.
-        Conflict: the version is missing or broken, or the exports cannot be written.
+        Conflict: the version is missing or broken, or the exports cannot be written now or ever.
         Unprocessable: what was asked makes no sense.
     """
-    if name not in service().engines.routes.models:
-        raise NotFound("There is no model of this name; GET /models lists them.")
-    result = service().decoders.spawn(attempt, how, service().config.exports).get()
+    exports = service().config.exports
+    try:
+        result = service().writers.spawn(attempt, name, how, exports).get(timeout=LOCK_TIMEOUT_S)
+    except gevent.Timeout:
+        raise Conflict("Somebody else is publishing this model. Try again later.") from None
     if isinstance(result, LivePointer):
         return result
+    if result is None:
+        raise NotFound("There is no model of this name; GET /models lists them.")
     if isinstance(result, BrokenBundle):
         raise Conflict(without_paths(str(result)))
     if isinstance(result, OSError):
@@ -92,8 +99,10 @@ def change(name: str, how: Callable[[Path], LivePointer]) -> LivePointer:
     raise Unprocessable(str(result))
 
 
-def attempt(how: Callable[[Path], LivePointer], exports: Path) -> LivePointer | ValueError | OSError:
-    """Runs in a thread, from which exceptions would be printed."""
+def attempt(name: str, how: Callable[[Path], LivePointer], exports: Path) -> LivePointer | ValueError | OSError | None:
+    """Runs in a thread, from which exceptions would be printed. None: there is no such model."""
+    if not published.MODEL_NAME.fullmatch(name) or not (exports / name).is_dir():
+        return None
     try:
         return how(exports)
     except (ValueError, OSError) as error:
@@ -102,7 +111,8 @@ def attempt(how: Callable[[Path], LivePointer], exports: Path) -> LivePointer | 
 
 def without_paths(message: str) -> str:
     """Where things lie on our disk is nobody's business."""
-    return message.replace(f"{service().config.exports}/", "")
+    exports = str(service().config.exports)
+    return message.replace(f"{exports}/", "").replace(exports, "exports")
 
 
 def read_options(*known: str) -> dict[str, Any]:

@@ -110,7 +110,7 @@ class Channel:
 
     def close(self) -> list[Pending]:
         """Returns what was still in flight."""
-        self._receiver.kill()
+        self._receiver.kill(block=False)  # whoever closes is in the middle of following new routes
         self._socket.close()
         return list(self.in_flight.values())
 
@@ -332,6 +332,8 @@ def find_version(routes: Routes, name: str, version: int | None) -> tuple[int, V
     if route is None or (route.state == "rejected" and version is not None):
         loaded = [str(n) for n, v in model.versions.items() if v.state in ("available", "restarting")]
         raise NotFound(f"Version {number} of {name} is not loaded; loaded are {', '.join(loaded) or 'none'}.")
+    if route.state == "rejected":
+        raise NotReady(f"Version {number} of {name} cannot be loaded: see GET /models/{name}.")
     if route.input_spec is None:
         raise NotReady(f"Version {number} of {name} is loading.")
     return number, route

@@ -1,12 +1,12 @@
 """Whether models answer, asked by sending them an image."""
 
-import contextlib
 import time
 
+import gevent
 import numpy as np
 
 from service.engines import find_version
-from service.errors import NotReady, Overloaded
+from service.errors import NotReady, ServiceError
 from service.serving import Service
 
 
@@ -35,10 +35,28 @@ def ask_black_image(service: Service, name: str, version: int | None = None) -> 
         NotFound, NotReady: there is no such model, or it has no engine.
         ServiceError: what its engine said.
     """
-    engines = service.engines
-    number, route = find_version(engines.routes, name, version)
+    number, route = find_version(service.engines.routes, name, version)
     if route.state != "available" or route.input_spec is None:
         raise NotReady(f"The engine of {name} version {number} is {route.state}.")
-    image = np.zeros(route.input_spec.shape, np.uint8)
-    with contextlib.suppress(Overloaded), engines.places(name, 1):  # a full queue is a sign of life
-        engines.infer((name, number), [image], time.monotonic() + service.config.deadline_s)
+    error = probe(service, (name, number), np.zeros(route.input_spec.shape, np.uint8)).get()
+    if error is not None:
+        raise error
+
+
+def probe(service: Service, target: tuple[str, int], image: np.ndarray) -> gevent.Greenlet:
+    """What becomes of an image that is sent to an engine: an error or None. All who ask at a time share one.
+
+    It takes no place in the queue: whoever may not classify must not be able to fill that.
+    """
+
+    def send() -> ServiceError | None:
+        try:
+            service.engines.infer(target, [image], time.monotonic() + service.config.deadline_s)
+        except ServiceError as error:
+            return error
+        return None
+
+    under_way = service.probes.get(target)
+    if under_way is None or under_way.ready():
+        under_way = service.probes[target] = gevent.spawn(send)
+    return under_way

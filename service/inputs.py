@@ -12,6 +12,7 @@ from typing import Any, NoReturn
 import gevent
 import numpy as np
 from flask import Request
+from gunicorn.http.errors import ParseException
 
 from service.config import Config
 from service.errors import BadRequest, ReadTimeout, TooLarge, Unprocessable
@@ -92,12 +93,15 @@ def in_time(config: Config) -> Iterator[None]:
     """
     Raises:
         ReadTimeout: the body did not arrive in time.
+        BadRequest: it came in chunks that are none.
     """
     try:
         with gevent.Timeout(config.read_timeout_s):
             yield
     except gevent.Timeout:
         raise ReadTimeout(f"The body did not arrive within {config.read_timeout_s:g} s.") from None
+    except ParseException as error:
+        raise BadRequest(f"The body's chunks are malformed ({error}).") from None
 
 
 def read_form(request: Request) -> list[EncodedImage]:
@@ -174,12 +178,15 @@ def pixels_of(values: list[Any], position: str) -> np.ndarray:
     Raises:
         BadRequest: they are something else.
     """
-    try:
-        pixels = np.array(values)
-    except (ValueError, OverflowError):
-        raise BadRequest(f"{position} is ragged: lists of one depth have to be of one length.") from None
-    if pixels.size == 0:
-        return pixels.astype(np.uint8)
-    if pixels.dtype.kind not in "iu" or pixels.min() < 0 or pixels.max() > 255:
+    leaves = values
+    while leaves and all(isinstance(leaf, list) for leaf in leaves):
+        leaves = [item for leaf in leaves for item in leaf]
+    ragged = BadRequest(f"{position} is ragged: lists of one depth have to be of one length.")
+    if any(isinstance(leaf, list) for leaf in leaves):
+        raise ragged
+    if not all(type(leaf) is int and 0 <= leaf <= 255 for leaf in leaves):  # NumPy would take strings, at any cost
         raise BadRequest(f"{position} is not of expected type: uint8, whole numbers from 0 to 255.")
-    return pixels.astype(np.uint8)
+    try:
+        return np.array(values, np.uint8)
+    except ValueError:
+        raise ragged from None

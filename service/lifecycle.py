@@ -74,6 +74,9 @@ class Model:
             stamp = manifest_stamp(self.home / str(number))
             if version.engine is None and stamp != version.stamp:  # new, or mended since it was rejected
                 version.stamp, version.rejected, version.crashes, version.not_before = stamp, None, 0, 0.0
+        known = {*self._pointed(), *self._beside()}
+        for number in [n for n, version in self.versions.items() if version.engine is None and n not in known]:
+            del self.versions[number]  # it has no part any more
 
     def wanted(self) -> list[int]:
         """Versions that should have an engine, the most urgent first."""
@@ -102,14 +105,17 @@ class Model:
         return [engine for engine in engines if engine is not None and engine.retired is None]
 
     def to_start(self) -> list[int]:
-        """At most one version, and only while there is room."""
+        """At most one version: the one that answers at once, another only while there is room and none loads."""
+        now = time.monotonic()
+        wanted = [(number, self._version(number)) for number in self.wanted()]
+        idle = [number for number, version in wanted if version.engine is None and version.not_before <= now]
+        if self.serving in idle:
+            return [self.serving]
         engines = [version.engine for version in self.versions.values() if version.engine is not None]
         loading = any(engine.ready is None for engine in engines)
         if loading or len(engines) >= MAX_ENGINES + len(set(self._beside()) - set(self._pointed()[:MAX_ENGINES])):
             return []
-        now = time.monotonic()
-        wanted = [(number, self._version(number)) for number in self.wanted()]
-        return [number for number, version in wanted if version.engine is None and version.not_before <= now][:1]
+        return idle[:1]
 
     def _version(self, number: int) -> Version:
         """What is known of it, from now on."""
@@ -122,7 +128,8 @@ class Model:
             return
         number = self._pointer.live
         version = self.versions.get(number) if number is not None else None
-        if version and version.manifest and version.engine and version.engine.ready and self.serving != number:
+        engine = version.engine if version and version.manifest else None
+        if engine and engine.ready and engine.retired is None and self.serving != number:
             log.info("%s: version %d is live, after %s", self.home.name, number, self.serving)
             self.serving = number
 
@@ -166,7 +173,7 @@ class Model:
 
     def _reject(self, number: int, reason: str) -> None:
         log.error("%s: version %d is rejected: %s", self.home.name, number, reason)
-        self.versions[number].rejected = reason
+        self.versions[number].rejected = reason.replace(f"{self.home.parent}/", "")  # anybody may read it
 
     @property
     def is_unloaded(self) -> bool:

@@ -32,6 +32,7 @@ HEADER_LENGTH = "Inference-Header-Content-Length"
 INPUTS = ("images", "image_bytes", "image")
 OUTPUT = "probabilities"
 PLATFORM = "tensorflow_savedmodel"
+MAX_DIMENSIONS = 4  # N, H, W, C
 LENGTH = struct.Struct("<I")  # before each element of a binary BYTES tensor
 STATES = {"loading": "LOADING", "available": "READY", "restarting": "UNAVAILABLE", "rejected": "UNAVAILABLE"}
 
@@ -111,6 +112,11 @@ def index() -> Response:
         for name, model in service().engines.routes.models.items()
         for number, route in sorted(model.versions.items())
     ]
+    rows += [
+        {"name": name, "version": "", "state": "UNAVAILABLE", "reason": "unloaded"}
+        for name, model in service().engines.routes.models.items()
+        if model.unloaded
+    ]
     return jsonify([row for row in rows if row["state"] == "READY" or not options.get("ready")])
 
 
@@ -157,9 +163,9 @@ def read_inference(body: bytes, chosen: Chosen) -> Inference:
     length = request.headers.get(HEADER_LENGTH)
     if length == "0":  # the whole body is the one input's one element
         return Inference([EncodedImage(body)] if body else [], binary=True)
-    if length is not None and not (length.isascii() and length.isdigit() and int(length) <= len(body)):
+    if length is not None and not (length.isascii() and length.isdigit() and int(length[:12]) <= len(body)):
         raise BadRequest(f"{HEADER_LENGTH} is {length[:50]!r}; the body has {len(body)} bytes.")
-    end = len(body) if length is None else int(length)
+    end = len(body) if length is None else int(length[:12])
     document = parse_json(body[:end])
     if not isinstance(document, dict):
         raise BadRequest("The request has to be a JSON object.")
@@ -170,7 +176,7 @@ def read_inference(body: bytes, chosen: Chosen) -> Inference:
     request_id, timeout_us = document.get("id"), parameters.get("timeout")
     if not isinstance(request_id, str | None):
         raise BadRequest("'id' has to be a string.")
-    if timeout_us is not None and (isinstance(timeout_us, bool) or not isinstance(timeout_us, int) or timeout_us < 0):
+    if timeout_us is not None and (type(timeout_us) is not int or not 0 <= timeout_us < 2**63):
         raise BadRequest("'timeout' has to be a whole number of microseconds.")
     output = read_output(document, chosen)
     return Inference(
@@ -203,14 +209,14 @@ def read_classification(parameters: dict[str, Any]) -> int:
 
 def read_tensor(tensor: dict[str, Any], binary: bytes, chosen: Chosen) -> list[EncodedImage] | np.ndarray:
     """The input's images: BYTES of encoded ones, or UINT8 (N, H, W, C)."""
-    name, datatype, shape = tensor.get("name"), tensor.get("datatype"), tensor.get("shape")
+    name, datatype, shape = tensor.get("name"), tensor.get("datatype"), read_shape(tensor)
     if name not in INPUTS:
         raise BadRequest(
             f"unexpected inference input '{str(name)[:100]}' for model '{chosen.name}': it has {INPUTS[0]}"
         )
-    if not isinstance(shape, list) or not all(type(size) is int and 0 <= size < 2**31 for size in shape) or not shape:
-        raise BadRequest("'shape' has to be a list of sizes.")
     count = math.prod(shape)
+    if not count:
+        raise BadRequest("There is no image in the request: a size of its shape is 0.")
     size = object_of(tensor, "parameters").get("binary_data_size")
     if size is not None:
         if type(size) is not int or size != len(binary) or "data" in tensor:
@@ -228,6 +234,16 @@ def read_tensor(tensor: dict[str, Any], binary: bytes, chosen: Chosen) -> list[E
     if datatype == "UINT8":
         return pixels_of(data, "data").reshape(shape)
     raise unexpected(datatype, shape, "other elements" if datatype == "BYTES" else "")
+
+
+def read_shape(tensor: dict[str, Any]) -> list[int]:
+    """Sizes, few and small enough to be multiplied."""
+    shape = tensor.get("shape")
+    if isinstance(shape, list) and 0 < len(shape) <= MAX_DIMENSIONS:
+        sizes = [size for size in shape if type(size) is int and 0 <= size < 2**31]
+        if len(sizes) == len(shape):
+            return sizes
+    raise BadRequest(f"'shape' has to be a list of 1 to {MAX_DIMENSIONS} sizes.")
 
 
 def unexpected(datatype: Any, shape: list[int], came: str) -> BadRequest:

@@ -12,6 +12,7 @@ from functools import partial
 import gevent
 import numpy as np
 from flask import current_app, request
+from gevent import Greenlet
 from gevent.threadpool import ThreadPool
 
 from models.preprocessing import BadImage, InputSpec, decode_image
@@ -54,6 +55,10 @@ class Service:
         self.engines = engines
         self.keys = keys
         self.decoders = decoders
+        self.writers = ThreadPool(1)  # of live pointers
+        self.probes: dict[
+            tuple[str, int], Greenlet
+        ] = {}  # the last image sent to each engine to see whether it answers
 
     def default_model(self) -> str:
         """
@@ -77,13 +82,14 @@ class Service:
             Overloaded: too many images wait for the model already.
             BadRequest: the client's own timeout is none.
         """
-        model = self.engines.routes.models.get(name)
+        routes = self.engines.routes
+        model = routes.models.get(name)
         if version is None and model is not None:
             version = self._canary(model)
-        chosen = self.find(name, version)
+        number, route = find_version(routes, name, version)
+        record().model, record().version = name, number
         self.engines.check_room(name)
-        record().model, record().version = name, chosen.version
-        return chosen
+        return Chosen(name, number, route, record().began + self._timeout_s())
 
     def find(self, name: str, version: int | None = None) -> Chosen:
         """The version named, else the live one, for who wants to know about it and asks it nothing.
@@ -102,7 +108,10 @@ class Service:
             ServiceError: for the first that has no answer.
         """
         with self._answering(chosen, len(encoded)):
-            return self._infer(chosen, self._decode(chosen, encoded))
+            images = self._decode(chosen, encoded)
+            probabilities = self._infer(chosen, images)
+        self._ask_shadow(chosen, images, probabilities)
+        return probabilities
 
     def classify_pixels(self, chosen: Chosen, images: np.ndarray) -> np.ndarray:
         """Probabilities float32 (N, num_classes) of uint8 images (N, H, W, C) that somebody else has decoded.
@@ -118,7 +127,9 @@ class Service:
             wanted = "x".join(map(str, chosen.spec.shape))
             raise Unprocessable(f"The pixels are {images.shape}; {chosen.name} takes one or more images of {wanted}.")
         with self._answering(chosen, len(images)):
-            return self._infer(chosen, list(images))
+            probabilities = self._infer(chosen, list(images))
+        self._ask_shadow(chosen, list(images), probabilities)
+        return probabilities
 
     @contextlib.contextmanager
     def _answering(self, chosen: Chosen, count: int) -> Iterator[None]:
@@ -145,7 +156,6 @@ class Service:
         answers = self.engines.infer((chosen.name, chosen.version), images, chosen.deadline)
         record().add("queue", answers.sent, answers.started)
         record().add("inference", answers.started, answers.done)
-        self._ask_shadow(chosen, images, answers.probabilities)
         return answers.probabilities
 
     def _timeout_s(self) -> float:
@@ -168,11 +178,13 @@ class Service:
         return number if drawn < model.canary_fraction else None
 
     def _ask_shadow(self, chosen: Chosen, images: list[np.ndarray], answered: np.ndarray) -> None:
-        """Have the shadow answer too, for the metrics alone; nobody waits for it, and it gives way under load."""
+        """Have the shadow answer what the live version did, for the metrics; under load it gives way."""
         model = self.engines.routes.models.get(chosen.name)
         number = model.labels.get("shadow") if model else None
         route = model.versions.get(number) if model and number is not None else None
-        if number is None or number == chosen.version or route is None or route.state != "available":
+        if model is None or number is None or route is None or route.state != "available":
+            return
+        if chosen.version != model.live:
             return
         count = self.engines.num_waiting(chosen.name) + len(images)
         if count > SHADOW_SHARE * self.engines.queue_capacity or route.input_spec != chosen.spec:

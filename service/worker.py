@@ -7,6 +7,7 @@ from types import FrameType
 from typing import Any
 
 import gevent
+from gunicorn.http.errors import ParseException
 from gunicorn.workers.ggevent import GeventWorker
 
 MAX_LEFTOVER_BYTES = 1_000_000  # of a body that was refused; a client that sends more loses its connection
@@ -35,16 +36,15 @@ class Worker(GeventWorker):
         super().init_signals()
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})  # held since the fork: service.gunicorn_conf
 
-    def handle_request(self, listener_name: Any, req: Any, sock: Any, addr: Any) -> bool:
+    def handle_request(self, listener_name: Any, req: Any, sock: Any, addr: Any) -> None:
         """Answer; then close the connection if too much of the body is left, which gunicorn would read to its end.
 
         Raises:
             StopIteration: gunicorn's sign for closing the connection.
         """
-        keep = super().handle_request(listener_name, req, sock, addr)
-        if keep and not read_leftover(req.body):
+        super().handle_request(listener_name, req, sock, addr)
+        if not read_leftover(req.body):
             raise StopIteration
-        return keep
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         super().handle_exit(sig, frame)
@@ -56,8 +56,8 @@ class Worker(GeventWorker):
 
 
 def read_leftover(body: Any) -> bool:
-    """Whether the rest of a body came to an end soon."""
-    with gevent.Timeout(LEFTOVER_TIMEOUT_S, False):
+    """Whether the rest of a body came to an end soon, and a good one."""
+    with gevent.Timeout(LEFTOVER_TIMEOUT_S, False), contextlib.suppress(ParseException, OSError):
         for _ in range(MAX_LEFTOVER_BYTES // 8192):
             if not body.read(8192):
                 return True

@@ -4,6 +4,7 @@ import io
 import json
 import os
 import re
+import socket
 from pathlib import Path
 
 import pytest
@@ -177,6 +178,24 @@ def test_a_gzip_body_that_is_damaged_or_ends_early_is_the_clients_fault(digits_s
         response = post(digits_service, data=body, headers={"Content-Encoding": "gzip"})
         assert response.status_code == 400
         assert "gzip" in error_of(response)["message"]
+
+
+def test_chunks_that_are_none_are_the_clients_fault_and_the_connection_ends(digits_service):
+    host, port = digits_service.removeprefix("http://").split(":")
+    for chunk in (b"zz\r\nhello\r\n", b"5\r\nhelloXX0\r\n\r\n", b"-5\r\nhello\r\n0\r\n\r\n"):
+        with socket.create_connection((host, int(port)), timeout=10) as client:
+            client.sendall(b"POST /classify HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n" + chunk)
+            answer = b"".join(iter(lambda client=client: client.recv(65536), b""))
+        assert answer.startswith(b"HTTP/1.1 400 ")
+        assert answer.count(b"HTTP/1.1") == 1
+
+
+def test_a_gzip_body_that_never_comes_to_anything_is_cut_at_the_limit(digits_exports, tmp_path):
+    with running_service(digits_exports, tmp_path, max_body_bytes=100_000) as service:
+        packed = gzip.compress(b"")
+        nothing = packed[:10] + b"\x00\x00\x00\xff\xff" * 100_000  # stored blocks of no bytes
+        response = post(service.url, data=nothing, headers={"Content-Encoding": "gzip"})
+        assert response.status_code == 413
 
 
 def test_a_gzip_bomb_is_cut_at_the_limit_and_costs_no_memory(digits_exports, tmp_path):

@@ -182,6 +182,8 @@ def test_a_model_is_unloaded_and_loaded_again(service, exports):
         ("/models/digits/promote", {}, 422, "Say which"),
         ("/models/digits/promote", {"versoin": 1}, 422, "a JSON object of version"),
         ("/models/digits/canary", {"version": 3, "fraction": 2}, 422, "above 0 and up to 1"),
+        ("/models/digits/canary", {"version": 3, "fraction": 10**400}, 422, "above 0 and up to 1"),
+        ("/models/..%2fdigits/promote", {"version": 1}, 404, "There is nothing here"),
         ("/models/digits/canary", {"version": 3, "fraction": True}, 422, "has to be a number"),
         ("/models/digits/shadow", {"version": 2}, 409, "is live already"),
     ],

@@ -254,8 +254,16 @@ def test_tensorflow_servings_errors_have_its_words_and_codes(digits_service, met
         ({"shape": [1], "datatype": "BYTES", "data": ["?"]}, "data[0] is not base64"),
         ({"shape": [1, 1], "datatype": "FP32", "data": [0.5]}, "The input is FP32"),
         ({"shape": [1, 1], "datatype": "UINT8", "data": [256]}, "whole numbers from 0 to 255"),
-        ({"shape": [-1], "datatype": "BYTES", "data": []}, "'shape' has to be a list of sizes"),
+        ({"shape": [-1], "datatype": "BYTES", "data": []}, "'shape' has to be a list of 1 to 4 sizes"),
         ({"shape": [0], "datatype": "BYTES", "data": []}, "There is no image in the request"),
+        ({"shape": [2**31 - 1] * 80_000, "datatype": "UINT8", "data": []}, "a list of 1 to 4 sizes"),
+        ({"shape": [0, 2**31 - 1, 2**31 - 1, 3], "datatype": "UINT8", "data": []}, "There is no image in the request"),
+        ({"shape": [2**31 - 1] * 4, "datatype": "BYTES", "parameters": {"binary_data_size": 0}}, "and 0 came"),
+        (
+            {"shape": [1001], "datatype": "UINT8", "data": ["x" * 1_000_000, *["a"] * 1000]},
+            "whole numbers from 0 to 255",
+        ),
+        ({"shape": [1], "datatype": "UINT8", "data": [10**400]}, "whole numbers from 0 to 255"),
         ({"shape": [1], "datatype": "BYTES", "parameters": {"binary_data_size": 5}}, "0 bytes follow the JSON"),
         ({"shape": [1], "datatype": "BYTES", "data": "x"}, "'data' has to be a list"),
     ],
@@ -277,9 +285,18 @@ def test_a_binary_tensor_that_is_cut_off_is_refused(digits_service):
     response = requests.post(f"{digits_service}/v2/models/digits/infer", data=body, headers=headers, timeout=30)
     assert response.status_code == 400
     assert "cut off" in response.json()["error"]
-    headers = {"Inference-Header-Content-Length": "99999"}
-    response = requests.post(f"{digits_service}/v2/models/digits/infer", data=body, headers=headers, timeout=30)
-    assert "the body has" in response.json()["error"]
+    for length in ("99999", "9" * 5000, "-1", "x"):
+        headers = {"Inference-Header-Content-Length": length}
+        response = requests.post(f"{digits_service}/v2/models/digits/infer", data=body, headers=headers, timeout=30)
+        assert "the body has" in response.json()["error"]
+
+
+def test_a_timeout_that_is_none_is_refused(digits_service):
+    for timeout in (10**400, -1, 0.5, True, "1"):
+        body = {"parameters": {"timeout": timeout}, "inputs": [{"name": "images", "shape": [1], "datatype": "BYTES"}]}
+        response = requests.post(f"{digits_service}/v2/models/digits/infer", data=json.dumps(body), timeout=30)
+        assert response.status_code == 400
+        assert "'timeout' has to be" in response.json()["error"]
 
 
 def test_curl_sends_a_file_to_the_open_inference_protocol(digits_service, encoded, tmp_path):
