@@ -1,0 +1,179 @@
+"""What clients notice of reloads, deaths and overload: `python -m benchmarks.faults`.
+
+Against a real service with random weights, by requests at a fixed rate (benchmarks.open_loop):
+
+    steady     60 % of what the service can do, and nothing happens
+    reloads    the same, while versions are published one after another
+    kills      the same, while the engine that answers is killed with -9 every few seconds
+    overload   four times what it can do
+"""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import click
+import numpy as np
+import requests
+
+from benchmarks.bundles import publish_random
+from benchmarks.images import photograph
+from benchmarks.processes import machine
+from benchmarks.subjects import Running, memory_mb, ours, running, tree
+from models.exports import publish
+from models.preprocessing import InputSpec
+
+WORK = Path("build/bench")
+LOAD = 0.6  # of capacity
+OVERLOAD = 4.0
+KILL_EVERY_S = 4.0
+CAPACITY_S = 6
+
+
+@click.command(context_settings={"show_default": True})
+@click.option("--model", default="resnet18", help="Architecture, with random weights, 224x224x3, 1000 classes.")
+@click.option("--seconds", type=click.IntRange(5), default=30, help="Of steady load, of kills and of overload.")
+@click.option("--reloads", type=click.IntRange(1), default=20)
+@click.option("--deadline-s", type=float, default=2.0, help="SERVICE_DEADLINE_S.")
+def main(model: str, seconds: int, reloads: int, deadline_s: float) -> None:
+    """Disturb the service, and count who noticed."""
+    WORK.mkdir(parents=True, exist_ok=True)
+    image = WORK / "photograph.jpg"
+    image.write_bytes(photograph(500, 375, seed=0))
+    prepared, exports = (WORK / "exports").absolute(), (WORK / "faults").absolute()
+    publish_random(model, InputSpec(224, 224, 3), 1000, prepared, [image.read_bytes()])
+    shutil.rmtree(exports, ignore_errors=True)
+    bundle = prepared / model / "1"
+    publish(bundle, exports)
+    capacity = measure_capacity(ours(exports, model), image)
+    half_of_it = int(capacity * deadline_s / 2)  # who finds the queue full would have waited longer than that
+    settings = {"SERVICE_DEADLINE_S": str(deadline_s), "SERVICE_QUEUE_CAPACITY": str(max(8, half_of_it))}
+    with running(ours(exports, model, **settings), image.read_bytes(), WORK / "faults.log") as server:
+        publish(bundle, exports)
+        wait_for_version(server, 2)  # from now on there is one before, as there will be after each reload
+        memory = [memory_mb(server.pid)]
+        found = {"steady": ask(server, image, LOAD * capacity, seconds)}
+
+        def reload() -> Iterator[None]:
+            for number in range(3, 3 + reloads):
+                publish(bundle, exports)
+                wait_for_version(server, number)
+                yield
+
+        found["reloads"] = ask_while(server, image, LOAD * capacity, reload)
+        time.sleep(5)  # the engines of the versions before last end
+        memory.append(memory_mb(server.pid))
+
+        def kill() -> Iterator[None]:
+            until = time.monotonic() + seconds
+            while time.monotonic() < until:
+                os.kill(answering_engine(server, 2 + reloads), signal.SIGKILL)
+                time.sleep(KILL_EVERY_S)
+                yield
+
+        found["kills"] = ask_while(server, image, LOAD * capacity, kill)
+        found["overload"] = ask(server, image, OVERLOAD * capacity, seconds)
+    report(found, capacity, memory, deadline_s, reloads)
+    figures = {name: summary(rows) for name, rows in found.items()}
+    result = {"benchmark": "faults", "model": model, "machine": machine(), "capacity": capacity, "memory_mb": memory}
+    print(json.dumps({**result, **figures}))
+
+
+def measure_capacity(subject: Any, image: Path) -> float:
+    """Images/s that 16 clients get, who ask again as soon as they are answered."""
+    from benchmarks.serving import BUSY, WARM_UP_S, run_wrk
+
+    with running(subject, image.read_bytes(), WORK / "capacity.log") as server:
+        run_wrk(subject, server.url, image, BUSY, WARM_UP_S)
+        rate: float = run_wrk(subject, server.url, image, BUSY, CAPACITY_S)["images_per_s"]
+        return rate
+
+
+def start_asking(server: Running, image: Path, rate: float, seconds: float) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "benchmarks.open_loop", server.url, str(image), str(rate), str(seconds)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+
+
+def ask(server: Running, image: Path, rate: float, seconds: float) -> np.ndarray:
+    """(N, 3): when each request was due, how long it took, its status."""
+    output, _ = start_asking(server, image, rate, seconds).communicate()
+    return np.array(json.loads(output)).reshape(-1, 3)
+
+
+def ask_while(server: Running, image: Path, rate: float, disturb: Callable[[], Iterator[None]]) -> np.ndarray:
+    """The same for as long as the disturbance takes, in pieces of five seconds."""
+    pieces: list[np.ndarray] = []
+    done = threading.Event()
+
+    def go_on_asking() -> None:
+        while not done.is_set():
+            pieces.append(ask(server, image, rate, 5))
+
+    clients = threading.Thread(target=go_on_asking)
+    clients.start()
+    try:
+        for _ in disturb():
+            pass
+    finally:
+        done.set()
+        clients.join()
+    return np.concatenate(pieces)
+
+
+def wait_for_version(server: Running, number: int) -> None:
+    url = server.url.removesuffix("/classify")
+    while requests.get(url, timeout=30).json()["live"] != number:
+        time.sleep(0.1)
+
+
+def answering_engine(server: Running, version: int) -> int:
+    """The process that runs a version; waits for one that is being started."""
+    while True:
+        for pid in tree(server.pid):
+            try:
+                command = Path(f"/proc/{pid}/cmdline").read_text()
+            except OSError:
+                continue
+            if "service.engine" in command and f'"version": {version},' in command:
+                return pid
+        time.sleep(0.05)
+
+
+def summary(rows: np.ndarray) -> dict[str, Any]:
+    answered = rows[rows[:, 2] == 200, 1]
+    percentiles = {f"p{p}_ms": 1000 * float(np.percentile(answered, p)) for p in (50, 99, 100)} if len(answered) else {}
+    return {
+        "requests": len(rows),
+        "statuses": {str(int(status)): count for status, count in sorted(Counter(rows[:, 2]).items())},
+        "goodput": len(answered) / float(rows[:, 0].max() + 1e-9) if len(rows) else 0.0,
+        **percentiles,
+    }
+
+
+def report(found: dict[str, np.ndarray], capacity: float, memory: list[float], deadline_s: float, reloads: int) -> None:
+    print(f"capacity {capacity:.0f} images/s; {machine()}")
+    for name, rows in found.items():
+        figures = summary(rows)
+        times = ", ".join(f"{p} {figures.get(f'{p}_ms', float('nan')):.0f} ms" for p in ("p50", "p99", "p100"))
+        print(f"{name:<9} {figures['requests']:>6} requests, statuses {figures['statuses']}, {times}")
+    steady, reloading = (summary(found[name])["p99_ms"] for name in ("steady", "reloads"))
+    print(f"p99 during {reloads} reloads: {reloading / steady:.2f} times the steady one (goal 1.5)")
+    print(
+        f"memory after them: {memory[1] / memory[0]:.3f} of before (goal 1.05); {memory[0]:.0f} to {memory[1]:.0f} MB"
+    )
+    overload = summary(found["overload"])
+    print(f"goodput at {OVERLOAD:g} times capacity: {overload['goodput'] / capacity:.2f} of it (goal 0.9)")
+    print(f"p99 of what was answered then: {overload['p99_ms']:.0f} ms; the deadline is {1000 * deadline_s:.0f}")
+
+
+if __name__ == "__main__":
+    main()
