@@ -8,6 +8,7 @@
             golden/                       a few encoded images, and probabilities.json: what they must get
             report.html                   how good this model is
             tf_serving_warmup_requests    TensorFlow Serving's own warm-up file
+            int8/                         where it was quantized: OpenVINO's form of the network, and its golden answers
 
 How versions get there, and which of them is live, is in `models.exports`. Nothing in here executes what it reads.
 """
@@ -24,6 +25,7 @@ FORMAT = 1  # of the manifest
 MANIFEST = Path("assets.extra/manifest.json")
 LABELS = Path("assets.extra/labels.txt")
 GOLDEN = Path("assets.extra/golden")
+INT8 = Path("assets.extra/int8")  # where training.quantize has been: model.xml, model.bin, probabilities.json
 
 
 class BrokenBundle(ValueError):
@@ -129,10 +131,14 @@ def check_class_names(bundle: Path, names: tuple[str, ...]) -> None:
         raise BrokenBundle(f"{bundle / LABELS} differs from the manifest's class names; export again or delete it.")
 
 
-def read_golden(bundle: Path) -> list[tuple[bytes, list[float]]]:
-    """(encoded image, probabilities it must get), for each golden image."""
+def read_golden(bundle: Path, *, int8: bool = False) -> list[tuple[bytes, list[float]]]:
+    """(encoded image, probabilities it must get), for each golden image; those of the network in 8 bits are others."""
     rows = json.loads((bundle / GOLDEN / "probabilities.json").read_text(encoding="utf-8"))
-    return [((bundle / GOLDEN / row["file"]).read_bytes(), row["probabilities"]) for row in rows]
+    answers = [row["probabilities"] for row in rows]
+    if int8:
+        answers = json.loads((bundle / INT8 / "probabilities.json").read_text(encoding="utf-8"))
+    images = [(bundle / GOLDEN / row["file"]).read_bytes() for row in rows]
+    return list(zip(images, answers, strict=True))
 
 
 def files_of(bundle: Path) -> list[Path]:

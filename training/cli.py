@@ -16,7 +16,15 @@ from models import exports as published
 from models.durable import write_durably
 from models.quiet import import_quietly
 from training.datasets import DATA_SETS
-from training.flags import Finite, choose_architecture, choose_input, read_fractions, read_settings, training_flags
+from training.flags import (
+    Finite,
+    Fractions,
+    choose_architecture,
+    choose_input,
+    read_fractions,
+    read_settings,
+    training_flags,
+)
 from training.position import CHECKPOINT_EVERY_S
 from training.recipe import describe_recipe, read_recipe, recipe_names
 
@@ -313,6 +321,44 @@ def evaluate(bundle: Path, data: str, as_json: bool, flips: bool, predictions: P
         click.echo(f"{figure.replace('_', ' '):<28} {metrics[figure]:.6g}")
     for path, reason in metrics["unreadable"].items():
         click.echo(f"left out: {path}: {reason}", err=True)
+
+
+@main.command()
+@click.argument("bundle", type=click.Path(path_type=Path, exists=True, file_okay=False))
+@click.option("--data", required=True, help="What it was trained on: the same folder, or data set.")
+@click.option("--max-drop", type=Finite(0, 1), default=0.01, help="Largest loss of validation accuracy, as a fraction.")
+@click.option("-o", "--output", type=click.Path(path_type=Path), help="The new bundle. [default: BUNDLE-int8]")
+@click.option("--split", type=Fractions(), help="As `fit` was told. [default: 70/15/15]")
+@click.option("--publish", is_flag=True, help="Publish the bundle and make it live.")
+@CACHE
+@EXPORTS
+@explained
+def quantize(
+    bundle: Path,
+    data: str,
+    max_drop: float,
+    output: Path | None,
+    split: tuple[float, float] | None,
+    publish: bool,
+    cache: Path,
+    exports: Path,
+) -> None:
+    """Have a bundle compute in 8 bits as well; it is refused if that costs too much accuracy."""
+    import_quietly("nncf")
+    from training.quantize import quantize as run_quantization
+    from training.run import prepare
+    from training.split import FRACTIONS
+
+    bundle = bundle_of(bundle)
+    target = output or bundle.with_name(f"{bundle.name}-int8")
+    if target.exists():
+        raise ValueError(f"{target} is there already; delete it, or choose another --output.")
+    manifest, console = bundles.verify(bundle), Console()
+    prepared = prepare(data, manifest.input_spec, cache, console, fractions=split or FRACTIONS)
+    found = run_quantization(bundle, prepared, target, max_drop=max_drop, console=console)
+    say(console, f"right on {found}", f"8-bit bundle: {target}")
+    if publish:
+        say(console, f"published and live: {exports / manifest.model / str(published.publish(target, exports))}")
 
 
 @main.command()
