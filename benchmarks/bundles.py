@@ -1,11 +1,13 @@
-"""A bundle with random weights: as fast as a trained one, and made in seconds."""
+"""Bundles with random weights: as fast as trained ones, and made in seconds."""
 
+import io
 import tempfile
 from pathlib import Path
 
 import numpy as np
+from rich.console import Console
 
-from models.bundle import Manifest
+from models.bundle import Manifest, read_manifest
 from models.exports import publish
 from models.preprocessing import InputSpec, decode_image
 
@@ -45,3 +47,22 @@ def publish_random(architecture: str, spec: InputSpec, num_classes: int, exports
             report="",
         )
         publish(bundle, exports)
+
+
+def publish_in_8_bits(bundle: Path, images: list[bytes], exports: Path) -> None:
+    """Publish the bundle once more, quantized, in other exports, unless it is there; `images` calibrate it."""
+    if (exports / read_manifest(bundle).model / "live.json").exists():
+        return
+    from training.quantize import quantize
+    from training.run import prepare
+
+    manifest = read_manifest(bundle)
+    with tempfile.TemporaryDirectory() as folder:
+        for i, image in enumerate(images):
+            path = Path(folder, "images", manifest.class_names[i % 2], f"{i}.jpg")
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(image)
+        console = Console(file=io.StringIO())
+        data = prepare(str(Path(folder, "images")), manifest.input_spec, Path(folder, "cache"), console)
+        quantize(bundle, data, Path(folder, "bundle"), max_drop=1.0, console=console)  # it knows nothing anyway
+        publish(Path(folder, "bundle"), exports)

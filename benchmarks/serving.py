@@ -17,7 +17,7 @@ from typing import Any
 
 import click
 
-from benchmarks.bundles import publish_random
+from benchmarks.bundles import publish_in_8_bits, publish_random
 from benchmarks.images import photograph
 from benchmarks.processes import machine
 from benchmarks.subjects import Subject, cpu_s, memory_mb, ours, peers, request_of, running
@@ -29,6 +29,7 @@ LATENCY = re.compile(r"(50|99)%\s+([0-9.]+)(us|ms|s|m)\b")
 UNIT_MS = {"us": 0.001, "ms": 1.0, "s": 1000.0, "m": 60_000.0}
 BUSY = 16  # connections at which processor time and memory are taken
 WARM_UP_S = 2
+NUM_CALIBRATION = 60  # images: the network is random, and only its speed counts
 
 
 @click.command(context_settings={"show_default": True})
@@ -36,9 +37,12 @@ WARM_UP_S = 2
 @click.option("--seconds", type=click.IntRange(1), default=8, help="Of each measurement.")
 @click.option("--model", default="resnet50", help="Architecture, with random weights, 224x224x3, 1000 classes.")
 @click.option("--connections", default="1,4,16,64", help="Separated by commas.")
+@click.option("--int8", is_flag=True, help="The same network in 8 bits, too.")
 @click.option("--peers-python", help="A Python that has benchmarks/peers/requirements.txt; without it only ourselves.")
 @click.option("--only", default="", help="Only peers in whose names this is.")
-def main(rounds: int, seconds: int, model: str, connections: str, peers_python: str | None, only: str) -> None:
+def main(
+    rounds: int, seconds: int, model: str, connections: str, int8: bool, peers_python: str | None, only: str
+) -> None:
     """Measure the service against its ceiling and against other servers with a 500x375 JPEG."""
     WORK.mkdir(parents=True, exist_ok=True)
     image = WORK / "photograph.jpg"
@@ -47,6 +51,10 @@ def main(rounds: int, seconds: int, model: str, connections: str, peers_python: 
     publish_random(model, InputSpec(224, 224, 3), 1000, exports, [image.read_bytes()])
     bundle = exports / model / "1"
     subjects = [ours(exports, model)]
+    if int8:
+        in_8_bits = exports.with_name("exports-int8")
+        publish_in_8_bits(bundle, [photograph(500, 375, seed=i) for i in range(NUM_CALIBRATION)], in_8_bits)
+        subjects.append(ours(in_8_bits, model, name="Striate, int8"))
     if peers_python:
         subjects += [peer for peer in peers(peers_python, bundle) if only in peer.name]
     counts = [int(count) for count in connections.split(",")]

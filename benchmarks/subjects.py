@@ -49,10 +49,10 @@ class Running:
     start_s: float
 
 
-def ours(exports: Path, model: str, **variables: str) -> Subject:
+def ours(exports: Path, model: str, *, name: str = "Striate", **variables: str) -> Subject:
     command = (sys.executable, "-m", "service")
     settings = {"SERVICE_EXPORTS": str(exports), "SERVICE_PORT": "{port}", "SERVICE_LOG_LEVEL": "WARNING", **variables}
-    return Subject("Striate", f"/models/{model}/classify", "", command, settings)
+    return Subject(name, f"/models/{model}/classify", "", command, settings)
 
 
 def peers(python: str, bundle: Path) -> list[Subject]:

@@ -121,7 +121,7 @@ def load(bundle: Path, engine: str, precision: str, max_batch_size: int) -> tupl
 
 
 def check_golden(backend: Backend, bundle: Path, manifest: Manifest) -> None:
-    """The bundle's own images must get the answers that the trained network gave them.
+    """The bundle's own images must get the answers that the trained network, or in 8 bits the quantized one, gave them.
 
     Raises:
         ValueError: an answer differs by more than the precision explains.

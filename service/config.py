@@ -40,7 +40,9 @@ class Config:
     workers: int = setting(0, "HTTP processes; 0: one per core")
     decode_threads: int = setting(0, "in each HTTP process; 0: one per core")
     max_batch_size: int = setting(32, "images")
-    queue_capacity: int = setting(256, "images of one model that wait, in all HTTP processes; beyond it 503, not late")
+    queue_capacity: int = setting(
+        256, "images of one model that wait, shared out over the HTTP processes; beyond it 503, not late"
+    )
     deadline_s: float = setting(10.0, "an answer later than this is not worth computing: 504")
     max_body_bytes: int = setting(16_000_000, "413 beyond it, unpacked where the body is compressed")
     max_images: int = setting(64, "in one request")
@@ -58,7 +60,7 @@ class Config:
     hang_timeout_s: float = setting(20.0, "an engine silent, or busy with one batch, for longer is killed")
     drain_delay_s: float = setting(0.5, "between saying not ready and refusing connections; 5 to 10 behind a balancer")
     stop_timeout_s: float = setting(20.0, "for requests in flight after that")
-    log_level: str = setting("INFO", "WARNING leaves out the line for each request")
+    log_level: str = setting("INFO", "WARNING leaves out the lines of requests, but for those answered 5xx")
     log_format: LogFormat = setting("json", "json, text: lines for programs or for people")
     otlp_endpoint: str = setting("", "where OpenTelemetry's traces go, as http://host:4318/v1/traces; empty: nowhere")
 
@@ -123,9 +125,10 @@ def parse(name: str, kind: Any, value: str) -> Any:
     """A variable's text as the type of its setting."""
     choices = get_args(kind) or (TRUTHS if kind is bool else ())
     if choices:
-        if value not in choices:
+        chosen = value.lower() if kind is bool else value
+        if chosen not in choices:
             raise BadSetting(f"{name} is {value!r}; it can be {', '.join(choices)}.")
-        return TRUTHS[value] if kind is bool else value
+        return TRUTHS[chosen] if kind is bool else value
     try:
         parsed = kind(value)
     except ValueError:

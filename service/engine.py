@@ -114,10 +114,10 @@ def report(event: str, **details: Any) -> None:
         os.write(1, json.dumps({"event": event, **details}).encode() + b"\n")
 
 
-def beat(engine: Engine, hang_timeout_s: float) -> None:
+def beat(engine: Engine) -> None:
     while True:
         started = engine.batch_started
-        if started is None or time.monotonic() - started < hang_timeout_s:
+        if started is None or time.monotonic() - started < BEAT_S:
             report("beat")
         time.sleep(BEAT_S)
 
@@ -134,7 +134,7 @@ def main(settings: dict[str, Any]) -> None:
     engine = Engine(backend, manifest, settings["endpoint"], settings["version"])
     signal.signal(signal.SIGTERM, lambda *_: engine.stop())
     report("ready", precision=backend.precision)
-    threading.Thread(target=beat, args=(engine, settings["hang_timeout_s"]), daemon=True).start()
+    threading.Thread(target=beat, args=(engine,), daemon=True).start()
     engine.run()
 
 

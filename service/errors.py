@@ -4,7 +4,7 @@ from models.preprocessing import BadImage
 
 
 class ServiceError(Exception):
-    """Answered as `{"error": {"code", "message", "request_id"}}` with its status."""
+    """Answered with its status, its code and its message, in the words of the protocol that was spoken."""
 
     status = 500
     code = "internal"

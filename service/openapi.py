@@ -23,7 +23,7 @@ ERRORS = {
     403: "The API key does not allow this.",
     409: "The version is missing, broken or live already, or the exports cannot be written.",
     400: "There is no image, or it is damaged, or the body or a parameter is malformed.",
-    404: "There is no such model or version; the message lists those there are.",
+    404: "There is no such model or version; GET /models lists them.",
     408: "The body did not arrive in time.",
     413: "Too many bytes, images or pixels.",
     415: "An image format that is not read, or a Content-Encoding.",
@@ -184,7 +184,11 @@ TENSORFLOW_SERVING: Schema = {
         ":regress",
         labels=True,
     ),
-    "/v1/models": get("KServe: all models", answer("Their names.", record(models={"type": "array", "items": STRING}))),
+    "/v1/models": get(
+        "KServe: all models",
+        answer("Their names.", record(models={"type": "array", "items": STRING})),
+        failures=errors(401, schema="ProtocolError"),
+    ),
     **per_version(
         get("TensorFlow Serving, KServe: state", answer("The state.", ANY), NAME, failures=ASKING_ERRORS),
         "/v1/models/{name}",
@@ -232,11 +236,19 @@ INFERRED: Schema = {
 }
 
 OPEN_INFERENCE: Schema = {
-    "/v2": get("Open Inference Protocol: the server", answer("Its extensions.", ANY)),
-    "/v2/": get("The same", answer("Its extensions.", ANY)),
+    "/v2": get(
+        "Open Inference Protocol: the server",
+        answer("Its extensions.", ANY),
+        failures=errors(401, schema="ProtocolError"),
+    ),
+    "/v2/": get("The same", answer("Its extensions.", ANY), failures=errors(401, schema="ProtocolError")),
     "/v2/health/live": get("Is this process alive?", answer("It is.", record(live={"type": "boolean"}))),
     "/v2/health/ready": get("Do models answer?", answer("They do.", ANY), failures=ASKING_ERRORS),
-    "/v2/models": get("All models", answer("Their names.", record(models={"type": "array", "items": STRING}))),
+    "/v2/models": get(
+        "All models",
+        answer("Their names.", record(models={"type": "array", "items": STRING})),
+        failures=errors(401, schema="ProtocolError"),
+    ),
     **per_version(
         get("Inputs and outputs", answer("The metadata.", ANY), NAME, failures=ASKING_ERRORS),
         "/v2/models/{name}",
@@ -329,15 +341,15 @@ DOCUMENT: Schema = {
         "/classify": classify("Classify with the default model"),
         "/models/{name}/classify": classify("Classify with a model's live version", NAME),
         "/models/{name}/versions/{version}/classify": classify("Classify with one version", NAME, NUMBER),
-        "/models": get("All models", answer("The models.", ref("Models"))),
-        "/models/{name}": get("One model", answer("The model.", ref("Model")), NAME, failures=errors(404)),
+        "/models": get("All models", answer("The models.", ref("Models")), failures=errors(401)),
+        "/models/{name}": get("One model", answer("The model.", ref("Model")), NAME, failures=errors(401, 404)),
         "/healthz": get("Is this process alive?", answer("It is.", STATUS)),
         "/readyz": get(
-            "Does the default model answer? An image goes through its engine.",
+            "Does the default model or, without one, every model answer? An image goes through its engine.",
             answer("It does.", STATUS),
             failures=errors(404, 500, 503, 504),
         ),
-        "/metrics": get("Prometheus metrics", text("Text format 0.0.4.", "text/plain")),
+        "/metrics": get("Prometheus metrics", text("Text format 0.0.4.", "text/plain"), failures=errors(401)),
         "/openapi.json": get("This document", answer("OpenAPI 3.1.", {"type": "object"})),
         "/": get("The page", text("HTML.", "text/html")),
         **CONTROL,

@@ -33,7 +33,6 @@ class EngineProcess:
             "engine": engine,
             "precision": config.precision,
             "max_batch_size": config.max_batch_size,
-            "hang_timeout_s": config.hang_timeout_s,
             "log_level": config.log_level,
             "log_format": config.log_format,
         }

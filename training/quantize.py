@@ -53,7 +53,7 @@ def quantize(bundle: Path, data: Data, target: Path, *, max_drop: float, console
     manifest = verify(bundle)
     labels = labels_of(data, manifest)
     if not len(data.split.val):
-        raise BadData("Nothing is held out for validation, so nobody could say what 8 bits cost; use --val 10.")
+        raise BadData("Nothing is held out for validation, so nobody could say what 8 bits cost; use --split 80/10/10.")
     import nncf
     import openvino
 
