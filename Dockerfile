@@ -1,6 +1,6 @@
 # Striate's three images. `service` comes last, so it is the one that is built when none is named.
 #
-#   service-cpu   OpenVINO on CPUs; no TensorFlow inside. 332 MB: Debian and Python 134, OpenVINO 97, NumPy 56, rest 45
+#   service-cpu   OpenVINO on CPUs; no TensorFlow inside. 346 MB: Debian and Python 134, OpenVINO 97, NumPy 56, rest 59
 #   training      `python -m training` in /data, where runs/ and exports/ appear. 1.7 GB
 #   service       TensorFlow with its CUDA wheels, for NVIDIA GPUs; OpenVINO where there is none. 6.2 GB
 #
