@@ -16,11 +16,12 @@ from statistics import median
 import numpy as np
 
 from models.preprocessing import InputSpec, decode_image
-from service.backends import Backend, load
+from service.backends import Loaded, load
+from service.batcher import Batcher
 from service.machine import available_cores
 
 
-def throughput(backend: Backend, data: bytes, spec: InputSpec, connections: int, seconds: float) -> float:
+def throughput(loaded: Loaded, data: bytes, spec: InputSpec, connections: int, seconds: float) -> float:
     """Images/s, decoding and computing at once."""
     slots = threading.Semaphore(connections)
     decoded: queue.SimpleQueue[np.ndarray] = queue.SimpleQueue()
@@ -31,16 +32,17 @@ def throughput(backend: Backend, data: bytes, spec: InputSpec, connections: int,
             slots.acquire()
             decoded.put(decode_image(data, spec))
 
+    batcher = Batcher(loaded.seconds)
     threads = [threading.Thread(target=decode, daemon=True) for _ in range(available_cores())]
     for thread in threads:
         thread.start()
     done, started = 0, time.perf_counter()
     while time.perf_counter() - started < seconds:
         first = decoded.get()
-        waiting = 1 + decoded.qsize()
-        size = max(size for size in backend.batch_sizes if size <= waiting)
+        size = batcher.best_size(1 + decoded.qsize())
         batch = [first, *(decoded.get() for _ in range(size - 1))]
-        backend.infer(np.stack(batch))
+        padding = [np.zeros_like(first)] * (batcher.padded_size(size) - size)
+        loaded.backend.infer(np.stack(batch + padding))
         done += size
         slots.release(size)
     rate = done / (time.perf_counter() - started)
@@ -60,8 +62,8 @@ def median_ms(work: Callable[[], object], seconds: float) -> float:
 
 
 def main(bundle: Path, image: Path, connections: int, seconds: float) -> None:
-    backend, manifest = load(bundle, "openvino", "auto", max_batch_size=32)
-    data, spec = image.read_bytes(), manifest.input_spec
+    loaded = load(bundle, "openvino", "auto", max_batch_size=32)
+    backend, spec, data = loaded.backend, loaded.manifest.input_spec, image.read_bytes()
     decoded = decode_image(data, spec)[None]
     if connections == 1:
         figures = {
@@ -70,7 +72,7 @@ def main(bundle: Path, image: Path, connections: int, seconds: float) -> None:
             "both_ms": median_ms(lambda: backend.infer(decode_image(data, spec)[None]), seconds / 3),
         }
     else:
-        figures = {"images_per_s": throughput(backend, data, spec, connections, seconds)}
+        figures = {"images_per_s": throughput(loaded, data, spec, connections, seconds)}
     print(json.dumps({**figures, "precision": backend.precision}))
 
 

@@ -65,7 +65,7 @@ def main(model: str, seconds: int, reloads: int, deadline_s: float) -> None:
 
         def reload() -> Iterator[None]:
             for number in range(3, 3 + reloads):
-                publish(bundle, exports)
+                publish_aside(bundle, exports)
                 wait_for_version(server, number)
                 yield
 
@@ -129,6 +129,12 @@ def ask_while(server: Running, image: Path, rate: float, disturb: Callable[[], I
     return np.concatenate(pieces)
 
 
+def publish_aside(bundle: Path, exports: Path) -> None:
+    """Copies and checksums at low priority, as a job that retrains beside a service should run."""
+    code = "import pathlib, sys; from models.exports import publish; publish(*map(pathlib.Path, sys.argv[1:]))"
+    subprocess.run(["nice", "-n", "19", sys.executable, "-c", code, str(bundle), str(exports)], check=True)
+
+
 def wait_for_version(server: Running, number: int) -> None:
     url = server.url.removesuffix("/classify")
     while requests.get(url, timeout=30).json()["live"] != number:
@@ -143,7 +149,7 @@ def answering_engine(server: Running, version: int) -> int:
                 command = Path(f"/proc/{pid}/cmdline").read_text()
             except OSError:
                 continue
-            if "service.engine" in command and f'"version": {version},' in command:
+            if "service.engine_process" in command and f'"version": {version},' in command:
                 return pid
         time.sleep(0.05)
 

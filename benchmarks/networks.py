@@ -80,7 +80,7 @@ def measure(name: str) -> dict[str, Any]:
     from models.bundle import GOLDEN, Manifest
     from models.preprocessing import InputSpec
     from models.registry import ARCHITECTURES
-    from service.backends import OpenVINO
+    from service.backends import AT_ONCE, OpenVINO
     from training.cache import FILE, DecodedImages
     from training.duplicates import THUMBNAIL
     from training.export import REQUEST, WEIGHTS, write_saved_model
@@ -108,7 +108,6 @@ def measure(name: str) -> dict[str, Any]:
     loss = loss_for(settings, decoded.labels, entry.num_classes)
     compile_for(model, settings, loss, num_steps=1000, steps_per_epoch=100)
     training = batch_size / seconds_of(lambda: model.train_on_batch(decoded.images, decoded.labels))
-    inference_precision = OpenVINO.precisions()[0]
     with tempfile.TemporaryDirectory() as folder:
         run = Path(folder)
         spec = InputSpec(*entry.input_shape, "crop")
@@ -117,14 +116,15 @@ def measure(name: str) -> dict[str, Any]:
         (run / REQUEST).write_text(json.dumps(manifest.to_json()))
         exact.save_weights(run / WEIGHTS)
         write_saved_model(run)
-        backend = OpenVINO(run / "bundle", inference_precision, (INFERENCE_BATCH_SIZE,))
+        bundle = run / "bundle"
+        backend = OpenVINO(bundle, OpenVINO.precisions(bundle)[0], AT_ONCE)
     images = np.resize(decoded.images, (INFERENCE_BATCH_SIZE, *entry.input_shape))
     inference = INFERENCE_BATCH_SIZE / seconds_of(lambda: backend.infer(images))
     return {
         "training": training,
         "training_precision": precision,
         "inference": inference,
-        "inference_precision": inference_precision,
+        "inference_precision": backend.precision,
         "date": time.strftime("%Y-%m-%d"),
         "machine": machine(),
     }

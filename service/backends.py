@@ -1,55 +1,100 @@
 """Two ways to run the same SavedModel, behind one small interface; each is called from one thread."""
 
 import logging
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
 from models.bundle import INT8, Manifest, read_golden, verify
 from models.preprocessing import decode_image
 from service.machine import available_cores
+from service.pace import Pace
 
 log = logging.getLogger(__name__)
 
+ENOUGH_S = 0.003  # of batches of a size, to know how long one takes: the quickest, since others disturb
+TINY_S = 0.0005  # for one image; a core that waits for the next piece of so little work is busy with waiting
+LONGEST_BATCH_S = 0.05  # beyond it, larger batches only make people wait
 TOLERANCE = {"float32": 1e-4, "bfloat16": 0.02, "int8": 0.1}  # in probability, on the golden images
 
 
-class Backend(Protocol):
-    """A model that is loaded and ready.
+class Backend(ABC):
+    """A model that is loaded.
 
     Attributes:
         precision: in which it computes.
-        batch_sizes: ascending; batches of other sizes would be slower.
+        threads: that compute one batch; 0 on a GPU.
+        in_flight: batches that may be started before the first of them is finished.
     """
 
     precision: str
-    batch_sizes: tuple[int, ...]
+    threads: int
+    in_flight = 1
+
+    @abstractmethod
+    def start(self, images: np.ndarray) -> Any:
+        """uint8 (N, H, W, C), left alone until `finish` -> whatever `finish` wants."""
+
+    @abstractmethod
+    def finish(self, started: Any) -> np.ndarray:
+        """Float32 (N, num_classes), of the batch that was started first."""
 
     def infer(self, images: np.ndarray) -> np.ndarray:
-        """uint8 (N, H, W, C), N one of `batch_sizes` -> float32 (N, num_classes)."""
+        """uint8 (N, H, W, C) -> float32 (N, num_classes)."""
+        return self.finish(self.start(images))
 
 
-class OpenVINO:
+class OpenVINO(Backend):
     """OpenVINO on the CPU's cores; it reads the SavedModel directly."""
 
-    def __init__(self, bundle: Path, precision: str, batch_sizes: tuple[int, ...]) -> None:
+    def __init__(self, bundle: Path, precision: str, pace: Pace) -> None:
         import openvino
 
-        core = openvino.Core()
-        model = core.read_model(bundle / INT8 / "model.xml" if precision == "int8" else bundle)
-        rest = self.precisions(bundle)[1] if precision == "int8" else precision  # of what is not in 8 bits
-        settings = {
-            "INFERENCE_PRECISION_HINT": {"float32": "f32", "bfloat16": "bf16"}[rest],
-            "NUM_STREAMS": "1",  # all cores on one batch: two streams gave 0.93 of the images/s on 2 cores
-            "INFERENCE_NUM_THREADS": str(available_cores()),
-        }
         self.precision = precision
-        self.batch_sizes = batch_sizes
-        self._request = core.compile_model(model, "CPU", settings).create_infer_request()
+        self._core = openvino.Core()
+        if pace.considerate:
+            self._start_threads()
+        file = bundle / INT8 / "model.xml" if precision == "int8" else bundle
+        self._model = pace.aside(lambda: self._core.read_model(file))
+        rest = self.precisions(bundle)[1] if precision == "int8" else precision  # of what is not in 8 bits
+        for threads in dict.fromkeys((available_cores(), 1)):
+            self.threads = threads
+            self._request = self._compile(self._model, {"float32": "f32", "bfloat16": "bf16"}[rest], pace)
+            if not self._is_tiny(pace):
+                break
 
-    def infer(self, images: np.ndarray) -> np.ndarray:
+    def start(self, images: np.ndarray) -> np.ndarray:
         return self._request.infer({"images": images}, share_inputs=True)["probabilities"].copy()
+
+    def finish(self, started: np.ndarray) -> np.ndarray:
+        return started
+
+    def _compile(self, model: Any, precision: str, pace: Pace) -> Any:
+        settings = {
+            "INFERENCE_PRECISION_HINT": precision,
+            "NUM_STREAMS": "1",  # all cores on one batch: two streams gave 0.93 of the images/s on 2 cores
+            "INFERENCE_NUM_THREADS": str(self.threads),
+        }
+        return pace.aside(lambda: self._core.compile_model(model, "CPU", settings).create_infer_request())
+
+    def _is_tiny(self, pace: Pace) -> bool:
+        """Whether a second core would rather wait for work than help with it, which costs others that core."""
+        images = np.zeros((1, *self._model.inputs[0].get_partial_shape().get_min_shape()[1:]), np.uint8)
+        return quickest(self, images, pace) < TINY_S
+
+    def _start_threads(self) -> None:
+        """Have the pool of threads that computes start them now and here, where they get full priority."""
+        from openvino import Model, opset13
+
+        self.threads = available_cores()
+        images = opset13.parameter([-1, 1024], np.float32)
+        weights = opset13.constant(np.zeros((1024, 1024), np.float32))
+        model = Model([opset13.matmul(images, weights, False, False)], [images])
+        self._compile(model, "f32", Pace(considerate=False)).infer([np.zeros((256, 1024), np.float32)])
 
     @staticmethod
     def precisions(bundle: Path) -> tuple[str, ...]:
@@ -61,10 +106,10 @@ class OpenVINO:
         return ("int8", *exact) if (bundle / INT8 / "model.xml").exists() and "INT8" in capabilities else exact
 
 
-class TensorFlow:
+class TensorFlow(Backend):
     """TensorFlow, compiled by XLA on a GPU; memory grows as needed instead of being taken whole."""
 
-    def __init__(self, bundle: Path, precision: str, batch_sizes: tuple[int, ...]) -> None:
+    def __init__(self, bundle: Path, precision: str, pace: Pace) -> None:
         import tensorflow as tf
 
         gpus = tf.config.list_physical_devices("GPU")
@@ -73,7 +118,8 @@ class TensorFlow:
         if not gpus:
             tf.config.threading.set_intra_op_parallelism_threads(available_cores())
         self.precision = precision
-        self.batch_sizes = batch_sizes
+        self.threads = 0 if gpus else available_cores()
+        self.in_flight = 2 if gpus else 1  # the next batch's pixels travel while the GPU computes
         self._loaded = tf.saved_model.load(str(bundle))  # kept: the signature refers to its variables weakly
         signature = self._loaded.signatures["serving_default"]
         self._function = tf.function(
@@ -82,8 +128,12 @@ class TensorFlow:
             jit_compile=bool(gpus),
         )
 
-    def infer(self, images: np.ndarray) -> np.ndarray:
-        return self._function(images)["probabilities"].numpy()
+    def start(self, images: np.ndarray) -> Any:
+        return self._function(images)["probabilities"]  # on a GPU a promise: TensorFlow does not wait for it here
+
+    def finish(self, started: Any) -> np.ndarray:
+        probabilities: np.ndarray = started.numpy()
+        return probabilities
 
     @staticmethod
     def precisions(bundle: Path) -> tuple[str, ...]:
@@ -93,34 +143,48 @@ class TensorFlow:
 BACKENDS: dict[str, Any] = {"openvino": OpenVINO, "tensorflow": TensorFlow}
 
 
-def load(bundle: Path, engine: str, precision: str, max_batch_size: int) -> tuple[Backend, Manifest]:
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """A model that is ready for its first request.
+
+    Attributes:
+        seconds: how long a batch takes, by its size; for the sizes that are worth computing.
+    """
+
+    backend: Backend
+    manifest: Manifest
+    seconds: dict[int, float]
+
+
+AT_ONCE = Pace(considerate=False)
+
+
+def load(bundle: Path, engine: str, precision: str, max_batch_size: int, pace: Pace = AT_ONCE) -> Loaded:
     """Verify a bundle, load it in the fastest precision that is faithful, and warm it up.
 
     Raises:
         BrokenBundle: the files are not what was exported.
         ValueError: no precision gives the golden images their answers, or the precision asked for is not to be had.
     """
-    manifest = verify(bundle)
+    manifest = pace.aside(lambda: verify(bundle))
     offered = BACKENDS[engine].precisions(bundle)
     candidates = offered if precision == "auto" else (precision,)
     if not set(candidates) <= set(offered):
         raise ValueError(f"The {engine} engine computes in {' or '.join(offered)} here, not in {precision}.")
-    sizes = tuple(2**i for i in range(max(1, max_batch_size).bit_length()))
     for i, candidate in enumerate(candidates):
-        backend = BACKENDS[engine](bundle, candidate, sizes)
+        backend = BACKENDS[engine](bundle, candidate, pace)
         try:
-            check_golden(backend, bundle, manifest)
+            check_golden(backend, bundle, manifest, pace)
         except ValueError as error:
             if i == len(candidates) - 1:
                 raise
             log.warning("%s", error)
             continue
-        warm_up(backend, manifest)
-        return backend, manifest
+        return Loaded(backend, manifest, warm_up(backend, manifest.input_spec.shape, max_batch_size, pace))
     raise AssertionError("there is always a candidate")
 
 
-def check_golden(backend: Backend, bundle: Path, manifest: Manifest) -> None:
+def check_golden(backend: Backend, bundle: Path, manifest: Manifest, pace: Pace = AT_ONCE) -> None:
     """The bundle's own images must get the answers that the trained network, or in 8 bits the quantized one, gave them.
 
     Raises:
@@ -129,8 +193,8 @@ def check_golden(backend: Backend, bundle: Path, manifest: Manifest) -> None:
     tolerance = TOLERANCE[backend.precision]
     for i, (data, row) in enumerate(read_golden(bundle, int8=backend.precision == "int8")):
         expected = np.array(row)
-        image = decode_image(data, manifest.input_spec)
-        got = backend.infer(image[None])[0]
+        images = decode_image(data, manifest.input_spec)[None]
+        _, (got,) = pace.timed(partial(backend.infer, images))
         if got.shape != expected.shape:
             raise ValueError(f"{bundle} gives {got.size} probabilities; it names {len(manifest.class_names)} classes.")
         difference = float(np.abs(got - expected).max())
@@ -142,7 +206,29 @@ def check_golden(backend: Backend, bundle: Path, manifest: Manifest) -> None:
             )
 
 
-def warm_up(backend: Backend, manifest: Manifest) -> None:
-    """Run every batch size once, so that no request is the first of its kind."""
-    for size in backend.batch_sizes:
-        backend.infer(np.zeros((size, *manifest.input_spec.shape), np.uint8))
+def warm_up(
+    backend: Backend, shape: tuple[int, int, int], max_batch_size: int, pace: Pace = AT_ONCE
+) -> dict[int, float]:
+    """Compute batches of 1, 2, 4 and so on, so that no request is the first of its kind.
+
+    Returns:
+        The seconds that each takes, up to those that take long enough to make the most of the machine.
+    """
+    seconds: dict[int, float] = {}
+    for size in (2**i for i in range(max(1, max_batch_size).bit_length())):
+        half = seconds.get(size // 2, 0.0)
+        if 2 * half > LONGEST_BATCH_S:
+            break
+        took = quickest(backend, np.zeros((size, *shape), np.uint8), pace)
+        seconds[size] = min(took, 2 * half) if half else took  # more is somebody else's disturbance
+    return seconds
+
+
+def quickest(backend: Backend, images: np.ndarray, pace: Pace) -> float:
+    """Seconds for a batch, once there has been one of its size; more of those that are soon done."""
+    infer = partial(backend.infer, images)
+    pace.timed(infer)
+    times = [pace.timed(infer)[0]]
+    while sum(times) < ENOUGH_S:
+        times.append(pace.timed(infer)[0])
+    return min(times)

@@ -1,7 +1,9 @@
 """Who is computed together: whoever waits now, oldest first. Nobody waits for company."""
 
+import math
 import time
 from collections import deque
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -29,10 +31,14 @@ class Instance:
 
 
 class Batcher:
-    """Forms batches of sizes that the backend likes."""
+    """Forms the batches that get most done.
 
-    def __init__(self, batch_sizes: tuple[int, ...]) -> None:
-        self._batch_sizes = batch_sizes
+    Args:
+        seconds: that a batch takes, by its size; no others are computed, and size 1 is among them.
+    """
+
+    def __init__(self, seconds: Mapping[int, float]) -> None:
+        self._seconds = dict(sorted(seconds.items()))
         self._waiting: deque[Instance] = deque()
 
     def __len__(self) -> int:
@@ -60,13 +66,24 @@ class Batcher:
         innocent = 0
         while innocent < len(self._waiting) and not self._waiting[innocent].deaths:
             innocent += 1
-        size = max((size for size in self._batch_sizes if size <= innocent), default=1)
-        return [self._waiting.popleft() for _ in range(size)], expired
+        return [self._waiting.popleft() for _ in range(self.best_size(innocent))], expired
+
+    def best_size(self, waiting: int) -> int:
+        """How many of those that wait to take: what gets most images done a second, padding counted as waste."""
+        done = {size: min(size, waiting) for size in self._seconds}
+        best = max(self._seconds, key=lambda size: (done[size] / self._seconds[size], size))
+        return max(1, done[best])
+
+    def padded_size(self, num_images: int) -> int:
+        """The smallest size that is computed and holds so many."""
+        return min(size for size in self._seconds if size >= num_images)
 
 
-def stack(batch: list[Instance], shape: tuple[int, int, int]) -> np.ndarray:
-    """uint8 (N, H, W, C)."""
-    return np.frombuffer(b"".join(instance.pixels for instance in batch), np.uint8).reshape(len(batch), *shape)
+def stack(batch: list[Instance], shape: tuple[int, int, int], size: int) -> np.ndarray:
+    """uint8 (size, H, W, C), black where the batch has no more images."""
+    padding = bytes((size - len(batch)) * math.prod(shape))
+    pixels = b"".join([*(instance.pixels for instance in batch), padding])
+    return np.frombuffer(pixels, np.uint8).reshape(size, *shape)
 
 
 def read_instance(frames: list[bytes]) -> Instance | None:

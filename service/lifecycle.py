@@ -19,7 +19,7 @@ log = logging.getLogger(__name__)
 
 MAX_ENGINES = 2  # of one model, but for canary and shadow
 MAX_LOAD_CRASHES = 3  # after which a version is rejected
-STABLE_S = 60.0  # an engine that lived this long starts afresh with the next one's backoff
+STABLE_S = 2.0  # an engine that answered for so long starts afresh with the next one's backoff
 FREE_RESTARTS = 2  # at once: a crash is hidden from clients only by a quick successor
 LONGEST_BACKOFF_S = 30.0
 MAX_CRASHES = 10  # in a row; then the whole service ends, and whoever runs it can start it elsewhere
@@ -32,7 +32,7 @@ class Version:
     Attributes:
         manifest: set once its engine has loaded; kept when the bundle is deleted.
         load_s: from its engine's start to its readiness.
-        crashes: in a row, since an engine last lived for STABLE_S.
+        crashes: in a row, since an engine last answered for STABLE_S.
         restarts: engines that died after they had answered.
         not_before: CLOCK_MONOTONIC time of the next try.
         rejected: why it is not to be served; with the manifest's stamp, since another manifest deserves a try.
@@ -144,6 +144,8 @@ class Model:
             self._reject(number, str(error))
         version.precision = version.engine.ready["precision"]
         version.load_s = round(time.monotonic() - version.engine.started, 3)
+        said = ", ".join(f"{name} {value}" for name, value in version.engine.ready.items() if name != "event")
+        log.info("%s version %d: ready after %.1f s: %s", self.home.name, number, version.load_s, said)
 
     def note_end(self, number: int, status: int) -> None:
         """An engine is gone: retired, refused its bundle, or died."""
@@ -166,14 +168,19 @@ class Model:
 
     def _back_off(self, number: int, engine: EngineProcess) -> None:
         version = self.versions[number]
-        lived = time.monotonic() - engine.started
-        version.crashes = 1 if lived > STABLE_S else version.crashes + 1
+        version.crashes = 1 if engine.answered_for_s() > STABLE_S else version.crashes + 1
         late = version.crashes - FREE_RESTARTS
         version.not_before = time.monotonic() + (min(2.0 ** (late - 1), LONGEST_BACKOFF_S) if late > 0 else 0.0)
 
     def _reject(self, number: int, reason: str) -> None:
         log.error("%s: version %d is rejected: %s", self.home.name, number, reason)
         self.versions[number].rejected = reason.replace(f"{self.home.parent}/", "")  # anybody may read it
+
+    @property
+    def answers(self) -> bool:
+        """An engine of the version that answers is up."""
+        engine = self.versions[self.serving].engine if self.serving is not None else None
+        return engine is not None and engine.ready is not None
 
     @property
     def is_unloaded(self) -> bool:

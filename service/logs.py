@@ -3,9 +3,10 @@
 import json
 import logging
 import time
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from service.config import LogFormat
+if TYPE_CHECKING:  # an engine that starts beside another has no time for it
+    from service.config import LogFormat
 
 MAX_MESSAGE = 4000  # characters
 FIELDS = "fields"  # attribute of a log record: what it says beside its message
@@ -41,7 +42,7 @@ def timestamp(record: logging.LogRecord) -> str:
     return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created)) + f".{int(record.msecs):03}Z"
 
 
-def configure_logging(level: str, log_format: LogFormat) -> None:
+def configure_logging(level: str, log_format: "LogFormat") -> None:
     handler = logging.StreamHandler()
     handler.setFormatter(JsonLines() if log_format == "json" else Lines())
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)

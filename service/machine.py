@@ -5,8 +5,10 @@ import importlib.util
 import os
 import signal
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from service.config import Config
+if TYPE_CHECKING:  # an engine that starts beside another has no time for it
+    from service.config import Config
 
 PR_SET_PDEATHSIG = 1  # prctl(2)
 
@@ -21,12 +23,12 @@ def available_cores(*, cpu_max: Path = Path("/sys/fs/cgroup/cpu.max")) -> int:
     return cores if quota == "max" else max(1, min(cores, round(int(quota) / int(period))))
 
 
-def num_workers(config: Config) -> int:
+def num_workers(config: "Config") -> int:
     """HTTP processes."""
     return config.workers or available_cores()
 
 
-def num_decoders(config: Config) -> int:
+def num_decoders(config: "Config") -> int:
     """Decoding threads in each HTTP process."""
     return config.decode_threads or available_cores()
 

@@ -15,16 +15,30 @@ from service.machine import has_gpu
 
 log = logging.getLogger(__name__)
 
+LEFTOVERS = 5  # times as long may a model take to load that gives way to another
+
 
 class EngineProcess:
     """One engine of one model version, from its start to its end.
+
+    Args:
+        considerate: it is to load in the time that a model which answers leaves over.
 
     Attributes:
         ready: what the engine said when it had loaded; None before that.
         failure: why it could not load; None where it did not say.
     """
 
-    def __init__(self, config: Config, bundle: Path, version: int, endpoint: str, environment: dict[str, str]) -> None:
+    def __init__(
+        self,
+        config: Config,
+        bundle: Path,
+        version: int,
+        endpoint: str,
+        environment: dict[str, str],
+        *,
+        considerate: bool,
+    ) -> None:
         engine = config.engine if config.engine != "auto" else "tensorflow" if has_gpu() else "openvino"
         settings = {
             "bundle": str(bundle),
@@ -33,18 +47,21 @@ class EngineProcess:
             "engine": engine,
             "precision": config.precision,
             "max_batch_size": config.max_batch_size,
+            "considerate": considerate,
             "log_level": config.log_level,
             "log_format": config.log_format,
         }
         self.endpoint = endpoint
+        self.load_timeout_s = config.load_timeout_s * (LEFTOVERS if considerate else 1)
         self.engine = engine
         self.ready: dict[str, Any] | None = None
         self.failure: str | None = None
         self.retired: float | None = None  # when it was asked to stop
         self.started = self.last_beat = time.monotonic()
         self._unread = b""
+        self._ready_at: float | None = None
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "service.engine", json.dumps(settings)],
+            [sys.executable, "-m", "service.engine_process", json.dumps(settings)],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             env=environment,
@@ -57,6 +74,10 @@ class EngineProcess:
     @property
     def pid(self) -> int:
         return self._process.pid
+
+    def answered_for_s(self) -> float:
+        """Since it was ready; 0 before that."""
+        return time.monotonic() - self._ready_at if self._ready_at is not None else 0.0
 
     def read_reports(self) -> bool:
         """Take in what the engine has reported; False: the pipe is closed, the engine is gone or going."""
@@ -96,7 +117,7 @@ class EngineProcess:
             log.info("engine %d: %s", self.pid, line[:500].decode(errors="replace"))
             return
         if report["event"] == "ready":
-            self.ready = report
+            self.ready, self._ready_at = report, time.monotonic()
         elif report["event"] == "failed":
             self.failure = report["reason"]
 

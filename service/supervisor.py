@@ -109,7 +109,14 @@ class Supervisor:
         self._num_started += 1
         endpoint = f"ipc://{self._runtime}/engine-{self._num_started}"
         try:
-            engine = EngineProcess(self._config, model.home / str(number), number, endpoint, self._environment)
+            engine = EngineProcess(
+                self._config,
+                model.home / str(number),
+                number,
+                endpoint,
+                self._environment,
+                considerate=number != model.serving and any(other.answers for other in self._models.values()),
+            )
         except OSError as error:  # no memory or no process to be had now
             log.error("%s version %d: no engine could be started: %s", model.home.name, number, error)
             model.versions[number].not_before = time.monotonic() + RETRY_START_S
@@ -131,7 +138,7 @@ class Supervisor:
     def _kill_stuck(self) -> None:
         now = time.monotonic()
         for model, number, engine in self._engines():
-            loading = engine.ready is None and now - engine.started > self._config.load_timeout_s
+            loading = engine.ready is None and now - engine.started > engine.load_timeout_s
             silent = engine.ready is not None and now - engine.last_beat > self._config.hang_timeout_s
             lingering = engine.retired is not None and now - engine.retired > RETIRE_TIMEOUT_S
             if loading or silent or lingering:

@@ -11,8 +11,12 @@ def instance(name: bytes = b"", *, deaths: int = 0, deadline: float = float("inf
     return Instance(b"worker", name, deaths, deadline, time.monotonic(), b"\1\2\3\4")
 
 
-def batcher_with(*instances: Instance, batch_sizes=(1, 2, 4)) -> Batcher:
-    batcher = Batcher(batch_sizes)
+SLOW_AND_FAST = {1: 1.0, 2: 1.9, 4: 3.6}  # seconds of a batch: as on a CPU, where every image costs
+ALL_THE_SAME = {1: 1.0, 4: 1.1, 16: 1.2}  # as on a GPU that has nothing else to do
+
+
+def batcher_with(*instances: Instance, seconds=SLOW_AND_FAST) -> Batcher:
+    batcher = Batcher(seconds)
     for one in instances:
         batcher.add(one)
     return batcher
@@ -25,10 +29,17 @@ def test_a_lone_image_never_waits_for_company():
 
 
 @pytest.mark.parametrize(("waiting", "size"), [(1, 1), (2, 2), (3, 2), (4, 4), (7, 4), (100, 4)])
-def test_a_batch_is_the_largest_size_that_is_full(waiting, size):
+def test_where_every_image_costs_a_batch_is_the_largest_size_that_is_full(waiting, size):
     batcher = batcher_with(*(instance() for _ in range(waiting)))
     assert len(batcher.next_batch()[0]) == size
     assert len(batcher) == waiting - size
+
+
+@pytest.mark.parametrize(("waiting", "size", "padded"), [(1, 1, 1), (2, 2, 4), (4, 4, 4), (5, 5, 16), (40, 16, 16)])
+def test_where_company_costs_nothing_all_are_taken_and_the_batch_is_padded(waiting, size, padded):
+    batcher = batcher_with(*(instance() for _ in range(waiting)), seconds=ALL_THE_SAME)
+    assert len(batcher.next_batch()[0]) == size
+    assert batcher.padded_size(size) == padded
 
 
 def test_the_oldest_go_first():
@@ -56,9 +67,16 @@ def test_nobody_waiting_makes_no_batch():
 
 
 def test_pixels_are_stacked_in_order():
-    images = stack([instance(), instance()], (2, 2, 1))
+    images = stack([instance(), instance()], (2, 2, 1), 2)
     assert images.dtype == np.uint8
     assert images[1, :, :, 0].tolist() == [[1, 2], [3, 4]]
+
+
+def test_what_a_batch_has_no_images_for_is_black():
+    images = stack([instance()], (2, 2, 1), 4)
+    assert images.shape == (4, 2, 2, 1)
+    assert images[0].any()
+    assert not images[1:].any()
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ import pytest
 
 from models.bundle import Manifest
 from models.preprocessing import InputSpec
+from service.backends import Backend, Loaded
 from service.engines import Engines
 from service.errors import DeadlineExceeded, EngineCrash, ModelFailed, NotReady, Overloaded, TooLarge
 from service.routes import ModelRoute, Routes, VersionRoute, write_routes
@@ -24,13 +25,19 @@ TARGET = ("toy", 1)
 DEADLY, FAILING, SLOW, NAN = 66, 67, 68, 69  # pixel values with an effect on the toy model
 
 
-class ToyBackend:
+class ToyBackend(Backend):
     """Probability i is pixel i / 255; some pixels do harm."""
 
     precision = "float32"
-    batch_sizes = (1, 2, 4)
+    threads = 1
 
-    def infer(self, images: np.ndarray) -> np.ndarray:
+    def __init__(self, in_flight: int) -> None:
+        self.in_flight = in_flight
+
+    def start(self, images: np.ndarray) -> np.ndarray:
+        return images.copy()
+
+    def finish(self, images: np.ndarray) -> np.ndarray:
         first = images[:, 0, 0, 0]
         if DEADLY in first:
             os.kill(os.getpid(), signal.SIGKILL)
@@ -41,18 +48,20 @@ class ToyBackend:
         return np.where((first == NAN)[:, None], np.nan, images.reshape(len(images), -1) / 255).astype(np.float32)
 
 
-def run_engine(endpoint: str, metrics: str) -> None:
+def run_engine(endpoint: str, metrics: str, in_flight: int) -> None:
     os.environ["PROMETHEUS_MULTIPROC_DIR"] = metrics
     from service.engine import Engine
 
-    Engine(ToyBackend(), Manifest("toy", "toy", ("a", "b"), SPEC, {}), endpoint, 1).run()
+    manifest = Manifest("toy", "toy", ("a", "b"), SPEC, {})
+    Engine(Loaded(ToyBackend(in_flight), manifest, {1: 1.0, 2: 1.9, 4: 3.6}), endpoint, 1).run()
 
 
 class ToySupervisor:
     """Keeps one engine alive and says where in routes.json, as the real one does."""
 
-    def __init__(self, runtime: Path) -> None:
+    def __init__(self, runtime: Path, in_flight: int) -> None:
         self._runtime = runtime
+        self._in_flight = in_flight
         (runtime / "metrics").mkdir()
         self.num_started = 0
         self._stopping = False
@@ -75,16 +84,18 @@ class ToySupervisor:
         while not self._stopping:
             self.num_started += 1
             endpoint = f"ipc://{self._runtime}/engine-{self.num_started}"
-            self._process = context.Process(target=run_engine, args=(endpoint, str(self._runtime / "metrics")))
+            self._process = context.Process(
+                target=run_engine, args=(endpoint, str(self._runtime / "metrics"), self._in_flight)
+            )
             self._process.start()
             self.write(endpoint)
             self._process.join()
             self.write(None)
 
 
-@pytest.fixture
-def supervisor(tmp_path):
-    supervisor = ToySupervisor(tmp_path)
+@pytest.fixture(params=[1, 2], ids=["one batch at a time", "two"])
+def supervisor(tmp_path, request):
+    supervisor = ToySupervisor(tmp_path, request.param)
     yield supervisor
     supervisor.stop()
 

@@ -56,16 +56,16 @@ def test_the_bundle_verifies_says_how_right_it_is_and_still_has_the_savedmodel(q
 
 def test_the_service_takes_8_bits_where_they_are_and_answers_nearly_as_before(quantized, published, digits):
     images = np.asarray(digits.decoded.images[digits.split.test[:32]])
-    in_8_bits, manifest = load(quantized, "openvino", "auto", max_batch_size=32)
-    assert in_8_bits.precision == "int8"
-    exact, _ = load(quantized, "openvino", "float32", max_batch_size=32)
-    assert exact.precision == "float32"
-    answers, expected = in_8_bits.infer(images), exact.infer(images)
-    assert answers.shape == (32, len(manifest.class_names))
+    in_8_bits = load(quantized, "openvino", "auto", max_batch_size=32)
+    assert in_8_bits.backend.precision == "int8"
+    exact = load(quantized, "openvino", "float32", max_batch_size=32)
+    assert exact.backend.precision == "float32"
+    answers, expected = in_8_bits.backend.infer(images), exact.backend.infer(images)
+    assert answers.shape == (32, len(exact.manifest.class_names))
     assert (answers.argmax(axis=1) == expected.argmax(axis=1)).mean() > 0.9
     assert np.abs(answers - expected).max() > 1e-6  # it is another network
-    without, _ = load(published, "openvino", "auto", max_batch_size=1)
-    assert without.precision != "int8"
+    without = load(published, "openvino", "auto", max_batch_size=1)
+    assert without.backend.precision != "int8"
     with pytest.raises(ValueError, match="not in int8"):
         load(published, "openvino", "int8", max_batch_size=1)
 

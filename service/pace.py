@@ -1,0 +1,54 @@
+"""Loading a model beside one that answers: with the processor time that its clients leave over."""
+
+import os
+import threading
+import time
+from collections.abc import Callable
+from typing import TypeVar
+
+LOWEST = 19  # nice; a process may lower its priority but not raise it again, and so may each of its threads
+
+REST = 3  # times as long as what was done with full priority
+
+T = TypeVar("T")
+
+
+class Pace:
+    """At once where nobody is served yet; else considerately.
+
+    Attributes:
+        considerate: somebody is served meanwhile.
+    """
+
+    def __init__(self, *, considerate: bool) -> None:
+        self.considerate = considerate
+
+    def aside(self, work: Callable[[], T]) -> T:
+        """Do `work` where it takes no time from others: threads that it starts keep that low priority for good."""
+        if not self.considerate:
+            return work()
+        results: list[T] = []
+        errors: list[BaseException] = []
+
+        def run() -> None:
+            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), LOWEST)
+            try:
+                results.append(work())
+            except BaseException as error:
+                errors.append(error)
+
+        thread = threading.Thread(target=run)
+        thread.start()
+        thread.join()
+        if errors:
+            raise errors[0]
+        return results[0]
+
+    def timed(self, work: Callable[[], T]) -> tuple[float, T]:
+        """Do `work` with full priority, then rest. Returns how many seconds that was, and what."""
+        started = time.monotonic()
+        result = work()
+        seconds = time.monotonic() - started
+        if self.considerate:
+            time.sleep(REST * seconds)
+        return seconds, result
