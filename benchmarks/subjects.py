@@ -55,6 +55,13 @@ def ours(exports: Path, model: str, *, name: str = "Striate", **variables: str) 
     return Subject(name, f"/models/{model}/classify", "", command, settings)
 
 
+def nothing(metrics: str) -> Subject:
+    """A view that does nothing under the service's own gunicorn settings; `metrics` is a folder that they want."""
+    command = (sys.executable, "-m", "gunicorn", "--config", "service/gunicorn_conf.py", "benchmarks.nothing:app")
+    settings = {"SERVICE_PORT": "{port}", "SERVICE_LOG_LEVEL": "WARNING", "PROMETHEUS_MULTIPROC_DIR": metrics}
+    return Subject("a view that does nothing", "/", "", command, settings)
+
+
 def peers(python: str, bundle: Path) -> list[Subject]:
     """Every peer with every engine.
 

@@ -7,6 +7,7 @@ samples are scaled to 8 and not clipped; of an animation the first frame counts;
 
 import io
 import math
+import struct
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
@@ -19,6 +20,9 @@ FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")  # APNG is PNG to Pillow
 MAX_PIXELS = 40_000_000  # checked on the header; Pillow's own limit would allow 179 million
 ORIENTATION = ExifTags.Base.Orientation
 TILE_WIDTH, TILE_LENGTH = 322, 323  # TIFF tags
+
+PNG_START = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR"  # width and height follow
+TINY_BYTES, TINY_PIXELS = 4096, 64 * 64
 
 DECODER = 2  # raise it whenever the same bytes come to give other pixels: what was decoded before is then stale
 
@@ -101,6 +105,14 @@ def decode_for(
         raise
     except Exception as error:  # Pillow raises eight kinds on hostile files, from OSError to SyntaxError
         raise explain(data, error) from error
+
+
+def is_tiny(data: bytes) -> bool:
+    """Whether these bytes are a PNG so small that decoding it takes less time than passing it to a thread."""
+    if len(data) > TINY_BYTES or not data.startswith(PNG_START):
+        return False
+    width, height = struct.unpack(">II", data[len(PNG_START) : len(PNG_START) + 8].ljust(8, b"\xff"))
+    return bool(width * height <= TINY_PIXELS)
 
 
 def resize(image: Image.Image, spec: InputSpec) -> np.ndarray:

@@ -89,10 +89,9 @@ def rule() -> str:
 
 def finish(response: Response) -> Response:
     note_request(record(), rule(), response.status_code)
-    response.headers["X-Request-Id"] = record().request_id
+    response.headers.extend({"X-Request-Id": record().request_id, **SECURITY_HEADERS})
     if request.method == "POST":
         response.headers["Cache-Control"] = "no-store"
-    response.headers.update(SECURITY_HEADERS)
     allow_origin(response)
     pack(request, response)
     write_line(response)

@@ -27,7 +27,7 @@ class Instance:
     deaths: int
     deadline: float
     sent: float
-    pixels: bytes
+    pixels: bytes | memoryview
 
 
 class Batcher:
@@ -88,10 +88,11 @@ def stack(batch: list[Instance], shape: tuple[int, int, int], size: int) -> np.n
 
 def read_instance(frames: list[bytes]) -> Instance | None:
     """A message as it came off the socket; None where it is none of ours."""
-    if len(frames) != 3 or len(frames[1]) != wire.REQUEST.size:
+    if len(frames) != 2 or len(frames[1]) < wire.REQUEST.size:
         return None
-    request_id, deaths, deadline, sent = wire.REQUEST.unpack(frames[1])
-    return Instance(frames[0], request_id, deaths, deadline, sent, frames[2])
+    sender, request = frames
+    request_id, deaths, deadline, sent = wire.REQUEST.unpack_from(request)
+    return Instance(sender, request_id, deaths, deadline, sent, memoryview(request)[wire.REQUEST.size :])
 
 
 def is_cancellation(frames: list[bytes]) -> bool:

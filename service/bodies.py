@@ -73,9 +73,9 @@ def pack(request: Request, response: Response) -> None:
     """Compress an answer for who asked for it and gains by it."""
     if response.direct_passthrough or response.is_streamed or "Content-Encoding" in response.headers:
         return
-    if not (response.mimetype or "").startswith(PACKED_TYPES):
+    if not (response.mimetype or "").startswith(PACKED_TYPES) or len(response.get_data()) < WORTH_PACKING_BYTES:
         return
     response.vary.add("Accept-Encoding")
-    if request.accept_encodings["gzip"] and len(response.get_data()) >= WORTH_PACKING_BYTES:
+    if request.accept_encodings["gzip"]:
         response.set_data(gzip.compress(response.get_data(), compresslevel=1))
         response.headers["Content-Encoding"] = "gzip"

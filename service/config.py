@@ -13,7 +13,7 @@ PREFIX = "SERVICE_"
 SECRET = "********"
 TRUTHS = {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False}
 Engine = Literal["auto", "openvino", "tensorflow"]
-Precision = Literal["auto", "float32", "bfloat16", "int8"]
+Precision = Literal["auto", "float32", "float16", "bfloat16", "int8"]
 LogFormat = Literal["json", "text"]
 
 
@@ -35,7 +35,7 @@ class Config:
     default_model: str = setting("", "what /classify asks; empty: the only model there is")
     engine: Engine = setting("auto", "openvino, tensorflow; auto: tensorflow with an NVIDIA GPU, if installed")
     precision: Precision = setting(
-        "auto", "float32, bfloat16, int8; auto: the fastest in which the golden images agree"
+        "auto", "float32, float16, bfloat16, int8; auto: the fastest in which the golden images agree"
     )
     workers: int = setting(0, "HTTP processes; 0: one per core")
     decode_threads: int = setting(0, "in each HTTP process; 0: one per core")

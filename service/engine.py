@@ -83,10 +83,11 @@ class Engine:
         with contextlib.suppress(zmq.Again):
             while True:
                 frames = self._socket.recv_multipart(zmq.NOBLOCK)
-                instance = read_instance(frames)
                 if is_cancellation(frames):
                     self._batcher.discard(frames[1])
-                elif instance is None:
+                    continue
+                instance = read_instance(frames)
+                if instance is None:
                     log.warning("dropped a message that is no request")
                 elif len(instance.pixels) != self._num_bytes:
                     self._reply(instance, wire.REFUSED)
@@ -129,5 +130,5 @@ class Engine:
     def _reply(
         self, instance: Instance, status: int, probabilities: bytes = b"", started: float = 0.0, done: float = 0.0
     ) -> None:
-        header = wire.REPLY.pack(instance.id, status, started, done)
-        self._socket.send_multipart([instance.sender, header, probabilities])
+        reply = wire.REPLY.pack(instance.id, status, started, done) + probabilities
+        self._socket.send_multipart([instance.sender, reply])

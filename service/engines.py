@@ -97,7 +97,7 @@ class Channel:
     def send(self, pending: Pending) -> None:
         self.in_flight[pending.id] = pending
         header = wire.REQUEST.pack(pending.id, pending.deaths, pending.deadline, time.monotonic())
-        self._socket.send_multipart([header, pending.pixels])
+        self._socket.send(header + pending.pixels)
 
     def cancel(self, pending: Pending) -> None:
         """Nobody waits for it any more; if it still waits in the engine, it is not computed."""
@@ -116,13 +116,14 @@ class Channel:
 
     def _receive(self) -> None:
         while True:
-            header, probabilities = self._socket.recv_multipart()
-            request_id, status, started, done = wire.REPLY.unpack(header)
+            reply = self._socket.recv()
+            request_id, status, started, done = wire.REPLY.unpack_from(reply)
             pending = self.in_flight.pop(request_id, None)
             if pending is None:  # whoever asked has given up
                 continue
             if status == wire.OK:
-                pending.answer.set(Answer(np.frombuffer(probabilities, np.float32), started, done))
+                probabilities = np.frombuffer(reply, np.float32, offset=wire.REPLY.size)
+                pending.answer.set(Answer(probabilities, started, done))
             else:
                 pending.answer.set_exception(REPLY_ERRORS[status]())
 
@@ -175,18 +176,14 @@ class Engines:
             TooLarge: there never is for so many.
         """
         self.check_room(model, count)
-        self._wait(model, count)
+        self._num_waiting[model] += count
         began = time.monotonic()
         try:
             yield
             took_s = time.monotonic() - began
             self._mean_s[model] = MEMORY * self._mean_s.get(model, took_s) + (1 - MEMORY) * took_s
         finally:
-            self._wait(model, -count)
-
-    def _wait(self, model: str, change: int) -> None:
-        self._num_waiting[model] += change
-        WAITING.labels(model).set(self._num_waiting[model])
+            self._num_waiting[model] -= count
 
     def check_room(self, model: str, count: int = 1) -> None:
         """As `places`, without taking them: a request can be refused before its body is read."""
@@ -261,6 +258,8 @@ class Engines:
     def _watch(self) -> None:
         while True:
             gevent.sleep(WATCH_S)
+            for model in self._routes.models:
+                WAITING.labels(model).set(self._num_waiting[model])
             try:
                 self._reload()
             except Exception:  # a watcher that dies would leave this worker with dead engines for good

@@ -38,6 +38,12 @@ def has_gpu() -> bool:
     return Path("/dev/nvidia0").exists() and importlib.util.find_spec("tensorflow") is not None
 
 
+def has_bfloat16(*, cpu_info: Path = Path("/proc/cpuinfo")) -> bool:
+    """Whether the processor multiplies in bfloat16: AVX512-BF16 or AMX."""
+    flags = set(cpu_info.read_text().split()) if cpu_info.exists() else set()
+    return bool(flags & {"avx512_bf16", "amx_bf16"})
+
+
 def die_with_parent(sent: signal.Signals) -> None:
     """Have the kernel send us this signal when the process that started us dies."""
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, int(sent))

@@ -28,7 +28,9 @@ ANSWERED = Counter("striate_images", "Images by what became of their request: su
 SHADOW = Counter(
     "striate_shadow_images", "Images that a shadow was asked: agrees, differs, failed, skipped", [*VERSION, "outcome"]
 )
-WAITING = Gauge("striate_waiting_images", "Images with a place in the queue", ["model"], multiprocess_mode="livesum")
+WAITING = Gauge(
+    "striate_waiting_images", "Images with a place in the queue, just now", ["model"], multiprocess_mode="livesum"
+)
 LAST = Gauge("striate_last_inference_seconds", "When, since 1970", VERSION, multiprocess_mode="max")
 DECODE = Histogram("striate_decode_seconds", "Decoding one image", VERSION, buckets=SECONDS)
 QUEUE_WAIT = Histogram("striate_queue_wait_seconds", "One image's wait for its batch", VERSION, buckets=SECONDS)

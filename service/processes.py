@@ -65,7 +65,7 @@ class EngineProcess:
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             env=environment,
-            start_new_session=True,  # a Ctrl-C in the terminal is for the supervisor alone
+            process_group=0,  # a Ctrl-C is for the supervisor alone; across sessions priorities count for little
         )
         assert self._process.stdout is not None
         self.pipe = self._process.stdout.fileno()
@@ -128,5 +128,5 @@ def start_gunicorn(environment: dict[str, str]) -> subprocess.Popen[bytes]:
         [sys.executable, "-m", "gunicorn", "--config", str(configuration)],
         stdin=subprocess.DEVNULL,
         env=environment,
-        start_new_session=True,
+        process_group=0,
     )

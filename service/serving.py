@@ -15,7 +15,7 @@ from flask import current_app, request
 from gevent import Greenlet
 from gevent.threadpool import ThreadPool
 
-from models.preprocessing import BadImage, InputSpec, decode_image
+from models.preprocessing import BadImage, InputSpec, decode_image, is_tiny
 from service.config import Config
 from service.disconnect import while_client_stays
 from service.engines import Engines, find_version
@@ -138,13 +138,15 @@ class Service:
             yield
 
     def _decode(self, chosen: Chosen, encoded: list[EncodedImage]) -> list[np.ndarray]:
-        """In the worker's threads; the first image that cannot be decoded is named."""
+        """In the worker's threads, tiny ones here and now; the first image that cannot be decoded is named."""
         began = time.monotonic()
         decode = partial(timed_decode, chosen.spec, self.config.max_pixels)
-        results = [self.decoders.spawn(decode, image.data) for image in encoded]
+        results = [
+            decode(image.data) if is_tiny(image.data) else self.decoders.spawn(decode, image.data) for image in encoded
+        ]
         images = []
         for image, result in zip(encoded, results, strict=True):
-            decoded, seconds = result.get()
+            decoded, seconds = result if isinstance(result, tuple) else result.get()
             DECODE.labels(chosen.name, str(chosen.version)).observe(seconds)
             if isinstance(decoded, BadImage):
                 raise from_bad_image(decoded, image.position)

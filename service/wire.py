@@ -1,7 +1,7 @@
-"""Messages between HTTP workers and engines: one ZeroMQ message an image, fixed binary headers, no pickle.
+"""Messages between HTTP workers and engines: one ZeroMQ frame an image, fixed binary headers, no pickle.
 
-A request is two frames, REQUEST and the pixels (uint8, H x W x C); a reply is REPLY and the probabilities
-(float32), which are empty unless the status is OK. A request's id alone says that nobody waits for its answer any more.
+A request is REQUEST and then the pixels (uint8, H x W x C); a reply is REPLY and then the probabilities (float32),
+of which there are none unless the status is OK. A request's id alone says that nobody waits for its answer any more.
 Times are of CLOCK_MONOTONIC, which processes share.
 """
 

@@ -138,7 +138,7 @@ def test_metrics_have_the_names_that_other_servers_gave_them(digits_exports, tmp
         assert metric(service, re.escape(f"nv_inference_request_failure{labels}")) == 1
         assert metric(service, re.escape(f"nv_inference_count{labels}")) == 6
         assert metric(service, re.escape(f"nv_inference_exec_count{labels}")) >= 4
-        assert metric(service, r'nv_inference_pending_request_count\{model="digits"\}') == 0
+        wait_until(lambda: metric(service, r'nv_inference_pending_request_count\{model="digits"\}') == 0, service)
         served = r':tensorflow:serving:request_count\{model_name="digits",status="OK"\}'
         assert metric(service, served) == 3
         assert metric(service, r'striate_errors_total\{code="image_invalid"\}') == 1

@@ -1,0 +1,128 @@
+"""How a model is loaded: in which precision, with how many threads, for which batches; and aside, if others answer."""
+
+import os
+import subprocess
+import sys
+import threading
+import time
+
+import numpy as np
+import pytest
+
+from service.backends import AT_ONCE, LONGEST_BATCH_S, Backend, load, warm_up
+from service.machine import available_cores, has_bfloat16
+from service.pace import LOWEST, Pace
+
+
+class SlowBackend(Backend):
+    """A batch takes as long as it has images."""
+
+    precision = "float32"
+    threads = 1
+
+    def __init__(self, seconds_per_image: float) -> None:
+        self.seconds_per_image = seconds_per_image
+        self.sizes: list[int] = []
+
+    def start(self, images: np.ndarray) -> np.ndarray:
+        self.sizes.append(len(images))
+        time.sleep(self.seconds_per_image * len(images))
+        return images
+
+    def finish(self, started: np.ndarray) -> np.ndarray:
+        return started.reshape(len(started), -1).astype(np.float32)
+
+
+def test_batches_grow_until_one_takes_too_long_for_those_who_wait():
+    backend = SlowBackend(LONGEST_BATCH_S / 5)
+    seconds = warm_up(backend, (2, 2, 1), 32)
+    assert list(seconds) == [1, 2, 4]
+    assert set(backend.sizes) == {1, 2, 4}
+    assert seconds[1] >= backend.seconds_per_image
+
+
+@pytest.mark.parametrize(("limit", "sizes"), [(0, [1]), (1, [1]), (3, [1, 2]), (32, [1, 2, 4, 8, 16, 32])])
+def test_no_batch_is_larger_than_the_limit(limit, sizes):
+    assert list(warm_up(SlowBackend(0.0), (2, 2, 1), limit)) == sizes
+
+
+def test_a_batch_is_never_taken_for_slower_than_its_halves():
+    class Disturbed(SlowBackend):
+        def start(self, images: np.ndarray) -> np.ndarray:
+            time.sleep(0.02 if len(images) == 2 else 0.004)
+            return images
+
+    seconds = warm_up(Disturbed(0.0), (2, 2, 1), 2)
+    assert seconds[2] <= 2 * seconds[1]
+
+
+def test_a_tiny_network_is_computed_by_one_thread(digits_exports):
+    loaded = load(digits_exports / "digits" / "1", "openvino", "auto", 8)
+    assert loaded.backend.threads == 1
+    assert list(loaded.seconds) == [1, 2, 4, 8]
+
+
+def test_tensorflow_computes_as_precisely_as_it_is_asked_to(digits_exports):
+    bundle = digits_exports / "digits" / "1"
+    exact = load(bundle, "tensorflow", "float32", 2).backend
+    images = np.random.default_rng(0).integers(0, 256, (2, 32, 32, 1), dtype=np.uint8)
+    expected = exact.infer(images)
+    assert exact.precision == "float32"
+    assert exact.threads == available_cores()
+    if has_bfloat16():
+        rounded = load(bundle, "tensorflow", "bfloat16", 2).backend
+        assert rounded.precision == "bfloat16"
+        assert 0 < np.abs(rounded.infer(images) - expected).max() < 0.05
+    assert load(bundle, "tensorflow", "auto", 2).backend.precision in ("bfloat16", "float32")
+    with pytest.raises(ValueError, match="not in float16"):
+        load(bundle, "tensorflow", "float16", 2)
+
+
+def test_what_the_processor_can_multiply_is_read_from_what_the_kernel_says(tmp_path):
+    cpu_info = tmp_path / "cpuinfo"
+    assert not has_bfloat16(cpu_info=cpu_info)
+    cpu_info.write_text("flags\t\t: fpu avx512f\n")
+    assert not has_bfloat16(cpu_info=cpu_info)
+    cpu_info.write_text("flags\t\t: fpu avx512f avx512_bf16\n")
+    assert has_bfloat16(cpu_info=cpu_info)
+
+
+def test_what_is_done_aside_has_the_lowest_priority():
+    assert Pace(considerate=True).aside(lambda: priority(threading.get_native_id())) == LOWEST
+    assert priority(threading.get_native_id()) != LOWEST
+
+
+LOAD_ASIDE = """
+import os, pathlib, sys
+from service.backends import load
+from service.pace import Pace
+
+load(pathlib.Path(sys.argv[1]), "openvino", "auto", 1, Pace(considerate=True))
+print(*(os.getpriority(os.PRIO_PROCESS, int(thread.name)) for thread in pathlib.Path("/proc/self/task").iterdir()))
+"""
+
+
+def test_the_threads_that_compute_have_full_priority_though_the_model_was_loaded_aside(digits_exports):
+    command = [sys.executable, "-c", LOAD_ASIDE, str(digits_exports / "digits" / "1")]
+    output = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    assert [int(word) for word in output.split()].count(0) >= available_cores()
+
+
+def test_an_error_aside_is_an_error_here():
+    def fail() -> None:
+        raise ValueError("no such bundle")
+
+    for pace in (AT_ONCE, Pace(considerate=True)):
+        with pytest.raises(ValueError, match="no such bundle"):
+            pace.aside(fail)
+
+
+def test_who_is_considerate_rests_after_work():
+    started = time.monotonic()
+    seconds, result = Pace(considerate=True).timed(lambda: time.sleep(0.02) or "done")
+    assert result == "done"
+    assert time.monotonic() - started > 3 * seconds
+
+
+def priority(thread: int) -> int:
+    return os.getpriority(os.PRIO_PROCESS, thread)
