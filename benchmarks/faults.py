@@ -49,7 +49,7 @@ def main(model: str, seconds: int, reloads: int, deadline_s: float) -> None:
     WORK.mkdir(parents=True, exist_ok=True)
     image = WORK / "photograph.jpg"
     image.write_bytes(photograph(500, 375, seed=0))
-    prepared, exports = (WORK / "exports").absolute(), (WORK / "faults").absolute()
+    prepared, exports = (WORK / f"exports-{model}").absolute(), (WORK / "faults").absolute()
     publish_random(model, InputSpec(224, 224, 3), 1000, prepared, [image.read_bytes()])
     shutil.rmtree(exports, ignore_errors=True)
     bundle = prepared / model / "1"

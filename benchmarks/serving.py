@@ -47,12 +47,12 @@ def main(
     WORK.mkdir(parents=True, exist_ok=True)
     image = WORK / "photograph.jpg"
     image.write_bytes(photograph(500, 375, seed=0))
-    exports = (WORK / "exports").absolute()
+    exports = (WORK / f"exports-{model}").absolute()  # of its own: nothing else is loaded
     publish_random(model, InputSpec(224, 224, 3), 1000, exports, [image.read_bytes()])
     bundle = exports / model / "1"
     subjects = [ours(exports, model)]
     if int8:
-        in_8_bits = exports.with_name("exports-int8")
+        in_8_bits = exports.with_name(f"{exports.name}-int8")
         publish_in_8_bits(bundle, [photograph(500, 375, seed=i) for i in range(NUM_CALIBRATION)], in_8_bits)
         subjects.append(ours(in_8_bits, model, name="Striate, int8"))
     if peers_python:

@@ -172,7 +172,7 @@ class Loaded:
     """A model that is ready for its first request.
 
     Attributes:
-        seconds: how long a batch takes, by its size; for the sizes that are worth computing.
+        seconds: how long a batch takes, by its size.
     """
 
     backend: Backend
@@ -191,7 +191,7 @@ def load(bundle: Path, engine: str, precision: str, max_batch_size: int, pace: P
         ValueError: no precision gives the golden images their answers, or the precision asked for is not to be had.
     """
     manifest = pace.aside(lambda: verify(bundle))
-    offered = BACKENDS[engine].precisions(bundle)
+    offered = pace.aside(lambda: BACKENDS[engine].precisions(bundle))
     candidates = offered if precision == "auto" else (precision,)
     if not set(candidates) <= set(offered):
         raise ValueError(f"The {engine} engine computes in {' or '.join(offered)} here, not in {precision}.")
