@@ -1,8 +1,8 @@
 """Requests at a fixed rate, answered or not: `python -m benchmarks.open_loop URL BODY RATE SECONDS`.
 
 A client that waits for its answer before it asks again slows down with the service and hides how long others would
-have waited. Prints JSON: for each request when it was due, how long after that its answer came, and its status, where
-0 is none. It speaks just enough HTTP to take little of the processor that the service needs.
+have waited. Prints JSON: for each request when it was due (CLOCK_MONOTONIC), how long after that its answer came, and
+its status, where 0 is none. It speaks just enough HTTP to take little of the processor that the service needs.
 """
 
 from gevent import monkey
@@ -39,7 +39,7 @@ def main(url: str, body: bytes, rate: float, seconds: float) -> None:
             idle.append((time.monotonic(), connection))
         except OSError:
             status = 0
-        answers.append((due - began, time.monotonic() - due, status))
+        answers.append((due, time.monotonic() - due, status))
 
     began = time.monotonic()
     asking = []

@@ -18,7 +18,8 @@ log = logging.getLogger(__name__)
 
 ENOUGH_S = 0.003  # of batches of a size, to know how long one takes: the quickest, since others disturb
 TINY_S = 0.0005  # for one image; a core that waits for the next piece of so little work is busy with waiting
-LONGEST_BATCH_S = 0.05  # beyond it, larger batches only make people wait
+LONGEST_BATCH_S = 0.2  # beyond it, larger batches only make people wait
+LONGEST_WARM_UP_S = 0.03  # of one batch, where larger ones need none: somebody may be waiting, or be answered beside
 TOLERANCE = {"float32": 1e-4, "float16": 0.02, "bfloat16": 0.02, "int8": 0.1}  # in probability, on the golden images
 
 
@@ -29,12 +30,14 @@ class Backend(ABC):
         precision: in which it computes.
         threads: that compute one batch; 0 on a GPU.
         in_flight: batches that may be started before the first of them is finished.
+        takes_any_size: whether the first batch of a size takes hardly longer than the second.
         fastest_first: whether `precisions` are in the order of their speed on every machine.
     """
 
     precision: str
     threads: int
     in_flight = 1
+    takes_any_size = False
     fastest_first = True
 
     @abstractmethod
@@ -52,6 +55,8 @@ class Backend(ABC):
 
 class OpenVINO(Backend):
     """OpenVINO on the CPU's cores; it reads the SavedModel directly."""
+
+    takes_any_size = True
 
     def __init__(self, bundle: Path, precision: str, pace: Pace) -> None:
         self.precision = precision
@@ -247,6 +252,9 @@ def warm_up(
         half = seconds.get(size // 2, 0.0)
         if 2 * half > LONGEST_BATCH_S:
             break
+        if backend.takes_any_size and 2 * half > LONGEST_WARM_UP_S:
+            seconds[size] = 2 * half  # at most
+            continue
         took = quickest(backend, np.zeros((size, *shape), np.uint8), pace)
         seconds[size] = min(took, 2 * half) if half else took  # more is somebody else's disturbance
     return seconds

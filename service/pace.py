@@ -31,8 +31,8 @@ class Pace:
         errors: list[BaseException] = []
 
         def run() -> None:
-            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), LOWEST)
             try:
+                os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), LOWEST)
                 results.append(work())
             except BaseException as error:
                 errors.append(error)
