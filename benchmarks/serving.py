@@ -20,7 +20,7 @@ import click
 from benchmarks.bundles import publish_in_8_bits, publish_random
 from benchmarks.images import photograph
 from benchmarks.processes import machine
-from benchmarks.subjects import Subject, cpu_s, memory_mb, ours, peers, request_of, running
+from benchmarks.subjects import ENGINES, Subject, cpu_s, memory_mb, ours, peers, request_of, running
 from models.preprocessing import InputSpec
 
 WORK = Path("build/bench")
@@ -66,6 +66,8 @@ def main(
             print_progress(number, subject.name, found[subject.name])
         measured.append(found)
     print_table(measured, counts)
+    if BUSY in counts:
+        print_ratios(measured)
     result = {"model": model, "seconds": seconds, "date": time.strftime("%Y-%m-%d"), "machine": machine()}
     RESULTS.parent.mkdir(exist_ok=True)
     RESULTS.write_text(json.dumps({**result, "rounds": measured}, indent=1) + "\n")
@@ -144,6 +146,24 @@ def print_table(rounds: list[dict[str, Any]], counts: list[int]) -> None:
         if name != "ceiling":
             start, memory = (middle([found[name] for found in rounds], key) for key in ("start_s", "memory_mb"))
             print(f"{name}: first answer after {start} s, {memory} MB" + rounds[0][name].get("error", ""))
+
+
+def print_ratios(rounds: list[dict[str, Any]]) -> None:
+    """How many times as fast we are at 16 connections as the ceiling and as the best peer with each engine."""
+    rivals = {"the ceiling": ["ceiling"]}
+    for engine in ENGINES:
+        rivals[f"the best peer with {engine}"] = [name for name in rounds[0] if name.endswith(f", {engine}")]
+    for ourselves in (name for name in rounds[0] if name.startswith("Striate")):
+        for title, names in rivals.items():
+            rates = {name: [found[name][BUSY]["images_per_s"] for found in rounds] for name in names}
+            if rates:
+                best = max(rates, key=lambda name: median(rates[name]))
+                ratios = [
+                    found[ourselves][BUSY]["images_per_s"] / rate
+                    for found, rate in zip(rounds, rates[best], strict=True)
+                ]
+                spread = f"{median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})"
+                print(f"{ourselves} at {BUSY} connections: {spread} times {title} ({best})")
 
 
 def middle(rows: list[dict[str, Any]], key: str) -> str:
