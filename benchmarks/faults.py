@@ -19,6 +19,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -118,28 +119,31 @@ def start_asking(server: Running, image: Path, rate: float, seconds: float) -> s
 
 def ask(server: Running, image: Path, rate: float, seconds: float) -> np.ndarray:
     """(N, 3): when each request was due by CLOCK_MONOTONIC, how long it took, its status."""
-    output, _ = start_asking(server, image, rate, seconds).communicate()
+    client = start_asking(server, image, rate, seconds)
+    output, _ = client.communicate()
+    if client.returncode:
+        raise RuntimeError(f"benchmarks.open_loop ended with status {client.returncode}.")
     return np.array(json.loads(output)).reshape(-1, 3)
 
 
 def ask_while(server: Running, image: Path, rate: float, disturb: Callable[[], Iterator[None]]) -> np.ndarray:
     """The same for as long as the disturbance takes, in pieces of five seconds."""
-    pieces: list[np.ndarray] = []
     done = threading.Event()
 
-    def go_on_asking() -> None:
+    def go_on_asking() -> np.ndarray:
+        pieces = [ask(server, image, rate, 5)]
         while not done.is_set():
             pieces.append(ask(server, image, rate, 5))
+        return np.concatenate(pieces)
 
-    clients = threading.Thread(target=go_on_asking)
-    clients.start()
-    try:
-        for _ in disturb():
-            pass
-    finally:
-        done.set()
-        clients.join()
-    return np.concatenate(pieces)
+    with ThreadPoolExecutor(1) as pool:
+        clients = pool.submit(go_on_asking)
+        try:
+            for _ in disturb():
+                pass
+        finally:
+            done.set()
+        return clients.result()
 
 
 def publish_aside(bundle: Path, exports: Path) -> None:

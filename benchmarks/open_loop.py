@@ -35,9 +35,10 @@ def main(url: str, body: bytes, rate: float, seconds: float) -> None:
             if connection is None or time.monotonic() - last_used > IDLE_S:
                 connection = connect(address)
             connection.sendall(message)
-            status = read_status(connection)
-            idle.append((time.monotonic(), connection))
-        except OSError:
+            status, stays = read_answer(connection)
+            if stays:
+                idle.append((time.monotonic(), connection))
+        except (OSError, ValueError):
             status = 0
         answers.append((due, time.monotonic() - due, status))
 
@@ -57,11 +58,11 @@ def connect(address: SplitResult) -> socket.socket:
     return connection
 
 
-def read_status(connection: socket.socket) -> int:
-    """Read a whole answer, whose length its head says.
+def read_answer(connection: socket.socket) -> tuple[int, bool]:
+    """Read a whole answer, whose length its head says. Returns its status, and whether another may be asked for.
 
     Raises:
-        OSError: it does not come, or not in time.
+        OSError, ValueError: it does not come in time, or is none.
     """
     answer = b""
     while b"\r\n\r\n" not in answer:
@@ -71,7 +72,7 @@ def read_status(connection: socket.socket) -> int:
     missing = int(after.split(b"\r\n", 1)[0]) - len(body)
     while missing > 0:
         missing -= len(receive(connection))
-    return int(head[9:12])
+    return int(head[9:12]), b"connection: close" not in head.lower()
 
 
 def receive(connection: socket.socket) -> bytes:

@@ -112,7 +112,7 @@ def is_tiny(data: bytes) -> bool:
     if len(data) > TINY_BYTES or not data.startswith(PNG_START):
         return False
     width, height = struct.unpack(">II", data[len(PNG_START) : len(PNG_START) + 8].ljust(8, b"\xff"))
-    return bool(width * height <= TINY_PIXELS)
+    return width * height <= TINY_PIXELS and b"IHDR" not in data[len(PNG_START) :]  # of two, Pillow takes the last
 
 
 def resize(image: Image.Image, spec: InputSpec) -> np.ndarray:

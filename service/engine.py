@@ -51,6 +51,7 @@ class Engine:
         self._suspect = os.open(endpoint.removeprefix("ipc://") + ".suspect", os.O_WRONLY | os.O_CREAT, 0o600)
         self._stopping = False
         self._busy_since: float | None = None
+        self._last_done = 0.0
 
     def run(self) -> None:
         """Until asked to stop and nothing has come for a second."""
@@ -112,15 +113,16 @@ class Engine:
             self._finish(self._running.popleft())
 
     def _finish(self, running: Running) -> None:
-        batch, started, sound = running.batch, running.started, False
+        batch, sound = running.batch, False
         if running.handle is not None:
             try:
-                probabilities = self._backend.finish(running.handle)
+                probabilities = self._backend.finish(running.handle)[: len(batch)]
                 sound = bool(np.isfinite(probabilities).all())
             except Exception:
                 log.exception("a batch of %d failed", len(batch))
-        done = time.monotonic()
-        self._busy_since = self._running[0].started if self._running else None
+        started, done = max(running.started, self._last_done), time.monotonic()  # it began when the one before was done
+        self._last_done = done
+        self._busy_since = done if self._running else None
         self._metrics.observe_batch(len(batch), done - started)
         for i, instance in enumerate(batch):
             self._metrics.observe_wait(started - instance.sent)

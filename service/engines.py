@@ -258,9 +258,9 @@ class Engines:
     def _watch(self) -> None:
         while True:
             gevent.sleep(WATCH_S)
-            for model in self._routes.models:
-                WAITING.labels(model).set(self._num_waiting[model])
             try:
+                for model in self._routes.models.keys() | self._num_waiting.keys():
+                    WAITING.labels(model).set(self._num_waiting[model])
                 self._reload()
             except Exception:  # a watcher that dies would leave this worker with dead engines for good
                 log.exception("routes.json could not be followed")

@@ -168,7 +168,8 @@ class Model:
 
     def _back_off(self, number: int, engine: EngineProcess) -> None:
         version = self.versions[number]
-        version.crashes = 1 if engine.answered_for_s() > STABLE_S else version.crashes + 1
+        stable = engine.answered_for_s() > STABLE_S and not engine.stuck
+        version.crashes = 1 if stable else version.crashes + 1
         late = version.crashes - FREE_RESTARTS
         version.not_before = time.monotonic() + (min(2.0 ** (late - 1), LONGEST_BACKOFF_S) if late > 0 else 0.0)
 
@@ -179,8 +180,8 @@ class Model:
     @property
     def answers(self) -> bool:
         """An engine of the version that answers is up."""
-        engine = self.versions[self.serving].engine if self.serving is not None else None
-        return engine is not None and engine.ready is not None
+        version = self.versions.get(self.serving) if self.serving is not None else None
+        return version is not None and version.engine is not None and version.engine.ready is not None
 
     @property
     def is_unloaded(self) -> bool:

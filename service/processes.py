@@ -27,6 +27,7 @@ class EngineProcess:
     Attributes:
         ready: what the engine said when it had loaded; None before that.
         failure: why it could not load; None where it did not say.
+        stuck: it was killed because it hung.
     """
 
     def __init__(
@@ -56,6 +57,7 @@ class EngineProcess:
         self.engine = engine
         self.ready: dict[str, Any] | None = None
         self.failure: str | None = None
+        self.stuck = False
         self.retired: float | None = None  # when it was asked to stop
         self.started = self.last_beat = time.monotonic()
         self._unread = b""

@@ -144,6 +144,7 @@ class Supervisor:
             if loading or silent or lingering:
                 what = "loading" if loading else "silent" if silent else "retiring"
                 log.error("%s version %d: engine %d was %s too long", model.home.name, number, engine.pid, what)
+                engine.stuck = True
                 engine.kill()
 
     def _engines(self) -> Iterator[tuple[Model, int, EngineProcess]]:

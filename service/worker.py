@@ -7,7 +7,6 @@ from types import FrameType
 from typing import Any
 
 import gevent
-from gevent.server import StreamServer
 from gunicorn.http.errors import ParseException
 from gunicorn.workers.ggevent import GeventWorker
 
@@ -32,10 +31,6 @@ class Worker(GeventWorker):
                 yield
             finally:
                 del self._idle[me]
-
-    def patch(self) -> None:
-        super().patch()
-        StreamServer.max_accept = 1  # of a hundred at once, the first worker to wake would keep all, and one core idle
 
     def init_signals(self) -> None:
         super().init_signals()

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
-from models.preprocessing import BadImage, InputSpec, decode_image
+from models.preprocessing import BadImage, InputSpec, decode_image, is_tiny
 from tests.images import UNDO, encode, encode_turned, noise, png, smooth
 
 HEIGHT, WIDTH = 24, 36
@@ -174,3 +174,19 @@ def test_many_threads_get_what_one_gets() -> None:
     with ThreadPoolExecutor(8) as pool:
         together = list(pool.map(lambda data: decode_image(data, COLOUR), files))
     np.testing.assert_array_equal(together, alone)
+
+
+def test_only_a_small_png_is_tiny() -> None:
+    tiny = encode(noise(28, 28))
+    assert is_tiny(tiny)
+    assert is_tiny(encode(noise(32, 32, 3)))
+    assert not is_tiny(encode(np.zeros((65, 64), np.uint8)))  # few bytes, and too many pixels
+    assert not is_tiny(encode(noise(28, 28, 3), "JPEG"))
+    assert not is_tiny(tiny[:18])
+    assert not is_tiny(b"")
+
+
+def test_a_small_png_with_a_second_larger_header_is_not_tiny() -> None:
+    tiny = encode(noise(28, 28))
+    header, rest = tiny[8:33], tiny[33:]
+    assert not is_tiny(tiny[:8] + header + header[:8] + struct.pack(">II", 5500, 5500) + header[16:] + rest)

@@ -23,6 +23,7 @@ from service.routes import ModelRoute, Routes, VersionRoute, write_routes
 SPEC = InputSpec(4, 4, 1)
 TARGET = ("toy", 1)
 DEADLY, FAILING, SLOW, NAN = 66, 67, 68, 69  # pixel values with an effect on the toy model
+PADDING = 0
 
 
 class ToyBackend(Backend):
@@ -45,7 +46,9 @@ class ToyBackend(Backend):
             raise RuntimeError("the toy fails")
         if SLOW in first:
             time.sleep(1)
-        return np.where((first == NAN)[:, None], np.nan, images.reshape(len(images), -1) / 255).astype(np.float32)
+        return np.where(
+            ((first == NAN) | (first == PADDING))[:, None], np.nan, images.reshape(len(images), -1) / 255
+        ).astype(np.float32)
 
 
 def run_engine(endpoint: str, metrics: str, in_flight: int) -> None:
@@ -53,7 +56,8 @@ def run_engine(endpoint: str, metrics: str, in_flight: int) -> None:
     from service.engine import Engine
 
     manifest = Manifest("toy", "toy", ("a", "b"), SPEC, {})
-    Engine(Loaded(ToyBackend(in_flight), manifest, {1: 1.0, 2: 1.9, 4: 3.6}), endpoint, 1).run()
+    seconds = {1: 1.0, 2: 1.9, 4: 3.6} if in_flight == 1 else {1: 1.0, 4: 1.1}  # of the latter, batches are padded
+    Engine(Loaded(ToyBackend(in_flight), manifest, seconds), endpoint, 1).run()
 
 
 class ToySupervisor:
