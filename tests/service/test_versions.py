@@ -22,6 +22,11 @@ class Engine:
         self.retired: float | None = None
         self.started = time.monotonic()
         self.endpoint = "ipc:///nowhere"
+        self.stuck = False
+        self.life_s = 0.0
+
+    def answered_for_s(self) -> float:
+        return self.life_s
 
 
 @pytest.fixture
@@ -133,3 +138,28 @@ def test_a_first_pointer_remembers_the_version_that_was_live_without_one(exports
     settle(model)
     assert model.serving == 4
     assert engines(model) == {3, 4}
+
+
+def end_live(model: Model, *, life_s: float, stuck: bool) -> None:
+    """The live engine dies, and the next one is started as soon as it may be."""
+    version = model.versions[2]
+    version.engine.life_s, version.engine.stuck = life_s, stuck
+    model.note_end(2, 9)
+    version.not_before = 0.0
+    settle(model)
+
+
+@pytest.mark.parametrize(("life_s", "stuck", "hopeless"), [(60, False, False), (60, True, True), (0.1, False, True)])
+def test_who_dies_young_or_hangs_again_and_again_is_hopeless(model, life_s, stuck, hopeless):
+    for _ in range(10):
+        assert not model.is_hopeless()
+        end_live(model, life_s=life_s, stuck=stuck)
+    assert model.is_hopeless() == hopeless
+
+
+def test_a_model_that_is_unloaded_while_its_engine_is_down_answers_nobody(model, exports):
+    assert model.answers
+    model.note_end(2, 9)
+    set_loaded(exports, "toy", loaded=False)
+    model.look()
+    assert not model.answers
