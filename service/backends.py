@@ -217,10 +217,9 @@ def load(bundle: Path, engine: str, precision: str, max_batch_size: int, pace: P
     best = min(faithful, key=lambda loaded: min(took / size for size, took in loaded.seconds.items()))
     if best is faithful[-1]:
         return best
-    again = BACKENDS[engine](bundle, best.backend.precision, pace)  # for the last one that was loaded decides how
-    return Loaded(
-        again, manifest, warm_up(again, manifest.input_spec.shape, max_batch_size, pace)
-    )  # TensorFlow computes
+    # How TensorFlow rewrites graphs is one setting for the process, and the last backend has set it.
+    again = BACKENDS[engine](bundle, best.backend.precision, pace)
+    return Loaded(again, manifest, warm_up(again, manifest.input_spec.shape, max_batch_size, pace))
 
 
 def check_golden(backend: Backend, bundle: Path, manifest: Manifest, pace: Pace = AT_ONCE) -> None:

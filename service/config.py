@@ -56,7 +56,9 @@ class Config:
     cors_origins: str = setting("", "origins, separated by commas, whose pages may ask; exact, as https://example.org")
     canary_header: str = setting("", "header whose value decides who meets the canary; empty: chance decides")
     poll_interval_s: float = setting(0.5, "how often the exports are looked at")
-    load_timeout_s: float = setting(120.0, "a model that takes longer to load is taken for hung")
+    load_timeout_s: float = setting(
+        120.0, "a model that takes longer to load is taken for hung; five times that beside one that answers"
+    )
     hang_timeout_s: float = setting(20.0, "an engine silent, or busy with one batch, for longer is killed")
     drain_delay_s: float = setting(0.5, "between saying not ready and refusing connections; 5 to 10 behind a balancer")
     stop_timeout_s: float = setting(20.0, "for requests in flight after that")

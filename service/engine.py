@@ -35,7 +35,11 @@ class Running:
 
 
 class Engine:
-    """One model version's loop."""
+    """One model version's loop.
+
+    Attributes:
+        busy_since: when the batch being computed was begun; None between batches.
+    """
 
     def __init__(self, loaded: Loaded, endpoint: str, version: int) -> None:
         self._backend = loaded.backend
@@ -50,7 +54,7 @@ class Engine:
         self._socket.bind(endpoint)
         self._suspect = os.open(endpoint.removeprefix("ipc://") + ".suspect", os.O_WRONLY | os.O_CREAT, 0o600)
         self._stopping = False
-        self._busy_since: float | None = None
+        self.busy_since: float | None = None
         self._last_done = 0.0
 
     def run(self) -> None:
@@ -69,11 +73,6 @@ class Engine:
 
     def stop(self) -> None:
         self._stopping = True
-
-    @property
-    def busy_since(self) -> float | None:
-        """When the batch being computed was begun; None between batches."""
-        return self._busy_since
 
     def _receive(self) -> bool:
         """Take in all that has come; wait only while nobody does. False: stop."""
@@ -100,8 +99,8 @@ class Engine:
         if batch[0].deaths:  # if it kills us, this tells the worker whose fault it was
             os.pwrite(self._suspect, batch[0].id, 0)
         started, handle = time.monotonic(), None
-        if self._busy_since is None:
-            self._busy_since = started
+        if self.busy_since is None:
+            self.busy_since = started
         try:
             handle = self._backend.start(stack(batch, self._shape, self._batcher.padded_size(len(batch))))
         except Exception:
@@ -122,7 +121,7 @@ class Engine:
                 log.exception("a batch of %d failed", len(batch))
         started, done = max(running.started, self._last_done), time.monotonic()  # it began when the one before was done
         self._last_done = done
-        self._busy_since = done if self._running else None
+        self.busy_since = done if self._running else None
         self._metrics.observe_batch(len(batch), done - started)
         for i, instance in enumerate(batch):
             self._metrics.observe_wait(started - instance.sent)

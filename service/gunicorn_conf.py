@@ -1,6 +1,5 @@
 """gunicorn's settings, made from ours. gunicorn executes this file in its master, which imports nothing heavy."""
 
-import gc
 import math
 import os
 import signal
@@ -38,5 +37,3 @@ def child_exit(server: Any, worker: Any) -> None:
 
 def post_worker_init(worker: Any) -> None:
     configure_logging(settings.log_level, settings.log_format)
-    gc.collect()
-    gc.freeze()  # what has been loaded stays; looking through it again and again is a tenth of a small request

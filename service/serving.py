@@ -56,9 +56,7 @@ class Service:
         self.keys = keys
         self.decoders = decoders
         self.writers = ThreadPool(1)  # of live pointers
-        self.probes: dict[
-            tuple[str, int], Greenlet
-        ] = {}  # the last image sent to each engine to see whether it answers
+        self.probes: dict[tuple[str, int], Greenlet] = {}  # the last image that asked each engine whether it answers
 
     def default_model(self) -> str:
         """
