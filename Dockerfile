@@ -1,7 +1,7 @@
 # Striate's three images. `service` comes last, so it is the one that is built when none is named.
 #
 #   service-cpu   OpenVINO on CPUs; no TensorFlow inside. 346 MB: Debian and Python 134, OpenVINO 97, NumPy 56, rest 59
-#   training      `python -m training` in /data, where runs/ and exports/ appear. 1.7 GB
+#   training      `python -m training` in /data, where runs/ and exports/ appear; retraining jobs, and `-m service score`. 1.7 GB
 #   service       TensorFlow with its CUDA wheels, for NVIDIA GPUs; OpenVINO where there is none. 6.2 GB
 #
 #   docker build --target service-cpu --tag striate:service-cpu .
@@ -38,18 +38,20 @@ RUN /opt/pip/bin/pip install --no-compile --requirement /requirements-service.tx
         libopenvino_tensorflow_lite_* \
     && $COMPILE /opt/striate
 
-# TensorFlow's 430 MB of C++ headers are for those who compile against it.
+# TensorFlow's 430 MB of C++ headers are for those who compile against it; Arrow's, S3 and Flight are 54 MB.
 
 FROM packages-cpu AS packages-training
 COPY requirements.txt /
 RUN /opt/pip/bin/pip install --no-compile --requirement /requirements.txt \
-    && rm -r /opt/striate/lib/python3*/site-packages/tensorflow/include \
+    && cd /opt/striate/lib/python3*/site-packages \
+    && rm -r tensorflow/include pyarrow/include pyarrow/*_s3* pyarrow/*flight* \
     && $COMPILE /opt/striate
 
 FROM packages-cpu AS packages-gpu
 COPY requirements.txt /
-RUN /opt/pip/bin/pip install --no-compile "tensorflow[and-cuda]==2.21.0" --constraint /requirements.txt \
-    && rm -r /opt/striate/lib/python3*/site-packages/tensorflow/include \
+RUN /opt/pip/bin/pip install --no-compile "tensorflow[and-cuda]==2.21.0" pyarrow --constraint /requirements.txt \
+    && cd /opt/striate/lib/python3*/site-packages \
+    && rm -r tensorflow/include pyarrow/include pyarrow/*_s3* pyarrow/*flight* \
     && $COMPILE /opt/striate
 
 # Our own code, in /app.
@@ -86,7 +88,9 @@ FROM base AS training
 COPY --from=packages-training /opt/striate /opt/striate
 COPY --from=code /app/models /app/models
 COPY --from=code /app/training /app/training
-# .cache, runs and exports are made here.
+# A retraining job asks champion and challenger in a real service.
+COPY --from=code /app/service /app/service
+# .cache, runs, exports and feedback are made here.
 RUN install --directory --owner 10001 --group 10001 /data
 WORKDIR /data
 VOLUME /data

@@ -6,6 +6,7 @@
             manifest.json                 written last: see `Manifest`; sha256 of every other file
             labels.txt                    line i names class i
             golden/                       a few encoded images, and probabilities.json: what they must get
+            images.npy                    every image it was made with: `IMAGE`
             report.html                   how good this model is
             tf_serving_warmup_requests    TensorFlow Serving's own warm-up file
             int8/                         where it was quantized: OpenVINO's form of the network, and its golden answers
@@ -18,14 +19,29 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from models.durable import fsync_tree, sha256, write_durably
 from models.preprocessing import InputSpec
+from models.statistics import Reference
 
 FORMAT = 1  # of the manifest
 MANIFEST = Path("assets.extra/manifest.json")
 LABELS = Path("assets.extra/labels.txt")
 GOLDEN = Path("assets.extra/golden")
 INT8 = Path("assets.extra/int8")  # where training.quantize has been: model.xml, model.bin, probabilities.json
+
+
+IMAGES = Path("assets.extra/images.npy")
+IMAGE = np.dtype(
+    [
+        ("hash", np.uint64),  # the first eight bytes of the file's sha256
+        ("label", np.int32),  # position in the class names
+        ("side", np.int8),  # 1 trained on, 2 validated on, 3 tested on
+        ("predicted", np.int32),  # what the model said of it, where it was tested on; else -1
+    ]
+)
+TRAINED_ON, TESTED_ON = 1, 3
 
 
 class BrokenBundle(ValueError):
@@ -44,6 +60,7 @@ class Manifest:
         metrics: `test` on the untouched test split; `parity` of the export; `int8` on validation, where quantized.
         temperature: by which the logits are divided inside the graph.
         mirrored: the logits are the mean of the image's and of its mirror image's, inside the graph too.
+        reference: what it met when it was judged (`models.statistics`), for the service to compare; None of old ones.
         drawing: how a drawing is made into an image like those of the data set; None where nobody draws them.
         lineage: data fingerprint, split, configuration, git revision, library versions.
         files: sha256 of every other file, by its path inside the bundle.
@@ -57,6 +74,7 @@ class Manifest:
     temperature: float = 1.0
     mirrored: bool = False
     drawing: dict[str, Any] | None = None
+    reference: Reference | None = None
     lineage: dict[str, Any] = field(default_factory=dict)
     files: dict[str, str] = field(default_factory=dict)
     format: int = FORMAT
@@ -67,6 +85,8 @@ class Manifest:
     @classmethod
     def from_json(cls, value: dict[str, Any]) -> "Manifest":
         known = {**value, "input_spec": InputSpec(**value["input_spec"])}
+        if known.get("reference"):
+            known["reference"] = Reference(**known["reference"])
         class_names, files = tuple(value["class_names"]), dict(value["files"])
         if not all(isinstance(name, str) for name in class_names):
             raise ValueError(f"class_names is {list(class_names)[:5]}")
@@ -139,6 +159,12 @@ def read_golden(bundle: Path, *, int8: bool = False) -> list[tuple[bytes, list[f
         answers = json.loads((bundle / INT8 / "probabilities.json").read_text(encoding="utf-8"))
     images = [(bundle / GOLDEN / row["file"]).read_bytes() for row in rows]
     return list(zip(images, answers, strict=True))
+
+
+def read_images(bundle: Path) -> np.ndarray:
+    """IMAGE (N,): what it was made with; of none where an older bundle does not say."""
+    path = bundle / IMAGES
+    return np.load(path) if path.exists() else np.empty(0, IMAGE)
 
 
 def files_of(bundle: Path) -> list[Path]:

@@ -107,6 +107,23 @@ def decode_for(
         raise explain(data, error) from error
 
 
+def suffix_of(data: bytes) -> str:
+    """How a file with these bytes should end: ".jpg"; ".image" where its header says nothing."""
+    try:
+        with Image.open(io.BytesIO(data), formats=FORMATS) as image:
+            return SUFFIXES.get(image.format or "", UNKNOWN_SUFFIX)
+    except Exception:  # whatever a parser raises; nobody needs the name
+        return UNKNOWN_SUFFIX
+
+
+SUFFIXES = {
+    **{"JPEG": ".jpg", "MPO": ".jpg", "PNG": ".png", "WEBP": ".webp"},
+    **{"GIF": ".gif", "BMP": ".bmp", "TIFF": ".tif"},
+}
+UNKNOWN_SUFFIX = ".image"
+ALL_SUFFIXES = (*dict.fromkeys(SUFFIXES.values()), UNKNOWN_SUFFIX)
+
+
 def is_tiny(data: bytes) -> bool:
     """Whether these bytes are a PNG so small that decoding it takes less time than passing it to a thread."""
     if len(data) > TINY_BYTES or not data.startswith(PNG_START):

@@ -10,7 +10,7 @@ from flask import Flask, Response, g, jsonify, request
 from gevent.threadpool import ThreadPool
 from werkzeug.exceptions import HTTPException, MethodNotAllowed
 
-from service import control, open_inference, tensorflow_serving, torchserve, views
+from service import control, feedback, lineage, open_inference, tensorflow_serving, torchserve, views
 from service.bodies import pack, unpack
 from service.config import Config, split_list
 from service.engines import Engines
@@ -28,7 +28,7 @@ from service.tracing import tracer_for
 log = logging.getLogger(__name__)
 
 PROBES = ("/readyz", "/healthz", "/ping", "/v2/health/live", "/v2/health/ready")  # asked every few seconds, by anybody
-PAGE = ("/", "/static/<path:filename>", "/openapi.json")
+PAGE = ("/", "/label", "/static/<path:filename>", "/openapi.json")
 REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 SECURITY_HEADERS = {
     "Content-Security-Policy": "default-src 'self'; img-src 'self' blob: data:; frame-ancestors 'none'",
@@ -58,10 +58,10 @@ def create_app(config: Config, runtime: Path) -> Flask:
         config.max_images, config.queue_capacity // num_workers(config)
     )  # a request has room where nobody waits
     engines = Engines(runtime / "routes.json", queue_capacity=share)
-    app.extensions["striate"] = Service(config, engines, ThreadPool(num_decoders(config)), read_keys(config))
+    app.extensions["striate"] = Service(config, engines, ThreadPool(num_decoders(config)), read_keys(config), runtime)
     app.extensions["tracer"] = tracer_for(config)
     app.extensions["origins"] = frozenset(split_list(config.cors_origins))
-    for module in (views, control, tensorflow_serving, open_inference, torchserve):
+    for module in (views, control, feedback, lineage, tensorflow_serving, open_inference, torchserve):
         app.register_blueprint(module.bp)
     app.before_request(begin)
     app.after_request(finish)
@@ -89,7 +89,8 @@ def rule() -> str:
 
 def finish(response: Response) -> Response:
     note_request(record(), rule(), response.status_code)
-    response.headers.extend({"X-Request-Id": record().request_id, **SECURITY_HEADERS})
+    for name, value in {"X-Request-Id": record().request_id, **SECURITY_HEADERS}.items():
+        response.headers.setdefault(name, value)
     if request.method == "POST":
         response.headers["Cache-Control"] = "no-store"
     allow_origin(response)
@@ -108,7 +109,7 @@ def allow_origin(response: Response) -> None:
     origin = request.headers.get("Origin")
     if origin in allowed:
         response.headers["Access-Control-Allow-Origin"] = origin
-        response.headers["Access-Control-Allow-Methods"] = "GET, POST, PUT"
+        response.headers["Access-Control-Allow-Methods"] = "GET, POST, PUT, DELETE"
         asked = service().config.canary_header
         response.headers["Access-Control-Allow-Headers"] = ", ".join((*ALLOWED_HEADERS, *([asked] if asked else [])))
         response.headers["Access-Control-Expose-Headers"] = f"X-Request-Id, Retry-After, {HEADER_LENGTH}"

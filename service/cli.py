@@ -6,14 +6,14 @@ from collections.abc import Callable
 from dataclasses import fields
 from functools import wraps
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import click
 
 from models import exports as published
 from models.bundle import BrokenBundle, read_manifest
 from models.exports import LivePointer
-from service.config import PREFIX, BadSetting, Config, check_address
+from service.config import PREFIX, BadSetting, Config, Engine, Precision, check_address
 
 WIDTH = 34  # of a variable and its default in --help
 SETTINGS = "\n".join(
@@ -153,3 +153,35 @@ def tell(model: str, pointer: LivePointer) -> None:
     has_part = [(part, getattr(pointer, part)) for part in PARTS if getattr(pointer, part) is not None]
     shares = {"canary": f" for {pointer.canary_fraction:.1%}"}
     click.echo(f"{model}: " + ", ".join(f"{part} {version}{shares.get(part, '')}" for part, version in has_part))
+
+
+@main.command(context_settings={"show_default": True})
+@click.argument("bundle", type=click.Path(path_type=Path))
+@click.argument("source", metavar="FOLDER-or-LIST", type=click.Path(path_type=Path))
+@click.option("--output", "-o", type=click.Path(path_type=Path), required=True, help="Parquet file.")
+@click.option("--shard-size", type=click.IntRange(1), default=1000, help="Images, which are what a kill can lose.")
+@click.option("--engine", type=click.Choice(get_args(Engine)), envvar=f"{PREFIX}ENGINE", default=Config().engine)
+@click.option(
+    "--precision", type=click.Choice(get_args(Precision)), envvar=f"{PREFIX}PRECISION", default=Config().precision
+)
+@click.option(
+    "--max-batch-size", type=click.IntRange(1), envvar=f"{PREFIX}MAX_BATCH_SIZE", default=Config().max_batch_size
+)
+@click.option("--fresh", is_flag=True, help="Begin anew where a run that was stopped would be gone on with.")
+@explained
+def score(bundle: Path, source: Path, output: Path, **options: Any) -> None:
+    """Classify a folder of images, or those that a file names line by line, into a Parquet file; nothing is served."""
+    try:
+        from service.score import score_images
+    except ModuleNotFoundError as error:
+        raise click.ClickException(
+            f"This needs {error.name}, which requirements.txt pins and the image service-cpu lacks: pip install "
+            f"{error.name}, or take the image service or training."
+        ) from error
+
+    summary = score_images(bundle, source, output, **options)
+    rate = "" if summary.images_per_s is None else f", {summary.images_per_s:,.0f} images/s"
+    click.echo(
+        f"{summary.num_images:,} images, {summary.num_errors:,} of them unreadable{rate}: "
+        f"{click.format_filename(output)}"
+    )

@@ -50,11 +50,23 @@ class Config:
     read_timeout_s: float = setting(10.0, "for a request's head, and again for its body; idle connections too")
     max_connections: int = setting(4000, "for each HTTP process")
     predict_keys: str = setting("", "API keys that may classify, separated by commas; empty: everybody", secret=True)
+    feedback_keys: str = setting(
+        "", "API keys that may also say the right label; empty: nobody, but on the loopback address", secret=True
+    )
     admin_keys: str = setting("", "API keys that may also promote, roll back, load; empty: nobody", secret=True)
-    keys_file: str = setting("", "a file of lines `predict KEY` or `admin KEY`, beside the two above")
+    keys_file: str = setting("", "a file of lines `predict KEY`, `feedback KEY`, `admin KEY`, beside the three above")
     allow_anonymous: bool = setting(False, "1: listen beyond the loopback address without predict keys")
     cors_origins: str = setting("", "origins, separated by commas, whose pages may ask; exact, as https://example.org")
     canary_header: str = setting("", "header whose value decides who meets the canary; empty: chance decides")
+    feedback: str = setting("feedback", "folder for images that come back with the right label; empty: none are taken")
+    feedback_bytes: int = setting(1_000_000_000, "of that folder, for each model; 507 beyond it")
+    feedback_new_labels: bool = setting(False, "1: take labels that the model does not know yet")
+    recent_bytes: int = setting(
+        32_000_000, "in each HTTP process: the latest images, so that feedback can name them by their request's id"
+    )
+    keep: float = setting(0.0, "share of the requests whose images are kept, to be labelled at /label; 0: none")
+    keep_below: float = setting(1.0, "keep only images whose most probable class is less probable than this")
+    keep_days: float = setting(30.0, "after which a kept image that nobody labelled is deleted")
     poll_interval_s: float = setting(0.5, "how often the exports are looked at")
     load_timeout_s: float = setting(
         120.0, "a model that takes longer to load is taken for hung; five times that beside one that answers"

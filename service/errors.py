@@ -101,6 +101,11 @@ class ClientGone(ServiceError):
     code = "client_gone"
 
 
+class StorageFull(ServiceError):
+    status = 507
+    code = "storage_full"
+
+
 class DeadlineExceeded(ServiceError):
     status = 504
     code = "deadline_exceeded"

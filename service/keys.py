@@ -4,27 +4,33 @@ import hashlib
 import hmac
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, get_args
 
-from service.config import BadSetting, Config, split_list
+from service.config import BadSetting, Config, is_loopback, split_list
 from service.errors import Forbidden, Unauthorized
 
 if TYPE_CHECKING:  # the supervisor reads keys too, and is to stay small
     from werkzeug.datastructures import Headers
 
-Scope = Literal["predict", "admin"]
+Scope = Literal["predict", "feedback", "admin"]
+SCOPES: tuple[Scope, ...] = get_args(Scope)  # each allows what those before it do
 MIN_LENGTH = 16  # characters: shorter ones can be guessed
 
 
 @dataclass(frozen=True, slots=True)
 class Keys:
-    """SHA-256 of every key, by what it allows; an admin's key allows both.
+    """SHA-256 of every key, by what it allows: `feedback` allows `predict` too, and `admin` both.
 
     Where there are no keys for classifying, everybody may; where there are none for admins, nobody is one.
+
+    Attributes:
+        is_private: only this machine can ask, so that who may classify may give feedback, if there are no keys for it.
     """
 
     predict: tuple[bytes, ...]
+    feedback: tuple[bytes, ...]
     admin: tuple[bytes, ...]
+    is_private: bool = False
 
     def check(self, headers: "Headers", scope: Scope) -> None:
         """`Authorization: Bearer KEY` or `X-API-Key: KEY`, compared in constant time.
@@ -33,19 +39,26 @@ class Keys:
             Unauthorized: there is no key, or none that we know.
             Forbidden: it does not allow this, or nothing does.
         """
-        if scope == "admin" and not self.admin:
-            raise Forbidden("Nobody may do this over HTTP: the service has no SERVICE_ADMIN_KEYS.")
+        forwarded = "X-Forwarded-For" in headers or "Forwarded" in headers  # a proxy's clients may be anybody
+        if scope == "feedback" and self.is_private and not (self.feedback or self.predict or forwarded):
+            return
         if scope == "predict" and not self.predict:
             return
+        allowing = self._allowing(scope)
+        if not allowing:
+            raise Forbidden(f"Nobody may do this over HTTP: the service has no SERVICE_{scope.upper()}_KEYS.")
         given = key_of(headers)
         if given is None:
             raise Unauthorized("Send an API key as Authorization: Bearer KEY, or as X-API-Key: KEY.")
         digest = hashlib.sha256(given.encode()).digest()
-        is_admin, may_predict = (matches(digest, digests) for digests in (self.admin, self.predict))
-        if not (is_admin or may_predict):
+        allowed, known = matches(digest, allowing), matches(digest, self._allowing("predict"))
+        if not known:
             raise Unauthorized("This API key is not known here.")
-        if scope == "admin" and not is_admin:
-            raise Forbidden("This API key may classify, and not change which version answers.")
+        if not allowed:
+            raise Forbidden(f"This API key is not for this: it wants one of SERVICE_{scope.upper()}_KEYS.")
+
+    def _allowing(self, scope: Scope) -> tuple[bytes, ...]:
+        return tuple(digest for other in SCOPES[SCOPES.index(scope) :] for digest in getattr(self, other))
 
 
 def key_of(headers: "Headers") -> str | None:
@@ -64,16 +77,19 @@ def read_keys(config: Config) -> Keys:
     Raises:
         BadSetting: the file cannot be read or has another form, or a key is too short.
     """
-    found: dict[str, list[str]] = {"predict": split_list(config.predict_keys), "admin": split_list(config.admin_keys)}
+    found: dict[str, list[str]] = {scope: split_list(getattr(config, f"{scope}_keys")) for scope in SCOPES}
     if config.keys_file:
         for number, line in read_lines(Path(config.keys_file)):
             scope, _, key = line.partition(" ")
             if scope not in found or not key.strip():
-                raise BadSetting(f"Line {number} of {config.keys_file} is neither `predict KEY` nor `admin KEY`.")
+                raise BadSetting(
+                    f"Line {number} of {config.keys_file} is none of {', '.join(f'`{s} KEY`' for s in SCOPES)}."
+                )
             found[scope].append(key.strip())
     if any(len(key) < MIN_LENGTH for keys in found.values() for key in keys):
         raise BadSetting(f"An API key is too short: take {MIN_LENGTH} characters or more, as `openssl rand -hex 16`.")
-    return Keys(*(tuple(hashlib.sha256(key.encode()).digest() for key in found[s]) for s in ("predict", "admin")))
+    digests = {scope: tuple(hashlib.sha256(key.encode()).digest() for key in keys) for scope, keys in found.items()}
+    return Keys(**digests, is_private=is_loopback(config.host))
 
 
 def read_lines(path: Path) -> list[tuple[int, str]]:

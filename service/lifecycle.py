@@ -228,6 +228,7 @@ class Model:
                 "accuracy": manifest.metrics.get("test", {}).get("accuracy"),
                 "created_at": manifest.lineage.get("created_at"),
             },
+            reference=manifest.reference,
             restarts=version.restarts,
         )
 

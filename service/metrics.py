@@ -17,17 +17,29 @@ from service.routes import Routes
 
 SECONDS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10)
 IMAGES = (1, 2, 4, 8, 16, 32, 64, 128)
+SHARES = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.99, 1)
 VERSION = ("model", "version")
 
 REQUESTS = Counter("striate_requests", "HTTP requests", ["route", "status"])
 LATENCY = Histogram("striate_request_seconds", "From a request's head to its answer", ["route"], buckets=SECONDS)
 ERRORS = Counter("striate_errors", "Answers that say what was wrong, by their code", ["code"])
 ASKED = Counter("striate_model_requests", "Requests by what answered them: success, failure", [*VERSION, "outcome"])
-TOOK = Counter("striate_model_request_seconds", "From their heads to their answers, in all", [*VERSION, "outcome"])
+TOOK = Histogram(
+    "striate_model_request_seconds", "From their heads to their answers", [*VERSION, "outcome"], buckets=SECONDS
+)
 ANSWERED = Counter("striate_images", "Images by what became of their request: success, failure", [*VERSION, "outcome"])
 SHADOW = Counter(
     "striate_shadow_images", "Images that a shadow was asked: agrees, differs, failed, skipped", [*VERSION, "outcome"]
 )
+CONFIDENCE = Histogram("striate_confidence", "Of the most probable class, by image", VERSION, buckets=SHARES)
+FAR = Histogram(
+    "striate_out_of_distribution",
+    "By image: the share of held-out images that are more usual",
+    VERSION,
+    buckets=(0.5, 0.9, 0.95, 0.99, 0.999, 1),
+)
+FEEDBACK = Counter("striate_feedback", "Labels by what became of them", ["model", "outcome"])
+KEPT = Counter("striate_kept_images", "Images kept to be labelled: kept, dropped", ["model", "outcome"])
 WAITING = Gauge(
     "striate_waiting_images", "Images with a place in the queue, just now", ["model"], multiprocess_mode="livesum"
 )
@@ -50,6 +62,8 @@ PENDING = "nv_inference_pending_request_count"
 TENSORFLOW_SERVING = ":tensorflow:serving:request_count"
 SERVING_STATUS = {"success": "OK", "failure": "ERROR"}
 
+Drift = dict[tuple[str, int], dict[str, Any]]
+
 
 def note_request(record: Record, route: str, status: int) -> None:
     REQUESTS.labels(route, status).inc()
@@ -59,7 +73,7 @@ def note_request(record: Record, route: str, status: int) -> None:
     if record.model is not None:
         labels = (record.model, str(record.version), "success" if status < 400 else "failure")
         ASKED.labels(*labels).inc()
-        TOOK.labels(*labels).inc(time.monotonic() - record.began)
+        TOOK.labels(*labels).observe(time.monotonic() - record.began)
         ANSWERED.labels(*labels).inc(record.num_images)
 
 
@@ -83,10 +97,11 @@ class EngineMetrics:
 
 
 class RoutesCollector:
-    """What the supervisor says, as gauges."""
+    """What the supervisor says, as gauges, and how far the latest images are from what each version was judged by."""
 
-    def __init__(self, routes: Routes) -> None:
+    def __init__(self, routes: Routes, drift: Drift) -> None:
         self._routes = routes
+        self._drift = drift
 
     def collect(self) -> Iterator[GaugeMetricFamily]:
         live = GaugeMetricFamily("striate_live_version", "The version that answers", labels=["model"])
@@ -101,7 +116,13 @@ class RoutesCollector:
                 up.add_metric([name, str(number)], version.state == "available")
                 restarts.add_metric([name, str(number)], version.restarts)
                 load.add_metric([name, str(number)], version.description.get("load_seconds") or 0)
-        yield from (live, fraction, up, restarts, load)
+        psi = GaugeMetricFamily(
+            "striate_drift_psi", "Population stability index of the latest images", labels=[*VERSION, "statistic"]
+        )
+        for (name, number), found in self._drift.items():
+            for statistic, value in found["psi"].items():
+                psi.add_metric([name, str(number), statistic], value)
+        yield from (live, fraction, up, restarts, load, psi)
 
 
 class AliasCollector:
@@ -140,11 +161,11 @@ def samples_of(source: MultiProcessCollector) -> dict[str, list[tuple[dict[str, 
     return found
 
 
-def exposition(routes: Routes) -> bytes:
-    """Everything in Prometheus's text format."""
+def exposition(routes: Routes, drift: Drift) -> bytes:
+    """Everything in Prometheus's text format; `drift` is as `service.drift.drift_of` gives it."""
     registry = CollectorRegistry()
     source = MultiProcessCollector(registry)
-    registry.register(RoutesCollector(routes))
+    registry.register(RoutesCollector(routes, drift))
     registry.register(AliasCollector(source))
     return generate_latest(registry)
 
@@ -162,7 +183,7 @@ def statistics(model: str, version: int) -> dict[str, Any]:
 
     def requests(outcome: str) -> dict[str, int]:
         count = int(total("striate_model_requests_total", outcome=outcome))
-        return {"count": count, "ns": int(total("striate_model_request_seconds_total", outcome=outcome) * 1e9)}
+        return {"count": count, "ns": int(total("striate_model_request_seconds_sum", outcome=outcome) * 1e9)}
 
     return {
         "name": model,

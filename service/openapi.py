@@ -30,6 +30,7 @@ ERRORS = {
     422: "Well-formed, but not what is taken: the message says what is.",
     500: "The model could not answer this image: `engine_crash` or `model_failed`.",
     503: "Not ready, stopping, or too many images waiting; try again after Retry-After seconds.",
+    507: "The budget of the feedback folder (SERVICE_FEEDBACK_BYTES) or the disk is used up; nothing was stored.",
     504: "No answer within the deadline.",
 }
 CLASSIFY_ERRORS = errors(400, 401, 404, 408, 413, 415, 422, 500, 503, 504)
@@ -334,6 +335,105 @@ CONTROL: Schema = {
 }
 
 
+DIGEST = {
+    "name": "digest",
+    "in": "path",
+    "required": True,
+    "description": "sha256 of an image's bytes, in hexadecimal.",
+    "schema": {"type": "string"},
+}
+LIMIT = {"name": "limit", "in": "query", "schema": {"type": "integer", "minimum": 1, "maximum": 500, "default": 50}}
+TEXT_LABEL = {"name": "label", "in": "query", "description": "Of a raw body's image.", "schema": STRING}
+SETTLE = {
+    "name": "settle",
+    "in": "query",
+    "description": "1: this label holds, whatever was said of the image before.",
+    "schema": {"enum": ["0", "1", "true", "false"]},
+}
+FEEDBACK_ERRORS = errors(400, 401, 403, 404, 408, 409, 413, 415, 422, 503, 507)
+KEPT_ERRORS = errors(400, 401, 403, 404, 409, 503, 507)
+FEEDBACK_JSON: Schema = {
+    "type": "object",
+    "required": ["label"],
+    "additionalProperties": False,
+    "properties": {
+        "label": STRING,
+        "image": {"type": "string", "contentEncoding": "base64"},
+        "request_id": STRING,
+        "index": {"type": "integer", "minimum": 0, "default": 0},
+        "digest": STRING,
+        "settle": {"type": "boolean", "default": False},
+    },
+    "oneOf": [{"required": [source]} for source in ("image", "request_id", "digest")],
+}
+STORED = answer("What became of it.", ref("Stored"))
+FEEDBACK: Schema = {
+    "/models/{name}/feedback": {
+        "post": {
+            "summary": "Say what an image really shows",
+            "description": "The image itself, a recent request's id, or the digest of an image that came in before.",
+            "parameters": [NAME, TEXT_LABEL, SETTLE],
+            "requestBody": {
+                "required": True,
+                "content": {
+                    "application/json": {"schema": FEEDBACK_JSON},
+                    "image/*": IMAGE_BODY,
+                    "application/octet-stream": IMAGE_BODY,
+                    "multipart/form-data": {
+                        "schema": {
+                            "type": "object",
+                            "required": ["label", "image"],
+                            "properties": {"label": STRING, "settle": STRING, "image": IMAGE_BODY["schema"]},
+                        }
+                    },
+                },
+            },
+            "responses": {"200": STORED, "201": STORED, **FEEDBACK_ERRORS},
+        },
+        **get("What has come in so far", answer("Counts.", ref("Collected")), NAME, failures=KEPT_ERRORS),
+    },
+    "/models/{name}/kept": get(
+        "Images that wait for a label: those that were given two, then the most uncertain",
+        answer("The images.", record(model=STRING, class_names={"type": "array"}, images={"type": "array"})),
+        NAME,
+        LIMIT,
+        failures=KEPT_ERRORS,
+    ),
+    "/models/{name}/kept/{digest}": {
+        **get(
+            "One of them, as PNG",
+            {"description": "384x384 pixels.", "content": {"image/png": IMAGE_BODY}},
+            NAME,
+            DIGEST,
+            failures={**KEPT_ERRORS, **errors(413, 415, 422)},
+        ),
+        "delete": {
+            "summary": "Forget one of them",
+            "parameters": [NAME, DIGEST],
+            "responses": {"204": {"description": "It is gone."}, **KEPT_ERRORS},
+        },
+    },
+    "/label": get("The page for labelling", text("HTML.", "text/html")),
+}
+LINEAGE: Schema = {
+    "/models/{name}/versions": get(
+        "Every published version: data, code, settings, figures, decision and parent; a page for browsers",
+        {
+            "description": "The newest first.",
+            "content": {
+                "application/json": {"schema": record(model=STRING, versions={"type": "array"})},
+                "text/html": {"schema": STRING},
+            },
+        },
+        NAME,
+        failures=errors(401, 404, 503),
+    ),
+    "/models/{name}/versions/{version}/report": get(
+        "How good a version is, as a page", text("HTML.", "text/html"), NAME, NUMBER, failures=errors(401, 404)
+    ),
+}
+
+
 DOCUMENT: Schema = {
     "openapi": "3.1.0",
     "info": {"title": "Striate", "version": VERSION, "description": "Image classification over HTTP."},
@@ -353,6 +453,8 @@ DOCUMENT: Schema = {
         "/openapi.json": get("This document", answer("OpenAPI 3.1.", {"type": "object"})),
         "/": get("The page", text("HTML.", "text/html")),
         **CONTROL,
+        **FEEDBACK,
+        **LINEAGE,
         **TENSORFLOW_SERVING,
         **OPEN_INFERENCE,
         **TORCHSERVE,
@@ -369,7 +471,8 @@ DOCUMENT: Schema = {
             ),
             "Prediction": {
                 **record(label=STRING, probability=PROBABILITY, top={"type": "array", "items": ref("Class")}),
-                "description": "`file` is the name that a form gave the image.",
+                "description": "`file` is the name that a form gave the image; `out_of_distribution` the share of "
+                "held-out images that are nearer to what is usual.",
             },
             "Class": record(label=STRING, index=INTEGER, probability=PROBABILITY),
             "Models": record(default={"type": ["string", "null"]}, models={"type": "array", "items": ref("Model")}),
@@ -400,6 +503,20 @@ DOCUMENT: Schema = {
                     "unloaded": {"type": "boolean"},
                 },
             },
+            "Stored": record(
+                model=STRING,
+                label=STRING,
+                outcome={"enum": ["stored", "duplicate", "contradictory", "settled"]},
+                image=STRING,
+            ),
+            "Collected": record(
+                model=STRING,
+                labelled={"type": "object"},
+                contradictory={"type": "array"},
+                kept=INTEGER,
+                bytes=INTEGER,
+                max_bytes=INTEGER,
+            ),
             "ProtocolError": record(error=STRING),
             "TorchServeError": record(code=INTEGER, type=STRING, message=STRING),
             "Error": record(error=record(code=STRING, message=STRING, request_id=STRING)),

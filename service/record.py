@@ -4,6 +4,7 @@ import time
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 from flask import g
 
 
@@ -18,6 +19,7 @@ class Record:
         num_images: in the request.
         stages: name, beginning and end by CLOCK_MONOTONIC, in order.
         error: the code of what went wrong.
+        out_of_distribution: of each image, from 0 to 1 (`service.drift`); None where the model has no reference.
     """
 
     request_id: str
@@ -27,6 +29,7 @@ class Record:
     num_images: int = 0
     stages: list[tuple[str, float, float]] = field(default_factory=list)
     error: str | None = None
+    out_of_distribution: np.ndarray | None = None
 
     def fields(self, status: int) -> dict[str, Any]:
         """For the request's line in the log: what is known, and milliseconds."""

@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from models.durable import write_durably
 from models.preprocessing import InputSpec
+from models.statistics import Reference
 
 State = Literal["loading", "available", "restarting", "rejected"]
 Label = Literal["live", "previous", "canary", "shadow"]
@@ -20,6 +21,7 @@ class VersionRoute:
         endpoint: ZeroMQ address of its engine; None while there is none.
         reason: why it was rejected; None where it was not.
         description: what the manifest and the engine say of it, for people and for the page.
+        reference: what it met when it was judged, to compare with.
         restarts: engines of this version that died after they had answered.
     """
 
@@ -29,6 +31,7 @@ class VersionRoute:
     class_names: tuple[str, ...] = ()
     input_spec: InputSpec | None = None
     description: dict[str, Any] = field(default_factory=dict)
+    reference: Reference | None = None
     restarts: int = 0
 
 
@@ -78,4 +81,6 @@ def read_routes(path: Path) -> Routes:
 
 def read_version(raw: dict[str, Any]) -> VersionRoute:
     spec = InputSpec(**raw["input_spec"]) if raw["input_spec"] else None
-    return VersionRoute(**{**raw, "input_spec": spec, "class_names": tuple(raw["class_names"])})
+    reference = Reference(**raw["reference"]) if raw["reference"] else None
+    fields = {**raw, "input_spec": spec, "reference": reference, "class_names": tuple(raw["class_names"])}
+    return VersionRoute(**fields)

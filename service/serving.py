@@ -3,11 +3,13 @@
 import contextlib
 import hashlib
 import logging
+import os
 import random
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 
 import gevent
 import numpy as np
@@ -16,13 +18,16 @@ from gevent import Greenlet
 from gevent.threadpool import ThreadPool
 
 from models.preprocessing import BadImage, InputSpec, decode_image, is_tiny
+from service.collector import Collector
 from service.config import Config
 from service.disconnect import while_client_stays
+from service.drift import FOLDER as DRIFT_FOLDER
+from service.drift import DriftMonitor, drift_of
 from service.engines import Engines, find_version
 from service.errors import BadRequest, NotFound, NotReady, ServiceError, TooLarge, Unprocessable, from_bad_image
 from service.inputs import EncodedImage
 from service.keys import Keys
-from service.metrics import DECODE, SHADOW
+from service.metrics import CONFIDENCE, DECODE, FAR, SHADOW, Drift
 from service.record import record
 from service.routes import ModelRoute, VersionRoute
 
@@ -50,12 +55,15 @@ class Chosen:
 class Service:
     """What the views of one HTTP worker share."""
 
-    def __init__(self, config: Config, engines: Engines, decoders: ThreadPool, keys: Keys) -> None:
+    def __init__(self, config: Config, engines: Engines, decoders: ThreadPool, keys: Keys, runtime: Path) -> None:
         self.config = config
         self.engines = engines
         self.keys = keys
         self.decoders = decoders
         self.writers = ThreadPool(1)  # of live pointers
+        self.collector = Collector(config, runtime)
+        self.monitor = DriftMonitor(runtime / DRIFT_FOLDER, os.getpid())
+        self._drift_folder = runtime / DRIFT_FOLDER
         self.probes: dict[tuple[str, int], Greenlet] = {}  # the last image that asked each engine whether it answers
 
     def default_model(self) -> str:
@@ -109,7 +117,12 @@ class Service:
             images = self._decode(chosen, encoded)
             probabilities = self._infer(chosen, images)
         self._ask_shadow(chosen, images, probabilities)
+        self.collector.note(chosen.name, chosen.version, chosen.route.class_names, encoded, probabilities)
         return probabilities
+
+    def drift(self) -> Drift:
+        """How far the latest images are from what each version was judged by, in all workers."""
+        return drift_of(self._drift_folder, self.engines.routes)
 
     def classify_pixels(self, chosen: Chosen, images: np.ndarray) -> np.ndarray:
         """Probabilities float32 (N, num_classes) of uint8 images (N, H, W, C) that somebody else has decoded.
@@ -156,7 +169,21 @@ class Service:
         answers = self.engines.infer((chosen.name, chosen.version), images, chosen.deadline)
         record().add("queue", answers.sent, answers.started)
         record().add("inference", answers.started, answers.done)
+        self._watch(chosen, images, answers.probabilities)
         return answers.probabilities
+
+    def _watch(self, chosen: Chosen, images: list[np.ndarray], probabilities: np.ndarray) -> None:
+        """How sure and how usual these answers are, for the metrics and for who asked."""
+        labels, route = (chosen.name, str(chosen.version)), chosen.route
+        confidence, far_away = CONFIDENCE.labels(*labels), FAR.labels(*labels)
+        for share in probabilities.max(axis=1).tolist():
+            confidence.observe(share)
+        target = (chosen.name, chosen.version)
+        far = self.monitor.observe(target, route.reference, route.class_names, np.stack(images), probabilities)
+        record().out_of_distribution = far
+        for score in [] if far is None else far.tolist():
+            far_away.observe(score)
+        self.monitor.write()
 
     def _timeout_s(self) -> float:
         """The service's own, or the client's if that is shorter."""
@@ -208,6 +235,9 @@ class Service:
             log.info("the shadow %s version %d did not answer: %s", name, number, error)
             SHADOW.labels(name, str(number), "failed").inc(len(images))
             return
+        confidence = CONFIDENCE.labels(name, str(number))
+        for share in answers.probabilities.max(axis=1).tolist():
+            confidence.observe(share)
         for ours, theirs in zip(answered.argmax(axis=1), answers.probabilities.argmax(axis=1), strict=True):
             agrees = names[0][ours] == names[1][theirs]
             SHADOW.labels(name, str(number), "agrees" if agrees else "differs").inc()

@@ -21,6 +21,7 @@ from pathlib import Path
 from models.bundle import GOLDEN
 from models.exports import list_models
 from service.config import Config
+from service.drift import FOLDER as DRIFT_FOLDER
 from service.lifecycle import Model
 from service.machine import num_decoders, num_workers
 from service.processes import EngineProcess, start_gunicorn
@@ -39,7 +40,8 @@ class Supervisor:
     def __init__(self, config: Config) -> None:
         self._config = config
         self._runtime = make_runtime_directory()
-        (self._runtime / "metrics").mkdir()
+        for folder in ("metrics", DRIFT_FOLDER):
+            (self._runtime / folder).mkdir()
         self._environment = {
             **os.environ,
             "STRIATE_RUNTIME": str(self._runtime),

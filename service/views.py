@@ -8,8 +8,9 @@ from flask import Blueprint, Response, current_app, jsonify, request
 from service.errors import NotFound
 from service.health import check_ready
 from service.inputs import read_images, read_top_k
-from service.metrics import exposition
+from service.metrics import Drift, exposition
 from service.openapi import DOCUMENT
+from service.record import record
 from service.routes import ModelRoute
 from service.serving import service
 
@@ -34,6 +35,9 @@ def classify(name: str, version: int | None = None) -> Response:
         {**({"file": image.file} if image.file else {}), **describe(row, chosen.route.class_names, top_k)}
         for image, row in zip(encoded, probabilities, strict=True)
     ]
+    far = record().out_of_distribution
+    for prediction, score in zip(predictions, [] if far is None else far.tolist(), strict=far is not None):
+        prediction["out_of_distribution"] = round(score, 4)
     return jsonify(model=name, version=chosen.version, predictions=predictions)
 
 
@@ -47,7 +51,8 @@ def describe(row: np.ndarray, class_names: tuple[str, ...], top_k: int) -> dict[
 @bp.get("/models")
 def list_models() -> Response:
     routes = service().engines.routes
-    models = [describe_model(name, model) for name, model in routes.models.items()]
+    drift = service().drift()
+    models = [describe_model(name, model, drift) for name, model in routes.models.items()]
     return jsonify(default=routes.default_model, models=models)
 
 
@@ -56,10 +61,10 @@ def show_model(name: str) -> Response:
     model = service().engines.routes.models.get(name)
     if model is None:
         raise NotFound("There is no model of this name; GET /models lists them.")
-    return jsonify(describe_model(name, model))
+    return jsonify(describe_model(name, model, service().drift()))
 
 
-def describe_model(name: str, model: ModelRoute) -> dict[str, Any]:
+def describe_model(name: str, model: ModelRoute, drift: Drift) -> dict[str, Any]:
     versions = [
         {
             "version": number,
@@ -79,6 +84,8 @@ def describe_model(name: str, model: ModelRoute) -> dict[str, Any]:
         "labels": model.labels,
         "canary_fraction": model.canary_fraction,
         "unloaded": model.unloaded,
+        "takes_feedback": bool(service().config.feedback),
+        "drift": drift.get((name, model.live)) if model.live is not None else None,
         "versions": versions,
     }
 
@@ -97,7 +104,9 @@ def readyz() -> Response:
 
 @bp.get("/metrics")
 def metrics() -> Response:
-    return Response(exposition(service().engines.routes), mimetype="text/plain; version=0.0.4; charset=utf-8")
+    return Response(
+        exposition(service().engines.routes, service().drift()), mimetype="text/plain; version=0.0.4; charset=utf-8"
+    )
 
 
 @bp.get("/openapi.json")

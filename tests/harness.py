@@ -50,6 +50,7 @@ def running_service(exports: Path, work: Path, *, ready: bool = True, **settings
     port = free_port()
     variables = {f"SERVICE_{name.upper()}": str(value) for name, value in settings.items()}
     variables |= {"SERVICE_EXPORTS": str(exports), "SERVICE_PORT": str(port)}
+    variables.setdefault("SERVICE_FEEDBACK", str(work / "feedback"))
     log_path = work / f"service-{port}.log"
     process = start("-m", "service", log=log_path, **variables)
     service = RunningService(process, f"http://127.0.0.1:{port}", log_path)

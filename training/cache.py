@@ -76,11 +76,15 @@ class DecodedImages:
     paths: Paths
     unreadable: dict[str, str]
 
-    def fingerprint(self) -> str:
-        """One hash of what is learnt from: every image's content with its label, in no order."""
+    def hashes(self) -> np.ndarray:
+        """uint64 (N,): the first eight bytes of each file's sha256, by which it is known elsewhere."""
+        return np.ascontiguousarray(self.files["sha256"][:, :8]).view(">u8")[:, 0].astype(np.uint64)
+
+    def fingerprint(self, rows: np.ndarray) -> str:
+        """One hash of what is learnt from and judged by: these images' content with their labels, in no order."""
         digest = hashlib.sha256(json.dumps(self.class_names).encode())
         for label in range(len(self.class_names)):
-            contents = np.ascontiguousarray(self.files["sha256"][self.labels == label])
+            contents = np.ascontiguousarray(self.files["sha256"][rows[self.labels[rows] == label]])
             digest.update(np.sort(contents.view("V32"), axis=0).tobytes() + b"\n")
         return digest.hexdigest()
 

@@ -137,8 +137,8 @@ def fit(
     """Train a network and export it as a verified bundle."""
     published.check_model_name(name)
     import_quietly("tensorflow", "keras")
-    from training.fine_tuning import lineage_of
     from training.lineage import describe
+    from training.plan import make_plan
     from training.run import follow, prepare, train_and_export
     from training.run_directory import claim_run, finish, is_open
 
@@ -152,34 +152,29 @@ def fit(
         raise ValueError(f"{flags['start']} is a run that is not finished; give its command again first.")
     if flags["freeze_epochs"] and not start:
         raise click.UsageError("--freeze-epochs is for --from: there is nothing else to freeze.")
-    known = bundles.verify(start) if start else None
-    chosen = choose_architecture(flags, known)
     progress = flags["progress"]
     console = Console(quiet=progress != "text")
     on_event = (lambda event: click.echo(json.dumps(event))) if progress == "json" else (lambda event: None)
-    spec = choose_input(data, chosen, cache, flags, known)
-    chosen.check_size(spec.shape)
-    settings = read_settings(chosen, data, spec, flags, known)
-    prepared = prepare(data, spec, cache, console, fractions=read_fractions(flags))
+    plan = make_plan(data, cache, flags, start)
+    prepared = prepare(data, plan.spec, cache, console, fractions=plan.fractions)
     report_data(console, prepared)
-    origin = {"from": lineage_of(known, start) if start and known else None}
     if group and not group.leads:
-        follow(prepared, settings, console, start=start, group=group)
+        follow(prepared, plan.settings, console, start=start, group=group)
         return
-    config = {"model": name, **describe(prepared, settings), **origin}
+    config = {"model": name, **describe(prepared, plan.settings), **plan.origin}
     with claim_run(runs, name, config, fresh=flags["fresh"]) as run:
         manifest = train_and_export(
             run,
             name,
             prepared,
-            settings,
+            plan.settings,
             console=console,
             tensorboard=flags["tensorboard"],
             on_event=on_event,
             checkpoint_every_s=flags["checkpoint_every"],
             num_folds=flags["num_folds"] or 0,
             start=start,
-            origin=origin,
+            origin=plan.origin,
             group=group,
         )
         version = published.publish(run / "bundle", exports) if publish else None

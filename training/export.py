@@ -16,7 +16,8 @@ from typing import Any
 
 import numpy as np
 
-from models.bundle import GOLDEN, Manifest, write_manifest
+from models.bundle import GOLDEN, IMAGES, Manifest, write_manifest
+from models.durable import write_array
 from models.preprocessing import InputSpec, decode_image
 
 WEIGHTS = "export.weights.h5"
@@ -47,6 +48,7 @@ def export(
     golden: Sequence[bytes],
     answers: Answers,
     report: str,
+    images: np.ndarray,
 ) -> Path:
     """Write `run/bundle`, check it in fresh processes, seal it; returns its path.
 
@@ -56,6 +58,7 @@ def export(
         golden: a few encoded images; the answers to them are stored beside them.
         answers: on which the exported model must agree.
         report: the bundle's report.html.
+        images: IMAGE (N,): what the network was made with.
 
     Raises:
         ExportFailed: writing failed, or the exported model gives other answers.
@@ -63,6 +66,7 @@ def export(
     bundle = run / "bundle"
     (bundle / GOLDEN).mkdir(parents=True)
     (bundle / "assets.extra" / "report.html").write_text(report, encoding="utf-8")
+    write_array(bundle / IMAGES, images)
     write_golden(bundle, classify, manifest, golden)
     model.save_weights(run / WEIGHTS)
     np.savez(run / ANSWERS, images=answers.images, probabilities=answers.probabilities)

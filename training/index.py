@@ -8,7 +8,7 @@ directories are passed over.
 """
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -41,27 +41,43 @@ class Index:
     splits: np.ndarray
 
 
-def index_folder(root: Path) -> Index:
+def index_folder(root: Path, more: Sequence[Path] = (), *, until_ns: int | None = None) -> Index:
     """Find the classes and their files; classes are sorted by code point.
+
+    Args:
+        more: folders of further images, with a folder per class, which may be empty or missing yet. Paths are then
+            relative to what all folders have in common.
+        until_ns: of those, only files that were last modified by then, in nanoseconds since 1970.
 
     Raises:
         BadData: there is no such folder, or it has fewer than two classes with files in them.
     """
     if not root.is_dir():
         raise BadData(f"{root} is no folder. Give a folder that has a folder of images for each class.")
+    for other in more:
+        if other.is_relative_to(root) or root.is_relative_to(other):
+            raise BadData(f"{other} and {root} lie in each other; keep further images elsewhere.")
     folders: dict[tuple[str, str], list[Path]] = {}  # by split and class; two folders may be of one split
     for split, split_roots in (find_split_roots(root) or {"": [root]}).items():
         for folder in (folder for split_root in split_roots for folder in subfolders(split_root)):
             folders.setdefault((split, folder.name), []).append(folder)
-    found = {
-        key: Paths.of(path for folder in folders[key] for path in files_below(folder, root)) for key in sorted(folders)
-    }
+    for folder in (folder for other in more if other.is_dir() for folder in subfolders(other)):
+        folders.setdefault(("", folder.name), []).append(folder)
+    top = Path(os.path.commonpath([root, *more]))
+
+    def files_of(folder: Path) -> Iterator[str]:
+        paths = files_below(folder, top)
+        if until_ns is None or folder.parent not in more:
+            return paths
+        return (path for path in paths if (top / path).stat().st_mtime_ns <= until_ns)
+
+    found = {key: Paths.of(path for folder in folders[key] for path in files_of(folder)) for key in sorted(folders)}
     found = {key: paths for key, paths in found.items() if paths}
     class_names = tuple(sorted({name for _, name in found}))
     check_classes(root, class_names)
     counts = [len(paths) for paths in found.values()]
     return Index(
-        root,
+        top,
         class_names,
         paths=Paths.joined(list(found.values())),
         labels=np.repeat(np.array([class_names.index(name) for _, name in found], np.int32), counts),
@@ -87,7 +103,7 @@ def subfolders(folder: Path) -> list[Path]:
 
 def files_below(folder: Path, root: Path) -> Iterator[str]:
     """Regular files, however deep, relative to the root; links to directories, which may be loops, are not followed."""
-    above = len(str(root)) + 1
+    above = len(str(root).rstrip("/")) + 1
     for directory, subdirectories, names in os.walk(folder):
         subdirectories[:] = sorted(name for name in subdirectories if not name.startswith("."))
         paths = (Path(directory, name) for name in sorted(names) if not name.startswith("."))

@@ -1,6 +1,7 @@
 """Where a model comes from: what decides its weights, by which code, on which machine."""
 
 import contextlib
+import hashlib
 import os
 import platform
 import re
@@ -23,10 +24,11 @@ def describe(data: "Data", settings: Settings) -> dict[str, Any]:
     """From what and how a model comes to be: all that decides its weights."""
     import keras
 
+    added = {"further_images": int(data.is_further().sum())} if data.more else {}
     sizes = {side: len(getattr(data.split, side)) for side in ("train", "val", "test")}
     fractions = dict(zip(("val", "test"), data.fractions, strict=True))
     return {
-        "data": {"source": data.source, "fingerprint": data.decoded.fingerprint(), **sizes, "fractions": fractions},
+        "data": {"source": data.source, "fingerprint": data.fingerprint(), **sizes, **added, "fractions": fractions},
         "input_spec": data.spec.to_json(),
         "settings": settings.to_json(),
         "backend": keras.config.backend(),
@@ -38,10 +40,19 @@ def circumstances() -> dict[str, Any]:
     return {
         "created_at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         "git_revision": git_revision(),
-        "parent_version": None,
         "libraries": installed_versions(),
         "machine": machine(),
     }
+
+
+def code_fingerprint() -> str:
+    """One hash of the code that decides weights and verdicts: this package, `models`, and the libraries."""
+    here = Path(__file__).parent
+    files = sorted([*here.rglob("*.py"), *here.with_name("models").rglob("*.py")])
+    digest = hashlib.sha256("".join(f"{name} {version}\n" for name, version in installed_versions().items()).encode())
+    for path in files:
+        digest.update(path.read_bytes())
+    return digest.hexdigest()
 
 
 def installed_versions() -> dict[str, str]:
@@ -68,7 +79,7 @@ def facts(data: "Data", settings: Settings) -> dict[str, Any]:
     chosen = {name: value for name, value in settings.to_json().items() if name != "augmentation"}
     return {
         "data": data.source,
-        "fingerprint": data.decoded.fingerprint(),
+        "fingerprint": data.fingerprint(),
         "images": f"{len(split.train)} trained on, {len(split.val)} to validate, {len(split.test)} to test",
         "input": f"{spec.height}x{spec.width}x{spec.channels}, {spec.resize}",
         **{name.replace("_", " "): plain(value) for name, value in (chosen | asdict(settings.augmentation)).items()},

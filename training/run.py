@@ -27,9 +27,10 @@ import numpy as np
 from PIL import Image
 from rich.console import Console
 
-from models.bundle import Manifest
+from models.bundle import IMAGE, MANIFEST, TESTED_ON, Manifest, read_manifest
 from models.durable import write_durably
 from models.preprocessing import InputSpec
+from models.statistics import Reference, make_reference
 from training.audit import Audit, audit, findings
 from training.cache import DecodedImages, decode_all
 from training.datasets import DATA_SETS, folder_of
@@ -52,7 +53,9 @@ if TYPE_CHECKING:  # it imports Keras
 
 MAX_PICTURES = 24  # of mistakes, and of likely label errors, in the report
 NUM_ANSWERS = 64  # images on which export must agree
+NUM_REFERENCE = 2000  # images by which later ones are found unusual, where none are held out to test
 NUM_GOLDEN = 10
+NO_ORIGIN = {"from": None, "parent_version": None}
 MAX_GOLDEN_BYTES = 1_000_000  # of one golden image; a bundle is no place for originals of 20 MB
 
 
@@ -61,7 +64,9 @@ class Data:
     """Decoded images with their split, and where they come from.
 
     Attributes:
+        root: what the images' paths are relative to.
         fractions: of validation and test that were asked for, where the folder was not split already.
+        more: folders of further images.
     """
 
     source: str
@@ -71,24 +76,48 @@ class Data:
     split: Split
     spec: InputSpec
     fractions: tuple[float, float]
+    more: tuple[Path, ...] = ()
+
+    def fingerprint(self) -> str:
+        """One hash of the images that are on some side, with their labels."""
+        return self.decoded.fingerprint(np.concatenate([self.split.train, self.split.val, self.split.test]))
+
+    def is_further(self) -> np.ndarray:
+        """bool (N,): the images of `more`."""
+        beginnings = tuple(f"{folder.relative_to(self.root)}/" for folder in self.more)
+        return np.array([bool(beginnings) and path.startswith(beginnings) for path in self.decoded.paths], bool)
 
 
 def prepare(
-    source: str, spec: InputSpec, cache: Path, console: Console, *, fractions: tuple[float, float] = FRACTIONS
+    source: str,
+    spec: InputSpec,
+    cache: Path,
+    console: Console,
+    *,
+    fractions: tuple[float, float] = FRACTIONS,
+    more: tuple[Path, ...] = (),
+    until_ns: int | None = None,
+    without: np.ndarray | None = None,
+    memory: Path | None = None,
 ) -> Data:
     """Find, decode and split the images of a folder or a named data set.
 
     Args:
         fractions: of validation and test, where the folder is not split already.
+        more, until_ns: further images (`training.index.index_folder`).
+        without: hashes of images that are left out (`training.split.split_by_content`).
+        memory: the file that remembers who was held out; one in the cache, where none is named.
 
     Raises:
         BadData: it cannot be trained on as it is.
     """
     root = resolve(source, cache)
-    decoded = decode_folder(index_folder(root), spec, cache, console)
+    index = index_folder(root, more, until_ns=until_ns)
+    decoded = decode_folder(index, spec, cache, console)
     key = hashlib.sha256(json.dumps([str(root), fractions]).encode()).hexdigest()[:32]
-    split = split_by_content(decoded, fractions, memory=cache / "splits" / f"{key}.npy")
-    return Data(source, root, decoded, audit(decoded), split, spec, fractions)
+    memory = memory or cache / "splits" / f"{key}.npy"
+    split = split_by_content(decoded, fractions, memory=memory, without=without)
+    return Data(source, index.root, decoded, audit(decoded), split, spec, fractions, more)
 
 
 def decode_folder(index: Index, spec: InputSpec, cache: Path, console: Console) -> DecodedImages:
@@ -137,6 +166,8 @@ def train_and_export(
     from training.filters import filters_picture
     from training.fit import fit
 
+    if (run / "bundle" / MANIFEST).exists():  # cut off after the bundle was sealed
+        return read_manifest(run / "bundle")
     write_json(run / "audit.json", data.audit.to_json())
     title = f"{model_name}: {settings.architecture} on {Path(data.source).name}"
     growing = Report(title, facts(data, settings), list(findings(data.audit)))
@@ -187,8 +218,9 @@ def train_and_export(
         metrics={"test": trained.metrics},
         temperature=trained.temperature,
         mirrored=settings.mirror_answers,
+        reference=reference_of(data, trained),
         drawing=DATA_SETS[data.source].drawing if data.source in DATA_SETS else None,
-        lineage={**describe(data, trained.settings), **(origin or {"from": None}), **circumstances()},
+        lineage={**describe(data, trained.settings), **NO_ORIGIN, **(origin or {}), **circumstances()},
     )
     rows_to_check = first_not_empty(data.split.val, data.split.train)[:NUM_ANSWERS]
     images = np.asarray(data.decoded.images[rows_to_check])
@@ -202,8 +234,9 @@ def train_and_export(
         golden=choose_golden(data),
         answers=answers,
         report=report,
+        images=list_images(data, trained.predictions),
     )
-    return manifest
+    return read_manifest(run / "bundle")
 
 
 def follow(data: Data, settings: Settings, console: Console, *, start: Path | None, group: "Group") -> None:
@@ -278,6 +311,28 @@ def choose_golden(data: Data) -> list[bytes]:
         if label not in chosen and len(chosen) < NUM_GOLDEN:
             chosen[label] = travelling(data, row)
     return [chosen[label] for label in sorted(chosen)]
+
+
+def reference_of(data: Data, trained: "Trained") -> Reference | None:
+    """What the model met when it was judged: the test images and its answers, or without those some others'."""
+    rows, answers = data.split.test, trained.predictions.probabilities
+    if not len(rows):
+        rows = first_not_empty(data.split.val, data.split.train)[:NUM_REFERENCE]
+        batches = (rows[i : i + NUM_ANSWERS] for i in range(0, len(rows), NUM_ANSWERS))
+        answers = np.concatenate([trained.probabilities(np.asarray(data.decoded.images[batch])) for batch in batches])
+    return make_reference(data.decoded.class_names, data.decoded.images, rows, answers) if len(rows) > 1 else None
+
+
+def list_images(data: Data, predictions: Predictions) -> np.ndarray:
+    """IMAGE (N,): the images on some side, and what was said of those tested on."""
+    sides = (data.split.train, data.split.val, data.split.test)
+    listed = np.empty(sum(map(len, sides)), IMAGE)
+    rows = np.concatenate(sides)
+    listed["hash"], listed["label"] = data.decoded.hashes()[rows], data.decoded.labels[rows]
+    listed["side"] = np.repeat((1, 2, TESTED_ON), [len(side) for side in sides])
+    listed["predicted"] = -1
+    listed["predicted"][listed["side"] == TESTED_ON] = predictions.probabilities.argmax(axis=1)
+    return listed
 
 
 def first_not_empty(*choices: np.ndarray) -> np.ndarray:

@@ -61,7 +61,7 @@ def is_open(path: Path) -> bool:
 def finish(run: Path) -> None:
     """The run is over, and what it would take to go on with it is removed."""
     shutil.rmtree(run / FOLDS, ignore_errors=True)
-    (run / CHECKPOINT).unlink()
+    (run / CHECKPOINT).unlink(missing_ok=True)
 
 
 @contextlib.contextmanager
@@ -79,7 +79,8 @@ def sole_owner(run: Path) -> Iterator[bool]:
 
 def discard_leftovers(run: Path) -> None:
     """What a kill left half written: a bundle that is not sealed, files that were to be renamed."""
-    shutil.rmtree(run / "bundle", ignore_errors=True)
+    if not (run / "bundle" / MANIFEST).exists():
+        shutil.rmtree(run / "bundle", ignore_errors=True)
     for path in run.glob(".*-*"):
         path.unlink()
 

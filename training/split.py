@@ -32,14 +32,21 @@ class Split:
 
 
 def split_by_content(
-    decoded: DecodedImages, fractions: tuple[float, float] = FRACTIONS, *, memory: Path | None = None
+    decoded: DecodedImages,
+    fractions: tuple[float, float] = FRACTIONS,
+    *,
+    memory: Path | None = None,
+    without: np.ndarray | None = None,
 ) -> Split:
     """Follow the splits that the folder names; make the missing ones out of its training images.
+
+    Where some images have no side named, as those that were added to a folder with splits, they get all sides.
 
     Args:
         fractions: of validation and of test; an image never changes sides while these stay as they are. 0 holds
             nothing out.
         memory: a file that remembers who was held out, so that it stays so.
+        without: uint64, of images that are on no side (`DecodedImages.hashes`).
 
     Raises:
         BadData: some class has no image to train on, or nothing is left to validate or test on.
@@ -48,14 +55,26 @@ def split_by_content(
     sides = np.where(named == 0, TRAIN, named)
     wanted = {side: part for side, part in zip((VAL, TEST), fractions, strict=True) if part}
     missing = {side: part for side, part in wanted.items() if not (named == side).any()}
-    if missing:
-        free = np.flatnonzero(sides == TRAIN)
-        hashes = np.ascontiguousarray(decoded.files["sha256"][free, :8]).view(">u8")[:, 0].astype(np.uint64)
-        _, groups = np.unique(group_duplicates(decoded.files["pixels"], decoded.thumbnails)[free], return_inverse=True)
-        sides[free] = assign(hashes, groups, decoded.labels[free], missing, memory)
-    split = Split(*(np.flatnonzero(sides == side) for side in (TRAIN, VAL, TEST)))
+    free = [(np.flatnonzero(named == said), sides_to_make) for said, sides_to_make in ((0, wanted), (TRAIN, missing))]
+    free = [(rows, sides_to_make) for rows, sides_to_make in free if sides_to_make and len(rows)]
+    if free:
+        hashes, groups = decoded.hashes(), group_duplicates(decoded.files["pixels"], decoded.thumbnails)
+        for rows, sides_to_make in free:
+            _, ours = np.unique(groups[rows], return_inverse=True)
+            sides[rows] = assign(hashes[rows], ours, decoded.labels[rows], sides_to_make, memory)
+        follow_named(sides, groups, named)
+    kept = np.ones(len(sides), bool) if without is None else ~np.isin(decoded.hashes(), without)
+    split = Split(*(np.flatnonzero(kept & (sides == side)) for side in (TRAIN, VAL, TEST)))
     check_split(split, decoded, held_out=bool(wanted))
     return split
+
+
+def follow_named(sides: np.ndarray, groups: np.ndarray, named: np.ndarray) -> None:
+    """An image without a side of its own goes where the folder has put a near duplicate of it."""
+    free = named == 0
+    for side in (TRAIN, VAL, TEST):
+        there = np.isin(groups, np.unique(groups[named == side]))
+        sides[free & there] = side
 
 
 def assign(

@@ -9,11 +9,8 @@ const PAUSE_MS = 150; // without drawing, before the drawing is classified
 const POLL_MS = 5000; // between looks for new versions
 const KEY_STEP = 16; // pixels of the canvas that an arrow key moves the pen
 const ARROWS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
-const NO_ANSWER = "The service does not answer. This page keeps trying.";
-const NO_KEY = "This service answers only who has an API key.";
 const NO_MODEL = "No model is published yet. Once one is, it appears here.";
 
-const byId = (id) => document.getElementById(id);
 const canvas = byId("canvas");
 const nothing = byId("answer").textContent;
 const state = {
@@ -21,6 +18,7 @@ const state = {
   picked: {}, // the version that the visitor chose, by model; until then it is the live one
   strokes: [], // lists of {x, y} in pixels of the canvas
   file: null, // instead of a drawing
+  answered: null, // the image that the answer on the page is about
   pointer: null, // the one that draws; a second finger does not
   pen: { x: SIDE / 2, y: SIDE / 4, down: false, shown: false }, // of the keyboard
   pause: 0,
@@ -74,6 +72,8 @@ function showVersion() {
   const { architecture = "", accuracy, class_names: names = [], drawing } = version() ?? {};
   const right = accuracy == null ? "" : `, right on ${(100 * accuracy).toFixed(1)}\u00a0% of its test images`;
   byId("about").textContent = architecture + right;
+  Object.assign(byId("lineage"), { hidden: !model(), href: `models/${encodeURIComponent(model()?.name)}/versions` });
+  Object.assign(byId("labelling"), { hidden: !model()?.takes_feedback, href: `label?model=${encodeURIComponent(model()?.name)}` });
   const more = names.length > 12 ? ` and ${names.length - 12} more` : "";
   const hint = drawing?.hint ? ` ${drawing.hint}` : "";
   byId("classes").textContent = names.length ? `It knows ${names.slice(0, 12).join(", ")}${more}.${hint}` : "";
@@ -92,21 +92,12 @@ async function classify() {
   try {
     const { predictions } = await fetchJson(url, { method: "POST", body: image, signal });
     showAnswer(predictions[0].top, performance.now() - started, state.file ? null : asked.drawing);
+    offerCorrection(image, asked.class_names);
   } catch (error) {
     if (signal.aborted) return;
     forgetAnswer();
     showError(error.fromService ? error.message : NO_ANSWER);
   }
-}
-
-async function fetchJson(url, options) {
-  const key = sessionStorage.getItem("key"); // forgotten when the tab is closed
-  const response = await fetch(url, { ...options, headers: key ? { Authorization: `Bearer ${key}` } : {} });
-  const body = await response.json();
-  byId("unlock").hidden = response.status !== 401;
-  if (response.status === 401 && !key) body.error.message = NO_KEY; // what it says is for programs
-  if (!response.ok) throw Object.assign(new Error(body.error.message), { fromService: true });
-  return body;
 }
 
 /** White ink on black as PNG: made like the data set's images where it is known how, else as it was drawn. */
@@ -211,18 +202,40 @@ function percent(share) {
   return share < 0.005 ? "<1\u00a0%" : `${Math.round(100 * share)}\u00a0%`;
 }
 
+/** Where feedback is taken: the right label of the image just asked about. */
+function offerCorrection(image, names) {
+  state.answered = image;
+  byId("thanks").textContent = "";
+  byId("correct").hidden = !model()?.takes_feedback;
+  byId("right").replaceChildren(new Option("choose the label", ""), ...names.map((name) => new Option(name, name)));
+}
+
+const OUTCOMES = {
+  stored: "Thank you. The next training learns it.",
+  duplicate: "Thank you. This was said before.",
+  contradictory: "This image was given another label before. Nobody trains on it until that is settled.",
+  settled: "Thank you. That settles it.",
+};
+
+async function correct() {
+  const url = `models/${encodeURIComponent(byId("model").value)}/feedback?label=${encodeURIComponent(byId("right").value)}`;
+  try {
+    const { outcome } = await fetchJson(url, { method: "POST", body: state.answered });
+    byId("thanks").textContent = OUTCOMES[outcome];
+    byId("correct").hidden = true;
+  } catch (error) {
+    showError(error.fromService ? error.message : NO_ANSWER);
+  }
+}
+
 function forgetAnswer() {
   byId("answer").textContent = nothing;
   delete byId("answer").dataset.label;
   byId("answer").ariaBusy = "false";
   byId("bars").replaceChildren();
-  byId("facts").hidden = true;
+  byId("facts").hidden = byId("correct").hidden = true;
+  byId("thanks").textContent = "";
   byId("classes").hidden = false;
-}
-
-function showError(message) {
-  const error = byId("error");
-  if (error.textContent !== message) error.textContent = message; // or it would be read out again
 }
 
 // Drawing, by pointer and by keyboard
@@ -308,11 +321,7 @@ for (const type of ["focus", "blur"]) {
   });
 }
 
-byId("unlock").addEventListener("submit", async (event) => {
-  event.preventDefault();
-  sessionStorage.setItem("key", byId("key").value);
-  byId("key").value = "";
-  showError("");
+onKey(async () => {
   await refreshModels();
   classify();
 });
@@ -355,6 +364,10 @@ for (const type of ["dragover", "drop", "dragleave"]) {
 
 // The rest
 
+byId("correct").addEventListener("submit", (event) => {
+  event.preventDefault();
+  correct();
+});
 byId("undo").addEventListener("click", undo);
 byId("clear").addEventListener("click", clear);
 byId("model").addEventListener("change", fillVersions);

@@ -1,0 +1,63 @@
+"""How near `python -m service score` comes to what the machine can do: `python -m benchmarks.score`.
+
+Rounds of the ceiling (benchmarks.ceiling) and of a folder scored, in turn, so that a machine whose speed drifts drifts
+for both; what counts is the median of their ratios. Loading the model is not counted, reading and writing files is.
+"""
+
+import json
+import tempfile
+import time
+from pathlib import Path
+from statistics import median
+
+import click
+
+from benchmarks.bundles import publish_random
+from benchmarks.ceiling import throughput
+from benchmarks.images import photograph
+from benchmarks.processes import machine
+from models.preprocessing import InputSpec
+from service.backends import load
+from service.score import score_images
+
+WORK = Path("build/bench")
+NUM_PHOTOGRAPHS = 50  # that differ; the folder has copies of them
+IN_FLIGHT = 64  # images, at the ceiling: as many as are decoded ahead at the largest batches
+
+
+@click.command(context_settings={"show_default": True})
+@click.option("--rounds", type=click.IntRange(1), default=5)
+@click.option("--images", type=click.IntRange(NUM_PHOTOGRAPHS), default=3000, help="In the folder.")
+@click.option("--seconds", type=click.IntRange(1), default=8, help="Of each measurement of the ceiling.")
+@click.option("--model", default="resnet18", help="Architecture, with random weights, 224x224x3, 1000 classes.")
+def main(rounds: int, images: int, seconds: int, model: str) -> None:
+    """Measure scoring a folder of 500x375 JPEGs against its ceiling."""
+    photographs = [photograph(500, 375, seed=i) for i in range(NUM_PHOTOGRAPHS)]
+    exports = WORK / f"exports-{model}"
+    publish_random(model, InputSpec(224, 224, 3), 1000, exports, photographs[:1])
+    bundle = exports / model / "1"
+    loaded = load(bundle, "openvino", "auto", max_batch_size=32)
+    measured = []
+    with tempfile.TemporaryDirectory() as work:
+        folder = write_folder(Path(work, "images"), photographs, images)
+        for _ in range(rounds):
+            ceiling = throughput(loaded, photographs[0], loaded.manifest.input_spec, IN_FLIGHT, seconds)
+            summary = score_images(bundle, folder, Path(work, "out.parquet"), engine="openvino")
+            measured.append({"ceiling": ceiling, "score": summary.images_per_s})
+            print(f"ceiling {ceiling:.0f}, score {summary.images_per_s:.0f} images/s", flush=True)
+    ratios = [found["score"] / found["ceiling"] for found in measured]
+    print(f"{model}, {rounds} rounds of {images:,} images, {machine()}")
+    print(f"  score/ceiling: median {median(ratios):.2f}  ({min(ratios):.2f} to {max(ratios):.2f})")
+    result = {"benchmark": "score", "model": model, "date": time.strftime("%Y-%m-%d"), "machine": machine()}
+    print(json.dumps({**result, "images": images, "rounds": measured}))
+
+
+def write_folder(folder: Path, photographs: list[bytes], count: int) -> Path:
+    folder.mkdir()
+    for i in range(count):
+        (folder / f"{i:06}.jpg").write_bytes(photographs[i % len(photographs)])
+    return folder
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,67 @@
+"""What retraining jobs decided about a model, and why; kept beside its versions.
+
+exports/<model>/decisions.jsonl       one line a decision, oldest first; only ever added to
+exports/<model>/set-aside/<run>.txt   images of a rejected run, that no job trains on: a line "<sha256> <path>" each.
+                                      Delete the file, or lines of it, to take them back in.
+"""
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from models.durable import fsync_path, write_durably
+
+DECISIONS, SET_ASIDE = "decisions.jsonl", "set-aside"
+
+
+def record_decision(home: Path, decision: dict[str, Any]) -> None:
+    """Add a line, durably; the rest of a line that a kill or a full disk cut short is closed first."""
+    path = home / DECISIONS
+    with path.open("ab+") as file:
+        file.seek(max(0, file.tell() - 1))
+        whole = file.read(1) in (b"", b"\n")
+        file.write((b"" if whole else b"\n") + json.dumps(decision, ensure_ascii=False).encode() + b"\n")
+        file.flush()
+        os.fsync(file.fileno())
+    fsync_path(home)
+
+
+def read_decisions(home: Path) -> list[dict[str, Any]]:
+    """Oldest first; lines that are none are passed over."""
+    try:
+        lines = (home / DECISIONS).read_text(encoding="utf-8", errors="replace").splitlines()
+    except FileNotFoundError:
+        return []
+    return [decision for line in lines if (decision := parsed(line)) is not None]
+
+
+def parsed(line: str) -> dict[str, Any] | None:
+    try:
+        value = json.loads(line)
+    except ValueError:
+        return None
+    return value if isinstance(value, dict) else None
+
+
+def decision_on(home: Path, version: int) -> dict[str, Any] | None:
+    """The newest that concerns a version."""
+    about = [decision for decision in read_decisions(home) if decision.get("version") == version]
+    return about[-1] if about else None
+
+
+def set_aside(home: Path, run: str, images: list[tuple[str, str]]) -> Path:
+    """Have no job train on images, by (sha256, path), until somebody has looked at them."""
+    path = home / SET_ASIDE / f"{run}.txt"
+    lines = (f"{digest} {name}\n" for digest, name in images)
+    write_durably(path, "".join(lines).encode("utf-8", "backslashreplace").decode())  # names may be no Unicode
+    return path
+
+
+def read_set_aside(home: Path) -> np.ndarray:
+    """uint64 (N,): the beginnings of their hashes."""
+    files = sorted((home / SET_ASIDE).glob("*.txt"))
+    digests = (line.split(" ", 1)[0] for path in files for line in path.read_text(encoding="utf-8").splitlines())
+    return np.array([int(digest[:16], 16) for digest in digests if digest], np.uint64)

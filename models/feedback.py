@@ -1,0 +1,316 @@
+"""Labelled feedback and images that wait for a label: what the service collects, and training reads as folders.
+
+    feedback/<model>/
+        labelled/<class>/<sha256>.<jpg|png|...>       an ordinary training folder
+        contradictory/<class>/<sha256>.<...>          images that were given two labels; nobody trains on them
+        kept/<uncertainty>-<sha256>.<...>             images without a label, to be gone through at /label
+        kept/<uncertainty>-<sha256>.json              what was answered: `Kept`
+        .usage .lock                                  bytes of all of it; one writer at a time
+
+An image is named by its content, so that it is there once. It is written aside, fsynced and renamed, and a copy is
+removed only after its successor is on the disk: a kill at any instant leaves every label that was acknowledged.
+"""
+
+import contextlib
+import fcntl
+import hashlib
+import json
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from models.durable import fsync_path, replacing
+from models.preprocessing import ALL_SUFFIXES, suffix_of
+
+LABELLED, CONTRADICTORY, KEPT = "labelled", "contradictory", "kept"
+LOCK, USAGE = ".lock", ".usage"
+MAX_NAME_BYTES = 255  # of a folder's name, on every file system in use
+Outcome = Literal["stored", "duplicate", "contradictory", "settled"]
+
+
+class FeedbackFull(Exception):
+    """The budget is used up; nothing was stored."""
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """An image that waits for a label.
+
+    Attributes:
+        digest: sha256 of the file, in hexadecimal.
+        path: where it lies.
+        version: that answered, as `request_id` was told.
+        top: the most probable classes, with their probabilities.
+    """
+
+    digest: str
+    path: Path
+    version: int = 0
+    request_id: str = ""
+    top: list[tuple[str, float]] = field(default_factory=list)
+
+    @property
+    def uncertainty(self) -> float:
+        return uncertainty_of([probability for _, probability in self.top])
+
+
+def uncertainty_of(top: list[float]) -> float:
+    """1 where the two most probable classes are equally so, 0 where one is certain."""
+    return 1.0 - (top[0] - (top[1] if len(top) > 1 else 0.0)) if top else 1.0
+
+
+def check_label(label: str) -> str:
+    """
+    Raises:
+        ValueError: it cannot name a folder, and so no class.
+    """
+    is_name = 0 < len(label.encode("utf-8", "replace")) <= MAX_NAME_BYTES and label.isprintable()
+    if not is_name or "/" in label or label.startswith(".") or label != label.strip():
+        raise ValueError(
+            f"No class can be called {label[:100]!r}: a label is 1 to {MAX_NAME_BYTES} bytes of printable text, "
+            "without a slash, a leading dot or blanks around it."
+        )
+    return label
+
+
+class FeedbackStore:
+    """What one model has been told; safe for any number of processes and threads.
+
+    Args:
+        home: `feedback/<model>`; made when the first image comes.
+        max_bytes: of everything in it. Kept images make room for labelled ones, the oldest first.
+    """
+
+    def __init__(self, home: Path, *, max_bytes: int) -> None:
+        self.home = home
+        self._max_bytes = max_bytes
+        self._counted = False
+
+    def add(self, data: bytes, label: str, *, settle: bool = False) -> Outcome:
+        """Store an encoded image under its label.
+
+        Args:
+            settle: this label is the right one, whatever others said.
+
+        Raises:
+            FeedbackFull: there is no room for it.
+            OSError: it could not be written.
+        """
+        name = name_of(data)
+        digest = name.partition(".")[0]
+        folder = self.home / LABELLED / check_label(label)
+        with self._writing():
+            before, apart = self._copies(LABELLED, name), self._copies(CONTRADICTORY, name)
+            if folder in [path.parent for path in before] and len(before) == 1 and not apart:
+                self._remove_kept(digest)
+                return "duplicate"
+            if settle or not (before or apart):
+                self._write(folder / name, data)
+                self._remove(path for path in [*before, *apart] if path.parent != folder)
+                self._remove_kept(digest)
+                return "settled" if before or apart else "stored"
+            known = label in [path.parent.name for path in apart]
+            if not known:
+                self._write(self.home / CONTRADICTORY / label / name, data)
+            for path in before:
+                self._set_apart(path)
+            self._remove_kept(digest)
+            return "duplicate" if known and not before else "contradictory"
+
+    def keep(self, data: bytes, version: int, request_id: str, top: list[tuple[str, float]]) -> bool:
+        """Store an image that nobody has labelled yet; False where somebody has, or where there is no room.
+
+        Raises:
+            OSError: it could not be written.
+        """
+        name = name_of(data)
+        place = f"{uncertainty_of([probability for _, probability in top]):.4f}-{name}"
+        about = json.dumps({"version": version, "request_id": request_id, "top": top}, ensure_ascii=False)
+        with self._writing():
+            if self._copies(LABELLED, name) or self._copies(CONTRADICTORY, name):
+                return False
+            try:
+                self._write(self.home / KEPT / place, data)
+                self._write((self.home / KEPT / place).with_suffix(".json"), about.encode())
+            except FeedbackFull:
+                return False
+        return True
+
+    def kept(self, limit: int) -> list[Kept]:
+        """Images that wait for a label, the most uncertain first."""
+        folder = self.home / KEPT
+        names = sorted((name for name in listed(folder) if name.endswith(".json")), reverse=True)
+        found: dict[str, Kept] = {}
+        for name in names:
+            if len(found) == limit:
+                break
+            stem = name.removesuffix(".json")
+            image = next((folder / other for other in self._of_stem(stem) if not other.endswith(".json")), None)
+            with contextlib.suppress(OSError, ValueError, TypeError):  # labelled or expired just now
+                about = json.loads((folder / name).read_text(encoding="utf-8"))
+                if image is not None:
+                    digest = digest_of(name)
+                    found.setdefault(digest, Kept(digest, image, **{**about, "top": [tuple(t) for t in about["top"]]}))
+        return list(found.values())
+
+    def find(self, digest: str) -> Path | None:
+        """The file of an image, wherever it lies."""
+        waiting = (self.home / KEPT / name for name in listed(self.home / KEPT) if digest_of(name) == digest)
+        names = [f"{digest}{suffix}" for suffix in ALL_SUFFIXES]
+        copies = (path for part in (CONTRADICTORY, LABELLED) for name in names for path in self._copies(part, name))
+        return next((path for path in (*waiting, *copies) if path.suffix != ".json"), None)
+
+    def contradictions(self) -> dict[str, list[str]]:
+        """{sha256 of an image: the labels it was given}, of those set apart."""
+        apart: dict[str, list[str]] = {}
+        for path in sorted(files_below(self.home / CONTRADICTORY)):
+            apart.setdefault(path.stem, []).append(path.parent.name)
+        return apart
+
+    def discard(self, digest: str) -> bool:
+        """Forget a kept image; False where there is none."""
+        if not any(digest_of(name) == digest for name in listed(self.home / KEPT)):
+            return False
+        with self._writing():
+            self._remove_kept(digest)
+        return True
+
+    def expire(self, max_age_s: float) -> int:
+        """Forget kept images that are older; returns how many files that were."""
+        before = time.time() - max_age_s
+        folder = self.home / KEPT
+        if not folder.is_dir():
+            return 0
+        with self._writing():
+            old = [path for path in files_in(folder) if path.stat().st_mtime < before]
+            self._remove(old)
+        return len(old)
+
+    def summary(self) -> dict[str, object]:
+        """Images by class, contradictions with their labels, images that wait, bytes."""
+        folders = self.home / LABELLED
+        counts = {name: sum(1 for _ in files_in(folders / name)) for name in listed(folders)}
+        return {
+            "labelled": counts,
+            "contradictory": [{"image": digest, "labels": labels} for digest, labels in self.contradictions().items()],
+            "kept": sum(name.endswith(".json") for name in listed(self.home / KEPT)),
+            "bytes": self._count(),
+            "max_bytes": self._max_bytes,
+        }
+
+    @contextlib.contextmanager
+    def _writing(self) -> Iterator[None]:
+        """One writer at a time; the kernel frees the lock of a process that dies."""
+        self.home.mkdir(parents=True, exist_ok=True)
+        with (self.home / LOCK).open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not self._counted:
+                self._recount()
+            yield
+
+    def _recount(self) -> None:
+        """Once in each process: what a kill left half written goes, and bytes are counted anew."""
+        for path in self.home.rglob(".*-*"):
+            path.unlink()
+        self._note_usage(self._count())
+        self._counted = True
+
+    def _count(self) -> int:
+        return sum(path.stat().st_size for part in (LABELLED, CONTRADICTORY, KEPT) for path in self._files(part))
+
+    def _usage(self) -> int:
+        text = (self.home / USAGE).read_text()
+        return int(text) if text else self._count()  # somebody was killed while writing it
+
+    def _note_usage(self, total: int) -> None:
+        (self.home / USAGE).write_text(str(max(0, total)))
+
+    def _write(self, path: Path, data: bytes) -> None:
+        """
+        Raises:
+            FeedbackFull: even without a kept image there is no room for it.
+        """
+        self._make_room(len(data), is_kept=path.parent.name == KEPT)
+        if not path.parent.exists():
+            path.parent.mkdir(parents=True)
+            for folder in (path.parent, path.parent.parent, self.home, self.home.parent):
+                fsync_path(folder)
+        with replacing(path) as temporary:
+            temporary.write_bytes(data)
+        self._note_usage(self._usage() + len(data))
+
+    def _make_room(self, size: int, *, is_kept: bool) -> None:
+        missing = self._usage() + size - self._max_bytes
+        if missing <= 0:
+            return
+        oldest = sorted(self._files(KEPT), key=lambda path: path.stat().st_mtime)
+        kept = sum(path.stat().st_size for path in oldest)
+        if missing > kept or (is_kept and size > kept):
+            raise FeedbackFull(
+                f"{self._usage():,} of {self._max_bytes:,} bytes are used, and the image has {size:,}. "
+                "Train on what is there and move it away, or raise SERVICE_FEEDBACK_BYTES."
+            )
+        while missing > 0:
+            path = oldest.pop(0)
+            missing -= path.stat().st_size
+            self._remove([path])
+
+    def _set_apart(self, path: Path) -> None:
+        target = self.home / CONTRADICTORY / path.parent.name / path.name
+        if not target.parent.exists():
+            target.parent.mkdir(parents=True)
+            fsync_path(target.parent.parent)
+        path.rename(target)
+        fsync_path(target.parent)
+        fsync_path(path.parent)
+
+    def _remove(self, paths: Iterator[Path] | list[Path]) -> None:
+        for path in paths:
+            with contextlib.suppress(FileNotFoundError):
+                size = path.stat().st_size
+                path.unlink()
+                self._note_usage(self._usage() - size)
+
+    def _remove_kept(self, digest: str) -> None:
+        names = [name for name in listed(self.home / KEPT) if digest_of(name) == digest]
+        self._remove([self.home / KEPT / name for name in names])
+
+    def _copies(self, part: str, name: str) -> list[Path]:
+        """An image's files under whatever labels."""
+        paths = (self.home / part / label / name for label in listed(self.home / part))
+        return [path for path in paths if path.exists()]
+
+    def _files(self, part: str) -> Iterator[Path]:
+        return files_in(self.home / part) if part == KEPT else files_below(self.home / part)
+
+    def _of_stem(self, stem: str) -> list[str]:
+        return [path.name for path in (self.home / KEPT).glob(f"{stem}.*")]
+
+
+def name_of(data: bytes) -> str:
+    """Of an image's file: by its content alone, so that it is found without looking through a folder."""
+    return f"{hashlib.sha256(data).hexdigest()}{suffix_of(data)}"
+
+
+def digest_of(name: str) -> str:
+    """Of a kept file's name."""
+    return name.partition("-")[2].partition(".")[0]
+
+
+def listed(folder: Path) -> list[str]:
+    """Names in a folder but for hidden ones; [] where there is none."""
+    try:
+        return sorted(path.name for path in folder.iterdir() if not path.name.startswith("."))
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+
+
+def files_in(folder: Path) -> Iterator[Path]:
+    return (folder / name for name in listed(folder))
+
+
+def files_below(folder: Path) -> Iterator[Path]:
+    """Those in its folders."""
+    return (path for name in listed(folder) for path in files_in(folder / name))

@@ -1,0 +1,134 @@
+"""What a model met when it was judged, so that what it meets later can be compared: a few figures an image.
+
+The reference is made of held-out images (`training.reference`) and travels in the manifest. The service bins what it
+is asked by the reference's own deciles; their distance is the population stability index. By custom below 0.1 nothing
+has changed, and above 0.25 something has (Siddiqi, 2006, Credit Risk Scorecards).
+"""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+IMAGE_STATISTICS = ("brightness", "contrast", "saturation", "sharpness")
+STATISTICS = ("confidence", *IMAGE_STATISTICS)
+NUM_BINS = 10
+MAX_CLASSES = 20  # bins of predicted classes: of many, the rarer ones share the last
+CHUNK = 256  # images in memory at a time
+SIDE = 32  # pixels of a side that are looked at, about: statistics need no more
+SURE = 0.99  # confidence beyond it is all the same: a bfloat16 cannot tell
+
+
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """Of N held-out images.
+
+    Attributes:
+        num_images: N.
+        classes: names of the most predicted classes; every other one is in a last bin.
+        class_shares: of the predictions, by bin: len(classes) + 1.
+        edges: of each of STATISTICS, ascending: NUM_BINS - 1 or fewer, where values repeat.
+        shares: of the images, by bin: one more than there are edges.
+        mean, precision: of the features (`features`), (5,) and (5, 5): of the Mahalanobis distance.
+        distances: its quantiles from 0 to 1 in even steps.
+    """
+
+    num_images: int
+    classes: list[str]
+    class_shares: list[float]
+    edges: dict[str, list[float]]
+    shares: dict[str, list[float]]
+    mean: list[float]
+    precision: list[list[float]]
+    distances: list[float]
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def describe(images: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
+    """float64 (N, 5), in the order of STATISTICS.
+
+    Args:
+        images: uint8 (N, H, W, C).
+        probabilities: (N, num_classes).
+    """
+    step = max(1, min(images.shape[1:3]) // SIDE)
+    pixels = images[:, ::step, ::step].astype(np.float32) / 255
+    flat = pixels.reshape(len(pixels), -1)
+    steps = np.abs(np.diff(pixels, axis=2)).reshape(len(pixels), -1)
+    columns = (
+        np.minimum(probabilities.max(axis=1), SURE),
+        flat.mean(axis=1),
+        flat.std(axis=1),
+        np.ptp(pixels, axis=3).reshape(len(pixels), -1).mean(axis=1),
+        steps.mean(axis=1) if steps.size else np.zeros(len(pixels)),
+    )
+    return np.stack(columns, axis=1).astype(np.float64)
+
+
+def make_reference(
+    class_names: Sequence[str], images: np.ndarray, rows: np.ndarray, probabilities: np.ndarray
+) -> Reference:
+    """Of held-out images and what the model answers.
+
+    Args:
+        images: uint8 (M, H, W, C), which may be mapped from a file.
+        rows: int64 (N,), of those that are meant; N is 2 or more.
+        probabilities: (N, num_classes).
+    """
+    chunks = [(rows[i : i + CHUNK], probabilities[i : i + CHUNK]) for i in range(0, len(rows), CHUNK)]
+    described = np.concatenate([describe(np.asarray(images[some]), answers) for some, answers in chunks])
+    counts = np.bincount(probabilities.argmax(axis=1), minlength=len(class_names))
+    most = np.argsort(-counts, kind="stable")[: MAX_CLASSES - 1]
+    shares = counts / counts.sum()
+    quantiles = np.linspace(0, 1, NUM_BINS + 1)[1:-1]
+    edges = {name: np.unique(np.quantile(described[:, i], quantiles)) for i, name in enumerate(STATISTICS)}
+    binned = {name: bins_of(described[:, i], edges[name]) for i, name in enumerate(STATISTICS)}
+    points = features(described)
+    mean = points.mean(axis=0)
+    spread = np.cov(points, rowvar=False) + 1e-6 * np.eye(points.shape[1])  # a figure may be the same in all images
+    precision = np.linalg.inv(spread)
+    return Reference(
+        num_images=len(rows),
+        classes=[class_names[i] for i in most],
+        class_shares=[*shares[most].tolist(), float(max(0.0, 1 - shares[most].sum()))],
+        edges={name: found.tolist() for name, found in edges.items()},
+        shares={name: share_of_bins(binned[name], len(edges[name]) + 1) for name in STATISTICS},
+        mean=mean.tolist(),
+        precision=precision.tolist(),
+        distances=np.quantile(mahalanobis(points, mean, precision), np.linspace(0, 1, 101)).tolist(),
+    )
+
+
+def share_of_bins(bins: np.ndarray, num_bins: int) -> list[float]:
+    shares: list[float] = (np.bincount(bins, minlength=num_bins) / len(bins)).tolist()
+    return shares
+
+
+def features(described: np.ndarray) -> np.ndarray:
+    """What distances are measured by: the statistics, confidence by the logarithm of how much it lacks."""
+    return np.concatenate([np.log(1 - described[:, :1]), described[:, 1:]], axis=1)
+
+
+def mahalanobis(points: np.ndarray, mean: np.ndarray, precision: np.ndarray) -> np.ndarray:
+    """(N, F) -> (N,): distances in standard deviations."""
+    away = points - mean
+    squares: np.ndarray = np.einsum("nf,fg,ng->n", away, precision, away)
+    return np.sqrt(np.maximum(squares, 0))
+
+
+def bins_of(values: np.ndarray, edges: np.ndarray) -> np.ndarray:
+    return np.searchsorted(edges, values, side="right")
+
+
+def psi(expected: np.ndarray, counts: np.ndarray) -> float:
+    """The population stability index of counts against expected shares, both (bins,).
+
+    Half an image is added to each bin, as an empty one would be infinitely far away.
+    """
+    total = max(float(counts.sum()), 1.0)
+    found, wanted = (counts + 0.5) / total, expected + 0.5 / total
+    found, wanted = found / found.sum(), wanted / wanted.sum()
+    return float(((found - wanted) * np.log(found / wanted)).sum())

@@ -1,0 +1,112 @@
+"""Where a version comes from, for people and programs: what its manifest, its images and the jobs' decisions say."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from models.bundle import BrokenBundle, read_images, read_manifest
+from models.decisions import decision_on
+from models.exports import check_model_name, existing, list_versions, read_live
+
+SIDES = {1: "train", 2: "val", 3: "test"}
+FIGURES = ("accuracy", "accuracy_interval", "balanced_accuracy", "expected_calibration_error", "num_images")
+
+
+def find(exports: Path, name: str) -> tuple[Path, int]:
+    """`MODEL`, which means its live version, or `MODEL/VERSION` -> the model's folder and the version.
+
+    Raises:
+        BrokenBundle: there is none.
+        ValueError: no model can be called that.
+    """
+    model, _, number = name.partition("/")
+    home = existing(exports / check_model_name(model))
+    if not number:
+        live = read_live(home).live
+        if live is None:
+            raise BrokenBundle(f"{home} has no live version; name one, as {model}/1.")
+        return home, live
+    if not (number.isascii() and number.isdecimal() and int(number) in list_versions(home)):
+        known = ", ".join(map(str, list_versions(home))) or "none"
+        raise BrokenBundle(f"{home} has no version {number}; it has {known}.")
+    return home, int(number)
+
+
+def about_version(home: Path, version: int) -> dict[str, Any]:
+    """
+    Raises:
+        BrokenBundle: its manifest cannot be read.
+    """
+    manifest = read_manifest(home / str(version))
+    pointer = read_live(home)
+    parts = [part for part in ("live", "previous", "canary", "shadow") if getattr(pointer, part) == version]
+    lineage, test = manifest.lineage, manifest.metrics.get("test", {})
+    return {
+        "model": home.name,
+        "version": version,
+        "parts": parts,
+        "architecture": manifest.architecture,
+        "class_names": list(manifest.class_names),
+        "created_at": lineage.get("created_at"),
+        "parent_version": lineage.get("parent_version"),
+        "started_from": lineage.get("from"),
+        "data": {**lineage.get("data", {}), "images": count_images(home / str(version), manifest.class_names)},
+        "input": manifest.input_spec.to_json(),
+        "settings": lineage.get("settings", {}),
+        "code": {name: lineage.get(name) for name in ("git_revision", "libraries", "machine", "backend")},
+        "metrics": {name: test[name] for name in FIGURES if name in test},
+        "decision": decision_on(home, version),
+    }
+
+
+def count_images(bundle: Path, class_names: tuple[str, ...]) -> dict[str, dict[str, int]]:
+    """{class: {side: images}}; empty where the bundle does not say."""
+    images = read_images(bundle)
+    counts = {
+        name: {side: int(np.sum((images["label"] == i) & (images["side"] == number))) for number, side in SIDES.items()}
+        for i, name in enumerate(class_names)
+    }
+    return counts if len(images) else {}
+
+
+def sentences(about: dict[str, Any]) -> list[str]:
+    """The same for a terminal."""
+    data, code, decision = about["data"], about["code"], about["decision"]
+    parent = about["parent_version"]
+    lines = [
+        f"{about['model']} version {about['version']}{', ' + ', '.join(about['parts']) if about['parts'] else ''}",
+        f"made        {about['created_at'] or 'nobody knows when'}, {about['architecture']}, "
+        f"{len(about['class_names'])} classes",
+        f"parent      {'none' if parent is None else f'version {parent}'}{started(about['started_from'])}",
+        f"data        {data.get('source')}, {data.get('train')} to train, {data.get('val')} to validate, "
+        f"{data.get('test')} to test{further(data)}",
+        f"            fingerprint {data.get('fingerprint')}",
+        f"code        {code['git_revision'] or 'not from a checkout'}, "
+        + ", ".join(f"{name} {version}" for name, version in (code["libraries"] or {}).items()),
+        "settings    "
+        + ", ".join(f"{name} {value}" for name, value in about["settings"].items() if name != "augmentation"),
+    ]
+    figures = about["metrics"]
+    if "accuracy" in figures:
+        low, high = figures.get("accuracy_interval") or (float("nan"),) * 2
+        lines.append(f"test        accuracy {figures['accuracy']:.2%} ({low:.2%} to {high:.2%})")
+    if decision is None:
+        return [*lines, "decision    none: it was not made by a retraining job"]
+    lines.append(
+        f"decision    {decision['outcome']} at {decision['at']}, against version {decision['champion']}: "
+        f"{decision['reason']}"
+    )
+    rules = (
+        f"            {finding['outcome']:<7} {finding['rule']}: {finding['reason']}"
+        for finding in decision["findings"]
+    )
+    return [*lines, *rules]
+
+
+def started(origin: dict[str, Any] | None) -> str:
+    return f", from the weights of {origin['model']}" if origin else ", from random weights"
+
+
+def further(data: dict[str, Any]) -> str:
+    return f", {data['further_images']} of all are feedback" if data.get("further_images") else ""

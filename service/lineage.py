@@ -1,0 +1,67 @@
+"""Where each version comes from, and how good it is: what `python -m training explain` prints, over HTTP."""
+
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from flask import Blueprint, Response, current_app, jsonify, request
+
+from models.bundle import BrokenBundle
+from models.exports import MODEL_NAME, list_versions
+from models.versions import about_version
+from service.errors import NotFound, NotReady
+from service.serving import service
+
+bp = Blueprint("lineage", __name__)
+
+REPORT = Path("assets.extra/report.html")
+REPORT_POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; sandbox"  # it is a file of the bundle's
+
+
+@bp.get("/models/<name>/versions")
+def list_lineage(name: str) -> Response:
+    """Every published version, the newest first; browsers get the page that shows it."""
+    if request.accept_mimetypes.best_match(["application/json", "text/html"]) == "text/html":
+        return current_app.send_static_file("versions.html")
+    home = home_of(name)
+    versions = service().writers.spawn(partial(describe, home)).get()
+    if versions is None:
+        raise NotReady("The exports cannot be read just now. Try again later.")
+    return jsonify(model=name, versions=versions)
+
+
+@bp.get("/models/<name>/versions/<int:version>/report")
+def show_report(name: str, version: int) -> Response:
+    report = service().writers.spawn(partial(read, home_of(name) / str(version) / REPORT)).get()
+    if report is None:
+        raise NotFound("There is no such version, or it has no report; GET /models/<name>/versions lists them.")
+    return Response(report, mimetype="text/html", headers={"Content-Security-Policy": REPORT_POLICY})
+
+
+def home_of(name: str) -> Path:
+    home = Path(service().config.exports) / name
+    if not MODEL_NAME.fullmatch(name) or not home.is_dir():
+        raise NotFound("There is no model of this name; GET /models lists them.")
+    return home
+
+
+def describe(home: Path) -> list[dict[str, Any]] | None:
+    """Runs in a thread, from which exceptions would be printed. None: the exports cannot be read."""
+    found = []
+    try:
+        for version in reversed(list_versions(home)):
+            try:
+                found.append(about_version(home, version))
+            except BrokenBundle as error:
+                found.append({"model": home.name, "version": version, "broken": str(error).replace(f"{home}/", "")})
+    except OSError:
+        return None
+    return found
+
+
+def read(path: Path) -> bytes | None:
+    """Runs in a thread."""
+    try:
+        return path.read_bytes()
+    except OSError:
+        return None

@@ -1,0 +1,72 @@
+"""Which files are to be classified: those below a folder, or those that a list names."""
+
+import hashlib
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True)
+class Images:
+    """What is to be classified.
+
+    Attributes:
+        names: paths; relative ones are below `root`.
+    """
+
+    root: Path
+    names: list[str]
+
+    def shards(self, size: int) -> list[list[str]]:
+        return [self.names[start : start + size] for start in range(0, len(self.names), size)]
+
+    def fingerprint(self) -> str:
+        """Of where they are; not of what is in the files."""
+        return hashlib.sha256(os.fsencode("\0".join([str(self.root.resolve()), *self.names]))).hexdigest()
+
+
+def list_images(source: Path, output: Path) -> Images:
+    """The files below a folder, sorted, or those that a list names; of an output that lies among them, nothing.
+
+    Raises:
+        ValueError: there is none.
+        OSError: a list or a folder cannot be read.
+    """
+    if not source.exists():
+        raise ValueError(f"There is no {source}. Give a folder of images, or a file with a path on each line.")
+    if source.is_dir():
+        ours = os.path.relpath(output.resolve(), source.resolve())
+        names = sorted(name for name in files_below(source) if name != ours and not name.startswith(f"{ours}.parts/"))
+    else:
+        names = read_list(source)
+    if not names:
+        raise ValueError(
+            f"{source} names no image. Give a folder with files in it, or a file with a path on each line."
+        )
+    return Images(source if source.is_dir() else source.parent, names)
+
+
+def files_below(folder: Path) -> Iterator[str]:
+    """Regular files, however deep, relative to the folder; hidden ones and links to directories are passed over."""
+    for directory, subdirectories, files in os.walk(folder, onerror=complain):
+        subdirectories[:] = [name for name in subdirectories if not name.startswith(".")]
+        paths = (Path(directory, name) for name in files if not name.startswith("."))
+        yield from (str(path.relative_to(folder)) for path in paths if path.is_file())
+
+
+def complain(error: OSError) -> None:
+    """A folder that cannot be read would be missed in silence."""
+    raise error
+
+
+def read_list(path: Path) -> list[str]:
+    """The lines that are not empty."""
+    content = path.read_bytes()
+    if b"\0" in content:
+        raise ValueError(f"{path} is no list of paths: it has zero bytes. Give a file with a path on each line.")
+    return [os.fsdecode(line) for line in content.splitlines() if line.strip()]
+
+
+def parts_of(output: Path) -> Path:
+    return output.with_name(f"{output.name}.parts")

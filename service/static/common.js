@@ -1,0 +1,40 @@
+"use strict";
+
+// What every page needs: elements by their ids, and the service's answers, with an API key where it wants one.
+
+const NO_KEY = "This service answers only who has an API key.";
+const NO_ANSWER = "The service does not answer. This page keeps trying.";
+const byId = (id) => document.getElementById(id);
+
+/** The answer's JSON. Throws an Error with the service's own message, marked `fromService`. */
+async function fetchJson(url, options) {
+  const response = await fetchAny(url, options);
+  return response.status === 204 ? null : response.json();
+}
+
+async function fetchAny(url, options) {
+  const key = sessionStorage.getItem("key"); // forgotten when the tab is closed
+  const headers = { ...options?.headers, ...(key ? { Authorization: `Bearer ${key}` } : {}) };
+  const response = await fetch(url, { ...options, headers });
+  byId("unlock").hidden = response.status !== 401;
+  if (response.ok) return response;
+  const { error } = await response.json();
+  const message = response.status === 401 && !key ? NO_KEY : error.message; // what it says is for programs
+  throw Object.assign(new Error(message), { fromService: true });
+}
+
+function showError(message) {
+  const error = byId("error");
+  if (error.textContent !== message) error.textContent = message; // or it would be read out again
+}
+
+/** Calls `retry` once somebody has typed an API key. */
+function onKey(retry) {
+  byId("unlock").addEventListener("submit", (event) => {
+    event.preventDefault();
+    sessionStorage.setItem("key", byId("key").value);
+    byId("key").value = "";
+    showError("");
+    retry();
+  });
+}

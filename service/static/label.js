@@ -1,0 +1,161 @@
+"use strict";
+
+// Goes through the images that a service has kept, the most uncertain first; every label is one key.
+
+const BATCH = 50; // images that are asked for at a time
+const FEW = 5; // left, at which more are asked for
+const MOST_KEYS = 10; // of which the tenth has a key only where labels are their own
+const KEEPING = "No image waits for a label. SERVICE_KEEP=0.1 keeps a tenth of those that are asked about.";
+
+const state = {
+  names: [], // the model's classes
+  queue: [], // images as GET /models/<name>/kept lists them; the first one is shown
+  seen: new Set(), // digests of images that were dealt with, or skipped
+  done: [], // {image, label} of those labelled here, to go back to
+  shown: null, // an object URL
+  settling: null, // the image that was gone back to
+};
+
+const base = () => `models/${encodeURIComponent(byId("model").value)}`;
+const current = () => state.settling ?? state.queue[0];
+
+async function start() {
+  await attempt(async () => {
+    const { models, default: first } = await fetchJson("models");
+    const names = models.filter((model) => model.takes_feedback).map(({ name }) => name);
+    byId("model").replaceChildren(...names.map((name) => new Option(name, name)));
+    const wish = new URLSearchParams(location.search).get("model") ?? first;
+    if (names.includes(wish)) byId("model").value = wish;
+    if (!names.length) return showError("This service takes no feedback: SERVICE_FEEDBACK names no folder.");
+    await restart();
+  });
+}
+
+async function restart() {
+  Object.assign(state, { queue: [], seen: new Set(), done: [], settling: null });
+  await refill();
+  await show();
+}
+
+/** More images, without those that were seen. */
+async function refill() {
+  const found = await fetchJson(`${base()}/kept?limit=${Math.min(500, BATCH + state.seen.size)}`);
+  state.names = found.class_names;
+  byId("names").replaceChildren(...state.names.map((name) => new Option(name)));
+  const known = new Set(state.queue.map(({ image }) => image));
+  state.queue.push(...found.images.filter(({ image }) => !state.seen.has(image) && !known.has(image)));
+}
+
+async function show() {
+  const asked = current();
+  byId("image").hidden = !asked;
+  byId("choices").replaceChildren(...(asked ? choices(asked).map(choice) : []));
+  byId("question").textContent = !asked ? KEEPING : asked.labels ? "Which label is right?" : "What is this?";
+  byId("left").textContent = asked ? `${state.queue.length} in this batch, ${state.done.length} labelled.` : "";
+  if (!asked) return;
+  const picture = await (await fetchAny(`${base()}/kept/${asked.image}`)).blob();
+  if (current() !== asked) return;
+  if (state.shown) URL.revokeObjectURL(state.shown);
+  state.shown = URL.createObjectURL(picture);
+  Object.assign(byId("image"), { src: state.shown, alt: "the image to label" });
+}
+
+/** What was said or what the model thought, then the other classes, as many as there are keys. */
+function choices({ top, labels }) {
+  const likely = labels ?? top.map(({ label }) => label).filter((label) => state.names.includes(label));
+  return [...likely, ...state.names.filter((name) => !likely.includes(name))].slice(0, MOST_KEYS);
+}
+
+/** What to press for a label: where all are of one character, itself. */
+function keyOf(label, i) {
+  return state.names.every((name) => name.length === 1) ? label : String(i + 1);
+}
+
+function choice(label, i) {
+  const item = byId("choice-of-label").content.cloneNode(true);
+  const [key, name, share] = ["kbd", ".label", ".quiet"].map((selector) => item.querySelector(selector));
+  const found = current().top?.find((each) => each.label === label);
+  key.textContent = keyOf(label, i);
+  name.textContent = label;
+  share.textContent = found ? `${Math.round(100 * found.probability)} %` : "";
+  item.querySelector("button").addEventListener("click", () => give(label));
+  return item;
+}
+
+async function give(label) {
+  const asked = current();
+  if (!asked) return;
+  await attempt(async () => {
+    const settle = Boolean(state.settling ?? asked.labels);
+    const body = JSON.stringify({ label, digest: asked.image, settle });
+    const headers = { "Content-Type": "application/json" };
+    const { outcome } = await fetchJson(`${base()}/feedback`, { method: "POST", body, headers });
+    state.done.push({ ...asked, label });
+    byId("said").textContent = outcome === "contradictory" ? `${label}: it had another label before.` : `That was ${label}.`;
+    await next();
+  });
+}
+
+async function next() {
+  if (state.settling) state.settling = null;
+  else state.seen.add(state.queue.shift().image);
+  if (state.queue.length <= FEW) await refill();
+  await show();
+}
+
+/** To the image labelled last; the label it is given now replaces that one. */
+async function back() {
+  const last = state.done.pop();
+  if (!last) return;
+  state.settling = last;
+  byId("said").textContent = `It was ${last.label}.`;
+  await attempt(show);
+}
+
+async function discard() {
+  if (!current() || state.settling || current().labels) return; // what has a label is not thrown away
+  await attempt(async () => {
+    await fetchJson(`${base()}/kept/${current().image}`, { method: "DELETE" });
+    byId("said").textContent = "Discarded.";
+    await next();
+  });
+}
+
+async function skip() {
+  if (current()) await attempt(next);
+}
+
+async function attempt(action) {
+  try {
+    await action();
+    showError("");
+  } catch (error) {
+    showError(error.fromService ? error.message : NO_ANSWER);
+  }
+}
+
+const ACTIONS = { s: skip, x: discard, u: back, "/": () => byId("other").focus() };
+
+document.addEventListener("keydown", (event) => {
+  if (event.target.matches("input, select") || event.ctrlKey || event.altKey || event.metaKey) return;
+  if (event.key === "Enter" && event.target.matches("button, a, summary")) return;
+  const labels = current() ? choices(current()) : [];
+  const chosen = event.key === "Enter" ? labels[0] : labels.find((label, i) => keyOf(label, i) === event.key);
+  if (chosen === undefined && !ACTIONS[event.key]) return;
+  event.preventDefault();
+  if (chosen === undefined) ACTIONS[event.key]();
+  else give(chosen);
+});
+byId("search").addEventListener("submit", (event) => {
+  event.preventDefault();
+  const label = byId("other").value.trim();
+  byId("other").value = "";
+  byId("other").blur();
+  if (label) give(label);
+});
+byId("skip").addEventListener("click", skip);
+byId("discard").addEventListener("click", discard);
+byId("undo").addEventListener("click", back);
+byId("model").addEventListener("change", () => attempt(restart));
+onKey(start);
+start();

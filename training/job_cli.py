@@ -1,0 +1,68 @@
+"""The commands around retraining: `retrain`, `explain`, `diff`."""
+
+import json
+import sys
+from pathlib import Path
+
+import click
+from rich.console import Console
+
+from models.quiet import import_quietly
+from training.cli import EXPORTS, explained, main, say
+
+
+@main.command(
+    epilog="Exit codes: 0 promoted, skipped or not needed; 1 a fault; 2 a wrong command; 3 held; 4 rejected; 5 another "
+    "job of this model is at work; 6 rolled back. The last line on standard output is the result as JSON."
+)
+@click.argument("job", metavar="JOB.toml", type=click.Path(path_type=Path))
+@click.option("--if-needed", is_flag=True, help="Train only if there are new labels enough, or drift ([needed]).")
+@explained
+def retrain(job: Path, if_needed: bool) -> None:
+    """Train on base data and feedback, and promote what is better than the live version.
+
+    JOB.toml says what (docs/retraining.md). Given again after a kill, it goes on where it was.
+    """
+    from training.job import read_job
+
+    read = read_job(job)  # what is wrong with it is said at once
+    import_quietly("tensorflow", "keras")
+    from training.job_metrics import write_textfile
+    from training.retrain import EXIT_CODES
+    from training.retrain import retrain as run_job
+
+    console = Console(stderr=True)
+    with write_textfile(read) as note:
+        result = run_job(read, if_needed=if_needed, console=console)
+        note(result)
+    say(console, f"{result.outcome}: {result.reason}")
+    click.echo(json.dumps(result.to_json(), ensure_ascii=False))
+    sys.exit(EXIT_CODES[result.outcome])
+
+
+@main.command()
+@click.argument("model", metavar="MODEL[/VERSION]")
+@click.option("--json", "as_json", is_flag=True, help="Everything, as JSON.")
+@EXPORTS
+@explained
+def explain(model: str, as_json: bool, exports: Path) -> None:
+    """Print where a version comes from: data, code, settings, figures, decision and parent."""
+    from models.versions import about_version, find, sentences
+
+    about = about_version(*find(exports, model))
+    click.echo(json.dumps(about, indent=2, ensure_ascii=False) if as_json else "\n".join(sentences(about)))
+
+
+@main.command()
+@click.argument("first", metavar="MODEL/VERSION")
+@click.argument("second", metavar="MODEL/VERSION")
+@click.option("--json", "as_json", is_flag=True, help="Everything, as JSON.")
+@EXPORTS
+@explained
+def diff(first: str, second: str, as_json: bool, exports: Path) -> None:
+    """Print what changed from one version to another, and how accuracy differs on images that both held out."""
+    from models.versions import find
+    from training.differences import compare, describe_differences
+
+    found = compare(*find(exports, first), *find(exports, second))
+    click.echo(json.dumps(found, indent=2, ensure_ascii=False) if as_json else "\n".join(describe_differences(found)))

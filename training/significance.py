@@ -1,0 +1,77 @@
+"""What a difference between two models on the same images is worth."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from scipy import stats
+
+Z_95 = 1.959964  # standard deviations of a normal that hold 95 %
+
+
+class Paired(NamedTuple):
+    """On how many of the same images which of two models was right."""
+
+    both: int
+    only_champion: int
+    only_challenger: int
+    neither: int
+
+    @classmethod
+    def of(cls, champion: np.ndarray, challenger: np.ndarray) -> "Paired":
+        """Of bool (N,) each: whether it was right."""
+        counts = ((champion & challenger), (champion & ~challenger), (~champion & challenger), ~(champion | challenger))
+        return cls(*(int(count.sum()) for count in counts))
+
+    @property
+    def num_images(self) -> int:
+        return sum(self)
+
+    @property
+    def difference(self) -> float:
+        """In accuracy: positive where the challenger is better; 0 of nothing."""
+        return (self.only_challenger - self.only_champion) / max(self.num_images, 1)
+
+    def interval(self, z: float = Z_95) -> tuple[float, float]:
+        """Of the difference: half a pair is added to each cell (Agresti and Min, 2005, https://doi.org/10.1002/sim.1781)."""
+        losses, gains, total = self.only_champion + 0.5, self.only_challenger + 0.5, self.num_images + 2
+        middle = (gains - losses) / total
+        half = z * np.sqrt(gains + losses - (gains - losses) ** 2 / total) / total
+        return max(-1.0, float(middle - half)), min(1.0, float(middle + half))
+
+    def p_value(self) -> float:
+        """McNemar's exact test, of two sides: how likely so unequal a share of the disagreements is by chance."""
+        disagreements = self.only_champion + self.only_challenger
+        if not disagreements:
+            return 1.0
+        return float(stats.binomtest(self.only_challenger, disagreements, 0.5).pvalue)
+
+
+def holm(p_values: Sequence[float], alpha: float) -> list[bool]:
+    """Which of several hypotheses are rejected, all of them wrongly rejected no more often than alpha.
+
+    Holm, 1979, https://www.jstor.org/stable/4615733.
+    """
+    order = np.argsort(p_values, kind="stable")
+    rejected = [False] * len(p_values)
+    for rank, i in enumerate(order):
+        if p_values[i] > alpha / (len(p_values) - rank):
+            break
+        rejected[i] = True
+    return rejected
+
+
+def below(successes: int, trials: int, share: float) -> float:
+    """P-value of the exact binomial test that the true share is lower than this one."""
+    return float(stats.binomtest(successes, trials, share, alternative="less").pvalue) if trials else 1.0
+
+
+def above(successes: int, trials: int, share: float) -> float:
+    """P-value of the exact binomial test that the true share is higher than this one."""
+    return float(stats.binomtest(successes, trials, share, alternative="greater").pvalue) if trials else 1.0
+
+
+def more_often(ours: tuple[int, int], theirs: tuple[int, int]) -> float:
+    """P-value of Fisher's exact test that (events, trials) of ours come of a higher share than theirs."""
+    table = [[ours[0], ours[1] - ours[0]], [theirs[0], theirs[1] - theirs[0]]]
+    return float(stats.fisher_exact(table, alternative="greater").pvalue)
