@@ -1,7 +1,6 @@
 """The Flask application of one HTTP worker."""
 
 import logging
-import re
 import uuid
 from pathlib import Path
 from typing import Any
@@ -21,7 +20,7 @@ from service.logs import FIELDS
 from service.machine import num_decoders, num_workers
 from service.metrics import note_request
 from service.open_inference import HEADER_LENGTH
-from service.record import Record, record
+from service.record import REQUEST_ID, Record, record
 from service.serving import TIMEOUT_HEADER, Service, service
 from service.tracing import tracer_for
 
@@ -29,7 +28,6 @@ log = logging.getLogger(__name__)
 
 PROBES = ("/readyz", "/healthz", "/ping", "/v2/health/live", "/v2/health/ready")  # asked every few seconds, by anybody
 PAGE = ("/", "/label", "/static/<path:filename>", "/openapi.json")
-REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 SECURITY_HEADERS = {
     "Content-Security-Policy": "default-src 'self'; img-src 'self' blob: data:; frame-ancestors 'none'",
     "X-Content-Type-Options": "nosniff",

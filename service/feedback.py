@@ -34,6 +34,7 @@ from service.errors import (
 )
 from service.inputs import in_time, parse_json, read_base64, read_bytes
 from service.metrics import FEEDBACK
+from service.record import REQUEST_ID
 from service.serving import Chosen, service
 
 log = logging.getLogger(__name__)
@@ -189,7 +190,8 @@ def image_of_request(name: str, said: dict[str, Any]) -> bytes:
     if isinstance(index, bool) or not isinstance(index, int) or index < 0:
         raise Unprocessable("index has to be a whole number from 0: which image of that request.")
     recent = service().collector.recent
-    image = recent.find(said["request_id"][:200], name, index) if recent else None
+    request_id = said["request_id"]
+    image = recent.find(request_id, name, index) if recent and REQUEST_ID.fullmatch(request_id) else None
     if image is None:
         raise NotFound(
             "The image of this request is not remembered: only the latest are (SERVICE_RECENT_BYTES), and only "

@@ -1,11 +1,14 @@
 """What became of one request: its stages and what answered it, for the log, for traces, and for nobody else."""
 
+import re
 import time
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from flask import g
+
+REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")  # what a client may call its request
 
 
 @dataclass(slots=True)

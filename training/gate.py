@@ -87,7 +87,7 @@ class Answered:
 class Evidence:
     """Attributes:
     labels: names of the N images' classes.
-    newest: bool (N,): images of which the champion knew nothing when it was made; the others are the frozen hold-out.
+    newest: bool (N,): images that have come since a job last judged; the others are the frozen hold-out.
     champion: None where nothing is live yet.
     leaked: held-out images that the challenger was trained on.
     golden: what was wrong with its golden images' answers; empty where nothing was.

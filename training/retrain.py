@@ -180,7 +180,8 @@ class Attempt:
         """Judge, publish or not, and record."""
         job, bundle = self._job, run / "bundle"
         say(self._console, "asking champion and challenger about the held-out images")
-        evidence = gather(bundle, self._champion_bundle(), data)
+        seen_ns = last_seen_ns(read_decisions(job.home))
+        evidence = gather(bundle, self._champion_bundle(), data, seen_ns)
         verdict, findings = judge(evidence, job.gate)
         self._on_step("judged")
         for finding in findings:
@@ -258,8 +259,11 @@ def key_of(job: Job, data: Data, plan: Plan) -> str:
     return hashlib.sha256(json.dumps([*parts, code_fingerprint()]).encode()).hexdigest()
 
 
-def gather(challenger: Path, champion: Path | None, data: Data) -> Evidence:
+def gather(challenger: Path, champion: Path | None, data: Data, seen_ns: int) -> Evidence:
     """Ask both about every held-out image that neither was trained on.
+
+    Args:
+        seen_ns: feedback written later is the newest, which no job has judged by yet.
 
     Raises:
         ServiceFailed: a bundle is refused, or an image has no answer.
@@ -267,11 +271,12 @@ def gather(challenger: Path, champion: Path | None, data: Data) -> Evidence:
     hashes, rows = data.decoded.hashes(), data.split.test
     ours = read_images(challenger)
     leaked = int(np.isin(hashes[rows], ours["hash"][ours["side"] == TRAINED_ON]).sum())
-    newest = data.is_further()[rows]
-    if champion is not None:
-        known = read_images(champion)
-        rows = rows[~np.isin(hashes[rows], known["hash"][known["side"] == TRAINED_ON])]
-        newest = ~np.isin(hashes[rows], known["hash"]) if len(known) else data.is_further()[rows]
+    known = read_images(champion) if champion else ours[:0]
+    rows = rows[~np.isin(hashes[rows], known["hash"][known["side"] == TRAINED_ON])]
+    further = data.is_further()[rows] & ~np.isin(hashes[rows], known["hash"])
+    newest = np.array(
+        [is_new and written_ns(data, row) > seen_ns for is_new, row in zip(further, rows, strict=True)], bool
+    )
     images = [data.root / data.decoded.paths[row] for row in rows]
     bundles = [bundle for bundle in (champion, challenger) if bundle is not None]
     with asked(bundles) as service:
@@ -293,6 +298,15 @@ def gather(challenger: Path, champion: Path | None, data: Data) -> Evidence:
     )
 
 
+def written_ns(data: Data, row: int) -> int:
+    return (data.root / data.decoded.paths[row]).stat().st_mtime_ns
+
+
+def last_seen_ns(decisions: list[dict[str, Any]]) -> int:
+    """When the newest feedback was written that a job has judged by."""
+    return max((decision.get("data", {}).get("feedback_until_ns", 0) for decision in decisions), default=0)
+
+
 def published_before(home: Path, bundle: Path) -> int | None:
     """The version that is this bundle, where a job was killed after it had published."""
     ours = read_manifest(bundle)
@@ -310,8 +324,7 @@ def why_needed(job: Job, champion: int | None) -> str:
         return "nothing is live yet"
     decisions, needed = read_decisions(job.home), job.needed
     last = decisions[-1] if decisions else {}
-    seen = last.get("data", {}).get("feedback_until_ns", 0)
-    num_new = sum(status.st_mtime_ns > seen for status in statuses(job))
+    num_new = sum(status.st_mtime_ns > last_seen_ns(decisions) for status in statuses(job))
     if needed.new_labels and num_new >= needed.new_labels:
         return f"{num_new} new labels"
     if needed.days and last and days_since(last["at"]) >= needed.days:

@@ -1,0 +1,228 @@
+"""A retraining job, by the command that people use: promoted, skipped, rejected, set aside; killed anywhere, twice at
+once. Tiny digits, real training, a real service that is asked."""
+
+import fcntl
+import hashlib
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from models.bundle import TESTED_ON, TRAINED_ON, read_images
+from models.decisions import read_decisions, read_set_aside, record_decision, set_aside
+from models.exports import read_live
+from tests.bundles import verified_versions
+from tests.conftest import Training
+from tests.processes import ROOT, environment, python
+
+JOB = """
+model = "digits"
+data = "base"
+textfile = "metrics/digits.prom"
+
+[training]
+model = "lenet5"
+epochs = 4
+flip = false
+"""
+STEPS = ["looked", "prepared", "trained", "judged", "published", "recorded", "finished"]
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from rich.console import Console
+from models.quiet import import_quietly
+import_quietly("tensorflow", "keras")
+from training.job import read_job
+from training.retrain import retrain
+
+def die(step):
+    if step == sys.argv[2]:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+retrain(read_job(Path(sys.argv[1])), if_needed=False, console=Console(quiet=True), on_step=die)
+"""
+
+
+def retrain(work: Path, *flags: str, status: int = 0) -> dict[str, Any]:
+    """What the command says, as a job runner reads it."""
+    command = [sys.executable, "-m", "training", "retrain", str(work / "job.toml"), *flags]
+    done = subprocess.run(command, cwd=ROOT, env=environment(), capture_output=True, text=True, timeout=240)
+    assert done.returncode == status, done.stdout + done.stderr
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def split_digits(training: Training) -> Iterator[tuple[str, list[Path]]]:
+    for folder in sorted((training.cache / "datasets" / "digits").iterdir()):
+        yield folder.name, sorted(folder.iterdir())
+
+
+def new_work(training: Training, work: Path, *, share: float = 0.25) -> Path:
+    """A job with a share of the digits as base data."""
+    for name, images in split_digits(training):
+        (work / "base" / name).mkdir(parents=True)
+        for image in images[: int(share * len(images))]:
+            shutil.copy(image, work / "base" / name)
+    (work / "job.toml").write_text(JOB)
+    return work
+
+
+def give_feedback(training: Training, work: Path, begin: float, end: float, *, shuffled: bool = False) -> int:
+    """Another share of the digits, as the service would have stored it."""
+    rng, count = random.Random(0), 0
+    for name, images in split_digits(training):
+        for image in images[int(begin * len(images)) : int(end * len(images))]:
+            label = str(rng.randrange(10)) if shuffled else name
+            folder = work / "feedback" / "digits" / "labelled" / label
+            folder.mkdir(parents=True, exist_ok=True)
+            data = image.read_bytes()
+            (folder / f"{hashlib.sha256(data).hexdigest()}.png").write_bytes(data)
+            count += 1
+    return count
+
+
+@pytest.fixture(scope="module")
+def turns(
+    digits_training: Training, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Path, dict[str, dict[str, Any]]]:
+    """The loop turned several times: what each job said."""
+    work = new_work(digits_training, tmp_path_factory.mktemp("loop"))
+    said = {"first": retrain(work), "again": retrain(work)}
+    said["not needed"] = retrain(work, "--if-needed")
+    give_feedback(digits_training, work, 0.25, 0.6)
+    said["more"] = retrain(work, "--if-needed")
+    give_feedback(digits_training, work, 0.6, 0.9, shuffled=True)
+    said["poisoned"] = retrain(work, status=4)
+    said["after"] = retrain(work)
+    return work, said
+
+
+Turns = tuple[Path, dict[str, dict[str, Any]]]
+
+
+def test_the_first_model_has_to_beat_chance_and_is_promoted(turns: Turns) -> None:
+    _, said = turns
+    assert (said["first"]["outcome"], said["first"]["version"]) == ("promoted", 1)
+    assert "Nothing was live" in said["first"]["reason"]
+
+
+def test_nothing_new_is_skipped_and_not_needed(turns: Turns) -> None:
+    _, said = turns
+    assert said["again"]["outcome"] == "skipped"
+    assert said["not needed"]["outcome"] == "not needed"
+
+
+def test_more_data_make_a_better_model_that_goes_live(turns: Turns) -> None:
+    work, said = turns
+    assert (said["more"]["outcome"], said["more"]["version"]) == ("promoted", 2)
+    assert said["more"]["champion"] == 1
+    assert "better" in said["more"]["reason"]
+    assert read_live(work / "exports" / "digits").live == 2
+
+
+def test_shuffled_labels_are_rejected_and_set_aside(turns: Turns) -> None:
+    work, said = turns
+    assert said["poisoned"]["outcome"] == "rejected"
+    assert "likely wrong" in said["poisoned"]["reason"]
+    assert said["poisoned"]["set_aside"] == len(read_set_aside(work / "exports" / "digits")) > 400
+    assert read_live(work / "exports" / "digits").live == 2
+    assert said["after"]["outcome"] == "skipped"
+
+
+def test_no_held_out_image_is_ever_trained_on_later(turns: Turns) -> None:
+    work, _ = turns
+    first, second = (read_images(work / "exports" / "digits" / str(version)) for version in (1, 2))
+    held_out = first["hash"][first["side"] == TESTED_ON]
+    assert len(held_out)
+    assert not np.isin(held_out, second["hash"][second["side"] == TRAINED_ON]).any()
+    assert np.isin(held_out, second["hash"][second["side"] == TESTED_ON]).all()
+
+
+def test_every_decision_is_kept_with_its_rules(turns: Turns) -> None:
+    work, _ = turns
+    decisions = read_decisions(work / "exports" / "digits")
+    assert [decision["outcome"] for decision in decisions] == ["promoted", "promoted", "rejected"]
+    assert {finding["rule"] for finding in decisions[1]["findings"]} >= {"better", "not worse", "golden", "latency"}
+    assert all(finding["reason"] for decision in decisions for finding in decision["findings"])
+
+
+def test_prometheus_is_told(turns: Turns) -> None:
+    work, _ = turns
+    text = (work / "metrics" / "digits.prom").read_text()
+    assert 'striate_retrain_outcome{model="digits",outcome="skipped"} 1.0' in text
+    assert "striate_retrain_finished_seconds" in text
+
+
+def test_explain_and_diff_tell_where_versions_come_from(turns: Turns) -> None:
+    work, _ = turns
+    exports = ("--exports", work / "exports")
+    text = python("-m", "training", "explain", "digits", *exports)
+    for words in ("version 2, live", "parent      version 1", "feedback", "decision    promoted", "fingerprint"):
+        assert words in text
+    about = json.loads(python("-m", "training", "explain", "digits/1", "--json", *exports))
+    assert about["parts"] == ["previous"]
+    difference = json.loads(python("-m", "training", "diff", "digits/1", "digits/2", "--json", *exports))
+    assert difference["images_added"] > 400
+    assert difference["accuracy"]["num_images"] > 30
+    assert difference["accuracy"]["interval"][0] <= difference["accuracy"]["difference"]
+    assert "points" in python("-m", "training", "diff", "digits/1", "digits/2", *exports)
+    assert "no version 9" in python("-m", "training", "explain", "digits/9", *exports, status=1)
+
+
+def test_a_second_job_of_the_same_model_steps_back(digits_training: Training, tmp_path: Path) -> None:
+    work = new_work(digits_training, tmp_path, share=0.1)
+    state = work / "exports" / "digits" / "retrain"
+    state.mkdir(parents=True)
+    with (state / ".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        assert retrain(work, status=5)["outcome"] == "busy"
+    assert verified_versions(work / "exports" / "digits") == []
+
+
+@pytest.mark.parametrize("step", STEPS if os.environ.get("STRIATE_KILLS") else ["trained", "published", "recorded"])
+def test_a_job_that_is_killed_goes_on_where_it_was(digits_training: Training, tmp_path: Path, step: str) -> None:
+    work = new_work(digits_training, tmp_path)
+    killed = subprocess.run(
+        [sys.executable, "-c", KILLED, str(work / "job.toml"), step], cwd=ROOT, env=environment(), capture_output=True
+    )
+    assert killed.returncode == -signal.SIGKILL, killed.stderr.decode()
+    home = work / "exports" / "digits"
+    assert read_live(home).live in ([1] if step in ("recorded", "finished") else [None])
+    said = retrain(work)
+    assert said["outcome"] in ("promoted", "skipped")
+    assert verified_versions(home) == [1]
+    assert read_live(home).live == 1
+    assert [decision["outcome"] for decision in read_decisions(home)] == ["promoted"]
+    assert len(list((work / "runs").iterdir())) == 1, "it began anew"
+    assert not list(home.glob(".staging-*"))
+
+
+def test_a_job_says_what_is_wrong_with_its_data(tmp_path: Path) -> None:
+    (tmp_path / "job.toml").write_text('model = "pets"\ndata = "nowhere"\n')
+    assert "is no folder" in python("-m", "training", "retrain", tmp_path / "job.toml", status=1)
+    assert "TOML" in python("-m", "training", "retrain", tmp_path / "none.toml", status=1)
+
+
+def test_a_line_that_was_cut_short_costs_no_other_decision(tmp_path: Path) -> None:
+    record_decision(tmp_path, {"n": 1})
+    with (tmp_path / "decisions.jsonl").open("a") as file:
+        file.write('{"n": 2, "reas')
+    record_decision(tmp_path, {"n": 3})
+    assert read_decisions(tmp_path) == [{"n": 1}, {"n": 3}]
+
+
+def test_images_set_aside_come_back_when_somebody_deletes_their_lines(tmp_path: Path) -> None:
+    path = set_aside(tmp_path, "run-1", [("ab" * 32, "cat/1.png"), ("cd" * 32, "a name\udcff.png")])
+    assert len(read_set_aside(tmp_path)) == 2
+    path.write_text(path.read_text().splitlines()[0] + "\n")
+    assert [hex(digest) for digest in read_set_aside(tmp_path)] == ["0xabababababababab"]
+    path.unlink()
+    assert len(read_set_aside(tmp_path)) == 0
