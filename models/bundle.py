@@ -162,9 +162,19 @@ def read_golden(bundle: Path, *, int8: bool = False) -> list[tuple[bytes, list[f
 
 
 def read_images(bundle: Path) -> np.ndarray:
-    """IMAGE (N,): what it was made with; of none where an older bundle does not say."""
+    """IMAGE (N,): what it was made with; of none where an older bundle does not say.
+
+    Raises:
+        BrokenBundle: the file is damaged.
+    """
     path = bundle / IMAGES
-    return np.load(path) if path.exists() else np.empty(0, IMAGE)
+    if not path.exists():
+        return np.empty(0, IMAGE)
+    try:
+        images: np.ndarray = np.load(path)
+        return images.astype(IMAGE, casting="safe")
+    except (ValueError, EOFError, TypeError) as error:
+        raise BrokenBundle(f"{path} cannot be read ({error}); export again or delete the version.") from error
 
 
 def files_of(bundle: Path) -> list[Path]:

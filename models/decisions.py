@@ -7,6 +7,7 @@ exports/<model>/set-aside/<run>.txt   images of a rejected run, that no job trai
 
 import json
 import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import numpy as np
 
 from models.durable import fsync_path, write_durably
 
+DIGEST = re.compile(r"[0-9a-f]{64}")
 DECISIONS, SET_ASIDE = "decisions.jsonl", "set-aside"
 
 
@@ -60,8 +62,13 @@ def set_aside(home: Path, run: str, images: list[tuple[str, str]]) -> Path:
     return path
 
 
-def read_set_aside(home: Path) -> np.ndarray:
-    """uint64 (N,): the beginnings of their hashes."""
-    files = sorted((home / SET_ASIDE).glob("*.txt"))
-    digests = (line.split(" ", 1)[0] for path in files for line in path.read_text(encoding="utf-8").splitlines())
-    return np.array([int(digest[:16], 16) for digest in digests if digest], np.uint64)
+def read_set_aside(home: Path, *, but: str | None = None) -> np.ndarray:
+    """uint64 (N,): the beginnings of their hashes; lines that begin with none are passed over.
+
+    Args:
+        but: a run whose images are not meant.
+    """
+    files = (path for path in sorted((home / SET_ASIDE).glob("*.txt")) if path.stem != but)
+    lines = (line for path in files for line in path.read_text(encoding="utf-8", errors="replace").splitlines())
+    digests = (line.split(" ", 1)[0] for line in lines)
+    return np.array([int(digest[:16], 16) for digest in digests if DIGEST.fullmatch(digest)], np.uint64)

@@ -83,6 +83,8 @@ def publish(
             fsync_tree(staging)
             on_step("verified")
             version = claim_version(home)
+            if not (home / LIVE).exists():  # without a pointer the newest version would be live
+                write_durably(home / LIVE, json.dumps(asdict(before), indent=2) + "\n")
             staging.rename(home / str(version))
         except BaseException:
             shutil.rmtree(staging, ignore_errors=True)
@@ -91,8 +93,6 @@ def publish(
         on_step("renamed")
         if make_live:
             point_live(home, version, before=before, on_step=on_step)
-        elif not (home / LIVE).exists():  # without a pointer the newest version would be live
-            write_durably(home / LIVE, json.dumps(asdict(before), indent=2) + "\n")
     return version
 
 
@@ -106,25 +106,45 @@ def copy_tree(source: Path, target: Path) -> None:
         copy.mkdir() if path.is_dir() else shutil.copyfile(path, copy)
 
 
-def set_live(exports: Path, model: str, version: int) -> LivePointer:
+class Overtaken(RuntimeError):
+    """Somebody else has changed which version is live, and so nothing was done."""
+
+
+def set_live(exports: Path, model: str, version: int, *, instead_of: int | None = None) -> LivePointer:
     """Send a model's traffic to a version that is there.
+
+    Args:
+        instead_of: the version that has to be live until then; None: whichever is.
 
     Raises:
         BrokenBundle: the version is missing or does not verify; the pointer stays.
+        Overtaken: another one is live.
     """
     home = find_version(exports, model, version)
     with locked(home):
+        check_still_live(home, instead_of)
         return point_live(home, version)
 
 
-def roll_back(exports: Path, model: str) -> LivePointer:
+def check_still_live(home: Path, version: int | None) -> None:
+    live = read_live(home).live
+    if version is not None and live != version:
+        raise Overtaken(f"Version {live} of {home.name} was made live meanwhile, instead of {version}.")
+
+
+def roll_back(exports: Path, model: str, *, instead_of: int | None = None) -> LivePointer:
     """Send a model's traffic to the version that was live before; the canary ends, too.
+
+    Args:
+        instead_of: the version that has to be live until then; None: whichever is.
 
     Raises:
         BrokenBundle: there is none, or it does not verify; the pointer stays.
+        Overtaken: another one is live.
     """
     home = existing(exports / check_model_name(model))
     with locked(home):
+        check_still_live(home, instead_of)
         previous = read_live(home).previous
         if previous is None:
             raise BrokenBundle(f"{home} has no version that was live before; promote one by its number.")

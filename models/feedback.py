@@ -107,8 +107,11 @@ class FeedbackStore:
                 self._remove_kept(digest)
                 return "duplicate"
             if settle or not (before or apart):
+                for path in before:
+                    if path.parent != folder:
+                        self._set_apart(path)  # a kill before the next line leaves it under no label, not under two
                 self._write(folder / name, data)
-                self._remove(path for path in [*before, *apart] if path.parent != folder)
+                self._remove(self._copies(CONTRADICTORY, name))
                 self._remove_kept(digest)
                 return "settled" if before or apart else "stored"
             known = label in [path.parent.name for path in apart]
@@ -131,6 +134,8 @@ class FeedbackStore:
         with self._writing():
             if self._copies(LABELLED, name) or self._copies(CONTRADICTORY, name):
                 return False
+            if (self.home / KEPT / place).with_suffix(".json").exists():
+                return True
             try:
                 self._write(self.home / KEPT / place, data)
                 self._write((self.home / KEPT / place).with_suffix(".json"), about.encode())
@@ -141,13 +146,13 @@ class FeedbackStore:
     def kept(self, limit: int) -> list[Kept]:
         """Images that wait for a label, the most uncertain first."""
         folder = self.home / KEPT
-        names = sorted((name for name in listed(folder) if name.endswith(".json")), reverse=True)
+        names = listed(folder)
+        images = {name.rpartition(".")[0]: folder / name for name in names if not name.endswith(".json")}
         found: dict[str, Kept] = {}
-        for name in names:
+        for name in sorted((name for name in names if name.endswith(".json")), reverse=True):
             if len(found) == limit:
                 break
-            stem = name.removesuffix(".json")
-            image = next((folder / other for other in self._of_stem(stem) if not other.endswith(".json")), None)
+            image = images.get(name.removesuffix(".json"))
             with contextlib.suppress(OSError, ValueError, TypeError):  # labelled or expired just now
                 about = json.loads((folder / name).read_text(encoding="utf-8"))
                 if image is not None:
@@ -213,16 +218,19 @@ class FeedbackStore:
     def _recount(self) -> None:
         """Once in each process: what a kill left half written goes, and bytes are counted anew."""
         for path in self.home.rglob(".*-*"):
-            path.unlink()
+            if path.is_file():
+                path.unlink()
         self._note_usage(self._count())
         self._counted = True
 
     def _count(self) -> int:
-        return sum(path.stat().st_size for part in (LABELLED, CONTRADICTORY, KEPT) for path in self._files(part))
+        return sum(size_of(path) for part in (LABELLED, CONTRADICTORY, KEPT) for path in self._files(part))
 
     def _usage(self) -> int:
-        text = (self.home / USAGE).read_text()
-        return int(text) if text else self._count()  # somebody was killed while writing it
+        try:
+            return int((self.home / USAGE).read_text())
+        except (OSError, ValueError):  # somebody was killed while writing it, or has moved all of it away
+            return self._count()
 
     def _note_usage(self, total: int) -> None:
         (self.home / USAGE).write_text(str(max(0, total)))
@@ -237,24 +245,29 @@ class FeedbackStore:
             path.parent.mkdir(parents=True)
             for folder in (path.parent, path.parent.parent, self.home, self.home.parent):
                 fsync_path(folder)
+        before = size_of(path)
         with replacing(path) as temporary:
             temporary.write_bytes(data)
-        self._note_usage(self._usage() + len(data))
+        self._note_usage(self._usage() + len(data) - before)
 
     def _make_room(self, size: int, *, is_kept: bool) -> None:
+        if self._usage() + size <= self._max_bytes:
+            return
+        self._note_usage(self._count())  # somebody may have moved images away
         missing = self._usage() + size - self._max_bytes
         if missing <= 0:
             return
         oldest = sorted(self._files(KEPT), key=lambda path: path.stat().st_mtime)
-        kept = sum(path.stat().st_size for path in oldest)
+        kept = sum(size_of(path) for path in oldest)
         if missing > kept or (is_kept and size > kept):
             raise FeedbackFull(
                 f"{self._usage():,} of {self._max_bytes:,} bytes are used, and the image has {size:,}. "
                 "Train on what is there and move it away, or raise SERVICE_FEEDBACK_BYTES."
             )
+        missing = min(kept, max(missing, self._max_bytes // 20))  # at once, since looking for the oldest takes time
         while missing > 0:
             path = oldest.pop(0)
-            missing -= path.stat().st_size
+            missing -= size_of(path)
             self._remove([path])
 
     def _set_apart(self, path: Path) -> None:
@@ -269,7 +282,7 @@ class FeedbackStore:
     def _remove(self, paths: Iterator[Path] | list[Path]) -> None:
         for path in paths:
             with contextlib.suppress(FileNotFoundError):
-                size = path.stat().st_size
+                size = size_of(path)
                 path.unlink()
                 self._note_usage(self._usage() - size)
 
@@ -285,9 +298,6 @@ class FeedbackStore:
     def _files(self, part: str) -> Iterator[Path]:
         return files_in(self.home / part) if part == KEPT else files_below(self.home / part)
 
-    def _of_stem(self, stem: str) -> list[str]:
-        return [path.name for path in (self.home / KEPT).glob(f"{stem}.*")]
-
 
 def name_of(data: bytes) -> str:
     """Of an image's file: by its content alone, so that it is found without looking through a folder."""
@@ -297,6 +307,14 @@ def name_of(data: bytes) -> str:
 def digest_of(name: str) -> str:
     """Of a kept file's name."""
     return name.partition("-")[2].partition(".")[0]
+
+
+def size_of(path: Path) -> int:
+    """Bytes; 0 where there is no such file."""
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return 0
 
 
 def listed(folder: Path) -> list[str]:

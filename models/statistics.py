@@ -123,12 +123,17 @@ def bins_of(values: np.ndarray, edges: np.ndarray) -> np.ndarray:
     return np.searchsorted(edges, values, side="right")
 
 
-def psi(expected: np.ndarray, counts: np.ndarray) -> float:
-    """The population stability index of counts against expected shares, both (bins,).
+def psi(expected: np.ndarray, counts: np.ndarray, num_expected: int) -> float:
+    """The population stability index of counts against expected shares, both (bins,), less what chance adds to it.
 
-    Half an image is added to each bin, as an empty one would be infinitely far away.
+    Half an image is added to each bin, as an empty one would be infinitely far away. Of two samples of n and m images
+    from one distribution the index is (bins - 1) (1/n + 1/m) on average (Yurdakul, 2018).
+
+    Args:
+        num_expected: images that the shares are of.
     """
     total = max(float(counts.sum()), 1.0)
     found, wanted = (counts + 0.5) / total, expected + 0.5 / total
     found, wanted = found / found.sum(), wanted / wanted.sum()
-    return float(((found - wanted) * np.log(found / wanted)).sum())
+    by_chance = (len(expected) - 1) * (1 / total + 1 / num_expected)
+    return max(0.0, float(((found - wanted) * np.log(found / wanted)).sum()) - by_chance)

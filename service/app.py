@@ -33,6 +33,7 @@ SECURITY_HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
 }
+LINEAGE = "/models/<name>/versions"
 ALLOWED_HEADERS = (
     "Authorization",
     "Content-Type",
@@ -74,7 +75,7 @@ def begin() -> Response | None:
     g.record = Record(given if REQUEST_ID.fullmatch(given) else uuid.uuid4().hex)
     if request.method == "OPTIONS" and "Access-Control-Request-Method" in request.headers:
         return Response(status=204)  # a browser asks before it asks; `finish` says who may
-    if rule() not in (*PROBES, *PAGE):
+    if rule() not in (*PROBES, *PAGE) and not (rule() == LINEAGE and lineage.wants_page()):
         service().keys.check(request.headers, "predict")
     unpack(request, service().config.max_body_bytes)
     return None

@@ -17,7 +17,7 @@ from service.record import record
 
 log = logging.getLogger(__name__)
 
-MOST_WAITING = 100  # images to be kept; more are dropped, for answering goes first
+MOST_WAITING = 100  # things for the disk to do; images that were to be kept are dropped then
 EXPIRE_S = 600.0
 TOP = 5
 DAY_S = 86_400.0
@@ -29,6 +29,7 @@ class Collector:
     Attributes:
         recent: the latest images.
         threads: one, that waits for the disk.
+        num_waiting: things to be done there.
     """
 
     def __init__(self, config: Config, runtime: Path) -> None:
@@ -37,7 +38,7 @@ class Collector:
         self.threads = ThreadPool(1)
         self.recent = Recent(runtime, max_bytes=config.recent_bytes) if config.feedback else None
         self._keeping = bool(config.feedback and config.keep)
-        self._num_waiting = 0
+        self.num_waiting = 0
         if config.feedback:
             gevent.spawn(self._expire)
 
@@ -70,10 +71,10 @@ class Collector:
                 self._keep(model, version, image.data, [(class_names[i], float(row[i])) for i in order])
 
     def _keep(self, model: str, version: int, data: bytes, top: list[tuple[str, float]]) -> None:
-        if self._num_waiting >= MOST_WAITING:
+        if self.num_waiting >= MOST_WAITING:
             KEPT.labels(model, "dropped").inc()
             return
-        self._num_waiting += 1
+        self.num_waiting += 1
         store, request_id = self.store(model), record().request_id
         assert store is not None  # what keeps has a folder
 
@@ -86,7 +87,7 @@ class Collector:
 
         def count() -> None:
             kept = self.threads.spawn(write).get()
-            self._num_waiting -= 1
+            self.num_waiting -= 1
             KEPT.labels(model, "kept" if kept else "dropped").inc()
 
         gevent.spawn(count)

@@ -5,7 +5,6 @@ others, and writes its counts into the service's private directory every second;
 """
 
 import json
-import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,8 +16,7 @@ from models.statistics import STATISTICS, Reference, bins_of, describe, features
 from service.routes import Routes
 
 HALF_LIFE = 1000  # images of one worker
-FEWEST = 100  # images, by their weights, below which a distance is chance
-WRITE_S = 1.0
+FEWEST = 200  # images, by their weights, below which a distance is chance
 CLASSES = "classes"
 FOLDER = "drift"
 
@@ -73,7 +71,6 @@ class DriftMonitor:
     def __init__(self, folder: Path, pid: int) -> None:
         self._path = folder / f"{pid}.json"
         self._watched: dict[Target, Watched] = {}
-        self._written = 0.0
         self._changed = False
 
     def observe(
@@ -109,10 +106,14 @@ class DriftMonitor:
         return np.interp(distances, bins.distances, bins.ranks)
 
     def write(self) -> None:
-        """From time to time: for whoever asks another worker."""
-        if not self._changed or time.monotonic() - self._written < WRITE_S:
+        """For whoever asks another worker; nothing, where nothing has changed.
+
+        Raises:
+            OSError: the folder is full.
+        """
+        if not self._changed:
             return
-        self._changed, self._written = False, time.monotonic()
+        self._changed = False
         document = [
             {"target": target, **{name: counts.tolist() for name, counts in watched.counts.items()}}
             for target, watched in self._watched.items()
@@ -135,7 +136,8 @@ def drift_of(folder: Path, routes: Routes) -> dict[Target, dict[str, Any]]:
             continue
         expected = {CLASSES: route.reference.class_shares, **route.reference.shares}
         if {name: len(shares) for name, shares in expected.items()} == {name: len(c) for name, c in total.items()}:
-            index = {name: round(psi(np.array(expected[name]), total[name]), 4) for name in total}
+            known = route.reference.num_images
+            index = {name: round(psi(np.array(expected[name]), counts, known), 4) for name, counts in total.items()}
             found[model, version] = {"images": round(weight), "psi": index}
     return found
 

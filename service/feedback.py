@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
-from urllib.parse import urlsplit
 
 import gevent
 import numpy as np
@@ -22,11 +21,13 @@ from PIL import Image
 
 from models.feedback import FeedbackFull, FeedbackStore, Kept, Outcome, check_label
 from models.preprocessing import BadImage, InputSpec, decode_image
+from service.collector import MOST_WAITING
 from service.errors import (
     BadRequest,
     Conflict,
     Forbidden,
     NotFound,
+    Overloaded,
     StorageFull,
     TooLarge,
     Unprocessable,
@@ -74,7 +75,7 @@ def authorise() -> None:
         return
     service().keys.check(request.headers, "feedback")
     origin = request.headers.get("Origin")
-    if origin and urlsplit(origin).netloc != request.host and origin not in current_app.extensions["origins"]:
+    if origin and origin.partition("://")[2] != request.host and origin not in current_app.extensions["origins"]:
         raise Forbidden("Pages of other origins may not teach this service; SERVICE_CORS_ORIGINS says which may.")
 
 
@@ -84,7 +85,8 @@ def give_feedback(name: str) -> tuple[Response, int]:
     chosen = service().find(name)
     feedback = read_feedback(name)
     check_known(chosen, feedback.label)
-    decoded = service().decoders.spawn(attempt, partial(decode_image, feedback.image, chosen.spec)).get()
+    decode = partial(decode_image, feedback.image, chosen.spec, max_pixels=service().config.max_pixels)
+    decoded = service().decoders.spawn(attempt, decode).get()
     if isinstance(decoded, BadImage):
         raise from_bad_image(decoded, "")
     store = store_of(name)
@@ -124,7 +126,7 @@ def list_kept(name: str) -> Response:
 @bp.get("/models/<name>/kept/<digest>")
 def show_kept(name: str, digest: str) -> Response:
     """One of them as a PNG of our own making: what a stranger sent is never given back as it came."""
-    png = on_disk(partial(draw, find_image(name, digest)))
+    png = on_disk(partial(draw, find_image(name, digest), service().config.max_pixels))
     return Response(png, mimetype="image/png", headers={"Cache-Control": "private, no-store"})
 
 
@@ -241,7 +243,7 @@ def check_known(chosen: Chosen, label: str) -> None:
 
 def read_limit() -> int:
     text = request.args.get("limit", "50")
-    if not (text.isascii() and text.isdigit() and 0 < int(text[:9]) <= MOST_LISTED):
+    if not (text.isascii() and text.isdigit() and len(text) < 4 and 0 < int(text) <= MOST_LISTED):
         raise BadRequest(f"limit is {text[:50]!r}; it has to be a whole number from 1 to {MOST_LISTED}.")
     return int(text)
 
@@ -264,10 +266,17 @@ def on_disk(action: Callable[[], T]) -> T:
         StorageFull: the budget or the disk is full.
         Conflict: the folder cannot be read or written, or somebody holds it.
     """
+    collector = service().collector
+    if collector.num_waiting >= MOST_WAITING:
+        raise Overloaded("Too much feedback is waiting for the disk. Try again later.")
+    collector.num_waiting += 1
     try:
-        result = service().collector.threads.spawn(attempt, action).get(timeout=TIMEOUT_S)
+        with gevent.Timeout(TIMEOUT_S):  # its turn comes within that, too
+            result = collector.threads.spawn(attempt, action).get()
     except gevent.Timeout:
         raise Conflict("The feedback folder is busy. Try again later.") from None
+    finally:
+        collector.num_waiting -= 1
     if isinstance(result, FeedbackFull):
         raise StorageFull(str(result))
     if isinstance(result, OSError):
@@ -288,9 +297,9 @@ def attempt(action: Callable[[], T]) -> T | Exception:
         return error
 
 
-def draw(path: Path) -> bytes:
+def draw(path: Path, max_pixels: int) -> bytes:
     """PNG of 384x384."""
-    pixels: np.ndarray = decode_image(path.read_bytes(), THUMBNAIL)
+    pixels: np.ndarray = decode_image(path.read_bytes(), THUMBNAIL, max_pixels=max_pixels)
     png = io.BytesIO()
     Image.fromarray(pixels).save(png, "PNG", compress_level=1)
     return png.getvalue()

@@ -39,8 +39,7 @@ class Keys:
             Unauthorized: there is no key, or none that we know.
             Forbidden: it does not allow this, or nothing does.
         """
-        forwarded = "X-Forwarded-For" in headers or "Forwarded" in headers  # a proxy's clients may be anybody
-        if scope == "feedback" and self.is_private and not (self.feedback or self.predict or forwarded):
+        if scope == "feedback" and self.is_private and not (self.feedback or self.predict) and comes_from_here(headers):
             return
         if scope == "predict" and not self.predict:
             return
@@ -64,6 +63,12 @@ class Keys:
 def key_of(headers: "Headers") -> str | None:
     scheme, _, token = headers.get("Authorization", "").partition(" ")
     return token.strip() if scheme.lower() == "bearer" else headers.get("X-API-Key")
+
+
+def comes_from_here(headers: "Headers") -> bool:
+    """Not through a proxy, whose clients may be anybody, nor under a name that somebody has pointed at this machine."""
+    host = headers.get("Host", "").rpartition(":")[0] or headers.get("Host", "")
+    return "X-Forwarded-For" not in headers and "Forwarded" not in headers and is_loopback(host.strip("[]"))
 
 
 def matches(digest: bytes, digests: tuple[bytes, ...]) -> bool:

@@ -1,9 +1,11 @@
 """Where each version comes from, and how good it is: what `python -m training explain` prints, over HTTP."""
 
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
+import gevent
 from flask import Blueprint, Response, current_app, jsonify, request
 
 from models.bundle import BrokenBundle
@@ -14,6 +16,8 @@ from service.serving import service
 
 bp = Blueprint("lineage", __name__)
 
+T = TypeVar("T")
+TIMEOUT_S = 10.0
 REPORT = Path("assets.extra/report.html")
 REPORT_POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; sandbox"  # it is a file of the bundle's
 
@@ -21,10 +25,10 @@ REPORT_POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; s
 @bp.get("/models/<name>/versions")
 def list_lineage(name: str) -> Response:
     """Every published version, the newest first; browsers get the page that shows it."""
-    if request.accept_mimetypes.best_match(["application/json", "text/html"]) == "text/html":
+    if wants_page():
         return current_app.send_static_file("versions.html")
     home = home_of(name)
-    versions = service().writers.spawn(partial(describe, home)).get()
+    versions = in_time(partial(describe, home))
     if versions is None:
         raise NotReady("The exports cannot be read just now. Try again later.")
     return jsonify(model=name, versions=versions)
@@ -32,10 +36,22 @@ def list_lineage(name: str) -> Response:
 
 @bp.get("/models/<name>/versions/<int:version>/report")
 def show_report(name: str, version: int) -> Response:
-    report = service().writers.spawn(partial(read, home_of(name) / str(version) / REPORT)).get()
+    report = in_time(partial(read, home_of(name) / str(version) / REPORT))
     if report is None:
         raise NotFound("There is no such version, or it has no report; GET /models/<name>/versions lists them.")
     return Response(report, mimetype="text/html", headers={"Content-Security-Policy": REPORT_POLICY})
+
+
+def wants_page() -> bool:
+    """Whether a browser asks, which is to get the page: that needs no key, and asks for one."""
+    return request.accept_mimetypes.best_match(["application/json", "text/html"]) == "text/html"
+
+
+def in_time(action: Callable[[], T]) -> T | None:
+    """In a thread. None: the disk took too long."""
+    with gevent.Timeout(TIMEOUT_S, False):
+        return service().readers.spawn(action).get()
+    return None
 
 
 def home_of(name: str) -> Path:

@@ -27,6 +27,7 @@ ASKED = Counter("striate_model_requests", "Requests by what answered them: succe
 TOOK = Histogram(
     "striate_model_request_seconds", "From their heads to their answers", [*VERSION, "outcome"], buckets=SECONDS
 )
+FAULTS = Counter("striate_model_faults", "Requests that failed by no fault of the client's: 5xx but 503", VERSION)
 ANSWERED = Counter("striate_images", "Images by what became of their request: success, failure", [*VERSION, "outcome"])
 SHADOW = Counter(
     "striate_shadow_images", "Images that a shadow was asked: agrees, differs, failed, skipped", [*VERSION, "outcome"]
@@ -75,6 +76,8 @@ def note_request(record: Record, route: str, status: int) -> None:
         ASKED.labels(*labels).inc()
         TOOK.labels(*labels).observe(time.monotonic() - record.began)
         ANSWERED.labels(*labels).inc(record.num_images)
+        if status >= 500 and status != 503:
+            FAULTS.labels(record.model, str(record.version)).inc()
 
 
 class EngineMetrics:

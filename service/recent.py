@@ -13,6 +13,7 @@ from pathlib import Path
 import gevent
 import zmq.green as zmq
 
+OVERHEAD_BYTES = 600  # of a request that is remembered, beside its images
 SIBLING_TIMEOUT_MS = 1000
 
 
@@ -25,7 +26,7 @@ class Remembered:
 
     @property
     def num_bytes(self) -> int:
-        return sum(map(len, self.images))
+        return sum(map(len, self.images)) + OVERHEAD_BYTES
 
 
 class Recent:

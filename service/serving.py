@@ -34,6 +34,7 @@ from service.routes import ModelRoute, VersionRoute
 log = logging.getLogger(__name__)
 
 TIMEOUT_HEADER = "X-Request-Timeout-Ms"
+DRIFT_S = 1.0  # between writings
 SHADOW_SHARE = 0.5  # of the queue: what is asked for nobody's sake gives way to what is
 
 
@@ -61,9 +62,11 @@ class Service:
         self.keys = keys
         self.decoders = decoders
         self.writers = ThreadPool(1)  # of live pointers
+        self.readers = ThreadPool(1)  # of what is published, and of counts that are written down
         self.collector = Collector(config, runtime)
         self.monitor = DriftMonitor(runtime / DRIFT_FOLDER, os.getpid())
         self._drift_folder = runtime / DRIFT_FOLDER
+        gevent.spawn(self._write_drift)
         self.probes: dict[tuple[str, int], Greenlet] = {}  # the last image that asked each engine whether it answers
 
     def default_model(self) -> str:
@@ -119,6 +122,19 @@ class Service:
         self._ask_shadow(chosen, images, probabilities)
         self.collector.note(chosen.name, chosen.version, chosen.route.class_names, encoded, probabilities)
         return probabilities
+
+    def _write_drift(self) -> None:
+        """Every second, and in a thread: bookkeeping costs no answer."""
+        while True:
+            gevent.sleep(DRIFT_S)
+            self.readers.spawn(self._try_to_write).get()
+
+    def _try_to_write(self) -> None:
+        """Runs in a thread, from which exceptions would be printed."""
+        try:
+            self.monitor.write()
+        except OSError as error:
+            log.error("counts of drift could not be written: %s", error)
 
     def drift(self) -> Drift:
         """How far the latest images are from what each version was judged by, in all workers."""
@@ -183,7 +199,6 @@ class Service:
         record().out_of_distribution = far
         for score in [] if far is None else far.tolist():
             far_away.observe(score)
-        self.monitor.write()
 
     def _timeout_s(self) -> float:
         """The service's own, or the client's if that is shorter."""

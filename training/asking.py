@@ -58,7 +58,7 @@ class Asked:
         """Probabilities float64 (N, num_classes) of image files, in the bundle's order of classes."""
         with ThreadPoolExecutor(NUM_CLIENTS) as pool:
             chunks = [np.array(rows) for rows in pool.map(lambda some: self._ask(version, some), in_requests(images))]
-        return np.concatenate(chunks)
+        return np.concatenate(chunks) if chunks else np.empty((0, 0))
 
     def latencies_ms(self, versions: Sequence[int], images: Sequence[Path]) -> list[list[float]]:
         """Of lone images, by version; asked in turn, so that a disturbance of the machine meets all alike."""
@@ -131,6 +131,7 @@ def running(work: Path) -> Iterator[tuple[subprocess.Popen[bytes], int]]:
         "SERVICE_LOG_LEVEL": "WARNING",
         "SERVICE_DEADLINE_S": str(ANSWER_TIMEOUT_S),
         "SERVICE_DRAIN_DELAY_S": "0",
+        "SERVICE_QUEUE_CAPACITY": "100000",  # all may come to one of its processes
         "SERVICE_MAX_BODY_BYTES": "300000000",
     }
     with (work / "service.log").open("wb") as log:

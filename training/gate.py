@@ -90,6 +90,7 @@ class Evidence:
     newest: bool (N,): images that have come since a job last judged; the others are the frozen hold-out.
     champion: None where nothing is live yet.
     leaked: held-out images that the challenger was trained on.
+    unknown: versions before it, of which nobody knows what they were trained on.
     golden: what was wrong with its golden images' answers; empty where nothing was.
     """
 
@@ -98,6 +99,7 @@ class Evidence:
     challenger: Answered
     champion: Answered | None
     leaked: int = 0
+    unknown: list[int] = field(default_factory=list)
     golden: str = ""
 
     def right(self, answered: Answered) -> np.ndarray:
@@ -124,6 +126,8 @@ Rule = Callable[[Evidence, Gate], Finding | None]
 def judge(evidence: Evidence, gate: Gate) -> tuple[Verdict, list[Finding]]:
     """The verdict, and every rule that had something to say."""
     rules = COMMON + (WITH_CHAMPION if evidence.champion is not None else WITHOUT_CHAMPION)
+    if not len(evidence.labels):
+        rules = (no_training_image_is_judged_by, golden_images_are_right, it_is_small_enough, it_is_fast_enough)
     findings = [finding for rule in rules if (finding := rule(evidence, gate)) is not None]
     worst = max((finding.outcome for finding in findings), key=SEVERITY.index)
     return ("promote" if worst == "pass" else worst), findings
@@ -144,6 +148,12 @@ def reasons(findings: list[Finding], verdict: Verdict) -> str:
 def no_training_image_is_judged_by(evidence: Evidence, gate: Gate) -> Finding:
     if evidence.leaked:
         return Finding("hold-out", "reject", f"{evidence.leaked} held-out images were trained on.")
+    if not len(evidence.labels):
+        return Finding("hold-out", "hold", "There is no held-out image that none of the versions was trained on.")
+    if evidence.unknown:
+        which = ", ".join(map(str, evidence.unknown))
+        reason = f"Nobody knows what version {which} was trained on, which this one descends from."
+        return Finding("hold-out", "hold", reason)
     return Finding("hold-out", "pass", f"None of the {len(evidence.labels)} held-out images was trained on.")
 
 

@@ -41,13 +41,12 @@ class Index:
     splits: np.ndarray
 
 
-def index_folder(root: Path, more: Sequence[Path] = (), *, until_ns: int | None = None) -> Index:
+def index_folder(root: Path, more: Sequence[Path] = ()) -> Index:
     """Find the classes and their files; classes are sorted by code point.
 
     Args:
         more: folders of further images, with a folder per class, which may be empty or missing yet. Paths are then
             relative to what all folders have in common.
-        until_ns: of those, only files that were last modified by then, in nanoseconds since 1970.
 
     Raises:
         BadData: there is no such folder, or it has fewer than two classes with files in them.
@@ -64,14 +63,9 @@ def index_folder(root: Path, more: Sequence[Path] = (), *, until_ns: int | None 
     for folder in (folder for other in more if other.is_dir() for folder in subfolders(other)):
         folders.setdefault(("", folder.name), []).append(folder)
     top = Path(os.path.commonpath([root, *more]))
-
-    def files_of(folder: Path) -> Iterator[str]:
-        paths = files_below(folder, top)
-        if until_ns is None or folder.parent not in more:
-            return paths
-        return (path for path in paths if (top / path).stat().st_mtime_ns <= until_ns)
-
-    found = {key: Paths.of(path for folder in folders[key] for path in files_of(folder)) for key in sorted(folders)}
+    found = {
+        key: Paths.of(path for folder in folders[key] for path in files_below(folder, top)) for key in sorted(folders)
+    }
     found = {key: paths for key, paths in found.items() if paths}
     class_names = tuple(sorted({name for _, name in found}))
     check_classes(root, class_names)

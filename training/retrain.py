@@ -7,16 +7,14 @@ killed anywhere is done again by the same command: it finds its run, its bundle 
     exports/<model>/decisions.jsonl set-aside/    models.decisions
     exports/<model>/retrain/
         held_out.npy                  which images are held out, for good
-        looked.json                   what an unfinished job found; it goes on with that, whatever has come since
+        unfinished.json feedback/     what a job that is under way found (training.unfinished)
         .lock
 """
 
-import calendar
 import contextlib
 import fcntl
 import hashlib
 import json
-import os
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field, replace
@@ -26,27 +24,31 @@ from typing import Any, Literal
 import numpy as np
 from rich.console import Console
 
-from models.bundle import TRAINED_ON, BrokenBundle, read_images, read_manifest, verify
+from models.bundle import BrokenBundle, read_manifest, verify
 from models.decisions import read_decisions, read_set_aside, record_decision, set_aside
-from models.durable import write_durably
-from models.exports import list_versions, publish, read_live
-from training.asking import answers_of, asked, golden_fault, golden_files
-from training.gate import Evidence, Finding, judge, reasons
-from training.index import files_below, subfolders
+from models.exports import Overtaken, list_versions, publish, read_live
+from training.evidence import gather, known_to
+from training.gate import Finding, Verdict, judge, reasons
+from training.index import BadData
 from training.job import Job
 from training.lineage import code_fingerprint, describe
+from training.needed import last_seen_ns, why_needed
 from training.plan import Plan, plan_of_table
-from training.rollout import Watch, roll_out
+from training.recipe import DEFAULT, read_recipe
+from training.rollout import roll_out
 from training.run import Data, prepare, train_and_export
-from training.run_directory import claim_run, finish
+from training.run_directory import claim_run, finish, write_json
+from training.unfinished import Unfinished
 
-STATE, HELD_OUT, LOOKED, LOCK = "retrain", "held_out.npy", "looked.json", ".lock"
+STATE, HELD_OUT, LOCK = "retrain", "held_out.npy", ".lock"
+VERDICT, RESULT = "verdict.json", "decision.json"  # in the run's directory
 BY_LABELS = ("not worse", "newest", "newest not worse")  # rules that wrong labels make fail
 Ending = Literal["promoted", "held", "rejected", "rolled back", "skipped", "not needed", "busy"]
 EXIT_CODES: dict[Ending, int] = {
     **{"promoted": 0, "skipped": 0, "not needed": 0},
     **{"held": 3, "rejected": 4, "busy": 5, "rolled back": 6},
 }
+ENDINGS: dict[Verdict, Ending] = {"promote": "promoted", "hold": "held", "reject": "rejected"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +59,8 @@ class Result:
         version: that was published; None where none was.
         champion: the version that was live when the job began.
         findings: of the gate.
+        new_images: feedback that the champion did not know.
+        set_aside: of those, how many no later job trains on.
     """
 
     outcome: Ending
@@ -93,15 +97,15 @@ def retrain(
     with alone(job.home / STATE / LOCK) as is_alone:
         if not is_alone:
             return Result("busy", job.model, "Another job of this model is at work.")
-        champion = read_live(job.home).live
-        is_unfinished = (job.home / STATE / LOOKED).exists()
-        if if_needed and not is_unfinished:
-            why = why_needed(job, champion)
+        unfinished = Unfinished(job.home / STATE)
+        if if_needed and not unfinished.exists:
+            why = why_needed(job, read_live(job.home).live)
             if not why:
-                return Result("not needed", job.model, "Too few new labels and no drift.", champion=champion)
+                return Result("not needed", job.model, "Too few new labels and no drift.")
             say(console, f"needed: {why}")
-        result = Attempt(job, champion, console, on_step).run()
-        (job.home / STATE / LOOKED).unlink(missing_ok=True)
+        unfinished.begin(job, on_step)
+        result = Attempt(job, unfinished, console, on_step).run()
+        unfinished.end()
         return result
 
 
@@ -120,15 +124,46 @@ def alone(path: Path) -> Iterator[bool]:
 class Attempt:
     """One job at work; the lock is held."""
 
-    def __init__(self, job: Job, champion: int | None, console: Console, on_step: Callable[[str], None]) -> None:
+    def __init__(self, job: Job, unfinished: Unfinished, console: Console, on_step: Callable[[str], None]) -> None:
         self._job = job
-        self._champion = champion
+        self._unfinished = unfinished
+        self._champion = unfinished.champion
         self._console = console
         self._on_step = on_step
 
     def run(self) -> Result:
         job = self._job
-        until_ns = self._look()
+        try:
+            data, plan = self._prepare()
+        except (BadData, BrokenBundle):  # what comes in next may be the cure
+            self._unfinished.end()
+            raise
+        key = key_of(job, data)
+        self._on_step("prepared")
+        earlier = next((d for d in read_decisions(job.home) if d.get("key") == key), None)
+        if earlier is not None:
+            reason = f"Nothing has changed since {earlier['at']}, when this was {earlier['outcome']}."
+            return Result("skipped", job.model, reason, earlier.get("version"), self._champion, earlier.get("run"))
+        origin = {**plan.origin, "parent_version": self._champion, "key": key}
+        config = {"model": job.model, **describe(data, plan.settings), **origin}
+        report_sizes(self._console, data)
+        with claim_run(job.runs, job.model, config) as run:
+            self._unfinished.note_run(run.name)
+            train_and_export(
+                run, job.model, data, plan.settings, console=self._console, start=plan.start, origin=origin
+            )
+            self._on_step("trained")
+            result = self._decide(run, data, key)
+            finish(run)
+        self._on_step("finished")
+        return result
+
+    def _prepare(self) -> tuple[Data, Plan]:
+        """
+        Raises:
+            BadData: it cannot be trained on, or judged by.
+        """
+        job = self._job
         start = job.home / str(self._champion) if job.start == "live" and self._champion else None
         plan = plan_of_table(job.training, job.data, job.cache, start)
         data = prepare(
@@ -137,82 +172,69 @@ class Attempt:
             job.cache,
             self._console,
             fractions=plan.fractions,
-            more=job.feedback,
-            until_ns=until_ns,
-            without=read_set_aside(job.home),
+            more=(self._unfinished.feedback,),
+            without=read_set_aside(job.home, but=self._unfinished.run),
             memory=job.home / STATE / HELD_OUT,
         )
-        key = key_of(job, data, plan_of_table(job.training, job.data, job.cache, None))
-        self._on_step("prepared")
-        earlier = next((d for d in read_decisions(job.home) if d.get("key") == key), None)
-        if earlier is not None:
-            reason = f"Nothing has changed since {earlier['at']}, when this was {earlier['outcome']}."
-            return Result("skipped", job.model, reason, earlier.get("version"), self._champion, earlier.get("run"))
-        return self._train(data, plan, key, until_ns)
+        if not len(data.split.test):
+            raise BadData("A retraining job needs held-out images to judge by: give a split such as 70/15/15.")
+        return data, plan
 
-    def _look(self) -> int:
-        """The newest feedback that this job takes in, by the time it was written; as an unfinished job did."""
-        path = self._job.home / STATE / LOOKED
-        if path.exists():
-            found: dict[str, int] = json.loads(path.read_text())
-            return found["until_ns"]
-        newest = max((status.st_mtime_ns for status in statuses(self._job)), default=0)
-        write_durably(path, json.dumps({"until_ns": newest}) + "\n")
-        self._on_step("looked")
-        return newest
-
-    def _train(self, data: Data, plan: Plan, key: str, until_ns: int) -> Result:
-        job = self._job
-        origin = {**plan.origin, "parent_version": self._champion, "key": key}
-        config = {"model": job.model, **describe(data, plan.settings), **origin}
-        report_sizes(self._console, data)
-        with claim_run(job.runs, job.model, config) as run:
-            train_and_export(
-                run, job.model, data, plan.settings, console=self._console, start=plan.start, origin=origin
-            )
-            self._on_step("trained")
-            result = self._decide(run, data, key, until_ns)
-            finish(run)
-        self._on_step("finished")
-        return result
-
-    def _decide(self, run: Path, data: Data, key: str, until_ns: int) -> Result:
+    def _decide(self, run: Path, data: Data, key: str) -> Result:
         """Judge, publish or not, and record."""
-        job, bundle = self._job, run / "bundle"
-        say(self._console, "asking champion and challenger about the held-out images")
-        seen_ns = last_seen_ns(read_decisions(job.home))
-        evidence = gather(bundle, self._champion_bundle(), data, seen_ns)
-        verdict, findings = judge(evidence, job.gate)
-        self._on_step("judged")
-        for finding in findings:
-            say(self._console, f"  {finding.outcome:<7} {finding.rule}: {finding.reason}")
-        ending: Ending = "held" if verdict == "hold" else "rejected" if verdict == "reject" else "promoted"
+        verdict, findings = self._judge(run, data)
         result = Result(
-            ending,
-            job.model,
+            ENDINGS[verdict],
+            self._job.model,
             reasons(findings, verdict),
             champion=self._champion,
             run=run.name,
             findings=findings,
-            new_images=self._num_new(data),
+            new_images=len(self._new_rows(data)),
         )
         if verdict == "promote":
-            result = self._publish(bundle, result)
+            result = self._publish(run, result)
         elif verdict == "reject":
             result = self._set_aside(data, result)
-        write_durably(run / "decision.json", json.dumps(result.to_json(), indent=2, ensure_ascii=False) + "\n")
-        self._record(result, data, key, until_ns)
+        write_json(run / RESULT, result.to_json())
+        self._record(result, data, key)
         self._on_step("recorded")
         return result
 
-    def _champion_bundle(self) -> Path | None:
-        return None if self._champion is None else self._job.home / str(self._champion)
+    def _judge(self, run: Path, data: Data) -> tuple[Verdict, list[Finding]]:
+        """Once: who goes on with a job goes on with its verdict."""
+        path = run / VERDICT
+        if path.exists():
+            found = json.loads(path.read_text(encoding="utf-8"))
+            return found["verdict"], [Finding(**finding) for finding in found["findings"]]
+        say(self._console, "asking champion and challenger about the held-out images")
+        seen_ns = last_seen_ns(read_decisions(self._job.home))
+        evidence = gather(run / "bundle", self._job.home, self._champion, data, seen_ns)
+        verdict, findings = judge(evidence, self._job.gate)
+        for finding in findings:
+            say(self._console, f"  {finding.outcome:<7} {finding.rule}: {finding.reason}")
+        write_json(path, {"verdict": verdict, "findings": [asdict(finding) for finding in findings]})
+        self._on_step("judged")
+        return verdict, findings
 
-    def _publish(self, bundle: Path, result: Result) -> Result:
-        job = self._job
+    def _publish(self, run: Path, result: Result) -> Result:
+        job, bundle = self._job, run / "bundle"
         version = published_before(job.home, bundle) or publish(bundle, job.exports, make_live=False)
         self._on_step("published")
-        fault = roll_out(job.exports, job.model, version, job.rollout, job.service, on_step=self._on_step)
+        fault = self._unfinished.fault or ""
+        try:
+            fault = fault or roll_out(
+                job.exports,
+                job.model,
+                version,
+                self._champion,
+                job.rollout,
+                job.service,
+                on_step=self._on_step,
+                on_fault=self._unfinished.note_fault,
+            )
+        except Overtaken as error:
+            fault = str(error)
         if fault:
             reason = f"Version {version} was taken back: {fault}."
             return replace(result, outcome="rolled back", reason=reason, version=version)
@@ -225,86 +247,36 @@ class Attempt:
         if not blamed or not len(rows):
             return result
         digests = (data.decoded.files["sha256"][row].tobytes().hex() for row in rows)
-        images = [(digest, data.decoded.paths[row]) for digest, row in zip(digests, rows, strict=True)]
+        paths = (data.root / data.decoded.paths[row] for row in rows)
+        images = [
+            (digest, str(path.relative_to(self._unfinished.feedback)))
+            for digest, path in zip(digests, paths, strict=True)
+        ]
         path = set_aside(self._job.home, str(result.run), images)
         reason = (
-            f"{result.reason} {len(rows)} new images are set aside; look at them, and delete {path} to take them back."
+            f"{result.reason} {len(rows)} new images are set aside; look at them, and delete "
+            f"{path.relative_to(self._job.exports)} to take them back."
         )
         return replace(result, set_aside=len(rows), reason=reason)
 
-    def _num_new(self, data: Data) -> int:
-        return len(self._new_rows(data))
-
     def _new_rows(self, data: Data) -> np.ndarray:
-        """Further images, on some side, that the champion knew nothing of."""
+        """Feedback, on some side, that the champion knew nothing of."""
         ours = np.concatenate([data.split.train, data.split.val, data.split.test])
         rows = ours[data.is_further()[ours]]
-        champion = self._champion_bundle()
-        return rows[~np.isin(data.decoded.hashes()[rows], read_images(champion)["hash"])] if champion else rows
+        return rows[~np.isin(data.decoded.hashes()[rows], known_to(self._job.home, self._champion))]
 
-    def _record(self, result: Result, data: Data, key: str, until_ns: int) -> None:
+    def _record(self, result: Result, data: Data, key: str) -> None:
         sides = {side: len(getattr(data.split, side)) for side in ("train", "val", "test")}
-        facts = {"fingerprint": data.fingerprint(), **sides, "feedback_until_ns": until_ns}
+        facts = {"fingerprint": data.fingerprint(), **sides, "feedback_until_ns": self._unfinished.until_ns}
         now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
         record_decision(self._job.home, {"at": now, "key": key, **result.to_json(), "data": facts})
 
 
-def key_of(job: Job, data: Data, plan: Plan) -> str:
-    """What a decision depends on: the same key, the same decision.
-
-    Args:
-        plan: from scratch, for what is live changes with every promotion.
-    """
-    parts = [data.fingerprint(), plan.settings.to_json(), plan.spec.to_json(), job.start, asdict(job.gate)]
-    return hashlib.sha256(json.dumps([*parts, code_fingerprint()]).encode()).hexdigest()
-
-
-def gather(challenger: Path, champion: Path | None, data: Data, seen_ns: int) -> Evidence:
-    """Ask both about every held-out image that neither was trained on.
-
-    Args:
-        seen_ns: feedback written later is the newest, which no job has judged by yet.
-
-    Raises:
-        ServiceFailed: a bundle is refused, or an image has no answer.
-    """
-    hashes, rows = data.decoded.hashes(), data.split.test
-    ours = read_images(challenger)
-    leaked = int(np.isin(hashes[rows], ours["hash"][ours["side"] == TRAINED_ON]).sum())
-    known = read_images(champion) if champion else ours[:0]
-    rows = rows[~np.isin(hashes[rows], known["hash"][known["side"] == TRAINED_ON])]
-    further = data.is_further()[rows] & ~np.isin(hashes[rows], known["hash"])
-    newest = np.array(
-        [is_new and written_ns(data, row) > seen_ns for is_new, row in zip(further, rows, strict=True)], bool
-    )
-    images = [data.root / data.decoded.paths[row] for row in rows]
-    bundles = [bundle for bundle in (champion, challenger) if bundle is not None]
-    with asked(bundles) as service:
-        versions = list(range(1, len(bundles) + 1))
-        golden = golden_fault(service, versions[-1], challenger)
-        latencies = service.latencies_ms(versions, images or golden_files(challenger))
-        answered = [
-            answers_of(service, version, bundle, images, times)
-            for version, bundle, times in zip(versions, bundles, latencies, strict=True)
-        ]
-    names = np.array(data.decoded.class_names, object)
-    return Evidence(
-        labels=names[data.decoded.labels[rows]],
-        newest=newest,
-        challenger=answered[-1],
-        champion=answered[0] if champion is not None else None,
-        leaked=leaked,
-        golden=golden,
-    )
-
-
-def written_ns(data: Data, row: int) -> int:
-    return (data.root / data.decoded.paths[row]).stat().st_mtime_ns
-
-
-def last_seen_ns(decisions: list[dict[str, Any]]) -> int:
-    """When the newest feedback was written that a job has judged by."""
-    return max((decision.get("data", {}).get("feedback_until_ns", 0) for decision in decisions), default=0)
+def key_of(job: Job, data: Data) -> str:
+    """What a decision depends on: the same key, the same decision."""
+    recipe = read_recipe(str(job.training.get("recipe", DEFAULT)))
+    parts = [data.fingerprint(), data.fractions, job.training, recipe, job.start, asdict(job.gate), code_fingerprint()]
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
 
 def published_before(home: Path, bundle: Path) -> int | None:
@@ -316,38 +288,6 @@ def published_before(home: Path, bundle: Path) -> int | None:
                 verify(home / str(version))
                 return version
     return None
-
-
-def why_needed(job: Job, champion: int | None) -> str:
-    """Why it is time to train; "" where it is not."""
-    if champion is None:
-        return "nothing is live yet"
-    decisions, needed = read_decisions(job.home), job.needed
-    last = decisions[-1] if decisions else {}
-    num_new = sum(status.st_mtime_ns > last_seen_ns(decisions) for status in statuses(job))
-    if needed.new_labels and num_new >= needed.new_labels:
-        return f"{num_new} new labels"
-    if needed.days and last and days_since(last["at"]) >= needed.days:
-        return f"the last decision was {days_since(last['at']):.0f} days ago"
-    if needed.drift and job.service:
-        drift = (Watch(job.service, job.model).about().get("drift") or {}).get("psi", {})
-        most = max(drift, key=drift.__getitem__, default="")
-        if most and drift[most] >= needed.drift:
-            return f"{most} has drifted (PSI {drift[most]:.2f})"
-    return ""
-
-
-def days_since(at: str) -> float:
-    return (time.time() - calendar.timegm(time.strptime(at, "%Y-%m-%dT%H:%M:%SZ"))) / 86_400
-
-
-def statuses(job: Job) -> Iterator[os.stat_result]:
-    """Of every file of feedback."""
-    for root in (root for root in job.feedback if root.is_dir()):
-        for folder in subfolders(root):
-            for path in files_below(folder, root):
-                with contextlib.suppress(FileNotFoundError):  # set apart just now
-                    yield (root / path).stat()
 
 
 def report_sizes(console: Console, data: Data) -> None:

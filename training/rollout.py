@@ -2,8 +2,10 @@
 
 shadow (it is asked, and nobody sees its answers) -> canary (a fraction of the requests) -> live (all), each for as long
 as the job says. Each step is one change of the live pointer, and can be begun again: a job that was killed does so.
+Whatever somebody else makes of the pointer meanwhile holds.
 """
 
+import http.client
 import json
 import os
 import time
@@ -16,14 +18,17 @@ from typing import Any, NamedTuple
 
 from prometheus_client.parser import text_string_to_metric_families
 
-from models.exports import read_live, roll_back, set_canary, set_live, set_shadow
-from training.significance import more_often
+from models.exports import Overtaken, read_live, roll_back, set_canary, set_live, set_shadow
+from training.significance import above, more_often
 
 POLL_S = 0.5
 LOAD_TIMEOUT_S = 900.0
-SIGNIFICANT = 0.01
-KEY = "STRIATE_SERVICE_KEY"
+PATIENCE_S = 60.0  # with a service that does not answer: it may be starting again
 ANSWER_TIMEOUT_S = 10
+LONGEST = 4  # times as long as the job says, where requests are few
+SIGNIFICANT = 0.001  # of a step's many looks one is nearly always below 0.05
+USUAL_FAULTS = 0.01  # of the requests, where there is nothing to compare with
+KEY = "STRIATE_SERVICE_KEY"
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,9 +39,10 @@ class Rollout:
         shadow_s, canary_s, watch_s: how long it is watched as shadow, as canary, and after it has gone live; 0 leaves
             a step out.
         canary_fraction: of the requests.
-        min_requests: of a step below which nothing can be said; it then lasts until they have come, at most four times
-            as long.
-        max_latency_ratio: of the mean time of a request, to that of the version it is to replace.
+        min_requests: of a step, below which nothing is said of latency, confidence and agreement; the step then lasts
+            until they have come, at most four times as long.
+        max_latency_ratio: of the mean time of a request, to that of the version it is to replace; twice that once it
+            is live, where there is no other to compare with at the same time.
         max_confidence_loss: of the mean confidence, to that version's.
         min_agreement: of the shadow's answers with the live version's; 0 is any.
     """
@@ -70,22 +76,33 @@ class Traffic(NamedTuple):
     """What one version was asked, counted from some beginning.
 
     Attributes:
-        failed: requests answered by an error; of a shadow, images.
-        seconds: all requests took, from their heads to their answers; of a shadow nothing.
-        confidence: sum over `images`.
-        agreed: images on which a shadow agreed.
+        answered: requests, well.
+        faults: requests that failed by no fault of the client's; of a shadow, images.
+        seconds: that those answered took, from their heads to their answers.
+        images, confidence: how many there were, and the sum of their confidence.
+        agreed, differed: images on which a shadow and the live version did.
     """
 
-    requests: float = 0.0
-    failed: float = 0.0
+    answered: float = 0.0
+    faults: float = 0.0
     seconds: float = 0.0
     images: float = 0.0
     confidence: float = 0.0
     agreed: float = 0.0
+    differed: float = 0.0
+
+    @property
+    def asked(self) -> float:
+        return self.answered + self.faults + self.agreed + self.differed
+
+    def plus(self, other: "Traffic") -> "Traffic":
+        return Traffic(*(ours + theirs for ours, theirs in zip(self, other, strict=True)))
 
     def since(self, before: "Traffic") -> "Traffic":
-        """Never negative: a service that was restarted counts from 0 again."""
-        return Traffic(*(max(0.0, now - then) for now, then in zip(self, before, strict=True)))
+        """What came between; all of it, where the service was restarted and counts from 0 again."""
+        if any(now < then for now, then in zip(self, before, strict=True)):
+            return self
+        return Traffic(*(now - then for now, then in zip(self, before, strict=True)))
 
 
 class Watch:
@@ -95,45 +112,58 @@ class Watch:
         self._url = url
         self._model = model
 
-    def fetch(self, path: str) -> bytes:
-        """
-        Raises:
-            Unreachable: it does not answer, or wants another key.
-        """
-        key = os.environ.get(KEY)
-        request = urllib.request.Request(self._url + path, headers={"Authorization": f"Bearer {key}"} if key else {})
-        try:
-            with urllib.request.urlopen(request, timeout=ANSWER_TIMEOUT_S) as response:
-                answer: bytes = response.read()
-                return answer
-        except (OSError, ValueError) as error:
-            raise Unreachable(f"{self._url}{path} does not answer ({error}); is it the service's URL?") from None
-
     def about(self) -> dict[str, Any]:
-        """What GET /models/<name> says: versions, their states, drift."""
-        described: dict[str, Any] = json.loads(self.fetch(f"/models/{self._model}"))
+        """What GET /models/<name> says: versions, their states, drift.
+
+        Raises:
+            Unreachable: it does not answer for a minute, or wants another key.
+        """
+        described: dict[str, Any] = json.loads(self._fetch(f"/models/{self._model}"))
         return described
 
     def traffic(self) -> dict[int, Traffic]:
-        """By version, since the service started."""
+        """By version, since the service started.
+
+        Raises:
+            Unreachable: as above.
+        """
         sums: dict[int, dict[str, float]] = defaultdict(lambda: defaultdict(float))
-        for family in text_string_to_metric_families(self.fetch("/metrics").decode()):
+        for family in text_string_to_metric_families(self._fetch("/metrics").decode()):
             for sample in family.samples:
-                if sample.labels.get("model") == self._model and "version" in sample.labels:
-                    for field in FIELDS.get((sample.name, sample.labels.get("outcome")), ()):
-                        sums[int(sample.labels["version"])][field] += sample.value
+                field = FIELDS.get((sample.name, sample.labels.get("outcome")))
+                if field and sample.labels.get("model") == self._model:
+                    sums[int(sample.labels["version"])][field] += sample.value
         return {version: Traffic(**found) for version, found in sums.items()}
 
+    def _fetch(self, path: str) -> bytes:
+        deadline = time.monotonic() + PATIENCE_S
+        while True:
+            try:
+                return self._fetch_once(path)
+            except (OSError, ValueError, http.client.HTTPException) as error:
+                if time.monotonic() > deadline or isinstance(error, ValueError):
+                    raise Unreachable(
+                        f"{self._url}{path} does not answer ({error}); is it the service's URL?"
+                    ) from None
+                time.sleep(POLL_S)
 
-FIELDS: dict[tuple[str, str | None], tuple[str, ...]] = {
-    ("striate_model_request_seconds_count", "success"): ("requests",),
-    ("striate_model_request_seconds_count", "failure"): ("requests", "failed"),
-    ("striate_model_request_seconds_sum", "success"): ("seconds",),
-    ("striate_confidence_sum", None): ("confidence",),
-    ("striate_confidence_count", None): ("images",),
-    ("striate_shadow_images_total", "agrees"): ("requests", "agreed"),
-    ("striate_shadow_images_total", "differs"): ("requests",),
-    ("striate_shadow_images_total", "failed"): ("requests", "failed"),
+    def _fetch_once(self, path: str) -> bytes:
+        key = os.environ.get(KEY)
+        request = urllib.request.Request(self._url + path, headers={"Authorization": f"Bearer {key}"} if key else {})
+        with urllib.request.urlopen(request, timeout=ANSWER_TIMEOUT_S) as response:
+            answer: bytes = response.read()
+            return answer
+
+
+FIELDS: dict[tuple[str, str | None], str] = {
+    ("striate_model_request_seconds_count", "success"): "answered",
+    ("striate_model_request_seconds_sum", "success"): "seconds",
+    ("striate_model_faults_total", None): "faults",
+    ("striate_confidence_count", None): "images",
+    ("striate_confidence_sum", None): "confidence",
+    ("striate_shadow_images_total", "agrees"): "agreed",
+    ("striate_shadow_images_total", "differs"): "differed",
+    ("striate_shadow_images_total", "failed"): "faults",
 }
 
 
@@ -141,156 +171,176 @@ def roll_out(
     exports: Path,
     model: str,
     version: int,
+    champion: int | None,
     rollout: Rollout,
     service: str,
     *,
     on_step: Callable[[str], None] = lambda step: None,
+    on_fault: Callable[[str], None] = lambda fault: None,
 ) -> str:
     """Make a published version live as the job says; returns why it was taken back, or "" where it stays.
 
+    Args:
+        champion: the version that it is to replace.
+        on_fault: called with the reason before anything is taken back.
+
     Raises:
-        Unreachable: there is nothing to watch it by; it is not live then.
+        Overtaken: somebody else has made another version live, which stays.
+        Unreachable: there is nothing to watch it by; the champion is live then, and the roll-out can be begun again.
     """
-    home = exports / model
-    champion = read_live(home).live
-    if champion == version:  # a job that was killed while it watched
-        champion = read_live(home).previous
-    if champion is None or not rollout.is_watched:
-        set_live(exports, model, version)
-        return ""
-    watch = Watch(service, model)
+    roll = RollOut(exports, model, version, champion, rollout, Watch(service, model))
     try:
-        fault = before_live(exports, model, version, champion, rollout, watch, on_step)
-    except Unreachable:
-        leave(exports, model, version)
+        fault = roll.begin(on_step)
+    except Exception:  # whatever it is, nobody watches any more
+        roll.take_back()
         raise
     if fault:
-        leave(exports, model, version)
-        return fault
-    return go_live(exports, model, version, champion, rollout, watch, on_step)
+        on_fault(fault)
+        roll.take_back()
+    return fault
 
 
-def before_live(
-    exports: Path,
-    model: str,
-    version: int,
-    champion: int,
-    rollout: Rollout,
-    watch: Watch,
-    on_step: Callable[[str], None],
-) -> str:
-    if read_live(exports / model).live == version:
-        return ""
-    if rollout.shadow_s:
-        set_shadow(exports, model, version)
-        fault = observe(watch, version, champion, rollout.shadow_s, rollout)
-        set_shadow(exports, model, None)
-        on_step("shadowed")
-        if fault:
-            return f"as shadow {fault}"
-    if rollout.canary_s:
-        set_canary(exports, model, version, rollout.canary_fraction)
-        fault = observe(watch, version, champion, rollout.canary_s, rollout)
-        on_step("baked")
-        if fault:
-            return f"as canary {fault}"
-    return ""
+class RollOut:
+    """One version's way to the live pointer."""
 
+    def __init__(
+        self, exports: Path, model: str, version: int, champion: int | None, rollout: Rollout, watch: Watch
+    ) -> None:
+        self._exports = exports
+        self._model = model
+        self._version = version
+        self._champion = champion
+        self._rollout = rollout
+        self._watch = watch
 
-def go_live(
-    exports: Path,
-    model: str,
-    version: int,
-    champion: int,
-    rollout: Rollout,
-    watch: Watch,
-    on_step: Callable[[str], None],
-) -> str:
-    """Live, and watched against what the champion did until then."""
-    before = watch.traffic().get(champion, Traffic())
-    if read_live(exports / model).live != version:
-        set_live(exports, model, version)
-    on_step("live")
-    if not rollout.watch_s:
-        return ""
-    try:
-        fault = observe(watch, version, champion, rollout.watch_s, rollout, champion_before=before)
-    except Unreachable as error:
-        fault = str(error)
-    if fault and read_live(exports / model).live == version:  # nobody else has changed it meanwhile
-        roll_back(exports, model)
-        return f"live {fault}"
-    return ""
-
-
-def leave(exports: Path, model: str, version: int) -> None:
-    """It has no part any more."""
-    pointer = read_live(exports / model)
-    if pointer.shadow == version:
-        set_shadow(exports, model, None)
-    if pointer.canary == version:
-        set_canary(exports, model, None, 0)
-
-
-def observe(
-    watch: Watch,
-    version: int,
-    champion: int,
-    seconds: float,
-    rollout: Rollout,
-    *,
-    champion_before: Traffic | None = None,
-) -> str:
-    """Look on for so long, from when its engine is up; returns what is worse about it as soon as that is significant.
-
-    Args:
-        champion_before: what the champion did before, where it is asked no more.
-    """
-    fault = wait_until_loaded(watch, version)
-    if fault:
-        return fault
-    began, start = time.monotonic(), watch.traffic()
-    while True:
-        time.sleep(min(POLL_S, seconds))
-        now = watch.traffic()
-        ours = now.get(version, Traffic()).since(start.get(version, Traffic()))
-        theirs = champion_before or now.get(champion, Traffic()).since(start.get(champion, Traffic()))
-        fault = what_is_worse(ours, theirs, rollout, side_by_side=champion_before is None)
-        took = time.monotonic() - began
-        if fault or took >= 4 * seconds or (took >= seconds and ours.requests >= rollout.min_requests):
-            return fault
-
-
-def wait_until_loaded(watch: Watch, version: int) -> str:
-    """Why its engine does not answer; "" once it does."""
-    deadline = time.monotonic() + LOAD_TIMEOUT_S
-    while time.monotonic() < deadline:
-        found = [row for row in watch.about()["versions"] if row["version"] == version]
-        if found and found[0]["state"] == "available":
+    def begin(self, on_step: Callable[[str], None]) -> str:
+        rollout, version = self._rollout, self._version
+        is_live = self._pointer().live == version  # a job was killed while it watched
+        if self._champion is None or not rollout.is_watched:
+            if not is_live:
+                self._go_live()
             return ""
-        if found and found[0]["state"] == "rejected":
-            return f"it is refused by the service: {found[0]['reason']}"
-        time.sleep(POLL_S)
-    return f"it did not load within {LOAD_TIMEOUT_S:g} s"
+        if not is_live:
+            fault = self._shadow(on_step) or self._canary(on_step)
+            if fault:
+                return fault
+        before = self._watch.traffic().get(self._champion, Traffic())
+        if not is_live:
+            self._go_live()
+        on_step("live")
+        return f"live {fault}" if (fault := self._observe(rollout.watch_s, "live", before)) else ""
+
+    def take_back(self) -> None:
+        """It has no part any more; where somebody else has given the parts to others, those stay."""
+        pointer = self._pointer()
+        if pointer.shadow == self._version:
+            set_shadow(self._exports, self._model, None)
+        if pointer.canary == self._version:
+            set_canary(self._exports, self._model, None, 0)
+        if pointer.live == self._version and pointer.previous is not None:
+            roll_back(self._exports, self._model, instead_of=self._version)
+
+    def _shadow(self, on_step: Callable[[str], None]) -> str:
+        if not self._rollout.shadow_s:
+            return ""
+        set_shadow(self._exports, self._model, self._version)
+        fault = self._observe(self._rollout.shadow_s, "shadow")
+        if self._pointer().shadow == self._version:
+            set_shadow(self._exports, self._model, None)
+        on_step("shadowed")
+        return f"as shadow {fault}" if fault else ""
+
+    def _canary(self, on_step: Callable[[str], None]) -> str:
+        if not self._rollout.canary_s:
+            return ""
+        set_canary(self._exports, self._model, self._version, self._rollout.canary_fraction)
+        fault = self._observe(self._rollout.canary_s, "canary")
+        on_step("baked")
+        return f"as canary {fault}" if fault else ""
+
+    def _go_live(self) -> None:
+        set_live(self._exports, self._model, self._version, instead_of=self._champion)
+
+    def _observe(self, seconds: float, part: str, champion_before: Traffic | None = None) -> str:
+        """Look on for so long, from when its engine is up; returns what is worse about it as soon as that is sure.
+
+        Args:
+            champion_before: what the champion did before, where it is asked no more.
+
+        Raises:
+            Overtaken: the version has not this part any more, or another is live.
+        """
+        if not seconds:
+            return ""
+        fault = self._wait_until_loaded(part)
+        if fault:
+            return fault
+        began, last = time.monotonic(), self._watch.traffic()
+        ours, theirs = Traffic(), champion_before or Traffic()
+        while True:
+            time.sleep(min(POLL_S, seconds))
+            self._check_part(part)
+            now = self._watch.traffic()
+            ours = ours.plus(change(now, last, self._version))
+            if champion_before is None:
+                theirs = theirs.plus(change(now, last, self._champion))
+            last = now
+            fault = what_is_worse(ours, theirs, self._rollout, side_by_side=champion_before is None)
+            took = time.monotonic() - began
+            if fault or took >= LONGEST * seconds or (took >= seconds and ours.asked >= self._rollout.min_requests):
+                return fault
+
+    def _wait_until_loaded(self, part: str) -> str:
+        """Why its engine does not answer; "" once it does."""
+        deadline = time.monotonic() + LOAD_TIMEOUT_S
+        while time.monotonic() < deadline:
+            self._check_part(part)
+            found = [row for row in self._watch.about()["versions"] if row["version"] == self._version]
+            if found and found[0]["state"] == "available":
+                return ""
+            if found and found[0]["state"] == "rejected":
+                return f"it is refused by the service: {found[0]['reason']}"
+            time.sleep(POLL_S)
+        return f"it did not load within {LOAD_TIMEOUT_S:g} s"
+
+    def _check_part(self, part: str) -> None:
+        pointer = self._pointer()
+        if getattr(pointer, part) != self._version or (part != "live" and pointer.live != self._champion):
+            raise Overtaken(f"Somebody else has changed which versions of {self._model} answer.")
+
+    def _pointer(self) -> Any:
+        return read_live(self._exports / self._model)
+
+
+def change(now: dict[int, Traffic], last: dict[int, Traffic], version: int | None) -> Traffic:
+    """Of one version, from look to look."""
+    if version is None:
+        return Traffic()
+    return now.get(version, Traffic()).since(last.get(version, Traffic()))
 
 
 def what_is_worse(ours: Traffic, theirs: Traffic, rollout: Rollout, *, side_by_side: bool) -> str:
-    """Errors as soon as they are significant; the rest once there were requests enough.
+    """Faults as soon as they are significant; the rest once there were requests enough.
 
     Args:
         side_by_side: both were asked at the same time. If not, twice the ratio of latencies is borne: the machine may
             have had more to do since.
     """
-    events = [(round(traffic.failed), max(round(traffic.requests), 1)) for traffic in (ours, theirs)]
-    if ours.failed and more_often(events[0], events[1]) < SIGNIFICANT:
-        failed = f"it failed {ours.failed:g} of {ours.requests:g} requests"
-        return f"{failed}, the version before {theirs.failed:g} of {theirs.requests:g}"
-    if ours.requests < rollout.min_requests:
+    events = (round(ours.faults), round(ours.asked))
+    if theirs.asked >= rollout.min_requests:
+        p_value = more_often(events, (round(theirs.faults), round(theirs.asked)))
+    else:
+        p_value = above(*events, USUAL_FAULTS)
+    if ours.faults and p_value < SIGNIFICANT:
+        failed = f"it failed {ours.faults:g} of {ours.asked:g} requests"
+        return f"{failed}, the version before {theirs.faults:g} of {theirs.asked:g}"
+    if ours.asked < rollout.min_requests:
         return ""
-    if rollout.min_agreement and ours.agreed and ours.agreed / ours.requests < rollout.min_agreement:
-        return f"it agreed on {ours.agreed / ours.requests:.1%} of {ours.requests:g} images"
-    if ours.seconds and theirs.seconds and theirs.requests >= rollout.min_requests:
-        ratio = (ours.seconds / ours.requests) / (theirs.seconds / theirs.requests)
+    compared = ours.agreed + ours.differed
+    if compared and ours.agreed / compared < rollout.min_agreement:
+        return f"it agreed on {ours.agreed / compared:.1%} of {compared:g} images"
+    if ours.answered and theirs.answered >= rollout.min_requests:
+        ratio = (ours.seconds / ours.answered) / (theirs.seconds / theirs.answered)
         if ratio > rollout.max_latency_ratio * (1 if side_by_side else 2):
             return f"a request took {ratio:.2g} times as long"
     if ours.images and theirs.images:

@@ -96,7 +96,6 @@ def prepare(
     *,
     fractions: tuple[float, float] = FRACTIONS,
     more: tuple[Path, ...] = (),
-    until_ns: int | None = None,
     without: np.ndarray | None = None,
     memory: Path | None = None,
 ) -> Data:
@@ -104,7 +103,7 @@ def prepare(
 
     Args:
         fractions: of validation and test, where the folder is not split already.
-        more, until_ns: further images (`training.index.index_folder`).
+        more: folders of further images (`training.index.index_folder`).
         without: hashes of images that are left out (`training.split.split_by_content`).
         memory: the file that remembers who was held out; one in the cache, where none is named.
 
@@ -112,12 +111,23 @@ def prepare(
         BadData: it cannot be trained on as it is.
     """
     root = resolve(source, cache)
-    index = index_folder(root, more, until_ns=until_ns)
+    index = index_folder(root, more)
     decoded = decode_folder(index, spec, cache, console)
     key = hashlib.sha256(json.dumps([str(root), fractions]).encode()).hexdigest()[:32]
     memory = memory or cache / "splits" / f"{key}.npy"
+    found = audit(decoded)
+    if without is not None:
+        decoded = without_empty_classes(decoded, without)
     split = split_by_content(decoded, fractions, memory=memory, without=without)
-    return Data(source, index.root, decoded, audit(decoded), split, spec, fractions, more)
+    return Data(source, index.root, decoded, found, split, spec, fractions, more)
+
+
+def without_empty_classes(decoded: DecodedImages, without: np.ndarray) -> DecodedImages:
+    """No class of which all images are left out; those images have the label 0, and are on no side."""
+    kept = np.bincount(decoded.labels[~np.isin(decoded.hashes(), without)], minlength=len(decoded.class_names)) > 0
+    places = np.maximum(np.cumsum(kept) - 1, 0) * kept
+    names = tuple(name for name, has_images in zip(decoded.class_names, kept, strict=True) if has_images)
+    return replace(decoded, class_names=names, labels=places[decoded.labels])
 
 
 def decode_folder(index: Index, spec: InputSpec, cache: Path, console: Console) -> DecodedImages:

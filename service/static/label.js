@@ -14,6 +14,7 @@ const state = {
   done: [], // {image, label} of those labelled here, to go back to
   shown: null, // an object URL
   settling: null, // the image that was gone back to
+  busy: false, // something is under way
 };
 
 const base = () => `models/${encodeURIComponent(byId("model").value)}`;
@@ -48,7 +49,7 @@ async function refill() {
 
 async function show() {
   const asked = current();
-  byId("image").hidden = !asked;
+  byId("image").hidden = true; // until it is the one that is asked about
   byId("choices").replaceChildren(...(asked ? choices(asked).map(choice) : []));
   byId("question").textContent = !asked ? KEEPING : asked.labels ? "Which label is right?" : "What is this?";
   byId("left").textContent = asked ? `${state.queue.length} in this batch, ${state.done.length} labelled.` : "";
@@ -57,7 +58,7 @@ async function show() {
   if (current() !== asked) return;
   if (state.shown) URL.revokeObjectURL(state.shown);
   state.shown = URL.createObjectURL(picture);
-  Object.assign(byId("image"), { src: state.shown, alt: "the image to label" });
+  Object.assign(byId("image"), { src: state.shown, alt: "the image to label", hidden: false });
 }
 
 /** What was said or what the model thought, then the other classes, as many as there are keys. */
@@ -105,11 +106,12 @@ async function next() {
 
 /** To the image labelled last; the label it is given now replaces that one. */
 async function back() {
-  const last = state.done.pop();
-  if (!last) return;
-  state.settling = last;
-  byId("said").textContent = `It was ${last.label}.`;
-  await attempt(show);
+  if (!state.done.length) return;
+  await attempt(async () => {
+    state.settling = state.done.pop();
+    byId("said").textContent = `It was ${state.settling.label}.`;
+    await show();
+  });
 }
 
 async function discard() {
@@ -125,19 +127,24 @@ async function skip() {
   if (current()) await attempt(next);
 }
 
+/** One thing at a time: a key that is pressed before the next image is there would label one that nobody has seen. */
 async function attempt(action) {
+  if (state.busy) return;
+  state.busy = true;
   try {
     await action();
     showError("");
   } catch (error) {
     showError(error.fromService ? error.message : NO_ANSWER);
+  } finally {
+    state.busy = false;
   }
 }
 
 const ACTIONS = { s: skip, x: discard, u: back, "/": () => byId("other").focus() };
 
 document.addEventListener("keydown", (event) => {
-  if (event.target.matches("input, select") || event.ctrlKey || event.altKey || event.metaKey) return;
+  if (event.repeat || event.target.matches("input, select") || event.ctrlKey || event.altKey || event.metaKey) return;
   if (event.key === "Enter" && event.target.matches("button, a, summary")) return;
   const labels = current() ? choices(current()) : [];
   const chosen = event.key === "Enter" ? labels[0] : labels.find((label, i) => keyOf(label, i) === event.key);

@@ -1,0 +1,84 @@
+"""What a challenger is judged by: the answers of both, in a real service, to images that neither was trained on."""
+
+from pathlib import Path
+
+import numpy as np
+
+from models.bundle import TRAINED_ON, BrokenBundle, read_images, read_manifest
+from training.asking import answers_of, asked, golden_fault, golden_files
+from training.duplicates import group_duplicates
+from training.gate import Evidence
+from training.run import Data
+
+
+def gather(challenger: Path, home: Path, champion: int | None, data: Data, seen_ns: int) -> Evidence:
+    """Ask both about every held-out image that neither, nor what they were made from, was trained on, nor on a near
+    duplicate of it.
+
+    Args:
+        home: the model's folder in the exports.
+        seen_ns: feedback written later is the newest, which no job has judged by yet.
+
+    Raises:
+        ServiceFailed: a bundle is refused, or an image has no answer.
+    """
+    hashes, rows = data.decoded.hashes(), data.split.test
+    ours = read_images(challenger)
+    leaked = int(np.isin(hashes[rows], ours["hash"][ours["side"] == TRAINED_ON]).sum())
+    trained_on, unknown = ancestors_trained_on(home, champion)
+    rows = rows[~near_to(data, trained_on)[rows]]
+    is_new = data.is_further()[rows] & ~np.isin(hashes[rows], known_to(home, champion))
+    images = [data.root / data.decoded.paths[row] for row in rows]
+    newest = np.array(
+        [new and path.stat().st_mtime_ns > seen_ns for new, path in zip(is_new, images, strict=True)], bool
+    )
+    bundles = [challenger] if champion is None else [home / str(champion), challenger]
+    with asked(bundles) as service:
+        versions = list(range(1, len(bundles) + 1))
+        golden = golden_fault(service, versions[-1], challenger)
+        latencies = service.latencies_ms(versions, images or golden_files(challenger))
+        answered = [
+            answers_of(service, version, bundle, images, times)
+            for version, bundle, times in zip(versions, bundles, latencies, strict=True)
+        ]
+    return Evidence(
+        labels=np.array(data.decoded.class_names, object)[data.decoded.labels[rows]],
+        newest=newest,
+        challenger=answered[-1],
+        champion=None if champion is None else answered[0],
+        leaked=leaked,
+        unknown=unknown,
+        golden=golden,
+    )
+
+
+def ancestors_trained_on(home: Path, version: int | None) -> tuple[np.ndarray, list[int]]:
+    """Hashes, uint64 (N,), of what a version, its parent, and so on, were trained on; and versions that do not say."""
+    found, unknown = [np.empty(0, np.uint64)], []
+    while version is not None:
+        try:
+            images, parent = read_images(home / str(version)), read_manifest(home / str(version)).lineage
+        except BrokenBundle:  # deleted, to make room
+            unknown.append(version)
+            break
+        if not len(images):
+            unknown.append(version)
+        found.append(images["hash"][images["side"] == TRAINED_ON])
+        version = parent.get("parent_version")
+    return np.unique(np.concatenate(found)), unknown
+
+
+def known_to(home: Path, version: int | None) -> np.ndarray:
+    """Hashes of the images that a version was made with, on whatever side."""
+    known: np.ndarray = read_images(home / str(version))["hash"] if version is not None else np.empty(0, np.uint64)
+    return known
+
+
+def near_to(data: Data, trained_on: np.ndarray) -> np.ndarray:
+    """bool (N,): images that were trained on, and near duplicates of such."""
+    there = np.isin(data.decoded.hashes(), trained_on)
+    if not there.any():
+        return there
+    groups = group_duplicates(data.decoded.files["pixels"], data.decoded.thumbnails)
+    near: np.ndarray = np.isin(groups, np.unique(groups[there]))
+    return near

@@ -1,0 +1,116 @@
+"""What a job that is under way found when it began, so that whoever goes on with it does the same job.
+
+exports/<model>/retrain/
+    unfinished.json     `{"champion": 3, "until_ns": ..., "run": ..., "fault": ...}`; as long as the job is not done
+    feedback/           the feedback it takes in, <folder>/<class>/<image>: hard links, so that images which are
+                        labelled otherwise meanwhile, or moved away, are still there
+"""
+
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from models.durable import write_durably
+from models.exports import read_live
+from training.index import files_below, subfolders
+from training.job import Job
+
+FILE, FEEDBACK, STAGING = "unfinished.json", "feedback", ".feedback-"
+
+
+class Unfinished:
+    """Attributes:
+    champion: the version that was live when the job began; None where none was.
+    until_ns: when the newest image of its feedback was written, in nanoseconds since 1970; 0 of none.
+    run: the name of its run; None until there is one.
+    fault: why its version was, or is to be, taken back.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._said: dict[str, Any] = {}
+        if self.exists:
+            self._said = json.loads((folder / FILE).read_text(encoding="utf-8"))
+
+    @property
+    def exists(self) -> bool:
+        return (self._folder / FILE).exists()
+
+    @property
+    def feedback(self) -> Path:
+        """The folder of images."""
+        return self._folder / FEEDBACK
+
+    @property
+    def champion(self) -> int | None:
+        return self._said["champion"]
+
+    @property
+    def until_ns(self) -> int:
+        found: int = self._said["until_ns"]
+        return found
+
+    @property
+    def run(self) -> str | None:
+        return self._said.get("run")
+
+    @property
+    def fault(self) -> str | None:
+        return self._said.get("fault")
+
+    def begin(self, job: Job, on_step: Callable[[str], None]) -> None:
+        """Look at what there is now; nothing, where a job was cut off."""
+        if self.exists:
+            return
+        shutil.rmtree(self.feedback, ignore_errors=True)
+        for leftover in self._folder.glob(f"{STAGING}*"):
+            shutil.rmtree(leftover)
+        staging = Path(tempfile.mkdtemp(prefix=STAGING, dir=self._folder))
+        newest = max(link_all(job.feedback, staging), default=0)
+        staging.rename(self.feedback)
+        self._said = {"champion": read_live(job.home).live, "until_ns": newest}
+        self._write()
+        on_step("looked")
+
+    def note_run(self, name: str) -> None:
+        self._said["run"] = name
+        self._write()
+
+    def note_fault(self, fault: str) -> None:
+        self._said["fault"] = fault
+        self._write()
+
+    def end(self) -> None:
+        (self._folder / FILE).unlink(missing_ok=True)
+        shutil.rmtree(self.feedback, ignore_errors=True)
+
+    def _write(self) -> None:
+        write_durably(self._folder / FILE, json.dumps(self._said, indent=2) + "\n")
+
+
+def link_all(roots: tuple[Path, ...], target: Path) -> Iterator[int]:
+    """Have every image of some folders in one, by class; yields when each was written, in nanoseconds since 1970."""
+    for i, root in enumerate(roots):
+        for folder in subfolders(root) if root.is_dir() else []:
+            for name in files_below(folder, root):
+                copy = target / folder.name / str(i) / Path(name).relative_to(folder.name)
+                copy.parent.mkdir(parents=True, exist_ok=True)
+                try:
+                    link(root / name, copy)
+                    yield copy.stat().st_mtime_ns
+                except FileNotFoundError:  # it was given another label just now
+                    continue
+
+
+def link(source: Path, target: Path) -> None:
+    """A hard link; a copy, with its time, where that is another file system."""
+    try:
+        os.link(source, target)
+    except FileNotFoundError:
+        raise
+    except OSError:
+        shutil.copy2(source, target)
