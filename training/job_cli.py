@@ -17,8 +17,15 @@ from training.cli import EXPORTS, explained, main, say
 )
 @click.argument("job", metavar="JOB.toml", type=click.Path(path_type=Path))
 @click.option("--if-needed", is_flag=True, help="Train only if there are new labels enough, or drift ([needed]).")
+@click.option(
+    "--ok",
+    "fine",
+    type=click.Choice(["held", "rejected", "busy", "rolled back"]),
+    multiple=True,
+    help="Exit with 0 for this outcome too; may be given more than once.",
+)
 @explained
-def retrain(job: Path, if_needed: bool) -> None:
+def retrain(job: Path, if_needed: bool, fine: tuple[str, ...]) -> None:
     """Train on base data and feedback, and promote what is better than the live version.
 
     JOB.toml says what (docs/retraining.md). Given again after a kill, it goes on where it was.
@@ -37,7 +44,7 @@ def retrain(job: Path, if_needed: bool) -> None:
         note(result)
     say(console, f"{result.outcome}: {result.reason}")
     click.echo(json.dumps(result.to_json(), ensure_ascii=False))
-    sys.exit(EXIT_CODES[result.outcome])
+    sys.exit(0 if result.outcome in fine else EXIT_CODES[result.outcome])
 
 
 @main.command()

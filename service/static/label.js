@@ -92,8 +92,8 @@ async function give(label) {
     const headers = { "Content-Type": "application/json" };
     const { outcome } = await fetchJson(`${base()}/feedback`, { method: "POST", body, headers });
     state.done.push({ ...asked, label });
-    byId("said").textContent = outcome === "contradictory" ? `${label}: it had another label before.` : `That was ${label}.`;
     await next();
+    byId("said").textContent = outcome === "contradictory" ? `${label}: it had another label before.` : `That was ${label}.`;
   });
 }
 
@@ -109,8 +109,8 @@ async function back() {
   if (!state.done.length) return;
   await attempt(async () => {
     state.settling = state.done.pop();
-    byId("said").textContent = `It was ${state.settling.label}.`;
     await show();
+    byId("said").textContent = `It was ${state.settling.label}.`;
   });
 }
 
@@ -118,8 +118,8 @@ async function discard() {
   if (!current() || state.settling || current().labels) return; // what has a label is not thrown away
   await attempt(async () => {
     await fetchJson(`${base()}/kept/${current().image}`, { method: "DELETE" });
-    byId("said").textContent = "Discarded.";
     await next();
+    byId("said").textContent = "Discarded.";
   });
 }
 
@@ -144,8 +144,8 @@ async function attempt(action) {
 const ACTIONS = { s: skip, x: discard, u: back, "/": () => byId("other").focus() };
 
 document.addEventListener("keydown", (event) => {
-  if (event.repeat || event.target.matches("input, select") || event.ctrlKey || event.altKey || event.metaKey) return;
-  if (event.key === "Enter" && event.target.matches("button, a, summary")) return;
+  if (event.repeat || event.target.matches?.("input, select") || event.ctrlKey || event.altKey || event.metaKey) return;
+  if (event.key === "Enter" && event.target.matches?.("button, a, summary")) return;
   const labels = current() ? choices(current()) : [];
   const chosen = event.key === "Enter" ? labels[0] : labels.find((label, i) => keyOf(label, i) === event.key);
   if (chosen === undefined && !ACTIONS[event.key]) return;

@@ -8,10 +8,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import requests
 from PIL import Image
 from playwright.sync_api import Browser, Locator, Page, Request, Route, expect, sync_playwright
 
-from tests.harness import golden_image, running_service
+from tests.harness import RunningService, golden_image, running_service, wait_until
+from tests.images import encode, noise
 
 Point = tuple[float, float]
 CHROMIUM = "/usr/bin/chromium"
@@ -355,3 +357,117 @@ def test_a_page_without_a_key_asks_for_one_and_keeps_it_for_the_tab(browser, dig
         page.reload()
         expect(page.locator("#model")).to_have_value("digits")
         page.close()
+
+
+@pytest.fixture(scope="module")
+def keeping(digits_exports: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningService]:
+    """A service that keeps every image, and has been asked about noise of several kinds."""
+    with running_service(digits_exports, tmp_path_factory.mktemp("keeping"), keep=1) as service:
+        for seed in range(12):
+            requests.post(f"{service.url}/classify", data=encode(noise(8, 8, seed=seed)), timeout=10)
+        wait_until(lambda: collected(service)["kept"] == 12, service)
+        yield service
+
+
+@pytest.fixture
+def teaching(browser: Browser, keeping: RunningService) -> Iterator[Page]:
+    """A page of that service, not opened yet, on which no script may fail."""
+    context = browser.new_context(base_url=keeping.url)
+    context.set_default_timeout(10_000)
+    page, faults = context.new_page(), []
+    page.on("pageerror", lambda error: faults.append(str(error)))
+    yield page
+    context.close()
+    assert not faults
+
+
+def collected(service: RunningService) -> dict:
+    return requests.get(f"{service.url}/models/digits/feedback", timeout=10).json()
+
+
+def num_labelled(service: RunningService) -> int:
+    return sum(collected(service)["labelled"].values())
+
+
+def test_a_wrong_answer_is_corrected_where_it_is_read(teaching, keeping, digits_exports):
+    page, before = teaching, num_labelled(keeping)
+    opened(page)
+    page.locator("#file").set_input_files(digits_exports / "digits" / "1" / "assets.extra" / "golden" / "3")
+    page.get_by_label("Not right? It is").select_option("8")
+    page.get_by_role("button", name="Say so").click()
+    expect(page.locator("#thanks")).to_have_text("Thank you. The next training learns it.")
+    expect(page.locator("#correct")).to_be_hidden()
+    assert num_labelled(keeping) == before + 1
+
+
+def test_images_are_labelled_by_keyboard_most_uncertain_first(teaching, keeping):
+    page, before = teaching, num_labelled(keeping)
+    listed = requests.get(f"{keeping.url}/models/digits/kept", timeout=10).json()["images"]
+    page.goto("/label")
+    expect(page.locator("#image")).to_be_visible()
+    expect(page.locator("#choices .label").first).to_have_text(listed[0]["top"][0]["label"])
+    page.keyboard.press("7")  # digits are their own keys
+    expect(page.locator("#said")).to_have_text("That was 7.")
+    expect(page.locator("#choices .label").first).to_have_text(listed[1]["top"][0]["label"])
+    expect(page.locator("#image")).to_be_visible()
+    page.keyboard.press("Enter")
+    expect(page.locator("#left")).to_contain_text("2 labelled")
+    expect(page.locator("#said")).to_have_text(f"That was {listed[1]['top'][0]['label']}.")
+    expect(page.locator("#image")).to_be_visible()
+    page.keyboard.press("x")
+    expect(page.locator("#said")).to_have_text("Discarded.")
+    assert num_labelled(keeping) == before + 2
+    left = [kept["image"] for kept in requests.get(f"{keeping.url}/models/digits/kept", timeout=10).json()["images"]]
+    assert left == [kept["image"] for kept in listed[3:]]
+
+
+def test_a_slip_of_the_finger_is_taken_back(teaching, keeping):
+    page = teaching
+    page.goto("/label")
+    expect(page.locator("#image")).to_be_visible()
+    before = collected(keeping)["labelled"]
+    page.keyboard.press("3")
+    expect(page.locator("#said")).to_have_text("That was 3.")
+    expect(page.locator("#image")).to_be_visible()
+    page.keyboard.press("u")
+    expect(page.locator("#said")).to_have_text("It was 3.")
+    expect(page.locator("#image")).to_be_visible()
+    page.keyboard.press("5")
+    expect(page.locator("#said")).to_have_text("That was 5.")
+    after = collected(keeping)["labelled"]
+    assert after.get("5", 0) == before.get("5", 0) + 1
+    assert after.get("3", 0) == before.get("3", 0)
+
+
+def test_keys_pressed_too_fast_label_nothing_unseen(teaching, keeping):
+    page, before = teaching, num_labelled(keeping)
+    page.goto("/label")
+    expect(page.locator("#image")).to_be_visible()
+    page.evaluate("for (const key of '1234') document.dispatchEvent(new KeyboardEvent('keydown', { key }))")
+    expect(page.locator("#said")).to_have_text("That was 1.")
+    expect(page.locator("#image")).to_be_visible()
+    assert num_labelled(keeping) == before + 1
+    assert collected(keeping)["contradictory"] == []
+
+
+def test_each_version_shows_where_it_comes_from_and_its_report(teaching):
+    page = teaching
+    opened(page).get_by_role("link", name="Its versions").click()
+    expect(page.get_by_role("heading", name="Version 1, live")).to_be_visible()
+    expect(page.locator("dl")).to_contain_text("lenet5")
+    page.get_by_role("link", name="how good it is").click()
+    expect(page.locator("body")).to_contain_text("accuracy")
+
+
+def test_pages_for_labelling_and_versions_ask_for_a_key_where_one_is_wanted(browser, digits_exports, tmp_path):
+    settings = {"predict_keys": "p" * 16, "feedback_keys": "f" * 16}
+    with running_service(digits_exports, tmp_path, **settings) as service:
+        context = browser.new_context(base_url=service.url)
+        page = context.new_page()
+        page.goto("/models/digits/versions")
+        page.get_by_label("API key").fill("p" * 16)
+        page.get_by_role("button", name="Use it").click()
+        expect(page.get_by_role("heading", name="Version 1, live")).to_be_visible()
+        page.goto("/label")  # which wants another
+        expect(page.locator("#error")).to_contain_text("SERVICE_FEEDBACK_KEYS")
+        context.close()

@@ -1,0 +1,70 @@
+"""What is in deploy/ says what the commands take, and is what those who read it accept."""
+
+import configparser
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import click
+import pytest
+import yaml
+
+import training.job_cli  # noqa: F401 - its commands
+from tests.processes import ROOT
+from training.cli import main
+from training.job import read_job
+from training.retrain import EXIT_CODES
+
+DEPLOY = ROOT / "deploy"
+UNITS = ["striate-retrain@.service", "striate-retrain@.timer"]
+
+
+def parsed(arguments: list[str]) -> dict:
+    """A command's arguments as click takes them."""
+    command = main.commands[arguments[0]]
+    return command.make_context(arguments[0], arguments[1:]).params
+
+
+def test_the_cron_job_gives_arguments_that_the_command_takes(tmp_path: Path) -> None:
+    config, cron = yaml.safe_load_all((DEPLOY / "retrain-cronjob.yaml").read_text())
+    job = cron["spec"]["jobTemplate"]["spec"]
+    pod = job["template"]["spec"]
+    (container,) = pod["containers"]
+    assert parsed(container["args"])["if_needed"]
+    (tmp_path / "pets.toml").write_text(config["data"]["pets.toml"])
+    read = read_job(tmp_path / "pets.toml")
+    mounted = {mount["mountPath"] for mount in container["volumeMounts"]}
+    for folder in (read.exports, read.runs, read.cache, Path(read.data), *read.feedback):
+        assert any(folder.is_relative_to(mount) for mount in mounted), f"{folder} is on no volume"
+    assert {volume["name"] for volume in pod["volumes"]} == {mount["name"] for mount in container["volumeMounts"]}
+    (rule,) = job["podFailurePolicy"]["rules"]
+    assert set(rule["onExitCodes"]["values"]) == {2, EXIT_CODES["rejected"], EXIT_CODES["rolled back"]}
+
+
+def test_the_unit_gives_arguments_that_the_command_takes() -> None:
+    unit = configparser.RawConfigParser(strict=False)
+    unit.read(DEPLOY / "striate-retrain@.service")
+    command = unit["Service"]["ExecStart"].split(" -m training ", 1)[1].replace("%i", "pets").split()
+    assert parsed(command)["if_needed"]
+    success = {int(code) for code in unit["Service"]["SuccessExitStatus"].split()}
+    final = {int(code) for code in unit["Service"]["RestartPreventExitStatus"].split()}
+    assert success == {EXIT_CODES["held"], EXIT_CODES["busy"]}
+    assert success | final >= {code for code in EXIT_CODES.values() if code}
+
+
+def test_systemd_takes_the_units(tmp_path: Path) -> None:
+    if not shutil.which("systemd-analyze"):
+        pytest.skip("there is no systemd-analyze here")
+    for name in UNITS:
+        text = (DEPLOY / name).read_text().replace("/opt/striate/.venv/bin/python", "/bin/true")
+        (tmp_path / name.replace("@", "@pets")).write_text(re.sub("User=striate\n", "", text))
+    paths = [tmp_path / name.replace("@", "@pets") for name in UNITS]
+    done = subprocess.run(["systemd-analyze", "verify", *paths], capture_output=True, text=True)
+    assert not done.returncode, done.stderr
+
+
+def test_an_outcome_that_is_fine_is_no_failure() -> None:
+    with pytest.raises(click.UsageError):
+        parsed(["retrain", "job.toml", "--ok", "whatever"])
+    assert parsed(["retrain", "job.toml", "--ok", "held", "--ok", "busy"])["fine"] == ("held", "busy")
