@@ -70,7 +70,7 @@ RUN python3 -m compileall -q -x site-packages "$(python3 -c 'import sysconfig; p
 ENV PATH=/opt/striate/bin:$PATH PYTHONPATH=/app PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1
 
 FROM base AS serving
-ENV SERVICE_HOST=0.0.0.0 SERVICE_PORT=8000 SERVICE_EXPORTS=/exports
+ENV SERVICE_HOST=0.0.0.0 SERVICE_PORT=8000 SERVICE_EXPORTS=/exports SERVICE_FEEDBACK=/feedback
 EXPOSE 8000
 STOPSIGNAL SIGTERM
 HEALTHCHECK --interval=10s --timeout=10s --start-period=120s CMD ["/opt/striate/bin/python", "-c", \

@@ -56,6 +56,11 @@ class Keys:
         if not allowed:
             raise Forbidden(f"This API key is not for this: it wants one of SERVICE_{scope.upper()}_KEYS.")
 
+    @property
+    def anybody_may_teach(self) -> bool:
+        """Whether there is anybody who may give feedback."""
+        return bool(self.feedback or self.admin or (self.is_private and not self.predict))
+
     def _allowing(self, scope: Scope) -> tuple[bytes, ...]:
         return tuple(digest for other in SCOPES[SCOPES.index(scope) :] for digest in getattr(self, other))
 

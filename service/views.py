@@ -84,7 +84,7 @@ def describe_model(name: str, model: ModelRoute, drift: Drift) -> dict[str, Any]
         "labels": model.labels,
         "canary_fraction": model.canary_fraction,
         "unloaded": model.unloaded,
-        "takes_feedback": bool(service().config.feedback),
+        "takes_feedback": bool(service().config.feedback) and service().keys.anybody_may_teach,
         "drift": drift.get((name, model.live)) if model.live is not None else None,
         "versions": versions,
     }
