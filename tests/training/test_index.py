@@ -156,3 +156,18 @@ def test_a_class_name_with_a_line_break_is_an_error_since_labels_are_lines(root:
     write_folder(root, {"two\nlines": ANY})
     with pytest.raises(BadData, match="control character"):
         index_folder(root)
+
+
+def test_further_folders_add_images_and_classes(root: Path, tmp_path: Path) -> None:
+    more = write_folder(tmp_path / "told" / "labelled", {"cat": ANY * 2, "eel": ANY}, suffix=".jpg")
+    index = index_folder(root, [more, tmp_path / "not there yet"])
+    assert index.class_names == ("cat", "dog", "eel")
+    assert index.root == tmp_path
+    assert ("told/labelled/eel/000.jpg", "eel", "") in names(index)
+    assert len(index.paths) == 5
+    assert all((index.root / path).is_file() for path in index.paths)
+
+
+def test_folders_that_lie_in_each_other_are_an_error(root: Path) -> None:
+    with pytest.raises(BadData, match="lie in each other"):
+        index_folder(root, [root / "cat"])

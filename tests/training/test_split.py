@@ -11,6 +11,7 @@ from tests.training.decoded import content_hash, decoded_images, random_hashes
 from training.audit import audit
 from training.cache import decode_all
 from training.index import BadData, index_folder
+from training.run import without_empty_classes
 from training.split import Split, split_by_content
 
 SIDES = ("train", "val", "test")
@@ -200,3 +201,44 @@ def test_the_fractions_can_be_chosen_and_a_larger_part_keeps_what_the_smaller_ha
     assert len(few.val) == pytest.approx(200, abs=60)
     assert len(few.test) == pytest.approx(400, abs=80)
     assert set(few.val) < set(many.val)
+
+
+def test_images_added_to_a_folder_with_splits_get_all_sides_and_leave_the_others_alone() -> None:
+    named = ["train"] * 100 + ["test"] * 20
+    hashes = random_hashes(520)
+    split = split_of(hashes, [i % 2 for i in range(520)], [*named, *[""] * 400])
+    added = {side: int((getattr(split, side) >= 120).sum()) for side in SIDES}
+    assert set(range(100, 120)) <= set(split.test.tolist())
+    assert set(split.train[split.train < 120].tolist()) | set(split.val[split.val < 120].tolist()) == set(range(100))
+    assert min(added.values()) > 20
+    assert sum(added.values()) == 400
+
+
+def test_an_added_copy_of_a_named_test_image_is_not_trained_on() -> None:
+    hashes = random_hashes(60)
+    hashes[40] = hash_at(0.99)  # by itself it would be trained on
+    images = np.zeros((60, 1, 1, 1), np.uint8)
+    named = ["train"] * 30 + ["test"] * 10 + [""] * 20
+    decoded = decoded_images(images, np.arange(60) % 2, hashes=hashes, splits=named)
+    decoded.files["pixels"][40] = decoded.files["pixels"][35]
+    split = split_by_content(decoded)
+    assert 40 in split.test
+
+
+def test_images_that_are_left_out_are_on_no_side() -> None:
+    hashes = random_hashes(200)
+    decoded = decoded_images(np.zeros((200, 1, 1, 1), np.uint8), np.arange(200) % 2, hashes=hashes)
+    without = decoded.hashes()[:50]
+    split = split_by_content(decoded, without=without)
+    assert sorted(np.concatenate([split.train, split.val, split.test])) == list(range(50, 200))
+
+
+def test_a_class_of_which_all_images_are_left_out_is_no_class() -> None:
+    labels = np.repeat([0, 1, 2], 50)
+    decoded = decoded_images(np.zeros((150, 1, 1, 1), np.uint8), labels, hashes=random_hashes(150))
+    left_out = decoded.hashes()[labels == 1]
+    less = without_empty_classes(decoded, left_out)
+    assert less.class_names == (decoded.class_names[0], decoded.class_names[2])
+    assert less.labels[labels == 2].tolist() == [1] * 50
+    split = split_by_content(less, without=left_out)
+    assert set(less.labels[split.train].tolist()) == {0, 1}
