@@ -11,7 +11,7 @@ import pytest
 import tensorflow as tf
 from tensorflow.core.framework.tensor_pb2 import TensorProto
 
-from models.bundle import GOLDEN, read_golden, verify
+from models.bundle import GOLDEN, IMAGE, read_golden, verify
 from models.preprocessing import InputSpec, decode_image
 from tests.conftest import Training
 from tests.images import encode, smooth
@@ -169,6 +169,7 @@ def test_an_export_that_answers_otherwise_is_not_sealed(
             golden=golden,
             answers=answers,
             report="<!doctype html>",
+            images=np.empty(0, IMAGE),
         )
     assert not (tmp_path / "bundle" / "assets.extra" / "manifest.json").exists()
     assert json.loads((tmp_path / "bundle" / GOLDEN / "probabilities.json").read_text())[0]["file"] == "0"

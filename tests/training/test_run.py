@@ -121,11 +121,17 @@ def test_a_run_that_was_cut_off_is_taken_up_by_the_same_configuration_alone(tmp_
     (cut_off / "bundle" / MANIFEST).touch()  # it is sealed
     (cut_off / CHECKPOINT).touch()  # and not yet published
     assert claimed(seed=0) == cut_off
-    (cut_off / "bundle" / MANIFEST).parent.mkdir(parents=True)
-    (cut_off / "bundle" / MANIFEST).touch()
-    (cut_off / CHECKPOINT).touch()
+    assert (cut_off / "bundle" / MANIFEST).exists(), "a sealed bundle was thrown away"
     finish(cut_off)
     assert claimed(seed=0) != cut_off
+
+
+def test_a_run_whose_bundle_is_sealed_is_not_trained_again(data: Data, tmp_path: Path) -> None:
+    settings = Settings("lenet5", learning_rate=0.05, epochs=1)
+    first = train_and_export(tmp_path, "toy", data, settings, console=QUIET)
+    before = (tmp_path / "bundle" / MANIFEST).stat()
+    assert train_and_export(tmp_path, "toy", data, settings, console=QUIET) == first
+    assert (tmp_path / "bundle" / MANIFEST).stat() == before
 
 
 def test_a_named_data_set_or_a_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
