@@ -3,6 +3,7 @@
 exports/<model>/decisions.jsonl       one line a decision, oldest first; only ever added to
 exports/<model>/set-aside/<run>.txt   images of a rejected run, that no job trains on: a line "<sha256> <path>" each.
                                       Delete the file, or lines of it, to take them back in.
+exports/<model>/set-aside/suspected.npy   all that ever were: taken back, they are judged as if they were new
 """
 
 import json
@@ -13,10 +14,10 @@ from typing import Any
 
 import numpy as np
 
-from models.durable import fsync_path, write_durably
+from models.durable import fsync_path, replacing, write_array, write_durably
 
 DIGEST = re.compile(r"[0-9a-f]{64}")
-DECISIONS, SET_ASIDE = "decisions.jsonl", "set-aside"
+DECISIONS, SET_ASIDE, SUSPECTED = "decisions.jsonl", "set-aside", "suspected.npy"
 
 
 def record_decision(home: Path, decision: dict[str, Any]) -> None:
@@ -57,9 +58,20 @@ def decision_on(home: Path, version: int) -> dict[str, Any] | None:
 def set_aside(home: Path, run: str, images: list[tuple[str, str]]) -> Path:
     """Have no job train on images, by (sha256, path), until somebody has looked at them."""
     path = home / SET_ASIDE / f"{run}.txt"
+    known = read_suspected(home)
+    digests = np.array([int(digest[:16], 16) for digest, _ in images], np.uint64)
+    with replacing(home / SET_ASIDE / SUSPECTED) as temporary:
+        write_array(temporary, np.union1d(known, digests))
     lines = (f"{digest} {name}\n" for digest, name in images)
     write_durably(path, "".join(lines).encode("utf-8", "backslashreplace").decode())  # names may be no Unicode
     return path
+
+
+def read_suspected(home: Path) -> np.ndarray:
+    """uint64 (N,): of images that were ever set aside, taken back or not."""
+    path = home / SET_ASIDE / SUSPECTED
+    known: np.ndarray = np.load(path) if path.exists() else np.empty(0, np.uint64)
+    return known
 
 
 def read_set_aside(home: Path, *, but: str | None = None) -> np.ndarray:

@@ -120,7 +120,7 @@ class FeedbackStore:
             for path in before:
                 self._set_apart(path)
             self._remove_kept(digest)
-            return "duplicate" if known and not before else "contradictory"
+            return "contradictory"
 
     def keep(self, data: bytes, version: int, request_id: str, top: list[tuple[str, float]]) -> bool:
         """Store an image that nobody has labelled yet; False where somebody has, or where there is no room.
@@ -196,7 +196,9 @@ class FeedbackStore:
     def summary(self) -> dict[str, object]:
         """Images by class, contradictions with their labels, images that wait, bytes."""
         folders = self.home / LABELLED
-        counts = {name: sum(1 for _ in files_in(folders / name)) for name in listed(folders)}
+        counts = {
+            name: sum(1 for _ in files_in(folders / name)) for name in listed(folders) if (folders / name).is_dir()
+        }
         return {
             "labelled": counts,
             "contradictory": [{"image": digest, "labels": labels} for digest, labels in self.contradictions().items()],

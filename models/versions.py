@@ -6,10 +6,11 @@ from typing import Any
 import numpy as np
 
 from models.bundle import BrokenBundle, read_images, read_manifest
-from models.decisions import decision_on
+from models.decisions import decision_on, read_decisions
 from models.exports import check_model_name, existing, list_versions, read_live
 
 SIDES = {1: "train", 2: "val", 3: "test"}
+NUM_LATEST = 5  # decisions that are shown
 FIGURES = ("accuracy", "accuracy_interval", "balanced_accuracy", "expected_calibration_error", "num_images")
 
 
@@ -88,7 +89,7 @@ def sentences(about: dict[str, Any]) -> list[str]:
         f"code        {code['git_revision'] or 'not from a checkout'}, "
         + ", ".join(f"{name} {version}" for name, version in (code["libraries"] or {}).items()),
         "settings    "
-        + ", ".join(f"{name} {value}" for name, value in about["settings"].items() if name != "augmentation"),
+        + ", ".join(f"{name} {plain(value)}" for name, value in about["settings"].items() if name != "augmentation"),
     ]
     figures = about["metrics"]
     if "accuracy" in figures:
@@ -97,8 +98,7 @@ def sentences(about: dict[str, Any]) -> list[str]:
     if decision is None:
         return [*lines, "decision    none: it was not made by a retraining job"]
     lines.append(
-        f"decision    {decision['outcome']} at {decision['at']}, against version {decision['champion']}: "
-        f"{decision['reason']}"
+        f"decision    {decision['outcome']} at {decision['at']}, against {champion_of(decision)}: {decision['reason']}"
     )
     rules = (
         f"            {finding['outcome']:<7} {finding['rule']}: {finding['reason']}"
@@ -107,8 +107,21 @@ def sentences(about: dict[str, Any]) -> list[str]:
     return [*lines, *rules]
 
 
+def plain(value: Any) -> Any:
+    return f"{value:g}" if isinstance(value, float) else value
+
+
+def champion_of(decision: dict[str, Any]) -> str:
+    return "nothing" if decision["champion"] is None else f"version {decision['champion']}"
+
+
+def latest_decisions(home: Path) -> list[str]:
+    """What the last jobs came to, those that published nothing too; the newest last."""
+    return [f"{d['at']}  {d['outcome']}: {d['reason']}" for d in read_decisions(home)[-NUM_LATEST:]]
+
+
 def started(origin: dict[str, Any] | None) -> str:
-    return f", from the weights of {origin['model']}" if origin else ", from random weights"
+    return ", from the weights of a version before" if origin else ", from random weights"
 
 
 def further(data: dict[str, Any]) -> str:

@@ -26,6 +26,7 @@ import pyarrow.parquet as pq
 
 from models.bundle import MANIFEST, read_manifest
 from models.durable import fsync_path, replacing, sha256, write_durably
+from models.exports import list_versions
 from service.listing import Images, list_images, parts_of
 from service.scorer import Scorer
 
@@ -102,6 +103,8 @@ def check_paths(bundle: Path, output: Path) -> None:
     """
     if not bundle.is_dir():
         raise ValueError(f"There is no bundle {bundle}. Give one such as exports/digits/1.")
+    if list_versions(bundle):
+        raise ValueError(f"{bundle} has all versions of a model. Give one: {bundle / str(list_versions(bundle)[-1])}.")
     read_manifest(bundle)
     if output.is_dir():
         raise ValueError(f"{output} is a directory. Give the name of a file, such as {output / 'out.parquet'}.")

@@ -11,13 +11,16 @@ from training.gate import Evidence
 from training.run import Data
 
 
-def gather(challenger: Path, home: Path, champion: int | None, data: Data, seen_ns: int) -> Evidence:
+def gather(
+    challenger: Path, home: Path, champion: int | None, data: Data, seen_ns: int, suspected: np.ndarray
+) -> Evidence:
     """Ask both about every held-out image that neither, nor what they were made from, was trained on, nor on a near
     duplicate of it.
 
     Args:
         home: the model's folder in the exports.
         seen_ns: feedback written later is the newest, which no job has judged by yet.
+        suspected: hashes of feedback that is as new, since it was set aside before.
 
     Raises:
         ServiceFailed: a bundle is refused, or an image has no answer.
@@ -29,9 +32,8 @@ def gather(challenger: Path, home: Path, champion: int | None, data: Data, seen_
     rows = rows[~near_to(data, trained_on)[rows]]
     is_new = data.is_further()[rows] & ~np.isin(hashes[rows], known_to(home, champion))
     images = [data.root / data.decoded.paths[row] for row in rows]
-    newest = np.array(
-        [new and path.stat().st_mtime_ns > seen_ns for new, path in zip(is_new, images, strict=True)], bool
-    )
+    is_late = np.array([path.stat().st_mtime_ns > seen_ns for path in images], bool)
+    newest = is_new & (is_late | np.isin(hashes[rows], suspected))
     bundles = [challenger] if champion is None else [home / str(champion), challenger]
     with asked(bundles) as service:
         versions = list(range(1, len(bundles) + 1))

@@ -138,7 +138,8 @@ def reasons(findings: list[Finding], verdict: Verdict) -> str:
     decisive: Outcome = "pass" if verdict == "promote" else verdict
     chosen = [finding.reason for finding in findings if finding.outcome == decisive]
     if verdict == "promote":
-        chosen = [finding.reason for finding in findings if finding.rule in ("better", "accuracy")][:1]
+        is_better = [f.reason for f in findings if f.rule == "better" and f.figures.get("is_better")]
+        chosen = is_better or [f.reason for f in findings if f.rule in ("not worse", "accuracy")]
     return " ".join(chosen)
 
 
@@ -188,6 +189,10 @@ def it_knows_every_class(evidence: Evidence, gate: Gate) -> Finding:
     assert evidence.champion is not None
     lost = sorted(set(evidence.champion.class_names) - set(evidence.challenger.class_names))
     new = sorted(set(evidence.challenger.class_names) - set(evidence.champion.class_names))
+    unseen = [name for name in new if name not in set(evidence.labels.tolist())]
+    if unseen:
+        reason = f"No image of {', '.join(unseen[:10])} was held out: nobody can tell how well it knows that."
+        return Finding("classes", "hold", reason, {"new": new})
     if lost:
         return Finding("classes", "reject", f"It no longer knows {', '.join(lost[:10])}.", {"lost": lost})
     return Finding(
@@ -222,11 +227,12 @@ def it_is_better(evidence: Evidence, gate: Gate) -> Finding:
     figures = {name: figures_of(found) for name, found in pairs.items()}
     if better:
         gains = (f"{percent(pairs[name].difference)} on {pairs[name].num_images} {name} images" for name in better)
-        return Finding("better", "pass", f"It is better: {' and '.join(gains)}.", figures)
+        return Finding("better", "pass", f"It is better: {' and '.join(gains)}.", {**figures, "is_better": True})
     seen = " and ".join(f"{percent(p.difference)} on {p.num_images} {name} images" for name, p in pairs.items())
     smallest = min(detectable(found) for found in pairs.values())
     outcome: Outcome = "hold" if gate.promote == "better" else "pass"
-    reason = f"It is not shown to be better: {seen}; so many images show differences of {smallest:.1%} or more."
+    shows = f"differences below {100 * smallest:.2g} points cannot be seen on so few images"
+    reason = f"It is not shown to be better: {seen}; {shows}."
     return Finding("better", outcome, reason, figures)
 
 

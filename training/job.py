@@ -44,6 +44,10 @@ class Needed:
     drift: float = 0.25
     days: float = 0.0
 
+    def __post_init__(self) -> None:
+        if min(self.new_labels, self.drift, self.days) < 0:
+            raise ValueError("new_labels, drift and days are 0 or more.")
+
 
 @dataclass(frozen=True, slots=True)
 class Job:

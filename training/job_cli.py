@@ -32,15 +32,22 @@ def retrain(job: Path, if_needed: bool, fine: tuple[str, ...]) -> None:
     """
     from training.job import read_job
 
-    read = read_job(job)  # what is wrong with it is said at once
+    try:
+        read = read_job(job)  # what is wrong with it is said at once
+    except ValueError as error:
+        raise click.UsageError(str(error)) from error
     import_quietly("tensorflow", "keras")
     from training.job_metrics import write_textfile
+    from training.plan import BadTable
     from training.retrain import EXIT_CODES
     from training.retrain import retrain as run_job
 
     console = Console(stderr=True)
     with write_textfile(read) as note:
-        result = run_job(read, if_needed=if_needed, console=console)
+        try:
+            result = run_job(read, if_needed=if_needed, console=console)
+        except BadTable as error:
+            raise click.UsageError(f"{job}, {error}") from error
         note(result)
     say(console, f"{result.outcome}: {result.reason}")
     click.echo(json.dumps(result.to_json(), ensure_ascii=False))
@@ -54,10 +61,12 @@ def retrain(job: Path, if_needed: bool, fine: tuple[str, ...]) -> None:
 @explained
 def explain(model: str, as_json: bool, exports: Path) -> None:
     """Print where a version comes from: data, code, settings, figures, decision and parent."""
-    from models.versions import about_version, find, sentences
+    from models.versions import about_version, find, latest_decisions, sentences
 
-    about = about_version(*find(exports, model))
-    click.echo(json.dumps(about, indent=2, ensure_ascii=False) if as_json else "\n".join(sentences(about)))
+    home, version = find(exports, model)
+    about = about_version(home, version)
+    lines = sentences(about) if "/" in model else [*sentences(about), *latest_decisions(home)]
+    click.echo(json.dumps(about, indent=2, ensure_ascii=False) if as_json else "\n".join(lines))
 
 
 @main.command()

@@ -15,27 +15,29 @@ from training.rollout import Watch
 DAY_S = 86_400.0
 
 
-def why_needed(job: Job, champion: int | None) -> str:
-    """Why it is; "" where it is not.
+def is_needed(job: Job, champion: int | None) -> tuple[bool, str]:
+    """Whether it is, and why or why not.
 
     Raises:
         Unreachable: the service does not say whether there is drift.
     """
     if champion is None:
-        return "nothing is live yet"
+        return True, "nothing is live yet"
     decisions, needed = read_decisions(job.home), job.needed
     seen_ns = last_seen_ns(decisions)
     num_new = sum(status.st_mtime_ns > seen_ns for status in statuses(job))
     if needed.new_labels and num_new >= needed.new_labels:
-        return f"{num_new} new labels"
+        return True, f"{num_new} new labels"
     if needed.days and decisions and days_since(decisions[-1]["at"]) >= needed.days:
-        return f"the last decision was {days_since(decisions[-1]['at']):.0f} days ago"
+        return True, f"the last decision was {days_since(decisions[-1]['at']):.0f} days ago"
+    drift = "drift unknown, since the job names no service"
     if needed.drift and job.service:
         psi = (Watch(job.service, job.model).about().get("drift") or {}).get("psi", {})
         most = max(psi, key=psi.__getitem__, default="")
         if most and psi[most] >= needed.drift:
-            return f"{most} has drifted (PSI {psi[most]:.2f})"
-    return ""
+            return True, f"{most} has drifted (PSI {psi[most]:.2f})"
+        drift = f"the most drift is {psi[most]:.2f}, of {most}" if most else "too few requests to tell drift"
+    return False, f"{num_new} new labels, and {needed.new_labels} are wanted; {drift}."
 
 
 def last_seen_ns(decisions: list[dict[str, Any]]) -> int:

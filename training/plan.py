@@ -7,9 +7,10 @@ from typing import Any
 import click
 
 from models.architecture import Architecture
-from models.bundle import Manifest, verify
+from models.bundle import BrokenBundle, Manifest, verify
 from models.preprocessing import InputSpec
 from training.flags import choose_architecture, choose_input, read_fractions, read_settings, training_flags
+from training.index import BadData
 from training.settings import Settings
 
 
@@ -61,10 +62,21 @@ def plan_of_table(table: dict[str, Any], data: str, cache: Path, start: Path | N
     """The same, from a table of flags without their dashes.
 
     Raises:
-        click.UsageError: it says something that is no flag of training.
+        BadTable: it says something that is no flag of training, or that does not go together.
     """
-    with flags_alone.make_context("[training]", list(arguments_of(table))) as context:
-        return make_plan(data, cache, context.params, start)
+    try:
+        with flags_alone.make_context("[training]", list(arguments_of(table))) as context:
+            return make_plan(data, cache, context.params, start)
+    except (click.UsageError, ValueError) as error:
+        if isinstance(error, BadData | BrokenBundle):
+            raise
+        said = error.format_message() if isinstance(error, click.UsageError) else str(error)
+        hint = ' start = "scratch" begins without the live version.' if start else ""
+        raise BadTable(f"[training]: {said} `python -m training fit --help` has what it can say.{hint}") from None
+
+
+class BadTable(ValueError):
+    """The table `[training]` of a job says what cannot be done."""
 
 
 def arguments_of(table: dict[str, Any]) -> list[str]:

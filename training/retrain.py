@@ -25,17 +25,18 @@ import numpy as np
 from rich.console import Console
 
 from models.bundle import BrokenBundle, read_manifest, verify
-from models.decisions import read_decisions, read_set_aside, record_decision, set_aside
+from models.decisions import read_decisions, read_set_aside, read_suspected, record_decision, set_aside
 from models.exports import Overtaken, list_versions, publish, read_live
+from training.audit import summary
 from training.evidence import gather, known_to
 from training.gate import Finding, Verdict, judge, reasons
 from training.index import BadData
 from training.job import Job
 from training.lineage import code_fingerprint, describe
-from training.needed import last_seen_ns, why_needed
+from training.needed import is_needed, last_seen_ns
 from training.plan import Plan, plan_of_table
 from training.recipe import DEFAULT, read_recipe
-from training.rollout import roll_out
+from training.rollout import Watch, roll_out
 from training.run import Data, prepare, train_and_export
 from training.run_directory import claim_run, finish, write_json
 from training.unfinished import Unfinished
@@ -59,6 +60,7 @@ class Result:
         version: that was published; None where none was.
         champion: the version that was live when the job began.
         findings: of the gate.
+        rollout: what was seen, step by step.
         new_images: feedback that the champion did not know.
         set_aside: of those, how many no later job trains on.
     """
@@ -70,6 +72,7 @@ class Result:
     champion: int | None = None
     run: str | None = None
     findings: list[Finding] = field(default_factory=list)
+    rollout: list[str] = field(default_factory=list)
     new_images: int = 0
     set_aside: int = 0
 
@@ -99,9 +102,9 @@ def retrain(
             return Result("busy", job.model, "Another job of this model is at work.")
         unfinished = Unfinished(job.home / STATE)
         if if_needed and not unfinished.exists:
-            why = why_needed(job, read_live(job.home).live)
-            if not why:
-                return Result("not needed", job.model, "Too few new labels and no drift.")
+            needed, why = is_needed(job, read_live(job.home).live)
+            if not needed:
+                return Result("not needed", job.model, why)
             say(console, f"needed: {why}")
         unfinished.begin(job, on_step)
         result = Attempt(job, unfinished, console, on_step).run()
@@ -134,8 +137,9 @@ class Attempt:
     def run(self) -> Result:
         job = self._job
         try:
+            check_service(job, self._champion)
             data, plan = self._prepare()
-        except (BadData, BrokenBundle):  # what comes in next may be the cure
+        except Exception:  # whatever it was, the next job looks anew: what comes in until then may be the cure
             self._unfinished.end()
             raise
         key = key_of(job, data)
@@ -146,7 +150,7 @@ class Attempt:
             return Result("skipped", job.model, reason, earlier.get("version"), self._champion, earlier.get("run"))
         origin = {**plan.origin, "parent_version": self._champion, "key": key}
         config = {"model": job.model, **describe(data, plan.settings), **origin}
-        report_sizes(self._console, data)
+        report_sizes(self._console, data, num_left_out=len(data.decoded.labels) - num_on_sides(data))
         with claim_run(job.runs, job.model, config) as run:
             self._unfinished.note_run(run.name)
             train_and_export(
@@ -209,7 +213,8 @@ class Attempt:
             return found["verdict"], [Finding(**finding) for finding in found["findings"]]
         say(self._console, "asking champion and challenger about the held-out images")
         seen_ns = last_seen_ns(read_decisions(self._job.home))
-        evidence = gather(run / "bundle", self._job.home, self._champion, data, seen_ns)
+        suspected = read_suspected(self._job.home)
+        evidence = gather(run / "bundle", self._job.home, self._champion, data, seen_ns, suspected)
         verdict, findings = judge(evidence, self._job.gate)
         for finding in findings:
             say(self._console, f"  {finding.outcome:<7} {finding.rule}: {finding.reason}")
@@ -221,7 +226,12 @@ class Attempt:
         job, bundle = self._job, run / "bundle"
         version = published_before(job.home, bundle) or publish(bundle, job.exports, make_live=False)
         self._on_step("published")
-        fault = self._unfinished.fault or ""
+        fault, seen = self._unfinished.fault or "", list[str]()
+
+        def note(line: str) -> None:
+            seen.append(line)
+            say(self._console, f"  {line}")
+
         try:
             fault = fault or roll_out(
                 job.exports,
@@ -232,13 +242,14 @@ class Attempt:
                 job.service,
                 on_step=self._on_step,
                 on_fault=self._unfinished.note_fault,
+                on_note=note,
             )
         except Overtaken as error:
-            fault = str(error)
+            fault = str(error).rstrip(".")
         if fault:
             reason = f"Version {version} was taken back: {fault}."
-            return replace(result, outcome="rolled back", reason=reason, version=version)
-        return replace(result, version=version)
+            return replace(result, outcome="rolled back", reason=reason, version=version, rollout=seen)
+        return replace(result, version=version, rollout=seen)
 
     def _set_aside(self, data: Data, result: Result) -> Result:
         """Have later jobs leave out what was new, where it may be to blame."""
@@ -247,15 +258,11 @@ class Attempt:
         if not blamed or not len(rows):
             return result
         digests = (data.decoded.files["sha256"][row].tobytes().hex() for row in rows)
-        paths = (data.root / data.decoded.paths[row] for row in rows)
-        images = [
-            (digest, str(path.relative_to(self._unfinished.feedback)))
-            for digest, path in zip(digests, paths, strict=True)
-        ]
-        path = set_aside(self._job.home, str(result.run), images)
+        paths = (self._unfinished.source_of(self._job, data.root / data.decoded.paths[row]) for row in rows)
+        path = set_aside(self._job.home, str(result.run), [(d, str(p)) for d, p in zip(digests, paths, strict=True)])
         reason = (
-            f"{result.reason} {len(rows)} new images are set aside; look at them, and delete "
-            f"{path.relative_to(self._job.exports)} to take them back."
+            f"{result.reason} {len(rows)} new images are set aside: {path.relative_to(self._job.home)} in the exports "
+            "lists them. Look at them; who deletes lines there takes them back."
         )
         return replace(result, set_aside=len(rows), reason=reason)
 
@@ -290,13 +297,29 @@ def published_before(home: Path, bundle: Path) -> int | None:
     return None
 
 
-def report_sizes(console: Console, data: Data) -> None:
+def check_service(job: Job, champion: int | None) -> None:
+    """Before hours of training: that there is a service to watch a roll-out by.
+
+    Raises:
+        Unreachable: there is none.
+    """
+    if job.rollout.is_watched and champion is not None:
+        Watch(job.service, job.model).about()
+
+
+def num_on_sides(data: Data) -> int:
+    return sum(len(getattr(data.split, side)) for side in ("train", "val", "test"))
+
+
+def report_sizes(console: Console, data: Data, *, num_left_out: int) -> None:
     split, added = data.split, int(data.is_further().sum())
     say(
         console,
         f"{len(data.decoded.labels):,} images, {added:,} of them feedback: {len(split.train):,} to train, "
-        f"{len(split.val):,} to validate, {len(split.test):,} to test",
+        f"{len(split.val):,} to validate, {len(split.test):,} to test, {num_left_out:,} set aside",
     )
+    for line in summary(data.audit):
+        say(console, line)
 
 
 def say(console: Console, line: str) -> None:

@@ -177,18 +177,20 @@ def roll_out(
     *,
     on_step: Callable[[str], None] = lambda step: None,
     on_fault: Callable[[str], None] = lambda fault: None,
+    on_note: Callable[[str], None] = lambda line: None,
 ) -> str:
     """Make a published version live as the job says; returns why it was taken back, or "" where it stays.
 
     Args:
         champion: the version that it is to replace.
         on_fault: called with the reason before anything is taken back.
+        on_note: called with what was seen in each step.
 
     Raises:
         Overtaken: somebody else has made another version live, which stays.
         Unreachable: there is nothing to watch it by; the champion is live then, and the roll-out can be begun again.
     """
-    roll = RollOut(exports, model, version, champion, rollout, Watch(service, model))
+    roll = RollOut(exports, model, version, champion, rollout, Watch(service, model), on_note)
     try:
         fault = roll.begin(on_step)
     except Exception:  # whatever it is, nobody watches any more
@@ -204,7 +206,14 @@ class RollOut:
     """One version's way to the live pointer."""
 
     def __init__(
-        self, exports: Path, model: str, version: int, champion: int | None, rollout: Rollout, watch: Watch
+        self,
+        exports: Path,
+        model: str,
+        version: int,
+        champion: int | None,
+        rollout: Rollout,
+        watch: Watch,
+        on_note: Callable[[str], None],
     ) -> None:
         self._exports = exports
         self._model = model
@@ -212,6 +221,7 @@ class RollOut:
         self._champion = champion
         self._rollout = rollout
         self._watch = watch
+        self._on_note = on_note
 
     def begin(self, on_step: Callable[[str], None]) -> str:
         rollout, version = self._rollout, self._version
@@ -288,6 +298,7 @@ class RollOut:
             fault = what_is_worse(ours, theirs, self._rollout, side_by_side=champion_before is None)
             took = time.monotonic() - began
             if fault or took >= LONGEST * seconds or (took >= seconds and ours.asked >= self._rollout.min_requests):
+                self._on_note(f"{part}: {took:.0f} s, asked {ours.asked:g} times, {ours.faults:g} failed")
                 return fault
 
     def _wait_until_loaded(self, part: str) -> str:

@@ -1,11 +1,12 @@
 """What a job that is under way found when it began, so that whoever goes on with it does the same job.
 
 exports/<model>/retrain/
-    unfinished.json     `{"champion": 3, "until_ns": ..., "run": ..., "fault": ...}`; as long as the job is not done
+    unfinished.json     `{"champion": 3, "until_ns": ..., "job": ..., "run": ...}`; as long as the job is not done
     feedback/           the feedback it takes in, <folder>/<class>/<image>: hard links, so that images which are
                         labelled otherwise meanwhile, or moved away, are still there
 """
 
+import hashlib
 import json
 import os
 import shutil
@@ -63,8 +64,8 @@ class Unfinished:
         return self._said.get("fault")
 
     def begin(self, job: Job, on_step: Callable[[str], None]) -> None:
-        """Look at what there is now; nothing, where a job was cut off."""
-        if self.exists:
+        """Look at what there is now; nothing, where this job was cut off. What another one left is forgotten."""
+        if self.exists and self._said.get("job") == identity(job):
             return
         shutil.rmtree(self.feedback, ignore_errors=True)
         for leftover in self._folder.glob(f"{STAGING}*"):
@@ -72,9 +73,14 @@ class Unfinished:
         staging = Path(tempfile.mkdtemp(prefix=STAGING, dir=self._folder))
         newest = max(link_all(job.feedback, staging), default=0)
         staging.rename(self.feedback)
-        self._said = {"champion": read_live(job.home).live, "until_ns": newest}
+        self._said = {"champion": read_live(job.home).live, "until_ns": newest, "job": identity(job)}
         self._write()
         on_step("looked")
+
+    def source_of(self, job: Job, path: Path) -> Path:
+        """Where an image of `feedback` came from."""
+        label, root, *rest = path.relative_to(self.feedback).parts
+        return job.feedback[int(root)].joinpath(label, *rest)
 
     def note_run(self, name: str) -> None:
         self._said["run"] = name
@@ -90,6 +96,12 @@ class Unfinished:
 
     def _write(self) -> None:
         write_durably(self._folder / FILE, json.dumps(self._said, indent=2) + "\n")
+
+
+def identity(job: Job) -> str:
+    """Of what a job trains on and how: another one is another job."""
+    said = [job.data, [str(folder) for folder in job.feedback], job.start, job.training]
+    return hashlib.sha256(json.dumps(said).encode()).hexdigest()
 
 
 def link_all(roots: tuple[Path, ...], target: Path) -> Iterator[int]:

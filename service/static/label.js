@@ -11,7 +11,8 @@ const state = {
   names: [], // the model's classes
   queue: [], // images as GET /models/<name>/kept lists them; the first one is shown
   seen: new Set(), // digests of images that were dealt with, or skipped
-  done: [], // {image, label} of those labelled here, to go back to
+  done: [], // of those dealt with here, with the label they were given, to go back to
+  discarded: null, // the digest of the image that is to be thrown away
   shown: null, // an object URL
   settling: null, // the image that was gone back to
   busy: false, // something is under way
@@ -33,7 +34,7 @@ async function start() {
 }
 
 async function restart() {
-  Object.assign(state, { queue: [], seen: new Set(), done: [], settling: null });
+  Object.assign(state, { queue: [], seen: new Set(), done: [], discarded: null, settling: null });
   await refill();
   await show();
 }
@@ -52,7 +53,7 @@ async function show() {
   byId("image").hidden = true; // until it is the one that is asked about
   byId("choices").replaceChildren(...(asked ? choices(asked).map(choice) : []));
   byId("question").textContent = !asked ? KEEPING : asked.labels ? "Which label is right?" : "What is this?";
-  byId("left").textContent = asked ? `${state.queue.length} in this batch, ${state.done.length} labelled.` : "";
+  byId("left").textContent = asked ? `${state.queue.length} in this batch, ${state.done.filter(({ label }) => label).length} labelled.` : "";
   if (!asked) return;
   const picture = await (await fetchAny(`${base()}/kept/${asked.image}`)).blob();
   if (current() !== asked) return;
@@ -87,7 +88,8 @@ async function give(label) {
   const asked = current();
   if (!asked) return;
   await attempt(async () => {
-    const settle = Boolean(state.settling ?? asked.labels);
+    await throwAway();
+    const settle = Boolean(asked.label ?? asked.labels);
     const body = JSON.stringify({ label, digest: asked.image, settle });
     const headers = { "Content-Type": "application/json" };
     const { outcome } = await fetchJson(`${base()}/feedback`, { method: "POST", body, headers });
@@ -104,27 +106,46 @@ async function next() {
   await show();
 }
 
-/** To the image labelled last; the label it is given now replaces that one. */
+/** To the image dealt with last: a label that it is given now replaces the one before, and what was discarded stays. */
 async function back() {
   if (!state.done.length) return;
   await attempt(async () => {
     state.settling = state.done.pop();
+    if (state.discarded === state.settling.image) state.discarded = null;
     await show();
-    byId("said").textContent = `It was ${state.settling.label}.`;
+    byId("said").textContent = state.settling.label ? `It was ${state.settling.label}.` : "Here it is again.";
   });
 }
 
+/** Thrown away only when something else is done after it, so that one can go back. */
 async function discard() {
-  if (!current() || state.settling || current().labels) return; // what has a label is not thrown away
+  const asked = current();
+  if (!asked || asked.label || asked.labels) return; // what has a label is not thrown away
   await attempt(async () => {
-    await fetchJson(`${base()}/kept/${current().image}`, { method: "DELETE" });
+    await throwAway();
+    state.discarded = asked.image;
+    state.done.push(asked);
     await next();
     byId("said").textContent = "Discarded.";
   });
 }
 
+async function throwAway() {
+  if (!state.discarded) return;
+  const url = `${base()}/kept/${state.discarded}`;
+  state.discarded = null;
+  await fetchAny(url, { method: "DELETE", keepalive: true });
+}
+
 async function skip() {
-  if (current()) await attempt(next);
+  const asked = current();
+  if (!asked) return;
+  await attempt(async () => {
+    await throwAway();
+    state.done.push(asked);
+    await next();
+    byId("said").textContent = "Skipped.";
+  });
 }
 
 /** One thing at a time: a key that is pressed before the next image is there would label one that nobody has seen. */
@@ -164,5 +185,6 @@ byId("skip").addEventListener("click", skip);
 byId("discard").addEventListener("click", discard);
 byId("undo").addEventListener("click", back);
 byId("model").addEventListener("change", () => attempt(restart));
+window.addEventListener("pagehide", throwAway);
 onKey(start);
 start();

@@ -56,7 +56,7 @@ def test_two_labels_for_one_image_are_kept_apart_until_one_is_settled(tmp_path: 
     assert store.add(image(0), "dog") == "contradictory"
     assert labelled(store) == {}
     assert list(store.contradictions().values()) == [["cat", "dog"]]
-    assert store.add(image(0), "dog") == "duplicate"
+    assert store.add(image(0), "dog") == "contradictory"
     assert store.add(image(0), "bird") == "contradictory"
     assert store.add(image(0), "dog", settle=True) == "settled"
     assert list(labelled(store)) == ["dog"]
@@ -67,7 +67,7 @@ def test_a_label_given_back_after_a_contradiction_does_not_settle_it(tmp_path: P
     store = store_in(tmp_path)
     store.add(image(0), "cat")
     store.add(image(0), "dog")
-    assert store.add(image(0), "cat") == "duplicate"
+    assert store.add(image(0), "cat") == "contradictory"
     assert labelled(store) == {}
 
 

@@ -417,6 +417,13 @@ def test_images_are_labelled_by_keyboard_most_uncertain_first(teaching, keeping)
     page.keyboard.press("x")
     expect(page.locator("#said")).to_have_text("Discarded.")
     assert num_labelled(keeping) == before + 2
+    page.keyboard.press("u")
+    expect(page.locator("#said")).to_have_text("Here it is again.")
+    expect(page.locator("#choices .label").first).to_have_text(listed[2]["top"][0]["label"])
+    page.keyboard.press("x")
+    expect(page.locator("#said")).to_have_text("Discarded.")
+    page.keyboard.press("s")
+    expect(page.locator("#said")).to_have_text("Skipped.")
     left = [kept["image"] for kept in requests.get(f"{keeping.url}/models/digits/kept", timeout=10).json()["images"]]
     assert left == [kept["image"] for kept in listed[3:]]
 

@@ -55,13 +55,14 @@ def test_an_equal_model_is_held_and_told_what_so_many_images_can_show() -> None:
     verdict, findings = judge(evidence(right(900, 1000), right(900, 1000, seed=1)), Gate())
     assert verdict == "hold"
     assert "not shown to be better" in reasons(findings, verdict)
-    assert "differences of" in found(findings, "better").reason
+    assert "differences below" in found(findings, "better").reason
 
 
 def test_an_equal_model_is_promoted_where_not_worse_is_enough() -> None:
     same = right(900, 1000)
-    verdict, _ = judge(evidence(same, same), Gate(promote="not-worse"))
+    verdict, findings = judge(evidence(same, same), Gate(promote="not-worse"))
     assert verdict == "promote"
+    assert "by no less than" in reasons(findings, verdict)
 
 
 def test_a_significantly_worse_model_is_rejected() -> None:
@@ -151,6 +152,15 @@ def test_an_overconfident_model_is_held() -> None:
     sure = answered(right(700, 1000), labels, confidence=0.999)
     finding = found(judge(replace(judged, challenger=sure), Gate())[1], "calibration")
     assert finding.outcome == "hold"
+
+
+def test_a_new_class_that_nobody_can_judge_holds() -> None:
+    champion = right(800, 1000)
+    judged = evidence(champion, np.ones(1000, bool))
+    wider = np.pad(judged.challenger.probabilities, ((0, 0), (0, 1)))
+    more = replace(judged, challenger=replace(judged.challenger, class_names=(*NAMES, "eel"), probabilities=wider))
+    finding = found(judge(more, Gate())[1], "classes")
+    assert (finding.outcome, "eel" in finding.reason) == ("hold", True)
 
 
 def test_without_a_champion_chance_is_not_enough() -> None:

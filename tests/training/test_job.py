@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from training.job import BadJob, read_job
-from training.plan import arguments_of, plan_of_table
+from training.plan import BadTable, arguments_of, plan_of_table
 
 MINIMAL = 'model = "pets"\ndata = "photos"\n'
 
@@ -40,6 +40,7 @@ def test_paths_are_relative_to_the_file_and_defaults_are_there(tmp_path: Path) -
         (MINIMAL + "[rollout]\ncanary_s = 5", "does not say service"),
         (MINIMAL + "[rollout]\ncanary_fraction = 2.0", "canary_fraction"),
         (MINIMAL + "training = 3", "table of flags"),
+        (MINIMAL + "[needed]\nnew_labels = -1", "0 or more"),
     ],
 )
 def test_a_job_that_cannot_be_done_says_why(tmp_path: Path, text: str, complaint: str) -> None:
@@ -61,7 +62,5 @@ def test_the_training_table_says_what_flags_say() -> None:
 
 
 def test_a_flag_that_there_is_not_is_an_error_that_names_it(tmp_path: Path) -> None:
-    import click
-
-    with pytest.raises(click.UsageError, match="epoch-count"):
+    with pytest.raises(BadTable, match="epoch-count"):
         plan_of_table({"epoch_count": 3}, "digits", tmp_path, None)

@@ -18,11 +18,13 @@ import numpy as np
 import pytest
 
 from models.bundle import TESTED_ON, TRAINED_ON, read_images
-from models.decisions import read_decisions, read_set_aside, record_decision, set_aside
+from models.decisions import read_decisions, read_set_aside, read_suspected, record_decision, set_aside
 from models.exports import read_live
 from tests.bundles import verified_versions
 from tests.conftest import Training
 from tests.processes import ROOT, environment, python
+from training.job import read_job
+from training.unfinished import Unfinished
 
 JOB = """
 model = "digits"
@@ -208,7 +210,31 @@ def test_a_job_that_is_killed_goes_on_where_it_was(digits_training: Training, tm
 def test_a_job_says_what_is_wrong_with_its_data(tmp_path: Path) -> None:
     (tmp_path / "job.toml").write_text('model = "pets"\ndata = "nowhere"\n')
     assert "is no folder" in python("-m", "training", "retrain", tmp_path / "job.toml", status=1)
-    assert "TOML" in python("-m", "training", "retrain", tmp_path / "none.toml", status=1)
+    assert "TOML" in python("-m", "training", "retrain", tmp_path / "none.toml", status=2)
+
+
+def test_a_slip_in_the_job_freezes_nothing(digits_training: Training, tmp_path: Path) -> None:
+    work = new_work(digits_training, tmp_path, share=0.1)
+    job = (work / "job.toml").read_text()
+    (work / "job.toml").write_text(job.replace("epochs", "epoch"))
+    assert "--epoch" in python("-m", "training", "retrain", work / "job.toml", status=2)
+    assert not (work / "exports" / "digits" / "retrain" / "unfinished.json").exists()
+    unfinished = Unfinished(work / "exports" / "digits" / "retrain")
+    unfinished.begin(read_job(work / "job.toml"), lambda step: None)  # and was killed
+    (work / "job.toml").write_text(job)
+    give_feedback(digits_training, work, 0.2, 0.3)
+    again = Unfinished(work / "exports" / "digits" / "retrain")
+    again.begin(read_job(work / "job.toml"), lambda step: None)
+    assert again.until_ns > unfinished.until_ns == 0
+
+
+def test_what_was_set_aside_and_taken_back_is_judged_as_new(turns: Turns) -> None:
+    work, _ = turns
+    home = work / "exports" / "digits"
+    assert set(read_set_aside(home).tolist()) == set(read_suspected(home).tolist())
+    (listed,) = (home / "set-aside").glob("*.txt")
+    path = Path(listed.read_text().splitlines()[0].split(" ", 1)[1])
+    assert path.is_file(), "who looks for the image does not find it"
 
 
 def test_a_line_that_was_cut_short_costs_no_other_decision(tmp_path: Path) -> None:
