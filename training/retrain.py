@@ -101,7 +101,7 @@ def retrain(
         if not is_alone:
             return Result("busy", job.model, "Another job of this model is at work.")
         unfinished = Unfinished(job.home / STATE)
-        if if_needed and not unfinished.exists:
+        if if_needed and not unfinished.is_of(job):
             needed, why = is_needed(job, read_live(job.home).live)
             if not needed:
                 return Result("not needed", job.model, why)

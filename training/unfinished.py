@@ -63,9 +63,13 @@ class Unfinished:
     def fault(self) -> str | None:
         return self._said.get("fault")
 
+    def is_of(self, job: Job) -> bool:
+        """Whether this job was cut off."""
+        return self.exists and self._said.get("job") == identity(job)
+
     def begin(self, job: Job, on_step: Callable[[str], None]) -> None:
         """Look at what there is now; nothing, where this job was cut off. What another one left is forgotten."""
-        if self.exists and self._said.get("job") == identity(job):
+        if self.is_of(job):
             return
         shutil.rmtree(self.feedback, ignore_errors=True)
         for leftover in self._folder.glob(f"{STAGING}*"):
