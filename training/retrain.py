@@ -36,7 +36,7 @@ from training.lineage import code_fingerprint, describe
 from training.needed import is_needed, last_seen_ns
 from training.plan import Plan, plan_of_table
 from training.recipe import DEFAULT, read_recipe
-from training.rollout import Watch, roll_out
+from training.rollout import Watch, roll_out, take_back
 from training.run import Data, prepare, train_and_export
 from training.run_directory import claim_run, finish, write_json
 from training.unfinished import Unfinished
@@ -227,6 +227,8 @@ class Attempt:
         version = published_before(job.home, bundle) or publish(bundle, job.exports, make_live=False)
         self._on_step("published")
         fault, seen = self._unfinished.fault or "", list[str]()
+        if fault:  # a job was killed while it took the version back
+            take_back(job.exports, job.model, version)
 
         def note(line: str) -> None:
             seen.append(line)

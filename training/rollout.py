@@ -194,12 +194,23 @@ def roll_out(
     try:
         fault = roll.begin(on_step)
     except Exception:  # whatever it is, nobody watches any more
-        roll.take_back()
+        take_back(exports, model, version)
         raise
     if fault:
         on_fault(fault)
-        roll.take_back()
+        take_back(exports, model, version)
     return fault
+
+
+def take_back(exports: Path, model: str, version: int) -> None:
+    """Leave a version no part; where somebody else has given the parts to others, those stay."""
+    pointer = read_live(exports / model)
+    if pointer.shadow == version:
+        set_shadow(exports, model, None)
+    if pointer.canary == version:
+        set_canary(exports, model, None, 0)
+    if pointer.live == version and pointer.previous is not None:
+        roll_back(exports, model, instead_of=version)
 
 
 class RollOut:
@@ -239,16 +250,6 @@ class RollOut:
             self._go_live()
         on_step("live")
         return f"live {fault}" if (fault := self._observe(rollout.watch_s, "live", before)) else ""
-
-    def take_back(self) -> None:
-        """It has no part any more; where somebody else has given the parts to others, those stay."""
-        pointer = self._pointer()
-        if pointer.shadow == self._version:
-            set_shadow(self._exports, self._model, None)
-        if pointer.canary == self._version:
-            set_canary(self._exports, self._model, None, 0)
-        if pointer.live == self._version and pointer.previous is not None:
-            roll_back(self._exports, self._model, instead_of=self._version)
 
     def _shadow(self, on_step: Callable[[str], None]) -> str:
         if not self._rollout.shadow_s:

@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 
 from models.bundle import GOLDEN, read_manifest, write_manifest
-from models.exports import Overtaken, publish, read_live, set_canary, set_live
+from models.exports import Overtaken, publish, read_live, set_canary, set_live, set_shadow
 from tests.conftest import Training
 from tests.harness import Load, RunningService, copy_of, golden_image, running_service
 from tests.processes import free_port, python
-from training.rollout import Rollout, Traffic, Unreachable, roll_out, what_is_worse
+from training.rollout import Rollout, Traffic, Unreachable, roll_out, take_back, what_is_worse
 
 QUICK = Rollout(shadow_s=1, canary_s=2, watch_s=1, canary_fraction=0.5, min_requests=20, max_latency_ratio=20)
 FINE = Traffic(answered=1000, faults=2, seconds=10, images=1000, confidence=900)
@@ -123,6 +123,21 @@ def test_faults_are_seen_where_there_is_nothing_to_compare_with() -> None:
 def test_a_service_that_was_restarted_counts_from_nothing() -> None:
     assert Traffic(answered=5, faults=1).since(Traffic(answered=100)) == Traffic(answered=5, faults=1)
     assert Traffic(answered=5).since(Traffic(answered=3)) == Traffic(answered=2)
+
+
+@pytest.mark.parametrize("part", ["shadow", "canary", "live"])
+def test_a_version_is_taken_back_whatever_part_it_has(digits_exports: Path, tmp_path: Path, part: str) -> None:
+    exports = copy_of(digits_exports, tmp_path / "exports")
+    publish(exports / "digits" / "1", exports, make_live=False)
+    {
+        "shadow": lambda: set_shadow(exports, "digits", 2),
+        "canary": lambda: set_canary(exports, "digits", 2, 0.5),
+        "live": lambda: set_live(exports, "digits", 2),
+    }[part]()
+    for _ in range(2):  # the second time there is nothing to do
+        take_back(exports, "digits", 2)
+        pointer = read_live(exports / "digits")
+        assert (pointer.live, pointer.canary, pointer.shadow) == (1, None, None)
 
 
 def test_what_somebody_else_makes_live_meanwhile_stays(digits_exports: Path, tmp_path: Path) -> None:
