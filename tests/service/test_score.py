@@ -304,7 +304,8 @@ def test_what_cannot_be_scored_is_said_in_a_sentence(bundle, tmp_path, source, o
 
 def test_a_bundle_that_is_none_is_said_in_a_sentence(bundle, digits, tmp_path):
     assert "There is no bundle" in run(tmp_path / "none", digits, tmp_path / "out.parquet", status=1)
-    assert "no manifest.json" in run(bundle.parent, digits, tmp_path / "out.parquet", status=1)
+    assert f"Give one: {bundle}" in run(bundle.parent, digits, tmp_path / "out.parquet", status=1)
+    assert "no manifest.json" in run(digits, digits, tmp_path / "out.parquet", status=1)
     assert not (tmp_path / "out.parquet.parts").exists()
 
 
