@@ -10,7 +10,8 @@ import json
 import click
 import numpy as np
 
-from training.gate import Answered, Evidence, Gate, judge
+from training.gate import Answered, Evidence, Gate
+from training.rules import judge
 
 CLASSES = tuple(f"class {i}" for i in range(10))
 ACCURACY = 0.9

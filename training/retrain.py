@@ -29,7 +29,7 @@ from models.decisions import read_decisions, read_set_aside, read_suspected, rec
 from models.exports import Overtaken, list_versions, publish, read_live
 from training.audit import summary
 from training.evidence import gather, known_to
-from training.gate import Finding, Verdict, judge, reasons
+from training.gate import Finding, Verdict
 from training.index import BadData
 from training.job import Job
 from training.lineage import code_fingerprint, describe
@@ -37,6 +37,7 @@ from training.needed import is_needed, last_seen_ns
 from training.plan import Plan, plan_of_table
 from training.recipe import DEFAULT, read_recipe
 from training.rollout import Watch, roll_out, take_back
+from training.rules import judge, reasons
 from training.run import Data, prepare, train_and_export
 from training.run_directory import claim_run, finish, write_json
 from training.unfinished import Unfinished

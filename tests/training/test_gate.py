@@ -5,7 +5,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from training.gate import Answered, Evidence, Finding, Gate, judge, reasons
+from training.gate import Answered, Evidence, Finding, Gate
+from training.rules import judge, reasons
 from training.significance import Paired, holm, more_often
 
 NAMES = ("cat", "dog")
