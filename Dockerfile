@@ -1,8 +1,8 @@
 # Striate's three images. `service` comes last, so it is the one that is built when none is named.
 #
 #   service-cpu   OpenVINO on CPUs; no TensorFlow inside. 346 MB: Debian and Python 134, OpenVINO 97, NumPy 56, rest 59
-#   training      `python -m training` in /data, where runs/ and exports/ appear; retraining jobs, and `-m service score`. 1.7 GB
-#   service       TensorFlow with its CUDA wheels, for NVIDIA GPUs; OpenVINO where there is none. 6.2 GB
+#   training      `python -m training` in /data, where runs/ and exports/ appear; retraining jobs, and `-m service score`. 1.7 GB, and 0.1 of Arrow
+#   service       TensorFlow with its CUDA wheels, for NVIDIA GPUs; OpenVINO where there is none. 6.2 GB, and 0.1 of Arrow
 #
 #   docker build --target service-cpu --tag striate:service-cpu .
 #   docker run --read-only --tmpfs /tmp --publish 127.0.0.1:8000:8000 --env SERVICE_ALLOW_ANONYMOUS=1 \
