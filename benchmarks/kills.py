@@ -3,19 +3,19 @@
 Digits come in as feedback, in batches, while a job is started and killed with SIGKILL: every other time between two of
 its steps, each in turn, every other time after a time drawn at random. After each kill everything is looked at: every
 version verifies, the live one is the old or the new one, every decision can be read, and every image whose feedback was
-acknowledged is there under its label. Every so often a job is left to end, which has to go on with what it finds.
+acknowledged is there under its label. A job that ends before it is killed has gone on with what the killed ones left;
+then more feedback comes in. Only real kills count.
 """
 
 import collections
+import contextlib
 import json
-import os
 import random
 import shutil
 import signal
 import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
 
 import click
@@ -28,7 +28,7 @@ from models.feedback import FeedbackStore
 from training.datasets import folder_of
 
 MODEL = "digits"
-STEPS = ("looked", "prepared", "trained", "judged", "published", "live", "recorded", "finished")
+STEPS = ("looked", "prepared", "trained", "judged", "published", "recorded", "finished")
 JOB = f"""
 model = "{MODEL}"
 data = "base"
@@ -59,14 +59,14 @@ def die(step):
 
 retrain(read_job(Path(sys.argv[1])), if_needed=False, console=Console(quiet=True), on_step=die)
 """
-BATCH = 40  # images of feedback between one job and the next
+LONGEST_S = 15.0  # until a kill at any time
+BATCH = 10  # images of feedback between one job and the next
 
 
 @click.command()
 @click.option("--kills", default=100, show_default=True)
-@click.option("--finish-every", default=5, show_default=True, help="Kills after which a job is left to end.")
 @click.option("--seed", default=0, show_default=True)
-def main(kills: int, finish_every: int, seed: int) -> None:
+def main(kills: int, seed: int) -> None:
     """Print what happened, and one line of JSON."""
     rng = random.Random(seed)
     work = Path(tempfile.mkdtemp(prefix="striate-kills-"))
@@ -75,23 +75,21 @@ def main(kills: int, finish_every: int, seed: int) -> None:
     told: dict[Path, str] = {}
     endings: collections.Counter[str] = collections.Counter()
     died: collections.Counter[str] = collections.Counter()
-    longest, live_before = 15.0, None
+    num_tried, live_before = 0, None
     try:
-        for i in range(kills):
-            if i % finish_every == 0:
+        while died.total() < kills:
+            where = STEPS[(num_tried // 2) % len(STEPS)] if num_tried % 2 else "any time"
+            num_tried += 1
+            if kill_job(work, where, rng.uniform(0.5, LONGEST_S)):
+                died[where] += 1
+            else:
+                endings[str(read_decisions(work / "exports" / MODEL)[-1]["outcome"])] += 1
                 tell(store, pool, told)
-            where = STEPS[(i // 2) % len(STEPS)] if i % 2 else "any time"
-            died[kill_job(work, where, rng.uniform(0.5, longest))] += 1
             live_before = look(work, store, told, live_before)
-            if (i + 1) % finish_every == 0:
-                began = time.monotonic()
-                endings[finish_job(work)] += 1
-                longest = max(10.0, time.monotonic() - began)
-                live_before = look(work, store, told, live_before)
     finally:
         shutil.rmtree(work, ignore_errors=True)
-    print(f"{sum(died.values())} jobs were killed: " + ", ".join(f"{count} {where}" for where, count in died.items()))
-    print("those left to end: " + ", ".join(f"{count} {ending}" for ending, count in endings.items()))
+    print(f"{died.total()} jobs were killed: " + ", ".join(f"{count} {where}" for where, count in died.items()))
+    print("those that ended: " + ", ".join(f"{count} {ending}" for ending, count in endings.items()))
     print(f"0 half states, 0 of {len(told)} acknowledged labels lost")
     print(json.dumps({"benchmark": "kills", "machine": machine(), "seed": seed, "killed": died, "ended": endings}))
 
@@ -115,22 +113,23 @@ def tell(store: FeedbackStore, pool: list[Path], told: dict[Path, str]) -> None:
         told[path] = path.parent.name
 
 
-def kill_job(work: Path, where: str, seconds: float) -> str:
-    """Returns where it died; a job that ended before that is one that had nothing to do."""
+def kill_job(work: Path, where: str, seconds: float) -> bool:
+    """Whether it was killed; it may have ended before.
+
+    Raises:
+        ClickException: it failed.
+    """
     command = [sys.executable, "-c", TO_KILL, str(work / "job.toml"), where]
-    job = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    with (work / "job.log").open("wb") as log:
+        job = subprocess.Popen(command, stdout=log, stderr=log)
     if where == "any time":
-        time.sleep(seconds)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            job.wait(seconds)
         job.kill()
-    return where if job.wait() == -signal.SIGKILL else "at its end"
-
-
-def finish_job(work: Path) -> str:
-    command = [sys.executable, "-m", "training", "retrain", str(work / "job.toml")]
-    done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "STRIATE_TRACEBACK": "1"})
-    if done.returncode == 1:
-        raise click.ClickException(f"a job that was left to end failed:\n{done.stderr}")
-    return str(json.loads(done.stdout.splitlines()[-1])["outcome"])
+    status = job.wait()
+    if status not in (0, -signal.SIGKILL):
+        raise click.ClickException(f"a job failed:\n{(work / 'job.log').read_text()}")
+    return status == -signal.SIGKILL
 
 
 def look(work: Path, store: FeedbackStore, told: dict[Path, str], live_before: int | None) -> int | None:
