@@ -228,7 +228,7 @@ def test_a_slip_in_the_job_freezes_nothing(digits_training: Training, tmp_path: 
     assert again.until_ns > unfinished.until_ns == 0
 
 
-def test_what_was_set_aside_and_taken_back_is_judged_as_new(turns: Turns) -> None:
+def test_what_was_set_aside_is_remembered_and_can_be_found(turns: Turns) -> None:
     work, _ = turns
     home = work / "exports" / "digits"
     assert set(read_set_aside(home).tolist()) == set(read_suspected(home).tolist())
