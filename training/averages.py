@@ -1,6 +1,7 @@
 """Weights averaged over the steps: the optimiser's moving average, and lookahead."""
 
-from collections.abc import Iterator
+import math
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
 import keras
@@ -8,22 +9,63 @@ import numpy as np
 from keras import ops
 
 KEPT = 0.95  # of the slow weights in a step at the end of the run (Jordan, 2024, https://arxiv.org/abs/2404.00498)
+NUM_STATISTICS_IMAGES = 2048  # enough for the mean and variance of a channel, and a small part of a long epoch
+SETTLING_STEPS = 200  # steps of a run in which weights move faster than the moving statistics can follow
 
 
 @contextmanager
-def averaged(model: keras.Model) -> Iterator[None]:
-    """Within this the model has the moving average of its weights, where its optimiser keeps one."""
-    if not model.optimizer.use_ema:
+def judged(model: keras.Model, batches: Iterable[np.ndarray], *, step: int) -> Iterator[None]:
+    """Within this block the model is as it is to be measured and kept; afterwards it is as it was, to train on.
+
+    Where the optimiser keeps a moving average of the weights, the model has that average. Its statistics of batch
+    normalisation are then estimated again, since the moving ones belong to other weights (Izmailov et al., 2018,
+    https://arxiv.org/abs/1803.05407, section 3.2), and so they are at the beginning of a run: in 957 photographs,
+    after one epoch of 10 steps, resnet18 had an accuracy of 0.10 with the moving statistics and 0.33 with its own.
+
+    Args:
+        batches: uint8 images (B, H, W, C) each, by which the statistics are estimated.
+        step: number of steps that the model has been trained for.
+    """
+    if not model.optimizer.use_ema and step >= SETTLING_STEPS:
         yield
         return
-    weights = model.trainable_variables
-    own = [value_of(weight) for weight in weights]
-    model.optimizer.finalize_variable_values(weights)
-    for weight in weights:
-        weight.assign(value_of(weight))
-    yield
-    for weight, value in zip(weights, own, strict=True):
-        weight.assign(value)
+    own = [value_of(variable) for variable in model.variables]
+    try:
+        if model.optimizer.use_ema:
+            model.optimizer.finalize_variable_values(model.trainable_variables)
+            for weight in model.trainable_variables:
+                weight.assign(value_of(weight))
+        estimate_statistics(model, batches)
+        yield
+    finally:
+        for variable, value in zip(model.variables, own, strict=True):
+            variable.assign(value)
+
+
+def estimate_statistics(model: keras.Model, batches: Iterable[np.ndarray]) -> None:
+    """Replace the means and variances of batch normalisation by their averages over these batches.
+
+    Args:
+        batches: uint8 images (B, H, W, C) each, at least one.
+    """
+    layers = [layer for layer in model.layers if isinstance(layer, keras.layers.BatchNormalization)]
+    if not layers:
+        return
+    statistics = [statistic for layer in layers for statistic in (layer.moving_mean, layer.moving_variance)]
+    shares = [1 - layer.momentum for layer in layers for _ in range(2)]
+    found: list[list[np.ndarray]] = []  # of each batch
+    for images in batches:
+        for statistic in statistics:
+            statistic.assign(ops.zeros_like(statistic))
+        model(images, training=True)  # moves each statistic from 0 by (1 - momentum) of what this batch has
+        found.append([value_of(statistic) / share for statistic, share in zip(statistics, shares, strict=True)])
+    for statistic, values in zip(statistics, zip(*found, strict=True), strict=True):
+        statistic.assign(np.mean(values, axis=0))
+
+
+def num_statistics_batches(batch_size: int, steps_per_epoch: int) -> int:
+    """How many batches of an epoch the statistics are estimated by."""
+    return min(steps_per_epoch, math.ceil(NUM_STATISTICS_IMAGES / batch_size))
 
 
 class Lookahead:

@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import keras
+import numpy as np
 
-from training.averages import Lookahead, averaged
+from training.averages import Lookahead, judged, num_statistics_batches
 from training.batches import Batch, TrainingBatches
 from training.checkpoint import load_checkpoint, save_checkpoint, save_weights
 from training.distributed import ALONE, Group
@@ -102,7 +103,8 @@ class Loop:
             after_step()
         speed = stopwatch.speed()
         record = {**self._figures(position), "images_per_s": speed.images_per_s, "input_wait": speed.input_wait}
-        with averaged(self.model):
+        some_batches = self._images_for_statistics(position.epoch)
+        with judged(self.model, some_batches, step=int(self.model.optimizer.iterations)):
             if self.validate is not None:
                 found = self.validate()
                 self._check("val_loss", found["loss"], position)
@@ -114,6 +116,10 @@ class Loop:
         position.epoch, position.step, position.sums = position.epoch + 1, 0, {}
         for observer in self.observers:
             observer.epoch(position)
+
+    def _images_for_statistics(self, epoch: int) -> Iterator[np.ndarray]:
+        steps = range(num_statistics_batches(self.batches.batch_size, len(self.batches)))
+        return (self.batches.batch(epoch, step)[0] for step in steps)
 
     def _figures(self, position: Position) -> dict[str, float]:
         means = {name: total / position.step for name, total in position.sums.items()}
