@@ -1,7 +1,8 @@
 """Cross-entropy with label smoothing and class weights, for labels that may be soft.
 
 Keras's own `class_weight` weighs a sample by the largest of its targets, which is wrong where targets are mixed. Here
-a sample's weight is the mean of its classes' weights by its targets.
+each target's term of the sum has the weight of its own class: the loss of a mixed image is the mean of the losses of
+its two images, each with its own weight, as in mixup (Zhang et al., 2017, https://arxiv.org/abs/1710.09412).
 """
 
 from typing import Any
@@ -32,9 +33,9 @@ class CrossEntropy(keras.losses.Loss):
         """float32 (B,)."""
         num_classes = len(self.class_weights)
         targets = probabilities(y_true, num_classes)
-        weights = ops.matmul(targets, ops.convert_to_tensor(self.class_weights))
-        targets = (1 - self.label_smoothing) * targets + self.label_smoothing / num_classes
-        return -weights * ops.sum(targets * ops.log_softmax(y_pred), axis=-1)
+        weighted = targets * ops.convert_to_tensor(self.class_weights)
+        spread = self.label_smoothing / num_classes * ops.sum(weighted, axis=-1, keepdims=True)
+        return -ops.sum(((1 - self.label_smoothing) * weighted + spread) * ops.log_softmax(y_pred), axis=-1)
 
 
 def accuracy(y_true: Any, y_pred: Any) -> Any:

@@ -27,10 +27,15 @@ def test_smoothing_is_keras_smoothing() -> None:
     assert float(found) == pytest.approx(float(expected), rel=1e-6)
 
 
-def test_a_mixed_sample_weighs_as_its_classes_do_by_their_shares() -> None:
+@pytest.mark.parametrize("smoothing", [0.0, 0.2])
+def test_the_loss_of_a_mixed_image_is_the_mix_of_the_weighted_losses_of_its_images(smoothing: float) -> None:
+    """A rare and a frequent class in one image: the weight of the rare one is not spread over both."""
     weights = np.array([1, 10, 100])
-    expected = -(MIXED @ weights) * (MIXED * log_softmax(LOGITS)).sum(axis=1)
-    assert float(CrossEntropy(weights)(MIXED, LOGITS)) == pytest.approx(expected.mean(), rel=1e-5)
+    loss = CrossEntropy(weights, label_smoothing=smoothing)
+    of_each_class = np.stack([np.asarray(loss.call(np.full(6, label), LOGITS)) for label in range(3)], axis=1)
+    assert float(loss(MIXED, LOGITS)) == pytest.approx((MIXED * of_each_class).sum(axis=1).mean(), rel=1e-5)
+    plain = -weights * log_softmax(LOGITS)
+    assert smoothing or of_each_class == pytest.approx(plain, rel=1e-5)
 
 
 def test_two_classes_are_not_taken_for_two_labels() -> None:
