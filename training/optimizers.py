@@ -14,15 +14,19 @@ from keras import ops
 
 from training.settings import Decayed, Settings
 
+LONGEST_WARMUP = 0.3  # share of the steps of a run with the schedule `cosine`
 START, END = 0.2, 0.07  # of one cycle, as shares of its peak (Jordan, 2024, https://arxiv.org/abs/2404.00498)
 
 
 class CoupledWeightDecay(keras.optimizers.Optimizer):
     """Mixed into an optimiser: the coefficient times the weight is part of its gradient.
 
-    Shifts of batch normalisation may learn at a multiple of the rate, which their decay has no part in.
+    Gradients of the loss are clipped first, by their global norm; then the shifts of batch normalisation may get a
+    multiple of the learning rate, and then the weight decay is added. Neither is part of what is clipped, and the decay
+    of a shift is not multiplied.
     """
 
+    clip_norm: float
     coefficient: float
     decayed: Decayed
     shift_rate: float
@@ -36,17 +40,32 @@ class CoupledWeightDecay(keras.optimizers.Optimizer):
     def apply(self, grads: list[Any], trainable_variables: list[keras.Variable] | None = None) -> None:
         """What Keras calls with the gradients of a step."""
         variables = self._trainable_variables if trainable_variables is None else trainable_variables
-        pairs = zip(grads, variables, strict=True)
-        super().apply([self.changed(gradient, variable) for gradient, variable in pairs], trainable_variables)
+        grads = [self.unless_frozen(gradient, variable) for gradient, variable in zip(grads, variables, strict=True)]
+        if self.clip_norm:
+            grads = clipped(grads, self.clip_norm)
+        changed = [self.with_decay(gradient, variable) for gradient, variable in zip(grads, variables, strict=True)]
+        super().apply(changed, trainable_variables)
 
-    def changed(self, gradient: Any, variable: keras.Variable) -> Any:
+    def with_decay(self, gradient: Any, variable: keras.Variable) -> Any:
         if variable.name == "beta" and self.shift_rate != 1:
             gradient = gradient * self.shift_rate
         if self.coefficient and (self.decayed == "all" or variable.name == "kernel"):
-            gradient = gradient + self.coefficient * ops.cast(variable, gradient.dtype)
-        if self._frozen_steps and variable.path not in self._learning_first:
-            gradient = gradient * ops.cast(self.iterations >= self._frozen_steps, gradient.dtype)
+            decay = self.coefficient * ops.cast(variable, gradient.dtype)
+            gradient = gradient + self.unless_frozen(decay, variable)
         return gradient
+
+    def unless_frozen(self, change: Any, variable: keras.Variable) -> Any:
+        """The change of a variable, or 0 as long as the variable is frozen."""
+        if not self._frozen_steps or variable.path in self._learning_first:
+            return change
+        return change * ops.cast(self.iterations >= self._frozen_steps, change.dtype)
+
+
+def clipped(grads: list[Any], norm: float) -> list[Any]:
+    """Scale gradients down together, so that their global norm is at most `norm` (Pascanu et al., 2013)."""
+    squares = sum(ops.sum(ops.square(ops.cast(gradient, "float32"))) for gradient in grads)
+    scale = ops.minimum(1.0, norm / ops.maximum(ops.sqrt(squares), 1e-12))
+    return [gradient * ops.cast(scale, gradient.dtype) for gradient in grads]
 
 
 class SGD(CoupledWeightDecay, keras.optimizers.SGD):
@@ -67,7 +86,6 @@ def optimizer_for(
         variables: those that are trained.
     """
     options = {
-        "global_clipnorm": settings.clip_norm or None,
         "weight_decay": settings.decoupled_weight_decay or None,
         "use_ema": settings.ema > 0,
         "ema_momentum": settings.ema,
@@ -77,6 +95,7 @@ def optimizer_for(
         if settings.optimizer == "adam"
         else SGD(rate, momentum=settings.momentum, nesterov=settings.nesterov, **options)
     )
+    optimizer.clip_norm = settings.clip_norm
     optimizer.coefficient, optimizer.decayed = settings.weight_decay, settings.decayed
     optimizer.shift_rate = settings.shift_rate
     if settings.decoupled_weight_decay and settings.decayed == "kernels":
@@ -108,7 +127,7 @@ def learning_rate(
     """A function of the step; of `plateau` only the start, since the rest depends on what validation finds."""
     peak, schedules = settings.learning_rate, keras.optimizers.schedules
     if settings.schedule == "cosine":
-        warmup_steps = max(0, min(settings.warmup_epochs * steps_per_epoch, num_steps - steps_per_epoch))
+        warmup_steps = min(settings.warmup_epochs * steps_per_epoch, int(LONGEST_WARMUP * num_steps))
         return schedules.CosineDecay(
             0.0 if warmup_steps else peak,
             decay_steps=max(1, num_steps - warmup_steps),
