@@ -177,6 +177,16 @@ def read_images(bundle: Path) -> np.ndarray:
         raise BrokenBundle(f"{path} cannot be read ({error}); export again or delete the version.") from error
 
 
+def loaded_bytes(bundle: Path) -> int:
+    """The bytes of a bundle that an engine loads: the SavedModel, and the network in 8 bits where there is one.
+
+    What the bundle says about itself does not count: its list of images grows with the data, and not with the network.
+    """
+    about, int8 = bundle / "assets.extra", bundle / INT8
+    loaded = (path for path in files_of(bundle) if not path.is_relative_to(about) or path.is_relative_to(int8))
+    return sum(path.stat().st_size for path in loaded)
+
+
 def files_of(bundle: Path) -> list[Path]:
     """Every file in a bundle but its manifest, sorted.
 

@@ -24,7 +24,7 @@ from typing import Any
 
 import numpy as np
 
-from models.bundle import GOLDEN, read_golden, read_manifest
+from models.bundle import GOLDEN, loaded_bytes, read_golden, read_manifest
 from training.gate import Answered
 
 START_TIMEOUT_S = 300.0
@@ -215,5 +215,4 @@ def golden_files(bundle: Path) -> list[Path]:
 
 def answers_of(service: Asked, version: int, bundle: Path, images: Sequence[Path], latencies: list[float]) -> Answered:
     names = read_manifest(bundle).class_names
-    size = sum(path.stat().st_size for path in bundle.rglob("*") if path.is_file())
-    return Answered(names, service.classify(version, images), latencies, size)
+    return Answered(names, service.classify(version, images), latencies, loaded_bytes(bundle))

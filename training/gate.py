@@ -26,8 +26,8 @@ class Gate:
         calibration_margin: of the expected calibration error.
         max_latency_ratio: of the champion's median for a lone image; 0 is any.
         max_latency_ms: of that median; 0 is any.
-        max_size_ratio: of the champion's bytes; 0 is any.
-        max_size_bytes: of the bundle; 0 is any.
+        max_size_ratio: largest ratio of the bytes that an engine loads to those of the champion; 0 is any.
+        max_size_bytes: largest number of bytes that an engine loads; 0 is any.
     """
 
     alpha: float = 0.05
@@ -61,7 +61,7 @@ class Answered:
         class_names: its own, in its order.
         probabilities: float64 (N, num_classes).
         latencies_ms: of lone images.
-        num_bytes: of its bundle.
+        num_bytes: that an engine loads of its bundle (`models.bundle.loaded_bytes`).
     """
 
     class_names: tuple[str, ...]

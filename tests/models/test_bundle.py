@@ -7,9 +7,20 @@ from pathlib import Path
 
 import pytest
 
-from models.bundle import LABELS, MANIFEST, BrokenBundle, Manifest, read_golden, read_manifest, verify
+from models.bundle import (
+    IMAGES,
+    INT8,
+    LABELS,
+    MANIFEST,
+    BrokenBundle,
+    Manifest,
+    loaded_bytes,
+    read_golden,
+    read_manifest,
+    verify,
+)
 from models.durable import sha256
-from tests.bundles import CLASS_NAMES, SPEC, edit_manifest
+from tests.bundles import CLASS_NAMES, SPEC, edit_manifest, make_bundle
 
 SAYS_WHAT_TO_DO = "export again|delete it|publish again"
 
@@ -143,3 +154,15 @@ def test_a_manifest_whose_fields_are_not_what_they_should_be_is_refused(
 def test_a_folder_that_is_no_bundle_is_refused(tmp_path: Path) -> None:
     with pytest.raises(BrokenBundle, match=r"has no manifest\.json; export again or delete it"):
         verify(tmp_path / "nothing")
+
+
+def test_only_what_an_engine_loads_counts_as_its_size(tmp_path: Path) -> None:
+    """More images in the list of what a model was made with make no larger model."""
+    bundle = make_bundle(tmp_path / "bundle")
+    before = loaded_bytes(bundle)
+    assert before == len(b"a network") + len(b"weights")
+    (bundle / IMAGES).write_bytes(bytes(100_000))
+    assert loaded_bytes(bundle) == before
+    (bundle / INT8).mkdir()
+    (bundle / INT8 / "model.bin").write_bytes(bytes(1000))
+    assert loaded_bytes(bundle) == before + 1000
