@@ -24,8 +24,8 @@ def publish_random(architecture: str, spec: InputSpec, num_classes: int, exports
     import keras
 
     from models.registry import build
+    from training.calibration import softmax
     from training.export import Answers, export
-    from training.metrics import softmax
 
     keras.utils.set_random_seed(SEED)
     model = build(architecture, input_shape=spec.shape, num_classes=num_classes)

@@ -16,7 +16,12 @@ AHEAD = 2  # batches that are made while the network computes
 
 
 class TrainingBatches:
-    """Shuffled, augmented batches of one size; the few images left over each epoch are others the next."""
+    """Shuffled, augmented batches of one size; the few images left over each epoch are others the next.
+
+    Args:
+        rows: int64 (N,), of the images to train on.
+        resting: those of `rows` that are left out from the epoch `rest_from` on.
+    """
 
     def __init__(
         self,
@@ -26,10 +31,14 @@ class TrainingBatches:
         batch_size: int,
         seed: int,
         augmentation: Augmentation,
+        resting: np.ndarray | None = None,
+        rest_from: int = 0,
     ) -> None:
-        self.batch_size = min(batch_size, len(rows))
         self._decoded = decoded
         self._rows = rows
+        self._awake = rows if resting is None else np.setdiff1d(rows, resting)
+        self._rest_from = rest_from
+        self.batch_size = min(batch_size, len(self._awake))
         self._seed = seed
         self._augmentation = augmentation
         self._components = sampled_components(decoded.images, rows) if augmentation.colour else None
@@ -37,7 +46,7 @@ class TrainingBatches:
 
     def __len__(self) -> int:
         """Steps in an epoch."""
-        return len(self._rows) // self.batch_size
+        return len(self._awake) // self.batch_size
 
     def batch(self, epoch: int, step: int) -> Batch:
         """uint8 images (B, H, W, C), int64 labels (B,); or float32 targets (B, num_classes) where images are mixed."""
@@ -66,4 +75,5 @@ class TrainingBatches:
                 yield batch
 
     def _draw_order(self, epoch: int) -> np.ndarray:
-        return np.random.default_rng((self._seed, epoch)).permutation(self._rows)
+        rows = self._awake if epoch >= self._rest_from else self._rows
+        return np.random.default_rng((self._seed, epoch)).permutation(rows)

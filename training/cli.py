@@ -3,10 +3,12 @@
 import errno
 import json
 import os
+import shlex
+import sys
 from collections.abc import Callable
 from functools import wraps
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import click
 from rich.console import Console
@@ -41,6 +43,17 @@ EXPORTS = click.option(
     default="exports",
     show_default=True,
     help="Where bundles are published.",
+)
+
+PUBLISH = click.option("--publish", is_flag=True, help="Publish the bundle and make it live, if it passes a check.")
+FORCE = click.option(
+    "--force",
+    is_flag=True,
+    help="Publish also what fails the check: it has not learnt anything, or the live version is better.",
+)
+REFUSED = 3  # the exit code where a model is not published because it failed the check
+REFUSED_EPILOG = (
+    f"Exit code {REFUSED}: everything was done, and the model was not published, since it failed the check."
 )
 
 
@@ -82,7 +95,7 @@ def sentence(error: Exception) -> str:
     return str(error)
 
 
-@main.command()
+@main.command(epilog=REFUSED_EPILOG)
 @click.option("--data", required=True, help=f"A folder with a folder per class, or one of {', '.join(DATA_SETS)}.")
 @click.option("--name", required=True, help="Name of the model that is made: a-z, 0-9, - and _.")
 @training_flags
@@ -120,7 +133,8 @@ def sentence(error: Exception) -> str:
     default=CHECKPOINT_EVERY_S,
     help="How much of the work a kill may cost, at least; an epoch's end is kept in any case.",
 )
-@click.option("--publish", is_flag=True, help="Publish the bundle and make it live.")
+@PUBLISH
+@FORCE
 @click.option("--runs", type=click.Path(path_type=Path, file_okay=False), default="runs", help="Where runs are kept.")
 @CACHE
 @EXPORTS
@@ -129,6 +143,7 @@ def fit(
     data: str,
     name: str,
     publish: bool,
+    force: bool,
     runs: Path,
     cache: Path,
     exports: Path,
@@ -158,16 +173,17 @@ def fit(
     plan = make_plan(data, cache, flags, start)
     prepared = prepare(data, plan.spec, cache, console, fractions=plan.fractions)
     report_data(console, prepared)
+    settings = plan.settings_for(len(prepared.split.train))
     if group and not group.leads:
-        follow(prepared, plan.settings, console, start=start, group=group)
+        follow(prepared, settings, console, start=start, group=group)
         return
-    config = {"model": name, **describe(prepared, plan.settings), **plan.origin}
+    config = {"model": name, **describe(prepared, settings), **plan.origin}
     with claim_run(runs, name, config, fresh=flags["fresh"]) as run:
         manifest = train_and_export(
             run,
             name,
             prepared,
-            plan.settings,
+            settings,
             console=console,
             tensorboard=flags["tensorboard"],
             on_event=on_event,
@@ -177,7 +193,7 @@ def fit(
             origin=plan.origin,
             group=group,
         )
-        version = published.publish(run / "bundle", exports) if publish else None
+        version, refusal = publish_checked(run / "bundle", exports, force=force) if publish else (None, "")
         finish(run)
     test = manifest.metrics["test"]
     say(
@@ -185,8 +201,11 @@ def fit(
         f"test {headline(test)}" if test["num_images"] else "nothing was held out to test",
         f"report: {run / 'report.html'}",
     )
-    on_event({"event": "done", "run": str(run), "model": name, "version": version, "test": test})
-    if publish:
+    done = {"event": "done", "run": str(run), "model": name, "version": version, "test": test}
+    on_event({**done, "refused": refusal} if refusal else done)
+    if refusal:
+        refuse(refusal, run, exports)
+    elif publish:
         say(console, f"published and live: {exports / name / str(version)}")
     else:
         say(console, f"publish it with: python -m training publish {run}")
@@ -318,13 +337,14 @@ def evaluate(bundle: Path, data: str, as_json: bool, flips: bool, predictions: P
         click.echo(f"left out: {path}: {reason}", err=True)
 
 
-@main.command()
+@main.command(epilog=REFUSED_EPILOG)
 @click.argument("bundle", type=click.Path(path_type=Path, exists=True, file_okay=False))
 @click.option("--data", required=True, help="What it was trained on: the same folder, or data set.")
 @click.option("--max-drop", type=Finite(0, 1), default=0.01, help="Largest loss of validation accuracy, as a fraction.")
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="The new bundle. [default: BUNDLE-int8]")
 @click.option("--split", type=Fractions(), help="As `fit` was told. [default: 70/15/15]")
-@click.option("--publish", is_flag=True, help="Publish the bundle and make it live.")
+@PUBLISH
+@FORCE
 @CACHE
 @EXPORTS
 @explained
@@ -335,6 +355,7 @@ def quantize(
     output: Path | None,
     split: tuple[float, float] | None,
     publish: bool,
+    force: bool,
     cache: Path,
     exports: Path,
 ) -> None:
@@ -353,18 +374,24 @@ def quantize(
     found = run_quantization(bundle, prepared, target, max_drop=max_drop, console=console)
     say(console, f"right on {found}", f"8-bit bundle: {target}")
     if publish:
-        say(console, f"published and live: {exports / manifest.model / str(published.publish(target, exports))}")
+        version, refusal = publish_checked(target, exports, force=force)
+        if refusal:
+            refuse(refusal, target, exports)
+        say(console, f"published and live: {exports / manifest.model / str(version)}")
 
 
-@main.command()
+@main.command(epilog=REFUSED_EPILOG)
 @click.argument("bundle", type=click.Path(path_type=Path, exists=True, file_okay=False))
-@click.option("--live/--not-live", default=True, help="Send the model's traffic to it.")
+@click.option("--live/--not-live", default=True, help="Send the model's traffic to it. --not-live needs no check.")
+@FORCE
 @EXPORTS
 @explained
-def publish(bundle: Path, live: bool, exports: Path) -> None:
+def publish(bundle: Path, live: bool, force: bool, exports: Path) -> None:
     """Publish a bundle, or a run's bundle, as the next version of its model."""
     model = bundles.read_manifest(bundle_of(bundle)).model
-    version = published.publish(bundle_of(bundle), exports, make_live=live)
+    version, refusal = publish_checked(bundle_of(bundle), exports, force=force or not live, make_live=live)
+    if refusal:
+        refuse(refusal, bundle, exports)
     click.echo(f"published{' and live' if live else ''}: {exports / model / str(version)}")
 
 
@@ -390,6 +417,30 @@ def filters(bundle: Path, output: Path, image: Path | None) -> None:
 def bundle_of(path: Path) -> Path:
     """A run directory holds its bundle; anything else is taken for one."""
     return path / "bundle" if (path / "bundle").is_dir() else path
+
+
+def publish_checked(bundle: Path, exports: Path, *, force: bool, make_live: bool = True) -> tuple[int | None, str]:
+    """Publish a bundle, unless it fails the check; returns its version, or None and the reason why it has none.
+
+    Args:
+        force: do without the check.
+    """
+    from training.publishing import Refused, check_before_publishing
+
+    if not force:
+        try:
+            check_before_publishing(bundle, exports)
+        except Refused as refusal:
+            return None, str(refusal)
+    return published.publish(bundle, exports, make_live=make_live), ""
+
+
+def refuse(reason: str, bundle: Path, exports: Path) -> NoReturn:
+    """Say why a model was not published, and which command publishes it all the same."""
+    elsewhere = "" if exports == Path("exports") else f" --exports {shlex.quote(str(exports))}"
+    command = f"python -m training publish {shlex.quote(str(bundle))} --force{elsewhere}"
+    click.echo(f"Not published: {reason}\nTo publish it all the same: {command}", err=True)
+    sys.exit(REFUSED)
 
 
 def headline(metrics: dict[str, Any]) -> str:

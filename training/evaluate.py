@@ -6,6 +6,7 @@ import numpy as np
 from rich.console import Console
 
 from models.bundle import verify
+from training.calibration import softmax
 from training.index import BadData, index_folder
 from training.predictions import Predictions
 from training.run import decode_folder, resolve
@@ -20,7 +21,8 @@ def evaluate(
     """The bundle's answers, and which files were unreadable.
 
     Args:
-        flips: answer for each image and its mirror image, and take the mean; a service that asks once does worse.
+        flips: answer with the mean of the logits for each image and its mirror image, as the graph of a bundle does
+            that was trained with `mirror_answers`.
 
     Raises:
         BrokenBundle: the bundle does not verify.
@@ -39,8 +41,18 @@ def evaluate(
     probabilities = np.concatenate([classify(images[i : i + BATCH_SIZE]) for i in batches]).astype(np.float64)
     if flips:
         mirrored = (np.ascontiguousarray(images[i : i + BATCH_SIZE, :, ::-1]) for i in batches)
-        probabilities = (probabilities + np.concatenate([classify(batch) for batch in mirrored])) / 2
+        probabilities = mean_of_logits(probabilities, np.concatenate([classify(batch) for batch in mirrored]))
     positions = np.array([manifest.class_names.index(name) for name in index.class_names])
     return Predictions(
         manifest.class_names, decoded.paths, positions[decoded.labels], probabilities
     ), decoded.unreadable
+
+
+def mean_of_logits(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """Two arrays of probabilities (N, num_classes) -> the probabilities of the mean of their logits.
+
+    A logarithm of probabilities is the logits but for a constant of each row, which softmax does not see.
+    """
+    smallest = np.finfo(np.float32).tiny
+    logits = (np.log(np.maximum(first, smallest)) + np.log(np.maximum(second, smallest))) / 2
+    return softmax(logits)

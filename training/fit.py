@@ -1,6 +1,5 @@
 """Train a network on decoded images: best weights kept, judged on the untouched test split."""
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,17 +13,18 @@ from models.registry import architecture_of
 from training.answers import logits_of, with_mirror_images
 from training.batches import TrainingBatches
 from training.cache import DecodedImages
+from training.calibration import Calibration, Method, first_resting_epoch, fit_temperature, resting_rows, softmax
 from training.checkpoint import load_weights
 from training.distributed import ALONE, Group, leave_group
 from training.fine_tuning import take_over
 from training.loop import WEIGHTS, Loop
 from training.losses import CrossEntropy, loss_for
-from training.metrics import calibrate, expected_calibration_error, measure, softmax
+from training.metrics import expected_calibration_error, measure
 from training.networks import build_for, compile_for, trainable, without_auxiliary_heads
 from training.position import CHECKPOINT_EVERY_S, Observer
 from training.predictions import Predictions
 from training.progress import Event, TensorBoard, TrainingProgress
-from training.settings import Settings, resolve_dropout, resolve_epochs, resolve_precision
+from training.settings import Settings, resolve_dropout, resolve_epochs, resolve_precision, run_length
 from training.split import Split
 from training.whitening import whiten
 
@@ -36,17 +36,17 @@ class Trained:
     Attributes:
         model: the network alone.
         answering: what is exported: the network, or the mean of its two answers where images are mirrored.
-        temperature: calibrated on the validation split; 1 where there is none.
+        calibration: the temperature, and what it was fitted on.
         settings: with what `auto` and the network's own dropout came to.
         history: {metric: one value per epoch}.
         predictions: of the test split.
-        metrics: of those, where there are some, with `temperature`, and as `uncalibrated_error` the calibration error
-            without it.
+        metrics: of those, where there are some, with `temperature`, `calibration` (what it was fitted on), and as
+            `uncalibrated_error` the calibration error without it.
     """
 
     model: keras.Model
     answering: keras.Model
-    temperature: float
+    calibration: Calibration
     settings: Settings
     history: dict[str, list[float]]
     predictions: Predictions
@@ -54,7 +54,7 @@ class Trained:
 
     def probabilities(self, images: np.ndarray) -> np.ndarray:
         """uint8 (N, H, W, C) -> float64 (N, num_classes)."""
-        return softmax(self.answering.predict_on_batch(images), self.temperature)
+        return softmax(self.answering.predict_on_batch(images), self.calibration.temperature)
 
 
 def fit(
@@ -115,10 +115,10 @@ def train(
     ready = get_ready(decoded, split, settings, console, start=start)
     model, batches, settings = ready.model, ready.batches, ready.settings
     group.check_batch_size(batches.batch_size)
-    epochs = math.ceil(settings.steps / len(batches)) or settings.epochs
-    num_steps = settings.steps or epochs * len(batches)
-    check_length(settings, num_steps, validated=bool(len(split.val)))
-    compile_for(model, settings, ready.loss, num_steps=num_steps, steps_per_epoch=len(batches), new=ready.new)
+    length = run_length(settings, len(batches) * batches.batch_size)
+    check_length(settings, length.num_steps, validated=bool(len(split.val)))
+    steps = {"num_steps": length.num_steps, "steps_per_epoch": length.steps_per_epoch}
+    compile_for(model, settings, ready.loss, **steps, new=ready.new)
 
     def validate() -> dict[str, float]:
         logits, labels = logits_of(model, decoded.images, split.val, batches.batch_size), decoded.labels[split.val]
@@ -130,7 +130,7 @@ def train(
         validate if len(split.val) else None,
         decoded.paths,
         settings,
-        epochs,
+        length.epochs,
         run,
         observers=observers,
         checkpoint_every_s=checkpoint_every_s,
@@ -199,12 +199,15 @@ def get_ready(
         highlight=False,
         soft_wrap=True,
     )
+    resting = resting_rows(decoded, split)
     batches = TrainingBatches(
         decoded,
         split.train,
         batch_size=settings.batch_size,
         seed=settings.seed,
         augmentation=settings.augmentation,
+        resting=resting,
+        rest_from=first_resting_epoch(run_length(settings, len(split.train) - len(resting)).epochs),
     )
     model = trainable(decoded, settings, precision)
     whiten(model, decoded, split.train)
@@ -233,13 +236,27 @@ def judge(
     """The trained weights in float32, since that is what is exported; calibrated, then tested once."""
     answering = with_mirror_images(exact) if settings.mirror_answers else exact
     batch_size = min(settings.batch_size, len(split.train))  # what training had memory for
-    validated, tested = (logits_of(answering, decoded.images, rows, batch_size) for rows in (split.val, split.test))
-    temperature = calibrate(validated, decoded.labels[split.val]) if len(split.val) else 1.0
-    labels = decoded.labels[split.test]
+    calibration = calibrate(answering, decoded, split, batch_size)
+    tested, labels = logits_of(answering, decoded.images, split.test, batch_size), decoded.labels[split.test]
     paths = [decoded.paths[row] for row in split.test]
-    predictions = Predictions(decoded.class_names, paths, labels, softmax(tested, temperature))
-    metrics: dict[str, Any] = {"num_images": len(labels), "temperature": temperature}
+    predictions = Predictions(decoded.class_names, paths, labels, softmax(tested, calibration.temperature))
+    fitted_on = {"method": calibration.method, "num_images": calibration.num_images}
+    metrics: dict[str, Any] = {
+        "num_images": len(labels),
+        "temperature": calibration.temperature,
+        "calibration": fitted_on,
+    }
     if len(labels):
         before = expected_calibration_error(softmax(tested), labels)
         metrics |= {**measure(predictions), "uncalibrated_error": before}
-    return Trained(exact, answering, temperature, settings, history, predictions, metrics)
+    return Trained(exact, answering, calibration, settings, history, predictions, metrics)
+
+
+def calibrate(answering: keras.Model, decoded: DecodedImages, split: Split, batch_size: int) -> Calibration:
+    """By the validation split; where there is none, by the training images that rested in the last epochs."""
+    method: Method = "validation" if len(split.val) else "resting training images"
+    rows = split.val if len(split.val) else resting_rows(decoded, split)
+    if not len(rows):
+        return Calibration(1.0, "none", 0)
+    logits = logits_of(answering, decoded.images, rows, batch_size)
+    return Calibration(fit_temperature(logits, decoded.labels[rows]), method, len(rows))

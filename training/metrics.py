@@ -6,26 +6,11 @@ import numpy as np
 import sklearn.metrics
 
 from training.predictions import Predictions
+from training.significance import Z_95, detectable_difference
 
 CALIBRATION_BINS = 15  # as in Guo et al., 2017, https://arxiv.org/abs/1706.04599
-Z = 1.959964  # standard deviations of a normal that hold 95 %
-DISCORDANT = 0.05  # of images on which two models of about the same accuracy differ in being right
 TOP = 5
 SKEWED = 5.0  # times as many images in the largest class as in the smallest: accuracy then speaks of the largest alone
-TEMPERATURES = np.geomspace(0.5, 4, 121)  # in steps of 1.75 %; a split with no mistake would have 0
-
-
-def softmax(logits: np.ndarray, temperature: float = 1.0) -> np.ndarray:
-    """float (N, num_classes) logits -> float64 (N, num_classes) probabilities."""
-    scaled = logits.astype(np.float64) / temperature
-    exponentials = np.exp(scaled - scaled.max(axis=1, keepdims=True))
-    return exponentials / exponentials.sum(axis=1, keepdims=True)
-
-
-def calibrate(logits: np.ndarray, labels: np.ndarray) -> float:
-    """The temperature that gives these labels the greatest likelihood (Guo et al., 2017, section 4.2)."""
-    losses = [negative_log_likelihood(softmax(logits, temperature), labels) for temperature in TEMPERATURES]
-    return round(float(TEMPERATURES[int(np.argmin(losses))]), 4)
 
 
 def measure(predictions: Predictions) -> dict[str, Any]:
@@ -34,8 +19,9 @@ def measure(predictions: Predictions) -> dict[str, Any]:
     `confusion[i][j]` counts the images of class i that were taken for class j. `balanced_accuracy` is the mean
     recall of the classes that have images; recall, precision and F1 are None where they would divide by zero. Intervals
     are of 95 %. `top_5_accuracy` is there where there are more than five classes. `resolvable_difference` is the
-    smallest difference in accuracy from another model that so many images show. `headline` names the figure to go by:
-    balanced accuracy where classes are skewed.
+    smallest difference in accuracy from another model that so many images can show
+    (`training.significance.detectable_difference`). `headline` names the figure to go by: balanced accuracy where
+    classes are skewed.
     """
     probabilities, labels, class_names = predictions.probabilities, predictions.labels, predictions.class_names
     classes = np.arange(len(class_names))
@@ -50,7 +36,7 @@ def measure(predictions: Predictions) -> dict[str, Any]:
         "accuracy": accuracy,
         "accuracy_interval": interval(int(right.sum()), len(labels)),
         "balanced_accuracy": float(np.mean([recall for recall in recalls if recall is not None])),
-        "resolvable_difference": float(Z * np.sqrt(DISCORDANT / len(labels))),
+        "resolvable_difference": detectable_difference(len(labels)),
         "negative_log_likelihood": negative_log_likelihood(probabilities, labels),
         "expected_calibration_error": expected_calibration_error(probabilities, labels),
         "per_class": {
@@ -76,9 +62,9 @@ def interval(successes: int, trials: int) -> list[float] | None:
     """95 % for a share (Wilson, 1927, https://doi.org/10.1080/01621459.1927.10502953); None of nothing."""
     if not trials:
         return None
-    share, spread = successes / trials, Z**2 / trials
+    share, spread = successes / trials, Z_95**2 / trials
     middle = (share + spread / 2) / (1 + spread)
-    half = Z / (1 + spread) * np.sqrt(share * (1 - share) / trials + spread / (4 * trials))
+    half = Z_95 / (1 + spread) * np.sqrt(share * (1 - share) / trials + spread / (4 * trials))
     return [max(0.0, float(middle - half)), min(1.0, float(middle + half))]
 
 

@@ -1,6 +1,6 @@
 """What a run is going to be, from flags and from the model it starts from."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,21 +11,36 @@ from models.bundle import BrokenBundle, Manifest, verify
 from models.preprocessing import InputSpec
 from training.flags import choose_architecture, choose_input, read_fractions, read_settings, training_flags
 from training.index import BadData
-from training.settings import Settings
+from training.settings import FINE_TUNING, FULL_RATE_STEPS, Settings, default_learning_rate, run_length
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
     """Attributes:
+    settings: with a default learning rate as it is in long runs: `settings_for` has what a run is trained by.
+    has_default_rate: nobody has given a learning rate.
     start: the bundle to start from, of which `known` is the manifest; None from scratch.
     """
 
     architecture: Architecture
     spec: InputSpec
     settings: Settings
+    has_default_rate: bool
     fractions: tuple[float, float]
     start: Path | None
     known: Manifest | None
+
+    def settings_for(self, num_images: int) -> Settings:
+        """The settings of a run on so many training images; a default learning rate is fitted to its batches and steps.
+
+        Weights that are good already do not need a lower rate in a short run.
+        """
+        if not self.has_default_rate:
+            return self.settings
+        num_steps = FULL_RATE_STEPS if self.start else run_length(self.settings, num_images).num_steps
+        batch_size = min(self.settings.batch_size, num_images)
+        rate = default_learning_rate(self.architecture, self.settings.optimizer, batch_size, num_steps)
+        return replace(self.settings, learning_rate=FINE_TUNING * rate if self.start else rate)
 
     @property
     def origin(self) -> dict[str, Any]:
@@ -49,7 +64,8 @@ def make_plan(data: str, cache: Path, flags: dict[str, Any], start: Path | None)
     spec = choose_input(data, architecture, cache, flags, known)
     architecture.check_size(spec.shape)
     settings = read_settings(architecture, data, spec, flags, known)
-    return Plan(architecture, spec, settings, read_fractions(flags), start, known)
+    has_default_rate = flags["learning_rate"] is None
+    return Plan(architecture, spec, settings, has_default_rate, read_fractions(flags), start, known)
 
 
 @click.command("training")

@@ -13,6 +13,7 @@ from PIL import Image
 from models.durable import write_durably
 from training.plots import plot, reliability
 from training.position import Observer, Position
+from training.significance import DISAGREEMENT, POWER
 
 STYLE = """
 :root { color-scheme: light dark; --ink: light-dark(#1a1a1a, #e4e4e4); --paper: light-dark(#fff, #16181b);
@@ -101,7 +102,7 @@ def results(report: Report) -> str:
     if not metrics:
         return f"<p>Training: {done} of {report.epochs} epochs are done. This page renews itself.</p>"
     if not metrics["num_images"]:
-        return "<p>Nothing was held out to test, and nothing is measured.</p>"
+        return f"<p>Nothing was held out to test, and nothing is measured. {calibrated_on(metrics)}</p>"
     names = {
         "accuracy": "accuracy",
         "accuracy_interval": "accuracy, from and to",
@@ -116,9 +117,24 @@ def results(report: Report) -> str:
     order = sorted(names, key=lambda name: name != metrics["headline"])
     rows = [[f"test {names[name]}", shown(metrics[name])] for name in order if name in metrics]
     return (
-        f"{table(['', 'value'], rows)}<p>This test split can show a difference between two models of at least "
-        f"{100 * metrics['resolvable_difference']:.1f} points of accuracy. Intervals are of 95 %.</p>"
+        f"{table(['', 'value'], rows)}<p>With a probability of {POWER:.0%}, this test split shows a difference between "
+        f"two models of {100 * metrics['resolvable_difference']:.1f} points of accuracy or more, if they disagree on "
+        f"{DISAGREEMENT:.0%} of the images. {calibrated_on(metrics)} Intervals are of 95 %.</p>"
     )
+
+
+def calibrated_on(metrics: dict[str, Any]) -> str:
+    """A sentence about the temperature; reports of runs before it was recorded have none."""
+    fitted = metrics.get("calibration")
+    if fitted is None:
+        return ""
+    if fitted["method"] == "none":
+        return "The confidence is not calibrated, since there were too few images for it."
+    images = {
+        "validation": "validation images",
+        "resting training images": "training images left out of the last epochs",
+    }
+    return f"The temperature was fitted on {fitted['num_images']:,} {images[fitted['method']]}."
 
 
 def training(report: Report) -> str:

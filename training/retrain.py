@@ -150,13 +150,12 @@ class Attempt:
             reason = f"Nothing has changed since {earlier['at']}, when this was {earlier['outcome']}."
             return Result("skipped", job.model, reason, earlier.get("version"), self._champion, earlier.get("run"))
         origin = {**plan.origin, "parent_version": self._champion, "key": key}
-        config = {"model": job.model, **describe(data, plan.settings), **origin}
+        settings = plan.settings_for(len(data.split.train))
+        config = {"model": job.model, **describe(data, settings), **origin}
         report_sizes(self._console, data, num_left_out=len(data.decoded.labels) - num_on_sides(data))
         with claim_run(job.runs, job.model, config) as run:
             self._unfinished.note_run(run.name)
-            train_and_export(
-                run, job.model, data, plan.settings, console=self._console, start=plan.start, origin=origin
-            )
+            train_and_export(run, job.model, data, settings, console=self._console, start=plan.start, origin=origin)
             self._on_step("trained")
             result = self._decide(run, data, key)
             finish(run)

@@ -12,11 +12,10 @@ from scipy import stats
 
 from training.gate import Answered, Evidence, Finding, Gate, Outcome, Verdict
 from training.metrics import expected_calibration_error
-from training.significance import Paired, above, below, holm
+from training.significance import POWER, Paired, above, below, detectable_difference, holm
 
 SEVERITY: tuple[Outcome, ...] = ("pass", "hold", "reject")
 FEWEST_NEWEST = 30  # images, to say anything of whether their labels can be learned
-DETECTED = 1.43  # half-widths of an interval that a difference needs, to be found four times in five
 
 Rule = Callable[[Evidence, Gate], Finding | None]
 
@@ -88,11 +87,11 @@ def it_knows_every_class(evidence: Evidence, gate: Gate) -> Finding:
     lost = sorted(set(evidence.champion.class_names) - set(evidence.challenger.class_names))
     new = sorted(set(evidence.challenger.class_names) - set(evidence.champion.class_names))
     unseen = [name for name in new if name not in set(evidence.labels.tolist())]
+    if lost:
+        return Finding("classes", "reject", f"It no longer knows {', '.join(lost[:10])}.", {"lost": lost})
     if unseen:
         reason = f"No image of {', '.join(unseen[:10])} was held out: nobody can tell how well it knows that."
         return Finding("classes", "hold", reason, {"new": new})
-    if lost:
-        return Finding("classes", "reject", f"It no longer knows {', '.join(lost[:10])}.", {"lost": lost})
     return Finding(
         "classes", "pass", f"It knows every class{', and ' + ', '.join(new[:10]) if new else ''}.", {"new": new}
     )
@@ -127,9 +126,11 @@ def it_is_better(evidence: Evidence, gate: Gate) -> Finding:
         gains = (f"{percent(pairs[name].difference)} on {pairs[name].num_images} {name} images" for name in better)
         return Finding("better", "pass", f"It is better: {' and '.join(gains)}.", {**figures, "is_better": True})
     seen = " and ".join(f"{percent(p.difference)} on {p.num_images} {name} images" for name, p in pairs.items())
-    smallest = min(detectable(found) for found in pairs.values())
+    smallest = min(detectable_difference(found.num_images, found.disagreement) for found in pairs.values())
     outcome: Outcome = "hold" if gate.promote == "better" else "pass"
-    shows = f"differences below {100 * smallest:.2g} points cannot be seen on so few images"
+    shows = (
+        f"so few images show differences below {100 * smallest:.2g} points with a probability of less than {POWER:.0%}"
+    )
     reason = f"It is not shown to be better: {seen}; {shows}."
     return Finding("better", outcome, reason, figures)
 
@@ -253,12 +254,6 @@ def figures_of(pairs: Paired) -> dict[str, Any]:
         "interval": [round(bound, 5) for bound in pairs.interval()],
         "p": float(f"{pairs.p_value():.3g}"),
     }
-
-
-def detectable(pairs: Paired) -> float:
-    """The smallest difference that so many images show four times in five, by how often the two disagree."""
-    low, high = pairs.interval()
-    return DETECTED * (high - low) / 2
 
 
 def percent(difference: float) -> str:

@@ -226,7 +226,7 @@ def train_and_export(
         class_names=data.decoded.class_names,
         input_spec=data.spec,
         metrics={"test": trained.metrics},
-        temperature=trained.temperature,
+        temperature=trained.calibration.temperature,
         mirrored=settings.mirror_answers,
         reference=reference_of(data, trained),
         drawing=DATA_SETS[data.source].drawing if data.source in DATA_SETS else None,

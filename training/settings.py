@@ -3,7 +3,7 @@
 import math
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, get_args
 
 from training.augment import Augmentation
 
@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
 BATCH_SIZE = 64
 LEARNING_RATE = 0.1  # as He et al. train
+FULL_RATE_STEPS = 1000  # steps of a run from which on a network with batch normalisation gets this rate
 LEARNING_RATE_UNNORMALISED = 0.02  # without batch normalisation a network bears less
 CLIP_NORM_UNNORMALISED = 5.0  # what keeps a network without batch normalisation alive, and slows one that has it
 LEARNING_RATE_ADAM = 0.001  # as Kingma and Ba (2014) have it
@@ -135,14 +136,25 @@ def settings_for(architecture: "Architecture", **chosen: Any) -> Settings:
     return Settings(architecture.name, **chosen)
 
 
-def default_learning_rate(architecture: "Architecture", optimizer: Optimizer, batch_size: int) -> float:
-    """With batch normalisation, SGD's falls with a batch below BATCH_SIZE, whose statistics are noisy: at 8 images and
-    0.1, resnet20's moving statistics lay so far off that it answered like chance where it had learnt everything.
+def default_learning_rate(
+    architecture: "Architecture", optimizer: Optimizer, batch_size: int, num_steps: int = FULL_RATE_STEPS
+) -> float:
+    """The learning rate that suits a network, its batches and the length of its run.
+
+    With batch normalisation, the rate of SGD is lower for a batch below BATCH_SIZE, whose statistics are noisy: at 8
+    images and 0.1, resnet20's moving statistics lay so far off that it answered like chance where it had learnt
+    everything. It is lower for a short run, too, by the root of the number of steps: resnet18 on 664 photographs, in
+    steps of 64, reached these accuracies on 156 others, where the most frequent class has 24 %:
+
+        epochs   rate 0.1   this rate
+        1        12 %       30 %  (0.01)
+        4        29 %       46 %  (0.02)
+        10       40 %       55 %  (0.032)
     """
     if optimizer == "adam":
         return LEARNING_RATE_ADAM
     if architecture.normalised:
-        return LEARNING_RATE * min(1.0, batch_size / BATCH_SIZE)
+        return LEARNING_RATE * min(1.0, batch_size / BATCH_SIZE) * math.sqrt(min(1.0, num_steps / FULL_RATE_STEPS))
     return architecture.learning_rate or LEARNING_RATE_UNNORMALISED
 
 
@@ -164,6 +176,19 @@ def resolve_epochs(epochs: int, num_images: int) -> int:
     if epochs:
         return epochs
     return max(EPOCHS, min(MOST_EPOCHS, math.ceil(IMAGES_SEEN / num_images)))
+
+
+class RunLength(NamedTuple):
+    epochs: int
+    steps_per_epoch: int
+    num_steps: int
+
+
+def run_length(settings: Settings, num_images: int) -> RunLength:
+    """How long a run on so many training images is."""
+    steps_per_epoch = num_images // min(settings.batch_size, num_images)
+    epochs = math.ceil(settings.steps / steps_per_epoch) or resolve_epochs(settings.epochs, num_images)
+    return RunLength(epochs, steps_per_epoch, settings.steps or epochs * steps_per_epoch)
 
 
 def choices(kind: Any) -> list[str]:

@@ -7,6 +7,9 @@ import numpy as np
 from scipy import stats
 
 Z_95 = 1.959964  # standard deviations of a normal that hold 95 %
+POWER = 0.8  # the probability with which a difference is to be found
+Z_POWER = 0.841621  # the quantile of the normal at POWER
+DISAGREEMENT = 0.05  # the share of images on which two models of about the same accuracy differ in being right
 
 
 class Paired(NamedTuple):
@@ -32,6 +35,11 @@ class Paired(NamedTuple):
         """In accuracy: positive where the challenger is better; 0 of nothing."""
         return (self.only_challenger - self.only_champion) / max(self.num_images, 1)
 
+    @property
+    def disagreement(self) -> float:
+        """The share of images on which one model is right and the other is not; half a pair is added to each cell."""
+        return (self.only_champion + self.only_challenger + 1) / (self.num_images + 2)
+
     def interval(self, z: float = Z_95) -> tuple[float, float]:
         """Of the difference: half a pair is added to each cell (Agresti and Min, 2005, https://doi.org/10.1002/sim.1781)."""
         losses, gains, total = self.only_champion + 0.5, self.only_challenger + 0.5, self.num_images + 2
@@ -45,6 +53,18 @@ class Paired(NamedTuple):
         if not disagreements:
             return 1.0
         return float(stats.binomtest(self.only_challenger, disagreements, 0.5).pvalue)
+
+
+def detectable_difference(num_images: int, disagreement: float = DISAGREEMENT) -> float:
+    """The smallest difference in accuracy between two models that so many images show with a probability of 80 %.
+
+    It is the one that McNemar's test, of two sides at 5 %, finds with that power (Connor, 1987,
+    https://doi.org/10.2307/2531961, where the difference is small beside the disagreement).
+
+    Args:
+        disagreement: the share of the images on which one of the two models is right and the other is not.
+    """
+    return float((Z_95 + Z_POWER) * np.sqrt(disagreement / num_images))
 
 
 def holm(p_values: Sequence[float], alpha: float) -> list[bool]:

@@ -24,12 +24,12 @@ from models.preprocessing import InputSpec
 from models.registry import ARCHITECTURES
 from tests.training.decoded import decoded_images, halves_and_quarters
 from training.cache import DecodedImages
+from training.calibration import softmax
 from training.checkpoint import load_weights
 from training.export import REQUEST, WEIGHTS, write_saved_model
 from training.fit import Trained, fit
 from training.loop import WEIGHTS as BEST
 from training.losses import CrossEntropy, loss_for
-from training.metrics import softmax
 from training.networks import build_for, compile_for, trainable
 from training.saved_model import load_signatures
 from training.settings import Settings, settings_for

@@ -16,9 +16,10 @@ from training import settings as setting
 from training.augment import Augmentation
 from training.batches import Batch, TrainingBatches
 from training.cache import DecodedImages
+from training.calibration import fit_temperature, softmax
 from training.fit import Trained, fit
 from training.loop import WEIGHTS, Diverged
-from training.metrics import calibrate, negative_log_likelihood, softmax
+from training.metrics import negative_log_likelihood
 from training.settings import Settings
 from training.split import Split
 
@@ -118,9 +119,11 @@ def test_answers_are_calibrated_on_the_validation_split(overfitted: Trained) -> 
     decoded = shuffled_labels()
     rows = halves_and_quarters(decoded).val
     logits = overfitted.model.predict(decoded.images[rows], verbose=0)
-    assert overfitted.temperature == calibrate(logits, decoded.labels[rows])
-    expected = softmax(logits, overfitted.temperature)
-    np.testing.assert_allclose(overfitted.probabilities(decoded.images[rows]), expected, atol=1e-6)
+    temperature = fit_temperature(logits, decoded.labels[rows])
+    assert (overfitted.calibration.method, overfitted.calibration.num_images) == ("validation", 16)
+    assert overfitted.calibration.temperature == pytest.approx(temperature, rel=1e-3)
+    expected = softmax(logits, temperature)
+    np.testing.assert_allclose(overfitted.probabilities(decoded.images[rows]), expected, atol=1e-4)
 
 
 def test_a_loss_that_is_no_number_ends_training_with_where_and_what_to_do(tmp_path: Path) -> None:

@@ -56,7 +56,7 @@ def test_an_equal_model_is_held_and_told_what_so_many_images_can_show() -> None:
     verdict, findings = judge(evidence(right(900, 1000), right(900, 1000, seed=1)), Gate())
     assert verdict == "hold"
     assert "not shown to be better" in reasons(findings, verdict)
-    assert "differences below" in found(findings, "better").reason
+    assert "differences below 3.7 points with a probability of less than 80%" in found(findings, "better").reason
 
 
 def test_an_equal_model_is_promoted_where_not_worse_is_enough() -> None:
@@ -144,6 +144,19 @@ def test_a_slow_a_large_and_a_forgetful_model_are_rejected() -> None:
     assert judged.champion is not None
     more = replace(judged, champion=replace(judged.champion, class_names=("cat", "eel")))
     assert found(judge(more, Gate())[1], "classes").reason == "It no longer knows eel."
+
+
+def test_a_class_that_is_lost_is_told_before_a_new_one_that_nobody_can_judge() -> None:
+    judged = evidence(right(800, 1000), np.ones(1000, bool))
+    assert judged.champion is not None
+    swapped = replace(judged, champion=replace(judged.champion, class_names=("cat", "owl")))
+    more = replace(
+        swapped.challenger,
+        class_names=(*NAMES, "eel"),
+        probabilities=np.pad(judged.challenger.probabilities, ((0, 0), (0, 1))),
+    )
+    finding = found(judge(replace(swapped, challenger=more), Gate())[1], "classes")
+    assert (finding.outcome, finding.reason) == ("reject", "It no longer knows owl.")
 
 
 def test_an_overconfident_model_is_held() -> None:

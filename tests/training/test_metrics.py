@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from training.metrics import calibrate, expected_calibration_error, interval, measure, softmax
+from training.calibration import softmax
+from training.metrics import expected_calibration_error, interval, measure
 from training.predictions import Predictions
 
 NAMES = ("cat", "dog", "bird")
@@ -57,9 +58,9 @@ def test_intervals_are_wilsons() -> None:
 
 
 def test_what_a_test_split_can_show_shrinks_with_the_root_of_its_images() -> None:
-    """A thousand images and models that differ on 5 % of them: 1.39 points."""
+    """A thousand images and models that differ on 5 % of them: 1.98 points, found four times in five."""
     thousand = np.tile([0.9, 0.1], (1000, 1))
-    assert measured(thousand, np.zeros(1000, int))["resolvable_difference"] == pytest.approx(0.0139, abs=1e-4)
+    assert measured(thousand, np.zeros(1000, int))["resolvable_difference"] == pytest.approx(0.0198, abs=1e-4)
 
 
 def test_the_label_may_be_among_the_first_five() -> None:
@@ -109,25 +110,6 @@ def test_a_confidence_that_holds_has_no_calibration_error() -> None:
     probabilities = np.tile([0.75, 0.25], (400, 1))
     assert expected_calibration_error(probabilities, np.array([0, 0, 0, 1] * 100)) == pytest.approx(0)
     assert expected_calibration_error(np.array([[1.0, 0.0]]), np.array([0])) == 0
-
-
-def test_softmax_is_of_float64_and_bears_large_logits() -> None:
-    np.testing.assert_allclose(softmax(np.array([[0.0, math.log(3)]], np.float32)), [[0.25, 0.75]])
-    np.testing.assert_allclose(softmax(np.array([[1e5, 0.0], [-1e5, 0.0]], np.float32)), [[1, 0], [0, 1]])
-    np.testing.assert_allclose(softmax(np.array([[0.0, 2 * math.log(3)]]), 2.0), [[0.25, 0.75]])
-
-
-@pytest.mark.parametrize("temperature", [0.6, 1.0, 1.7, 3.0])
-def test_calibrate_recovers_the_temperature_that_made_the_labels(temperature: float) -> None:
-    rng = np.random.default_rng(0)
-    logits = rng.normal(0, 3, (20_000, 5))
-    chances = softmax(logits, temperature)
-    labels = (chances.cumsum(axis=1) > rng.random((20_000, 1))).argmax(axis=1)
-    assert calibrate(logits, labels) == pytest.approx(temperature, rel=0.04)
-
-
-def test_a_split_without_a_mistake_does_not_make_the_model_infinitely_sure() -> None:
-    assert calibrate(np.array([[5.0, 0.0], [0.0, 5.0]]), np.array([0, 1])) == 0.5
 
 
 @pytest.mark.parametrize(("counts", "headline"), [((50, 10), "accuracy"), ((51, 10), "balanced_accuracy")])

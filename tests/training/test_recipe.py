@@ -188,7 +188,9 @@ def test_rates_drop_in_order_and_finite_numbers_are_wanted() -> None:
 
 
 def test_warm_up_longer_than_the_run_leaves_a_cosine() -> None:
-    assert rates(settings_of("--learning-rate", 1), num_steps=5, steps_per_epoch=10)[0] == 1
+    assert rates(settings_of("--learning-rate", 1), num_steps=3, steps_per_epoch=10)[0] == 1
+    short = rates(settings_of("--learning-rate", 1), num_steps=10, steps_per_epoch=10)
+    assert short[:4] == [pytest.approx(step / 3, abs=1e-5) for step in range(4)], "at most three tenths of the run"
 
 
 def test_epochs_and_steps_together_are_refused() -> None:

@@ -43,6 +43,17 @@ def test_the_page_has_the_figures_the_classes_and_the_confusion() -> None:
     assert "waited for images 37.5 % of the time" in html
 
 
+def test_the_page_says_what_the_split_can_show_and_what_the_temperature_was_fitted_on() -> None:
+    plain = report("cat", "dog")
+    assert "With a probability of 80%, this test split shows a difference" in plain.html()
+    assert "temperature was fitted" not in plain.html()  # a run of an older version
+    fitted = {"calibration": {"method": "resting training images", "num_images": 1000}}
+    page = replace(plain, metrics={**plain.metrics, **fitted}).html()
+    assert "The temperature was fitted on 1,000 training images left out of the last epochs." in page
+    nothing = {"num_images": 0, "calibration": {"method": "none", "num_images": 0}}
+    assert "The confidence is not calibrated" in replace(plain, metrics=nothing).html()
+
+
 def test_the_page_needs_nothing_else() -> None:
     html = report("cat", "dog", mistakes=[Picture(GREY, "cat")], filters=np.repeat(GREY, 3, axis=2)).html()
     assert set(re.findall(r"(?:src|href)=\"([^:]*:[^;]*);", html)) == {"data:image/png"}
@@ -60,7 +71,7 @@ def test_names_are_text_and_never_markup() -> None:
 
 def test_it_says_what_the_test_split_can_show_and_whether_confidence_can_be_believed() -> None:
     html = report("cat", "dog").html()
-    assert "at least 25.3 points of accuracy" in html
+    assert "two models of 36.2 points of accuracy or more" in html
     assert html.count("<circle") == 1
     assert "3 images: confidence" in html
 

@@ -92,7 +92,12 @@ def decided(trained: Trained) -> dict[str, Any]:
     """All that must be equal."""
     history = {name: v for name, v in trained.history.items() if name not in ("images_per_s", "input_wait")}
     weights = [weight.tobytes() for weight in trained.model.get_weights()]
-    return {"weights": weights, "history": history, "temperature": trained.temperature, "metrics": trained.metrics}
+    return {
+        "weights": weights,
+        "history": history,
+        "temperature": trained.calibration.temperature,
+        "metrics": trained.metrics,
+    }
 
 
 @pytest.fixture(scope="module")

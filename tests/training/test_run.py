@@ -17,9 +17,10 @@ from tests.conftest import Training
 from tests.images import shades, write_folder
 from training import lineage
 from training import run as runs
+from training.calibration import softmax
 from training.index import BadData
 from training.lineage import git_revision
-from training.metrics import measure, softmax
+from training.metrics import measure
 from training.position import CHECKPOINT
 from training.predictions import Predictions
 from training.run import Data, choose_golden, prepare, resolve, train_and_export
@@ -94,7 +95,7 @@ def test_every_figure_of_a_run_can_be_computed_from_its_table_again(digits_train
     metrics = read(digits_training.run / "metrics.json")
     again = measure(Predictions.read(digits_training.run / "predictions.csv"))
     assert again == {name: value for name, value in metrics.items() if name in again}
-    assert metrics.keys() - again.keys() == {"temperature", "uncalibrated_error"}
+    assert metrics.keys() - again.keys() == {"temperature", "calibration", "uncalibrated_error"}
 
 
 def test_two_runs_of_one_configuration_at_once_do_not_share_a_directory(tmp_path: Path) -> None:

@@ -6,7 +6,14 @@ import keras
 import pytest
 
 from models.registry import architecture_of
-from training.settings import Dropout, resolve_dropout, resolve_precision, settings_for
+from training.settings import (
+    Dropout,
+    default_learning_rate,
+    resolve_dropout,
+    resolve_precision,
+    run_length,
+    settings_for,
+)
 
 LARGE, SMALL = 11_000_000, 61_706
 
@@ -56,6 +63,31 @@ def test_what_was_chosen_stays() -> None:
 def test_with_batch_normalisation_a_smaller_batch_learns_at_a_lower_rate_and_a_larger_one_at_no_higher() -> None:
     rates = [settings_for(architecture_of("resnet20"), batch_size=size).learning_rate for size in (8, 32, 64, 256)]
     assert rates == [0.0125, 0.05, 0.1, 0.1]
+
+
+def test_with_batch_normalisation_a_short_run_learns_at_a_lower_rate_and_without_it_at_the_same() -> None:
+    """Ten steps at the rate of long runs leave resnet18 worse than before."""
+    resnet18, lenet5 = architecture_of("resnet18"), architecture_of("lenet5")
+    rates = [default_learning_rate(resnet18, "sgd", 64, steps) for steps in (10, 250, 1000, 50_000)]
+    assert rates == [pytest.approx(0.01), pytest.approx(0.05), 0.1, 0.1]
+    assert default_learning_rate(resnet18, "adam", 64, 10) == default_learning_rate(resnet18, "adam", 64, 1000)
+    assert default_learning_rate(lenet5, "sgd", 64, 10) == default_learning_rate(lenet5, "sgd", 64, 1000)
+
+
+@pytest.mark.parametrize(
+    ("batch_size", "epochs", "steps", "num_images", "expected"),
+    [
+        (64, 4, 0, 664, (4, 10, 40)),
+        (64, 4, 0, 30, (4, 1, 4)),  # all images are one batch
+        (64, 0, 0, 664, (151, 10, 1510)),
+        (64, 0, 25, 664, (3, 10, 25)),
+    ],
+)
+def test_the_length_of_a_run_follows_from_its_images(
+    batch_size: int, epochs: int, steps: int, num_images: int, expected: tuple[int, int, int]
+) -> None:
+    settings = settings_for(architecture_of("resnet18"), batch_size=batch_size, epochs=epochs, steps=steps)
+    assert run_length(settings, num_images) == expected
 
 
 @pytest.mark.parametrize(
