@@ -56,7 +56,7 @@ def estimate_statistics(model: keras.Model, batches: Iterable[np.ndarray]) -> No
     found: list[list[np.ndarray]] = []  # of each batch
     for images in batches:
         for statistic in statistics:
-            statistic.assign(ops.zeros_like(statistic))
+            statistic.assign(np.zeros(statistic.shape, np.float32))
         model(images, training=True)  # moves each statistic from 0 by (1 - momentum) of what this batch has
         found.append([value_of(statistic) / share for statistic, share in zip(statistics, shares, strict=True)])
     for statistic, values in zip(statistics, zip(*found, strict=True), strict=True):

@@ -6,6 +6,7 @@ import socket
 import subprocess
 from pathlib import Path
 
+import keras
 import numpy as np
 import pytest
 
@@ -64,7 +65,7 @@ def test_two_processes_learn_what_one_does(data: Path, tmp_path: Path) -> None:
     """With batch normalisation, whose statistics are of the whole batch; a large rate would blow up every rounding."""
     averaged = ("--epochs", 2, "--batch-size", 8, "--lookahead", 3)
     flags = ("--model", "resnet20", *averaged, "--learning-rate", 0.0005, "--progress", "json")
-    one = weights(fit(tmp_path / "one", data, *flags, backend="jax"))
+    one = network_of(fit(tmp_path / "one", data, *flags, backend="jax"))
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         address = f"127.0.0.1:{probe.getsockname()[1]}"
@@ -91,10 +92,11 @@ def test_two_processes_learn_what_one_does(data: Path, tmp_path: Path) -> None:
     assert [process.returncode for process in processes] == [0, 0], answers
     assert answers[1][0] == ""
     (run,) = (tmp_path / "two").iterdir()
-    for found, expected in zip(weights(run), one, strict=True):
-        np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-4)
+    for found, expected in zip(network_of(run).variables, one.variables, strict=True):
+        rounding = 1e-4 if found.trainable else 1e-3  # deep statistics multiply the rounding of the weights before them
+        np.testing.assert_allclose(found.numpy(), expected.numpy(), rtol=1e-3, atol=rounding)
 
 
-def weights(run: Path) -> list[np.ndarray]:
+def network_of(run: Path) -> keras.Model:
     network, _ = load_network(run / "bundle")
-    return network.get_weights()
+    return network
