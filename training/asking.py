@@ -24,7 +24,7 @@ from typing import Any
 
 import numpy as np
 
-from models.bundle import GOLDEN, read_golden, read_manifest
+from models.bundle import GOLDEN, list_golden, read_golden, read_manifest
 from training.gate import Answered
 
 START_TIMEOUT_S = 300.0
@@ -209,8 +209,7 @@ def golden_fault(service: Asked, version: int, bundle: Path) -> str:
 
 
 def golden_files(bundle: Path) -> list[Path]:
-    rows = json.loads((bundle / GOLDEN / "probabilities.json").read_text(encoding="utf-8"))
-    return [bundle / GOLDEN / row["file"] for row in rows]
+    return [bundle / GOLDEN / row.file for row in list_golden(bundle)]
 
 
 def answers_of(service: Asked, version: int, bundle: Path, images: Sequence[Path], latencies: list[float]) -> Answered:
