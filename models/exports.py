@@ -1,5 +1,6 @@
 """The folder that training publishes into and the service reads: versions of models, and which of them is live.
 
+    exports/default.json                  which model answers requests that name none (models.default)
     exports/<model>/<version>/            a sealed bundle (models.bundle)
     exports/<model>/live.json             which versions have a part: `LivePointer`
     exports/<model>/history.jsonl         every change of that, oldest first
@@ -8,16 +9,18 @@ A version appears by one rename and the pointer changes by one rename, so that a
 old state or the new one. One writer at a time per model, by a lock that the kernel frees.
 """
 
+import contextlib
 import json
 import re
 import shutil
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from models.bundle import BrokenBundle, read_manifest, verify
+from models.default import DEFAULT, write_default
 from models.durable import chmod, fsync_path, fsync_tree, write_durably
 from models.locks import locked
 from models.typed import read_json
@@ -93,7 +96,8 @@ def publish(
             version = claim_version(home)
             if not (home / LIVE).exists():  # without a pointer the newest version would be live
                 write_durably(home / LIVE, json.dumps(asdict(before), indent=2) + "\n")
-            staging.rename(home / str(version))
+            with keeping_default(exports, model):
+                staging.rename(home / str(version))
         except BaseException:
             shutil.rmtree(staging, ignore_errors=True)
             raise
@@ -102,6 +106,24 @@ def publish(
         if make_live:
             point_live(home, version, before=before, on_step=on_step)
     return version
+
+
+@contextlib.contextmanager
+def keeping_default(exports: Path, model: str) -> Iterator[None]:
+    """Around a publication: the first model of all becomes the default, and no later one takes that from it.
+
+    Exports with several models and no default, which older versions have left, are left as they are.
+    """
+    if (exports / DEFAULT).exists() or list_versions(exports / model):
+        yield
+        return
+    with locked(exports / LOCK):
+        others = published_models(exports)
+        if len(others) == 1 and not (exports / DEFAULT).exists():
+            write_default(exports, others[0])
+        yield
+        if not others:
+            write_default(exports, model)
 
 
 def copy_tree(source: Path, target: Path) -> None:
@@ -204,6 +226,18 @@ def set_loaded(exports: Path, model: str, *, loaded: bool) -> LivePointer:
         return point(home, replace(read_live(home), unloaded=not loaded))
 
 
+def set_default(exports: Path, model: str) -> str:
+    """Have a model answer the requests that name none; returns its name.
+
+    Raises:
+        BrokenBundle: there is no such model.
+    """
+    existing(exports / check_model_name(model))
+    with locked(exports / LOCK):
+        write_default(exports, model)
+    return model
+
+
 def find_version(exports: Path, model: str, version: int) -> Path:
     """The model's folder, if it has this version and that is sound.
 
@@ -279,6 +313,11 @@ def list_models(exports: Path) -> list[str]:
     if not exports.is_dir():
         return []
     return sorted(path.name for path in exports.iterdir() if MODEL_NAME.fullmatch(path.name) and path.is_dir())
+
+
+def published_models(exports: Path) -> list[str]:
+    """Names of the models that have a version, sorted."""
+    return [name for name in list_models(exports) if list_versions(exports / name)]
 
 
 def list_versions(home: Path) -> list[int]:

@@ -75,11 +75,17 @@ class Service:
             NotFound, NotReady: none is, since there are several, or there is none.
         """
         routes = self.engines.routes
+        names = ", ".join(routes.models)
+        if not names:
+            raise NotReady("No model is published yet.")
         if routes.default_model is None:
-            if not routes.models:
-                raise NotReady("No model is published yet.")
             raise NotFound(
-                f"There are several models: POST to /models/<name>/classify, name one of {', '.join(routes.models)}."
+                f"There are several models and no default: POST to /models/<name>/classify, name one of {names}."
+            )
+        if routes.default_model not in routes.models:
+            raise NotFound(
+                f"The default model, {routes.default_model}, is not published here: POST to /models/<name>/classify, "
+                f"name one of {names}, or have the operator make one of them the default."
             )
         return routes.default_model
 

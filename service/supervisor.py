@@ -18,7 +18,8 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from models.bundle import GOLDEN
+from models.bundle import GOLDEN, BrokenBundle
+from models.default import read_default
 from models.exports import list_models
 from service.config import Config
 from service.drift import FOLDER as DRIFT_FOLDER
@@ -54,6 +55,7 @@ class Supervisor:
         self._announced = False
         self._next_look = 0.0
         self._routes: Routes | None = None
+        self._default: str | None = None  # as default.json in the exports names it
 
     def run(self) -> int:
         """The exit status: 0 when it was asked to stop, 1 when gunicorn or an engine could not be kept alive."""
@@ -104,6 +106,9 @@ class Supervisor:
                 self._models.setdefault(name, Model(self._config.exports / name))
             for model in self._models.values():
                 model.look()
+            self._default = read_default(self._config.exports)
+        except BrokenBundle as error:  # what was read last holds
+            log.error("%s", error)
         except OSError as error:  # a file system that is away for a while; what is loaded goes on answering
             log.error("%s cannot be read: %s", self._config.exports, error)
 
@@ -159,12 +164,13 @@ class Supervisor:
         models = {
             name: model.route() for name, model in sorted(self._models.items()) if model.versions or model.is_unloaded
         }
-        default = self._config.default_model or (next(iter(models)) if len(models) == 1 else None)
-        routes = Routes(default, models, self._stopping)
+        only = next(iter(models)) if len(models) == 1 else None
+        routes = Routes(self._config.default_model or self._default or only, models, self._stopping)
         if routes == self._routes:
             return
         try:
             write_routes(self._runtime / "routes.json", routes)
+            log_default(self._routes or Routes(), routes)
             self._routes = routes
         except OSError as error:  # tried again at the next tick; until then the workers follow the old one
             log.error("routes.json could not be written: %s", error)
@@ -212,6 +218,21 @@ class Supervisor:
     def _tick_until(self, deadline: float) -> None:
         while time.monotonic() < deadline:
             self._tick()
+
+
+def log_default(before: Routes, after: Routes) -> None:
+    """Say which model answers requests that name none where that, or the models there are, have changed."""
+    new = after.models.keys() - before.models.keys()
+    if not new and after.default_model == before.default_model:
+        return
+    if after.default_model is None:
+        log.warning("there are %d models and no default: python -m service default MODEL", len(after.models))
+    elif after.default_model not in after.models:
+        log.warning("the default model, %s, is not published: /classify answers 404", after.default_model)
+    else:
+        others = sorted(new - {after.default_model})
+        beside = f"; {', '.join(others)} answer at /models/<name>/classify" if others else ""
+        log.info("the default model is %s%s", after.default_model, beside)
 
 
 def make_runtime_directory() -> Path:

@@ -1,10 +1,14 @@
 """The supervisor itself: what it reads, what it leaves in memory, how it ends and what ends with it."""
 
+import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import requests
 
+from models.bundle import read_manifest, write_manifest
+from models.exports import publish
 from tests.harness import copy_of, golden_image, running_service, wait_until
 
 
@@ -21,3 +25,42 @@ def test_a_live_pointer_of_wrong_types_changes_nothing_and_is_said_in_the_log(ex
             wait_until(lambda start=logged: "is no live pointer" in service.log()[start:], service)
             answer = requests.post(service.url + "/classify", data=golden_image(exports), timeout=10)
             assert answer.json()["version"] == 1
+
+
+def test_a_second_model_leaves_the_first_the_default_until_somebody_says_otherwise(exports, tmp_path):
+    other = copy_bundle(exports / "digits" / "1", tmp_path / "bundle", model="others")
+    image = golden_image(exports)
+
+    def classify(url: str) -> requests.Response:
+        return requests.post(f"{url}/classify", data=image, timeout=10)
+
+    with running_service(exports, tmp_path, admin_keys="a" * 16, log_format="text") as service:
+        publish(other, exports)
+        wait_until(lambda: classify_named(service, "others", image) == 200, service)
+        assert "the default model is digits; others answer at /models/<name>/classify" in service.log()
+        assert requests.get(f"{service.url}/models", timeout=10).json()["default"] == "digits"
+        assert classify(service.url).json()["model"] == "digits"
+        admin = {"X-API-Key": "a" * 16}
+        changed = requests.post(f"{service.url}/models/others/default", headers=admin, timeout=10)
+        assert (changed.status_code, changed.json()) == (200, {"default": "others"})
+        wait_until(lambda: classify(service.url).json()["model"] == "others", service)
+        assert requests.post(f"{service.url}/models/no/default", headers=admin, timeout=10).status_code == 404
+        (exports / "default.json").write_text('{"model": "gone"}')
+        wait_until(lambda: classify(service.url).status_code == 404, service)
+        assert "The default model, gone, is not published here" in classify(service.url).json()["error"]["message"]
+        assert "the default model, gone, is not published" in service.log()
+    with running_service(exports, tmp_path, admin_keys="a" * 16, default_model="digits") as service:
+        assert classify(service.url).json()["model"] == "digits"
+        refused = requests.post(f"{service.url}/models/others/default", headers=admin, timeout=10)
+        assert refused.status_code == 409
+
+
+def copy_bundle(bundle: Path, target: Path, *, model: str) -> Path:
+    """The same network under another name."""
+    shutil.copytree(bundle, target)
+    write_manifest(target, replace(read_manifest(target), model=model, files={}))
+    return target
+
+
+def classify_named(service, model: str, image: bytes) -> int:
+    return requests.post(f"{service.url}/models/{model}/classify", data=image, timeout=10).status_code
