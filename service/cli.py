@@ -60,7 +60,11 @@ def serve() -> None:
     from service.supervisor import Supervisor
 
     configure_logging(config.log_level, config.log_format)
-    sys.exit(Supervisor(config).run())
+    try:
+        supervisor = Supervisor(config)
+    except OSError as error:
+        raise click.ClickException(f"There is no place for the service's own files: {error}.") from error
+    sys.exit(supervisor.run())
 
 
 def explained(command: Callable[..., None]) -> Callable[..., None]:

@@ -1,6 +1,5 @@
 """What this machine gives us."""
 
-import ctypes
 import importlib.util
 import os
 import signal
@@ -9,8 +8,6 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:  # an engine that starts beside another has no time for it
     from service.config import Config
-
-PR_SET_PDEATHSIG = 1  # prctl(2)
 
 
 def available_cores(*, cpu_max: Path = Path("/sys/fs/cgroup/cpu.max")) -> int:
@@ -42,11 +39,6 @@ def has_bfloat16(*, cpu_info: Path = Path("/proc/cpuinfo")) -> bool:
     """Whether the processor multiplies in bfloat16: AVX512-BF16 or AMX."""
     flags = set(cpu_info.read_text().split()) if cpu_info.exists() else set()
     return bool(flags & {"avx512_bf16", "amx_bf16"})
-
-
-def die_with_parent(sent: signal.Signals) -> None:
-    """Have the kernel send us this signal when the process that started us dies."""
-    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, int(sent))
 
 
 def hold_signal_across_forks(held: signal.Signals) -> None:

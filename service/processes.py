@@ -42,6 +42,7 @@ class EngineProcess:
     ) -> None:
         engine = config.engine if config.engine != "auto" else "tensorflow" if has_gpu() else "openvino"
         settings = {
+            "supervisor": os.getpid(),
             "bundle": str(bundle),
             "version": version,
             "endpoint": endpoint,
@@ -125,9 +126,8 @@ class EngineProcess:
 
 
 def start_gunicorn(environment: dict[str, str]) -> subprocess.Popen[bytes]:
-    configuration = Path(__file__).with_name("gunicorn_conf.py")
     return subprocess.Popen(
-        [sys.executable, "-m", "gunicorn", "--config", str(configuration)],
+        [sys.executable, "-m", "service.gunicorn_process", str(os.getpid())],
         stdin=subprocess.DEVNULL,
         env=environment,
         process_group=0,

@@ -9,14 +9,11 @@ import logging
 import os
 import resource
 import selectors
-import shutil
 import signal
 import socket
 import subprocess
-import tempfile
 import time
 from collections.abc import Iterator
-from pathlib import Path
 
 from models.bundle import GOLDEN, BrokenBundle
 from models.default import read_default
@@ -27,6 +24,7 @@ from service.lifecycle import Model
 from service.machine import num_decoders, num_workers
 from service.processes import EngineProcess, start_gunicorn
 from service.routes import Routes, write_routes
+from service.runtime import RuntimeDirectory
 
 log = logging.getLogger(__name__)
 
@@ -36,11 +34,12 @@ RETIRE_TIMEOUT_S = 30.0  # an engine that has not finished its queue by then nev
 
 
 class Supervisor:
-    """Runs until SIGTERM or SIGINT, or until gunicorn ends by itself."""
+    """Runs until SIGTERM, SIGINT or SIGHUP, or until gunicorn ends by itself."""
 
     def __init__(self, config: Config) -> None:
         self._config = config
-        self._runtime = make_runtime_directory()
+        self._directory = RuntimeDirectory()
+        self._runtime = self._directory.path
         for folder in ("metrics", DRIFT_FOLDER):
             (self._runtime / folder).mkdir()
         self._environment = {
@@ -59,8 +58,9 @@ class Supervisor:
 
     def run(self) -> int:
         """The exit status: 0 when it was asked to stop, 1 when gunicorn or an engine could not be kept alive."""
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, self._ask_to_stop)
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:  # as nohup has it
+                signal.signal(number, self._ask_to_stop)
         raise_file_limit()
         log.info("settings: %s", ", ".join(f"{name}={value}" for name, value in self._config.shown().items()))
         log.info(
@@ -79,7 +79,7 @@ class Supervisor:
         finally:
             for _, _, engine in self._engines():
                 engine.kill()
-            shutil.rmtree(self._runtime, ignore_errors=True)
+            self._directory.remove()
 
     def _ask_to_stop(self, *_: object) -> None:
         self._stopping = True
@@ -233,19 +233,6 @@ def log_default(before: Routes, after: Routes) -> None:
         others = sorted(new - {after.default_model})
         beside = f"; {', '.join(others)} answer at /models/<name>/classify" if others else ""
         log.info("the default model is %s%s", after.default_model, beside)
-
-
-def make_runtime_directory() -> Path:
-    """A private directory (0700) for sockets, routes.json and metrics: in memory, where a full disk cannot reach it.
-
-    Those of supervisors that were killed are removed.
-    """
-    memory = Path("/dev/shm")
-    home = memory if os.access(memory, os.W_OK) else Path(tempfile.gettempdir())
-    for path in home.glob("striate-*-*"):
-        if not Path("/proc", path.name.split("-")[1]).exists():
-            shutil.rmtree(path, ignore_errors=True)
-    return Path(tempfile.mkdtemp(prefix=f"striate-{os.getpid()}-", dir=home))
 
 
 def raise_file_limit() -> None:

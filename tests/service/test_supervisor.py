@@ -1,6 +1,8 @@
 """The supervisor itself: what it reads, what it leaves in memory, how it ends and what ends with it."""
 
 import shutil
+import signal
+import socket
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,7 +11,9 @@ import requests
 
 from models.bundle import read_manifest, write_manifest
 from models.exports import publish
-from tests.harness import copy_of, golden_image, running_service, wait_until
+from tests.harness import copy_of, golden_image, running_service, wait_for_end, wait_until
+from tests.processes import free_port, python, start
+from training.asking import SERVICE
 
 
 @pytest.fixture
@@ -64,3 +68,60 @@ def copy_bundle(bundle: Path, target: Path, *, model: str) -> Path:
 
 def classify_named(service, model: str, image: bytes) -> int:
     return requests.post(f"{service.url}/models/{model}/classify", data=image, timeout=10).status_code
+
+
+@pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGTERM])
+def test_asked_to_stop_in_either_way_it_drains_and_exits_0(exports, tmp_path, number):
+    with running_service(exports, tmp_path, log_format="text") as service:
+        assert service.stop(number) == 0, service.log()
+    assert "draining" in service.log()
+    assert "stopped" in service.log()
+
+
+def test_under_nohup_a_hangup_is_passed_over(exports, tmp_path):
+    inherited = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # as nohup hands it on
+    try:
+        with running_service(exports, tmp_path, log_format="text") as service:
+            service.process.send_signal(signal.SIGHUP)
+            assert requests.post(service.url + "/classify", data=golden_image(exports), timeout=10).status_code == 200
+            assert "draining" not in service.log()
+    finally:
+        signal.signal(signal.SIGHUP, inherited)
+
+
+DIES_AT_THE_START = """
+import os, signal, sys
+from service import supervisor
+from service.config import Config
+
+class Dies(supervisor.Supervisor):
+    def {method}(self, *arguments):
+        super().{method}(*arguments)
+        print(*open(f"/proc/self/task/{{os.getpid()}}/children").read().split(), flush=True)
+        os.kill(os.getpid(), signal.SIGKILL)
+
+Dies(Config.from_environment(os.environ)).run()
+"""
+
+
+@pytest.mark.parametrize("method", ["_start", "_tick"], ids=["an engine", "gunicorn"])
+def test_what_a_killed_supervisor_has_only_just_started_ends_too(exports, tmp_path, method):
+    """The kernel cannot end a process for the death of its parent before that process has asked for it."""
+    port = free_port()
+    code = DIES_AT_THE_START.format(method=method)
+    killed = start("-c", code, log=tmp_path / "log", SERVICE_EXPORTS=str(exports), SERVICE_PORT=str(port))
+    assert killed.wait(30) == -signal.SIGKILL
+    children = [int(pid) for pid in (tmp_path / "log").read_text().splitlines()[-1].split()]
+    assert children
+    for pid in children:
+        wait_for_end(pid)
+    socket.create_server(("127.0.0.1", port)).close()  # and nobody has the port
+
+
+def test_a_process_whose_parent_is_gone_ends_before_it_does_anything(tmp_path):
+    for arguments in (
+        ("-m", "service.gunicorn_process", "1"),
+        ("-m", "service.engine_process", '{"supervisor": 1}'),
+        ("-c", SERVICE, "1"),
+    ):
+        assert "Process 1, which started this one, is gone." in python(*arguments, status=1)
