@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from service.config import Config
-from service.machine import has_gpu
+from service.machine import choose_engine
 
 log = logging.getLogger(__name__)
 
@@ -40,7 +40,7 @@ class EngineProcess:
         *,
         considerate: bool,
     ) -> None:
-        engine = config.engine if config.engine != "auto" else "tensorflow" if has_gpu() else "openvino"
+        engine, _ = choose_engine(config.engine)
         settings = {
             "supervisor": os.getpid(),
             "bundle": str(bundle),
