@@ -1,5 +1,6 @@
 """The command line of the service: settings are variables, so that containers and shells set them alike."""
 
+import logging
 import os
 import sys
 from collections.abc import Callable
@@ -14,11 +15,24 @@ from models import exports as published
 from models.bundle import BrokenBundle, read_manifest
 from models.default import DEFAULT, read_default
 from models.exports import LivePointer
-from service.config import PREFIX, BadSetting, Config, Engine, Precision, check_address
+from service.config import (
+    PREFIX,
+    BadSetting,
+    Config,
+    Engine,
+    Precision,
+    accepted,
+    check_address,
+    strangers,
+    variable,
+)
+
+log = logging.getLogger(__name__)
 
 WIDTH = 34  # of a variable and its default in --help
 SETTINGS = "\n".join(
-    f"  {f'{PREFIX}{field.name.upper()}={field.default}':<{WIDTH}} {field.metadata['meaning']}"
+    f"  {f'{variable(field)}={field.default}':<{WIDTH}} {field.metadata['meaning']}"
+    + (f" ({accepted(field)})" if accepted(field) else "")
     for field in fields(Config)
 )
 EXPORTS = click.option(
@@ -50,18 +64,19 @@ def main(context: click.Context) -> None:
 
 def serve() -> None:
     from service.keys import read_keys
-
-    try:
-        config = Config.from_environment(os.environ)
-        check_address(config, has_keys=bool(read_keys(config).predict))
-    except BadSetting as error:
-        raise click.ClickException(str(error)) from error
     from service.logs import configure_logging
     from service.supervisor import Supervisor
 
-    configure_logging(config.log_level, config.log_format)
     try:
+        config = Config.from_environment(os.environ)
+        check_address(config)
+        read_keys(config)
+        configure_logging(config.log_level, config.log_format)
+        for stranger in strangers(os.environ):
+            log.warning("%s", stranger)
         supervisor = Supervisor(config)
+    except BadSetting as error:
+        raise click.ClickException(str(error)) from error
     except OSError as error:
         raise click.ClickException(f"There is no place for the service's own files: {error}.") from error
     sys.exit(supervisor.run())

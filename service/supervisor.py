@@ -18,10 +18,11 @@ from collections.abc import Iterator
 from models.bundle import GOLDEN, BrokenBundle
 from models.default import read_default
 from models.exports import list_models
-from service.config import Config
+from service.config import Config, is_loopback, without_secrets
 from service.drift import FOLDER as DRIFT_FOLDER
+from service.keys import HandedOver
 from service.lifecycle import Model
-from service.machine import num_decoders, num_workers
+from service.machine import choose_engine, num_decoders, num_workers
 from service.processes import EngineProcess, start_gunicorn
 from service.routes import Routes, write_routes
 from service.runtime import RuntimeDirectory
@@ -42,8 +43,9 @@ class Supervisor:
         self._runtime = self._directory.path
         for folder in ("metrics", DRIFT_FOLDER):
             (self._runtime / folder).mkdir()
+        self._keys = HandedOver(config, self._runtime)
         self._environment = {
-            **os.environ,
+            **without_secrets(os.environ),
             "STRIATE_RUNTIME": str(self._runtime),
             "PROMETHEUS_MULTIPROC_DIR": str(self._runtime / "metrics"),
         }
@@ -66,6 +68,10 @@ class Supervisor:
         log.info(
             "%d HTTP processes, %s decoding threads in each", num_workers(self._config), num_decoders(self._config)
         )
+        if self._config.feedback_open:
+            who = "everybody on this machine" if is_loopback(self._config.host) else "everybody who may classify"
+            log.warning("feedback is open (SERVICE_FEEDBACK_OPEN=1): %s may label images for training", who)
+        log.info("engine %s: %s", *choose_engine(self._config.engine))
         try:
             self._look()
             if not self._models:
@@ -90,6 +96,7 @@ class Supervisor:
             self._hear(key.data)
         if time.monotonic() >= self._next_look:
             self._look()
+            self._keys.follow()
         self._kill_stuck()
         for model in self._models.values():
             model.follow_pointer()
