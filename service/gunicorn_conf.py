@@ -20,6 +20,9 @@ worker_class = "service.worker.Worker"
 worker_connections = settings.max_connections
 worker_tmp_dir = os.environ["STRIATE_RUNTIME"]  # in memory: a heartbeat on a slow disk looks like a hang
 control_socket_disable = True
+forwarded_allow_ips = forwarder_headers = ""  # nobody may say SCRIPT_NAME or PATH_INFO in a header,
+secure_scheme_headers: dict[str, str] = {}  # nor the scheme; gunicorn would believe whoever asks from this machine
+header_map = "drop"  # of names with underscores, which would pass for others
 keepalive = math.ceil(settings.read_timeout_s)  # for gevent workers: until a request's head is complete
 timeout = 60  # a worker whose loop stands still for longer is replaced
 graceful_timeout = math.ceil(settings.stop_timeout_s)

@@ -1,12 +1,17 @@
 """Feedback over HTTP, in a real service: what is stored, who may say so, and that nothing gives a 500."""
 
 import base64
+import gzip
 import hashlib
+import json
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import requests
+from PIL import Image
+from urllib3.filepost import encode_multipart_formdata
 
 from models.bundle import read_golden
 from tests.harness import RunningService, golden_image, running_service, wait_until
@@ -199,6 +204,32 @@ def test_where_feedback_is_open_that_is_said_and_classifying_may_still_need_a_ke
         assert give(service, data=digit(63), params={"label": "3"}).status_code == 401
         headers = {"X-API-Key": KEYS["predict"]}
         assert outcome(give(service, data=digit(63), params={"label": "3"}, headers=headers)) == "stored"
+
+
+def test_a_body_that_was_cut_off_is_no_feedback(service: RunningService) -> None:
+    pages = encode(noise(8, 8, seed=64), "TIFF", save_all=True, append_images=[Image.fromarray(noise(8, 8, seed=65))])
+    form, kind = encode_multipart_formdata({"label": "3", "image": ("a.tif", pages)})
+    document = json.dumps({"label": "3", "image": base64.b64encode(pages).decode()}).encode()
+    before = requests.get(f"{service.url}/models/digits/feedback", timeout=10).json()["labelled"]
+    for body, headers in (
+        (pages, {}),
+        (form, {"Content-Type": kind}),
+        (document, {"Content-Type": "application/json"}),
+        (gzip.compress(pages), {"Content-Encoding": "gzip"}),
+    ):
+        for path in ("/models/digits/feedback?label=3", "/classify", "/predictions/digits"):
+            assert cut_off(service, path, body, headers) == 400, (path, headers)
+    assert requests.get(f"{service.url}/models/digits/feedback", timeout=10).json()["labelled"] == before
+
+
+def cut_off(service: RunningService, path: str, body: bytes, headers: dict[str, str]) -> int:
+    """The status that is answered to all of a body but its last bytes."""
+    lines = [f"POST {path} HTTP/1.1", "Host: 127.0.0.1", f"Content-Length: {len(body)}"]
+    lines += [f"{name}: {value}" for name, value in headers.items()]
+    with socket.create_connection(("127.0.0.1", int(service.url.rpartition(":")[2])), timeout=20) as connection:
+        connection.sendall("\r\n".join([*lines, "", ""]).encode() + body[:-20])
+        connection.shutdown(socket.SHUT_WR)
+        return int(connection.recv(4096).split()[1])
 
 
 def test_feedback_has_a_key_of_its_own(digits_exports: Path, tmp_path: Path) -> None:

@@ -130,6 +130,28 @@ def test_keys_are_in_the_environment_of_the_supervisor_alone(digits_exports, tmp
             assert PREDICT.encode() not in Path(f"/proc/{pid}/environ").read_bytes()
 
 
+PROXY_HEADERS = {
+    "SCRIPT_NAME": "/x",
+    "Script-Name": "/x",
+    "PATH_INFO": "/metrics",
+    "X-Forwarded-Proto": "https",
+    "X-Forwarded-Prefix": "/x",
+    "X-Forwarded-Host": "localhost",
+    "REMOTE_USER": "admin",
+}
+
+
+@pytest.mark.parametrize("header", PROXY_HEADERS)
+def test_no_header_of_a_proxy_is_believed(service, digits_exports, header):
+    told = {header: PROXY_HEADERS[header]}
+    image = golden_image(digits_exports)
+    answer = requests.post(f"{service.url}/classify", data=image, headers=bearer(PREDICT) | told, timeout=10)
+    assert answer.status_code == 200
+    assert requests.get(f"{service.url}/x/metrics", headers=bearer(PREDICT) | told, timeout=10).status_code == 404
+    assert requests.get(f"{service.url}/metrics", headers=told, timeout=10).status_code == 401
+    assert requests.get(f"{service.url}/healthz", headers=told, timeout=10).status_code == 200
+
+
 def test_pages_of_other_origins_may_ask_where_they_are_named(digits_exports, tmp_path):
     with running_service(digits_exports, tmp_path, cors_origins="https://one.example, https://two.example") as service:
         url, image = service.url + "/classify", golden_image(digits_exports)
