@@ -55,7 +55,7 @@ class Figures(TypedDict, total=False):
     """Of a split, what others read; there is more."""
 
     accuracy: float
-    accuracy_interval: tuple[float, float]
+    accuracy_interval: tuple[float, float] | None
 
 
 class Lineage(TypedDict, total=False):

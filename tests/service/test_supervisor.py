@@ -91,13 +91,14 @@ def test_under_nohup_a_hangup_is_passed_over(exports, tmp_path):
 
 DIES_AT_THE_START = """
 import os, signal, sys
+from pathlib import Path
 from service import supervisor
 from service.config import Config
 
 class Dies(supervisor.Supervisor):
     def {method}(self, *arguments):
         super().{method}(*arguments)
-        print(*open(f"/proc/self/task/{{os.getpid()}}/children").read().split(), flush=True)
+        Path(sys.argv[1]).write_text(Path(f"/proc/self/task/{{os.getpid()}}/children").read_text())
         os.kill(os.getpid(), signal.SIGKILL)
 
 Dies(Config.from_environment(os.environ)).run()
@@ -109,12 +110,13 @@ def test_what_a_killed_supervisor_has_only_just_started_ends_too(exports, tmp_pa
     """The kernel cannot end a process for the death of its parent before that process has asked for it."""
     port = free_port()
     code = DIES_AT_THE_START.format(method=method)
-    killed = start("-c", code, log=tmp_path / "log", SERVICE_EXPORTS=str(exports), SERVICE_PORT=str(port))
-    assert killed.wait(30) == -signal.SIGKILL
-    children = [int(pid) for pid in (tmp_path / "log").read_text().splitlines()[-1].split()]
+    settings = {"SERVICE_EXPORTS": str(exports), "SERVICE_PORT": str(port)}
+    killed = start("-c", code, tmp_path / "children", log=tmp_path / "log", **settings)
+    assert killed.wait(30) == -signal.SIGKILL, (tmp_path / "log").read_text()
+    children = (tmp_path / "children").read_text().split()
     assert children
     for pid in children:
-        wait_for_end(pid)
+        wait_for_end(int(pid))
     socket.create_server(("127.0.0.1", port)).close()  # and nobody has the port
 
 
