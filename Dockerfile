@@ -70,11 +70,10 @@ RUN python3 -m compileall -q -x site-packages "$(python3 -c 'import sysconfig; p
 ENV PATH=/opt/striate/bin:$PATH PYTHONPATH=/app PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1
 
 FROM base AS serving
-ENV SERVICE_HOST=0.0.0.0 SERVICE_PORT=8000 SERVICE_EXPORTS=/exports SERVICE_FEEDBACK=/feedback
+ENV SERVICE_HOST=0.0.0.0 SERVICE_EXPORTS=/exports SERVICE_FEEDBACK=/feedback
 EXPOSE 8000
 STOPSIGNAL SIGTERM
-HEALTHCHECK --interval=10s --timeout=10s --start-period=120s CMD ["/opt/striate/bin/python", "-c", \
-    "import os, urllib.request as http; http.urlopen(f'http://127.0.0.1:{os.environ[\"SERVICE_PORT\"]}/readyz')"]
+HEALTHCHECK --interval=10s --timeout=10s --start-period=120s CMD ["/opt/striate/bin/python", "-m", "service.probe"]
 ENTRYPOINT ["/opt/striate/bin/python", "-m", "service"]
 VOLUME /exports
 USER 10001:10001

@@ -184,6 +184,7 @@ def at_night(image: bytes, rng: random.Random) -> bytes:
 @contextmanager
 def service(work: Path, port: int) -> Iterator[None]:
     settings = {"PORT": port, "EXPORTS": work / "exports", "FEEDBACK": work / "feedback", "LOG_LEVEL": "WARNING"}
+    settings |= {"FEEDBACK_OPEN": 1}
     environment = {**os.environ, **{f"SERVICE_{name}": str(value) for name, value in settings.items()}}
     with (work / "service.log").open("wb") as log:
         process = subprocess.Popen([sys.executable, "-m", "service"], env=environment, stdout=log, stderr=log)

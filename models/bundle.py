@@ -17,13 +17,16 @@ How versions get there, and which of them is live, is in `models.exports`. Nothi
 import json
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, TypedDict, TypeVar
 
 import numpy as np
 
 from models.durable import fsync_tree, sha256, write_durably
 from models.preprocessing import InputSpec
 from models.statistics import Reference
+from models.typed import read_json, typed
+
+T = TypeVar("T")
 
 FORMAT = 1  # of the manifest
 MANIFEST = Path("assets.extra/manifest.json")
@@ -48,6 +51,32 @@ class BrokenBundle(ValueError):
     """A bundle that must not be served; the message says what is wrong and what to do."""
 
 
+class Figures(TypedDict, total=False):
+    """Of a split, what others read; there is more."""
+
+    accuracy: float
+    accuracy_interval: tuple[float, float] | None
+
+
+class Lineage(TypedDict, total=False):
+    """What others read; there is more."""
+
+    created_at: str | None
+    parent_version: int | None
+    git_revision: str | None
+    data: dict[str, Any]
+    settings: dict[str, Any]
+    libraries: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Golden:
+    """An image of the bundle, and the probabilities that it must get."""
+
+    file: str
+    probabilities: list[float]
+
+
 @dataclass(frozen=True, slots=True)
 class Manifest:
     """What a bundle says of itself.
@@ -70,12 +99,12 @@ class Manifest:
     architecture: str
     class_names: tuple[str, ...]
     input_spec: InputSpec
-    metrics: dict[str, Any]
+    metrics: Annotated[dict[str, Any], dict[str, Figures]]
     temperature: float = 1.0
     mirrored: bool = False
     drawing: dict[str, Any] | None = None
     reference: Reference | None = None
-    lineage: dict[str, Any] = field(default_factory=dict)
+    lineage: Annotated[dict[str, Any], Lineage] = field(default_factory=dict)
     files: dict[str, str] = field(default_factory=dict)
     format: int = FORMAT
 
@@ -84,13 +113,12 @@ class Manifest:
 
     @classmethod
     def from_json(cls, value: dict[str, Any]) -> "Manifest":
-        known = {**value, "input_spec": InputSpec(**value["input_spec"])}
-        if known.get("reference"):
-            known["reference"] = Reference(**known["reference"])
-        class_names, files = tuple(value["class_names"]), dict(value["files"])
-        if not all(isinstance(name, str) for name in class_names):
-            raise ValueError(f"class_names is {list(class_names)[:5]}")
-        return cls(**{**known, "class_names": class_names, "files": files})
+        """
+        Raises:
+            ValueError: it lacks something, or a value is of another type.
+        """
+        manifest: Manifest = typed(value, cls)
+        return manifest
 
 
 def write_manifest(bundle: Path, manifest: Manifest) -> None:
@@ -109,15 +137,15 @@ def read_manifest(bundle: Path) -> Manifest:
         BrokenBundle: it is missing, or does not say what a manifest says.
     """
     try:
-        value = json.loads((bundle / MANIFEST).read_text(encoding="utf-8"))
-        if value["format"] == FORMAT:
+        value = read_json(bundle / MANIFEST, dict[str, Any])
+        if value.get("format") == FORMAT:
             return Manifest.from_json(value)
     except FileNotFoundError:
         raise BrokenBundle(f"{bundle} has no {MANIFEST.name}; export again or delete it.") from None
-    except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+    except (OSError, ValueError) as error:
         raise BrokenBundle(f"{bundle / MANIFEST} is no manifest ({error}); export again or delete it.") from error
     raise BrokenBundle(
-        f"{bundle} has manifest format {value['format']}, and this version of Striate reads {FORMAT}; "
+        f"{bundle} has manifest format {value.get('format')}, and this version of Striate reads {FORMAT}; "
         "export again or delete it."
     )
 
@@ -152,13 +180,33 @@ def check_class_names(bundle: Path, names: tuple[str, ...]) -> None:
 
 
 def read_golden(bundle: Path, *, int8: bool = False) -> list[tuple[bytes, list[float]]]:
-    """(encoded image, probabilities it must get), for each golden image; those of the network in 8 bits are others."""
-    rows = json.loads((bundle / GOLDEN / "probabilities.json").read_text(encoding="utf-8"))
-    answers = [row["probabilities"] for row in rows]
+    """(encoded image, probabilities it must get), for each golden image; those of the network in 8 bits are others.
+
+    Raises:
+        BrokenBundle: a file does not say them.
+    """
+    rows = list_golden(bundle)
+    answers = [row.probabilities for row in rows]
     if int8:
-        answers = json.loads((bundle / INT8 / "probabilities.json").read_text(encoding="utf-8"))
-    images = [(bundle / GOLDEN / row["file"]).read_bytes() for row in rows]
-    return list(zip(images, answers, strict=True))
+        answers = read_answers(bundle / INT8 / "probabilities.json", list[list[float]])
+        if len(answers) != len(rows):
+            raise BrokenBundle(f"{bundle} has {len(rows)} golden images, and {len(answers)} answers in 8 bits.")
+    return [((bundle / GOLDEN / row.file).read_bytes(), answer) for row, answer in zip(rows, answers, strict=True)]
+
+
+def list_golden(bundle: Path) -> list[Golden]:
+    """
+    Raises:
+        BrokenBundle: the file does not list them.
+    """
+    return read_answers(bundle / GOLDEN / "probabilities.json", list[Golden])
+
+
+def read_answers(path: Path, kind: type[T]) -> T:
+    try:
+        return read_json(path, kind)
+    except ValueError as error:
+        raise BrokenBundle(f"{path} does not list answers ({error}); export again or delete the version.") from error
 
 
 def read_images(bundle: Path) -> np.ndarray:

@@ -10,14 +10,43 @@ import json
 import os
 import re
 from pathlib import Path
-from typing import Any
+from typing import Any, NotRequired, TypedDict
 
 import numpy as np
 
 from models.durable import fsync_path, replacing, write_array, write_durably
+from models.typed import typed
 
 DIGEST = re.compile(r"[0-9a-f]{64}")
 DECISIONS, SET_ASIDE, SUSPECTED = "decisions.jsonl", "set-aside", "suspected.npy"
+
+
+class Finding(TypedDict):
+    """What one rule came to."""
+
+    rule: str
+    outcome: str
+    reason: str
+
+
+class Seen(TypedDict, total=False):
+    """What a decision was made on."""
+
+    feedback_until_ns: int
+
+
+class Decision(TypedDict):
+    """What readers need of a line; there is more in it."""
+
+    at: str
+    outcome: str
+    reason: str
+    champion: int | None
+    findings: list[Finding]
+    version: NotRequired[int | None]
+    run: NotRequired[str | None]
+    key: NotRequired[str]
+    data: NotRequired[Seen]
 
 
 def record_decision(home: Path, decision: dict[str, Any]) -> None:
@@ -43,10 +72,10 @@ def read_decisions(home: Path) -> list[dict[str, Any]]:
 
 def parsed(line: str) -> dict[str, Any] | None:
     try:
-        value = json.loads(line)
-    except ValueError:
+        found: dict[str, Any] = typed(json.loads(line), Decision)
+    except (ValueError, RecursionError):
         return None
-    return value if isinstance(value, dict) else None
+    return found
 
 
 def decision_on(home: Path, version: int) -> dict[str, Any] | None:

@@ -1,5 +1,6 @@
 """The folder that training publishes into and the service reads: versions of models, and which of them is live.
 
+    exports/default.json                  which model answers requests that name none (models.default)
     exports/<model>/<version>/            a sealed bundle (models.bundle)
     exports/<model>/live.json             which versions have a part: `LivePointer`
     exports/<model>/history.jsonl         every change of that, oldest first
@@ -9,7 +10,6 @@ old state or the new one. One writer at a time per model, by a lock that the ker
 """
 
 import contextlib
-import fcntl
 import json
 import re
 import shutil
@@ -20,16 +20,22 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from models.bundle import BrokenBundle, read_manifest, verify
-from models.durable import fsync_path, fsync_tree, write_durably
+from models.default import DEFAULT, write_default
+from models.durable import chmod, fsync_path, fsync_tree, write_durably
+from models.locks import locked
+from models.typed import read_json
 
 MODEL_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
-LIVE = "live.json"
+LIVE, LOCK = "live.json", ".lock"
 STAGING_PREFIX = ".staging-"  # no integer, so that nobody takes it for a version
 
 
 @dataclass(frozen=True, slots=True)
 class LivePointer:
     """Which versions of a model have a part.
+
+    Raises:
+        ValueError: a version is no number from 1, or the fraction is none.
 
     Attributes:
         live: it answers.
@@ -45,6 +51,11 @@ class LivePointer:
     shadow: int | None = None
     canary_fraction: float = 0.0
     unloaded: bool = False
+
+    def __post_init__(self) -> None:
+        versions = (self.live, self.previous, self.canary, self.shadow)
+        if any(version is not None and version < 1 for version in versions) or not 0 <= self.canary_fraction <= 1:
+            raise ValueError(f"versions are numbered from 1, and fractions are from 0 to 1, unlike in {asdict(self)}")
 
 
 def check_model_name(name: str) -> str:
@@ -70,14 +81,14 @@ def publish(
     model = check_model_name(read_manifest(bundle).model)
     home = exports / model
     home.mkdir(parents=True, exist_ok=True)
-    with locked(home):
+    with locked(home / LOCK):
         collect_garbage(home)
         before = read_live(home)
         staging = Path(tempfile.mkdtemp(prefix=STAGING_PREFIX, dir=home))
         try:
             on_step("staged")
             copy_tree(bundle, staging)
-            staging.chmod(0o755)  # mkdtemp makes it private, and the service may be another user
+            chmod(staging, 0o755)  # mkdtemp makes it private, and the service may be another user
             on_step("copied")
             verify(staging)
             fsync_tree(staging)
@@ -85,7 +96,8 @@ def publish(
             version = claim_version(home)
             if not (home / LIVE).exists():  # without a pointer the newest version would be live
                 write_durably(home / LIVE, json.dumps(asdict(before), indent=2) + "\n")
-            staging.rename(home / str(version))
+            with keeping_default(exports, model):
+                staging.rename(home / str(version))
         except BaseException:
             shutil.rmtree(staging, ignore_errors=True)
             raise
@@ -94,6 +106,24 @@ def publish(
         if make_live:
             point_live(home, version, before=before, on_step=on_step)
     return version
+
+
+@contextlib.contextmanager
+def keeping_default(exports: Path, model: str) -> Iterator[None]:
+    """Around a publication: the first model of all becomes the default, and no later one takes that from it.
+
+    Exports with several models and no default, which older versions have left, are left as they are.
+    """
+    if (exports / DEFAULT).exists() or list_versions(exports / model):
+        yield
+        return
+    with locked(exports / LOCK):
+        others = published_models(exports)
+        if len(others) == 1 and not (exports / DEFAULT).exists():
+            write_default(exports, others[0])
+        yield
+        if not others:
+            write_default(exports, model)
 
 
 def copy_tree(source: Path, target: Path) -> None:
@@ -121,7 +151,7 @@ def set_live(exports: Path, model: str, version: int, *, instead_of: int | None 
         Overtaken: another one is live.
     """
     home = find_version(exports, model, version)
-    with locked(home):
+    with locked(home / LOCK):
         check_still_live(home, instead_of)
         return point_live(home, version)
 
@@ -143,7 +173,7 @@ def roll_back(exports: Path, model: str, *, instead_of: int | None = None) -> Li
         Overtaken: another one is live.
     """
     home = existing(exports / check_model_name(model))
-    with locked(home):
+    with locked(home / LOCK):
         check_still_live(home, instead_of)
         previous = read_live(home).previous
         if previous is None:
@@ -178,7 +208,7 @@ def give_part(exports: Path, model: str, version: int | None, changes: dict[str,
     home = existing(exports / check_model_name(model))
     if version is not None:
         find_version(exports, model, version)
-    with locked(home):
+    with locked(home / LOCK):
         before = read_live(home)
         if version is not None and version == before.live:
             raise BrokenBundle(f"Version {version} of {model} is live already.")
@@ -192,8 +222,20 @@ def set_loaded(exports: Path, model: str, *, loaded: bool) -> LivePointer:
         BrokenBundle: there is no such model.
     """
     home = existing(exports / check_model_name(model))
-    with locked(home):
+    with locked(home / LOCK):
         return point(home, replace(read_live(home), unloaded=not loaded))
+
+
+def set_default(exports: Path, model: str) -> str:
+    """Have a model answer the requests that name none; returns its name.
+
+    Raises:
+        BrokenBundle: there is no such model.
+    """
+    existing(exports / check_model_name(model))
+    with locked(exports / LOCK):
+        write_default(exports, model)
+    return model
 
 
 def find_version(exports: Path, model: str, version: int) -> Path:
@@ -259,10 +301,10 @@ def read_live(home: Path) -> LivePointer:
     """
     path = home / LIVE
     try:
-        return LivePointer(**json.loads(path.read_text(encoding="utf-8")))
+        return read_json(path, LivePointer)
     except FileNotFoundError:
         return LivePointer(live=max(list_versions(home), default=None))
-    except (OSError, ValueError, TypeError, RecursionError) as error:
+    except (OSError, ValueError) as error:
         raise BrokenBundle(f"{path} is no live pointer ({error}); publish again or delete it.") from error
 
 
@@ -273,6 +315,11 @@ def list_models(exports: Path) -> list[str]:
     return sorted(path.name for path in exports.iterdir() if MODEL_NAME.fullmatch(path.name) and path.is_dir())
 
 
+def published_models(exports: Path) -> list[str]:
+    """Names of the models that have a version, sorted."""
+    return [name for name in list_models(exports) if list_versions(exports / name)]
+
+
 def list_versions(home: Path) -> list[int]:
     """Numbers of the versions in `exports/<model>`, ascending; whether they are sound is for `verify` to say."""
     names = [path.name for path in home.iterdir() if path.is_dir()] if home.is_dir() else []
@@ -280,9 +327,19 @@ def list_versions(home: Path) -> list[int]:
 
 
 def claim_version(home: Path) -> int:
-    """One more than any version there, or ever claimed: a number is never used twice."""
+    """One more than any version there, or ever claimed: a number is never used twice.
+
+    Raises:
+        BrokenBundle: the file that says which was the last claimed says something else.
+    """
     claimed = home / ".claimed"
-    last = int(claimed.read_text()) if claimed.exists() else 0
+    try:
+        last = read_json(claimed, int) if claimed.exists() else 0
+    except ValueError as error:
+        raise BrokenBundle(
+            f"{claimed} does not say which version was numbered last ({error}); write the highest number that was "
+            "ever used into it."
+        ) from error
     version = max([last, *list_versions(home)]) + 1
     write_durably(claimed, f"{version}\n")
     return version
@@ -292,11 +349,3 @@ def collect_garbage(home: Path) -> None:
     """Remove what publishes that were killed left behind; under the lock, so none is another's work."""
     for path in home.glob(".*-*"):  # staging directories, and the temporary files of write_durably
         shutil.rmtree(path) if path.is_dir() else path.unlink()
-
-
-@contextlib.contextmanager
-def locked(home: Path) -> Iterator[None]:
-    """One writer at a time per model; the kernel frees the lock of a process that dies."""
-    with (home / ".lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield

@@ -4,7 +4,7 @@
         labelled/<class>/<sha256>.<jpg|png|...>       an ordinary training folder
         contradictory/<class>/<sha256>.<...>          images that were given two labels; nobody trains on them
         kept/<uncertainty>-<sha256>.<...>             images without a label, to be gone through at /label
-        kept/<uncertainty>-<sha256>.json              what was answered: `Kept`
+        kept/<uncertainty>-<sha256>.json              what was answered: `Answered`
         .usage .lock                                  bytes of all of it; one writer at a time
 
 An image is named by its content, so that it is there once. It is written aside, fsynced and renamed, and a copy is
@@ -12,7 +12,6 @@ removed only after its successor is on the disk: a kill at any instant leaves ev
 """
 
 import contextlib
-import fcntl
 import hashlib
 import json
 import time
@@ -22,7 +21,9 @@ from pathlib import Path
 from typing import Literal
 
 from models.durable import fsync_path, replacing
+from models.locks import locked
 from models.preprocessing import ALL_SUFFIXES, suffix_of
+from models.typed import read_json
 
 LABELLED, CONTRADICTORY, KEPT = "labelled", "contradictory", "kept"
 LOCK, USAGE = ".lock", ".usage"
@@ -32,6 +33,15 @@ Outcome = Literal["stored", "duplicate", "contradictory", "settled"]
 
 class FeedbackFull(Exception):
     """The budget is used up; nothing was stored."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """What the JSON file beside a kept image says; see `Kept`."""
+
+    version: int = 0
+    request_id: str = ""
+    top: list[tuple[str, float]] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,11 +163,11 @@ class FeedbackStore:
             if len(found) == limit:
                 break
             image = images.get(name.removesuffix(".json"))
-            with contextlib.suppress(OSError, ValueError, TypeError):  # labelled or expired just now
-                about = json.loads((folder / name).read_text(encoding="utf-8"))
+            with contextlib.suppress(OSError, ValueError):  # labelled or expired just now, or damaged
+                about = read_json(folder / name, Answered)
                 if image is not None:
                     digest = digest_of(name)
-                    found.setdefault(digest, Kept(digest, image, **{**about, "top": [tuple(t) for t in about["top"]]}))
+                    found.setdefault(digest, Kept(digest, image, about.version, about.request_id, about.top))
         return list(found.values())
 
     def find(self, digest: str) -> Path | None:
@@ -211,8 +221,7 @@ class FeedbackStore:
     def _writing(self) -> Iterator[None]:
         """One writer at a time; the kernel frees the lock of a process that dies."""
         self.home.mkdir(parents=True, exist_ok=True)
-        with (self.home / LOCK).open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
+        with locked(self.home / LOCK):
             if not self._counted:
                 self._recount()
             yield

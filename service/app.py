@@ -15,7 +15,7 @@ from service.config import Config, split_list
 from service.engines import Engines
 from service.errors import ServiceError
 from service.inputs import ServiceRequest
-from service.keys import read_keys
+from service.keys import Received
 from service.logs import FIELDS
 from service.machine import num_decoders, num_workers
 from service.metrics import note_request
@@ -57,7 +57,7 @@ def create_app(config: Config, runtime: Path) -> Flask:
         config.max_images, config.queue_capacity // num_workers(config)
     )  # a request has room where nobody waits
     engines = Engines(runtime / "routes.json", queue_capacity=share)
-    app.extensions["striate"] = Service(config, engines, ThreadPool(num_decoders(config)), read_keys(config), runtime)
+    app.extensions["striate"] = Service(config, engines, ThreadPool(num_decoders(config)), Received(runtime), runtime)
     app.extensions["tracer"] = tracer_for(config)
     app.extensions["origins"] = frozenset(split_list(config.cors_origins))
     for module in (views, control, feedback, lineage, tensorflow_serving, open_inference, torchserve):

@@ -7,6 +7,7 @@ from typing import Any
 
 import gevent
 from flask import Request, Response
+from werkzeug.wsgi import LimitedStream
 
 from service.errors import BadRequest, TooLarge, UnsupportedEncoding
 
@@ -57,12 +58,20 @@ class Inflated(io.RawIOBase):
 def unpack(request: Request, max_bytes: int) -> None:
     """Have a gzip body read as what it was before; its length is then unknown, and bounded like a chunked one's.
 
+    A body whose length is known has to be that long: gunicorn gives one that was cut off as a shorter one, unless
+    werkzeug, which then raises ClientDisconnected, is left to see to the length.
+
     Raises:
         UnsupportedEncoding: it has another encoding.
     """
+    length = request.content_length
+    if length is not None:
+        request.environ.pop("wsgi.input_terminated", None)
     encoding = request.headers.get("Content-Encoding", "identity").strip().lower()
     if encoding in ("gzip", "x-gzip"):
-        request.environ["wsgi.input"] = Inflated(request.environ["wsgi.input"], max_bytes)
+        packed = request.environ["wsgi.input"]
+        whole = packed if length is None else LimitedStream(packed, length)
+        request.environ["wsgi.input"] = Inflated(whole, max_bytes)
         request.environ["wsgi.input_terminated"] = True
         request.environ.pop("CONTENT_LENGTH", None)
     elif encoding not in ("identity", ""):

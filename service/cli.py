@@ -1,5 +1,6 @@
 """The command line of the service: settings are variables, so that containers and shells set them alike."""
 
+import logging
 import os
 import sys
 from collections.abc import Callable
@@ -12,12 +13,26 @@ import click
 
 from models import exports as published
 from models.bundle import BrokenBundle, read_manifest
+from models.default import DEFAULT, read_default
 from models.exports import LivePointer
-from service.config import PREFIX, BadSetting, Config, Engine, Precision, check_address
+from service.config import (
+    PREFIX,
+    BadSetting,
+    Config,
+    Engine,
+    Precision,
+    accepted,
+    check_address,
+    strangers,
+    variable,
+)
+
+log = logging.getLogger(__name__)
 
 WIDTH = 34  # of a variable and its default in --help
 SETTINGS = "\n".join(
-    f"  {f'{PREFIX}{field.name.upper()}={field.default}':<{WIDTH}} {field.metadata['meaning']}"
+    f"  {f'{variable(field)}={field.default}':<{WIDTH}} {field.metadata['meaning']}"
+    + (f" ({accepted(field)})" if accepted(field) else "")
     for field in fields(Config)
 )
 EXPORTS = click.option(
@@ -49,17 +64,22 @@ def main(context: click.Context) -> None:
 
 def serve() -> None:
     from service.keys import read_keys
-
-    try:
-        config = Config.from_environment(os.environ)
-        check_address(config, has_keys=bool(read_keys(config).predict))
-    except BadSetting as error:
-        raise click.ClickException(str(error)) from error
     from service.logs import configure_logging
     from service.supervisor import Supervisor
 
-    configure_logging(config.log_level, config.log_format)
-    sys.exit(Supervisor(config).run())
+    try:
+        config = Config.from_environment(os.environ)
+        check_address(config)
+        read_keys(config)
+        configure_logging(config.log_level, config.log_format)
+        for stranger in strangers(os.environ):
+            log.warning("%s", stranger)
+        supervisor = Supervisor(config)
+    except BadSetting as error:
+        raise click.ClickException(str(error)) from error
+    except OSError as error:
+        raise click.ClickException(f"There is no place for the service's own files: {error}.") from error
+    sys.exit(supervisor.run())
 
 
 def explained(command: Callable[..., None]) -> Callable[..., None]:
@@ -79,10 +99,11 @@ def explained(command: Callable[..., None]) -> Callable[..., None]:
 @EXPORTS
 @explained
 def models(exports: Path) -> None:
-    """List every model, its versions and their parts."""
+    """List every model, its versions and their parts, and which model is the default."""
+    default = default_of(exports)
     for name in published.list_models(exports):
         pointer = published.read_live(exports / name)
-        click.echo(f"{name}{', unloaded' if pointer.unloaded else ''}")
+        click.echo(f"{name}{', default' if name == default else ''}{', unloaded' if pointer.unloaded else ''}")
         for version in reversed(published.list_versions(exports / name)):
             parts = [part for part in PARTS if getattr(pointer, part) == version]
             click.echo(f"  {version:>4}  {about(exports / name / str(version))}  {described(parts, pointer)}".rstrip())
@@ -99,6 +120,32 @@ def about(bundle: Path) -> str:
 
 def described(parts: list[str], pointer: LivePointer) -> str:
     return ", ".join(f"{part} ({pointer.canary_fraction:.1%})" if part == "canary" else part for part in parts)
+
+
+@main.command()
+@click.argument("model", required=False)
+@EXPORTS
+@explained
+def default(model: str | None, exports: Path) -> None:
+    """Make a model the default, which answers requests that name no model; without MODEL, say which it is.
+
+    A running service follows unless SERVICE_DEFAULT_MODEL names its default model.
+    """
+    if model is not None:
+        published.set_default(exports, model)
+    found = default_of(exports)
+    click.echo(f"default model: {found or 'none; python -m service default MODEL makes one the default'}")
+
+
+def default_of(exports: Path) -> str | None:
+    """The default model, or the only one; where default.json names one that is not there, None, and that is said."""
+    names, named = published.published_models(exports), read_default(exports)
+    if named is None:
+        return names[0] if len(names) == 1 else None
+    if named not in names:
+        click.echo(f"{exports / DEFAULT} names {named}, which has no version there.", err=True)
+        return None
+    return named
 
 
 @main.command()

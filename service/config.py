@@ -1,9 +1,12 @@
 """What an operator can set: SERVICE_PORT=8000, and so on; read once, at the start."""
 
+import dataclasses
+import difflib
 import ipaddress
+import re
 import socket
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import Field, dataclass, fields
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -15,87 +18,158 @@ TRUTHS = {"1": True, "true": True, "yes": True, "0": False, "false": False, "no"
 Engine = Literal["auto", "openvino", "tensorflow"]
 Precision = Literal["auto", "float32", "float16", "bfloat16", "int8"]
 LogFormat = Literal["json", "text"]
+LogLevel = Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"]
+RESEMBLES = 0.75  # of difflib: SERVICE_PROT is SERVICE_PORT misspelt, SERVICE_API_SERVICE_HOST is nothing of ours
+INJECTED = re.compile(r"(tcp|udp|sctp)://")  # how Kubernetes and Docker links tell of other services
+ORIGIN = re.compile(r"https?://[^/\s]+")
+NUMBERS = {int: "a whole number", float: "a number"}
+DAY_S = 86_400.0
 
 
 class BadSetting(ValueError):
-    """A variable that is unknown, or whose value is not accepted; says which are."""
+    """A variable that is misspelt, or whose value is not accepted; says which are."""
 
 
-def setting(default: Any, meaning: str, *, secret: bool = False) -> Any:
-    return field(default=default, metadata={"meaning": meaning, "secret": secret})
+def setting(
+    default: Any, meaning: str, *, least: float | None = None, most: float | None = None, secret: bool = False
+) -> Any:
+    """A setting of `Config`: what it means, and from which to which number it is accepted."""
+    return dataclasses.field(
+        default=default, metadata={"meaning": meaning, "least": least, "most": most, "secret": secret}
+    )
+
+
+def seconds(default: float, meaning: str, *, least: float = 0.0, most: float = DAY_S) -> Any:
+    return setting(default, meaning, least=least, most=most)
 
 
 @dataclass(frozen=True, slots=True)
 class Config:
-    """The settings of the service; the variable of each is its name in capitals after SERVICE_."""
+    """The settings of the service; the variable of each is its name in capitals after SERVICE_.
 
-    exports: Path = setting(Path("exports"), "where bundles are published")
-    host: str = setting("127.0.0.1", "address to listen on; any but a loopback one wants keys, or ALLOW_ANONYMOUS")
-    port: int = setting(8000, "for everything: classification, the other protocols, metrics, the page")
-    default_model: str = setting("", "what /classify asks; empty: the only model there is")
-    engine: Engine = setting("auto", "openvino, tensorflow; auto: tensorflow with an NVIDIA GPU, if installed")
-    precision: Precision = setting(
-        "auto", "float32, float16, bfloat16, int8; auto: the fastest in which the golden images agree"
+    Raises:
+        BadSetting: a number is outside of its range, or two settings contradict each other.
+    """
+
+    exports: Path = setting(Path("exports"), "folder of the published bundles")
+    host: str = setting(
+        "127.0.0.1", "address to listen on; any but a loopback address needs predict keys, or SERVICE_ALLOW_ANONYMOUS=1"
     )
-    workers: int = setting(0, "HTTP processes; 0: one per core")
-    decode_threads: int = setting(0, "in each HTTP process; 0: one per core")
-    max_batch_size: int = setting(32, "images")
+    port: int = setting(8000, "TCP port; where this is not set, the variable PORT is used", least=1, most=65_535)
+    default_model: str = setting(
+        "", "model that /classify asks; empty: the one that default.json in the exports names, or the only one"
+    )
+    engine: Engine = setting("auto", "auto: tensorflow where there is an NVIDIA GPU and TensorFlow, else openvino")
+    precision: Precision = setting("auto", "auto: the fastest in which the golden images get their answers")
+    workers: int = setting(0, "HTTP processes; 0: one per core", least=0, most=1000)
+    decode_threads: int = setting(0, "decoding threads in each HTTP process; 0: one per core", least=0, most=1000)
+    max_batch_size: int = setting(32, "images that are computed at once, at most", least=1, most=4096)
     queue_capacity: int = setting(
-        256, "images of one model that wait, shared out over the HTTP processes; beyond it 503, not late"
+        256,
+        "images of one model that may wait, shared out over the HTTP processes; further requests get 503",
+        least=1,
+        most=1_000_000,
     )
-    deadline_s: float = setting(10.0, "an answer later than this is not worth computing: 504")
-    max_body_bytes: int = setting(16_000_000, "413 beyond it, unpacked where the body is compressed")
-    max_images: int = setting(64, "in one request")
-    max_pixels: int = setting(MAX_PIXELS, "of one image, by its header")
-    read_timeout_s: float = setting(10.0, "for a request's head, and again for its body; idle connections too")
-    max_connections: int = setting(4000, "for each HTTP process")
-    predict_keys: str = setting("", "API keys that may classify, separated by commas; empty: everybody", secret=True)
-    feedback_keys: str = setting(
-        "", "API keys that may also say the right label; empty: nobody, but on the loopback address", secret=True
+    deadline_s: float = seconds(10.0, "request timeout; requests that take longer get 504", least=0.01)
+    max_body_bytes: int = setting(
+        16_000_000, "bytes of a request's body, after unpacking; larger ones get 413", least=1, most=10**10
     )
-    admin_keys: str = setting("", "API keys that may also promote, roll back, load; empty: nobody", secret=True)
-    keys_file: str = setting("", "a file of lines `predict KEY`, `feedback KEY`, `admin KEY`, beside the three above")
-    allow_anonymous: bool = setting(False, "1: listen beyond the loopback address without predict keys")
-    cors_origins: str = setting("", "origins, separated by commas, whose pages may ask; exact, as https://example.org")
-    canary_header: str = setting("", "header whose value decides who meets the canary; empty: chance decides")
-    feedback: str = setting("feedback", "folder for images that come back with the right label; empty: none are taken")
-    feedback_bytes: int = setting(1_000_000_000, "of that folder, for each model; 507 beyond it")
-    feedback_new_labels: bool = setting(False, "1: take labels that the model does not know yet")
+    max_images: int = setting(64, "images in one request", least=1, most=100_000)
+    max_pixels: int = setting(MAX_PIXELS, "pixels of one image, by its header", least=1, most=10**9)
+    read_timeout_s: float = seconds(
+        10.0, "for a request's head, and again for its body; idle connections are closed after it, too", least=0.1
+    )
+    max_connections: int = setting(4000, "open connections of each HTTP process", least=1, most=1_000_000)
+    predict_keys: str = setting(
+        "", "API keys that may classify, separated by commas; empty: everybody may", secret=True
+    )
+    feedback_keys: str = setting("", "API keys that may also give feedback; empty: nobody may", secret=True)
+    admin_keys: str = setting(
+        "", "API keys that may also promote, roll back, load and unload; empty: nobody may", secret=True
+    )
+    keys_file: str = setting(
+        "",
+        "file of lines `predict KEY`, `feedback KEY`, `admin KEY`, beside the three above; read again when it changes",
+    )
+    allow_anonymous: bool = setting(False, "1: listen on other than loopback addresses without predict keys")
+    cors_origins: str = setting("", "origins, separated by commas, whose pages may ask, such as https://example.org")
+    canary_header: str = setting(
+        "", "request header whose value decides whether the canary answers; empty: it is chosen at random"
+    )
+    feedback: str = setting(
+        "feedback", "folder for images that come with their right label; empty: no feedback is taken"
+    )
+    feedback_open: bool = setting(False, "1: take feedback without a key; on a loopback address from this machine only")
+    feedback_bytes: int = setting(
+        1_000_000_000, "bytes of that folder for each model; feedback beyond it gets 507", least=1, most=10**15
+    )
+    feedback_new_labels: bool = setting(False, "1: take labels that the model does not know")
     recent_bytes: int = setting(
-        32_000_000, "in each HTTP process: the latest images, so that feedback can name them by their request's id"
+        32_000_000,
+        "memory of each HTTP process for the latest images, which feedback can name by their request's id",
+        least=0,
+        most=10**12,
     )
-    keep: float = setting(0.0, "share of the requests whose images are kept, to be labelled at /label; 0: none")
-    keep_below: float = setting(1.0, "keep only images whose most probable class is less probable than this")
-    keep_days: float = setting(30.0, "after which a kept image that nobody labelled is deleted")
-    poll_interval_s: float = setting(0.5, "how often the exports are looked at")
-    load_timeout_s: float = setting(
-        120.0, "a model that takes longer to load is taken for hung; five times that beside one that answers"
+    keep: float = setting(
+        0.0, "share of the requests whose images are kept, to be labelled at /label; 0: none", least=0, most=1
     )
-    hang_timeout_s: float = setting(20.0, "an engine silent, or busy with one batch, for longer is killed")
-    drain_delay_s: float = setting(0.5, "between saying not ready and refusing connections; 5 to 10 behind a balancer")
-    stop_timeout_s: float = setting(20.0, "for requests in flight after that")
-    log_level: str = setting("INFO", "WARNING leaves out the lines of requests, but for those answered 5xx")
-    log_format: LogFormat = setting("json", "json, text: lines for programs or for people")
-    otlp_endpoint: str = setting("", "where OpenTelemetry's traces go, as http://host:4318/v1/traces; empty: nowhere")
+    keep_below: float = setting(
+        1.0, "keep only images whose most probable class has a lower probability than this", least=0, most=1
+    )
+    keep_days: float = setting(30.0, "days after which a kept image without a label is deleted", least=0, most=36_500)
+    poll_interval_s: float = seconds(0.5, "time between two looks at the exports", least=0.01)
+    load_timeout_s: float = seconds(
+        120.0, "a model that takes longer to load is stopped; five times that beside one that answers", least=1.0
+    )
+    hang_timeout_s: float = seconds(
+        20.0, "an engine that reports nothing, or computes one batch, for longer is killed", least=2.0
+    )
+    drain_delay_s: float = seconds(
+        0.5, "time between answering 503 at /readyz and refusing connections; 5 to 10 behind a load balancer"
+    )
+    stop_timeout_s: float = seconds(20.0, "time for requests in flight after that")
+    log_level: LogLevel = setting("INFO", "WARNING leaves out the lines of requests, except those answered with 5xx")
+    log_format: LogFormat = setting("json", "text: lines to be read by people")
+    otlp_endpoint: str = setting(
+        "", "where OpenTelemetry traces are sent, such as http://host:4318/v1/traces; empty: nowhere"
+    )
+
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            check_range(field, getattr(self, field.name))
+        odd = [origin for origin in split_list(self.cors_origins) if not ORIGIN.fullmatch(origin)]
+        if odd:
+            raise BadSetting(
+                f"{PREFIX}CORS_ORIGINS has {odd[0]!r}; an origin is like https://example.org, without a path."
+            )
+        for name, value in (("KEEP", self.keep), ("FEEDBACK_OPEN", self.feedback_open)):
+            if value and not self.feedback:
+                raise BadSetting(f"{PREFIX}{name} needs a folder, and {PREFIX}FEEDBACK is empty: set one of the two.")
+        if self.feedback_open and self.feedback_keys:
+            raise BadSetting(f"{PREFIX}FEEDBACK_OPEN=1 needs no {PREFIX}FEEDBACK_KEYS: leave one of the two out.")
 
     @property
     def address(self) -> str:
-        """host:port, as in a URL."""
+        """Host and port as URLs have them."""
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> "Config":
-        """The settings that the environment names; defaults for the rest.
+        """The settings that the environment names; defaults for the rest. `strangers` says what is passed over.
 
         Raises:
-            BadSetting: a SERVICE_ variable is unknown or its value is not accepted.
+            BadSetting: a SERVICE_ variable is misspelt, or its value is not accepted.
         """
-        known = {PREFIX + field.name.upper(): field for field in fields(cls)}
-        given = {name: value for name, value in environment.items() if name.startswith(PREFIX)}
-        unknown = sorted(given.keys() - known.keys())
-        if unknown:
-            raise BadSetting(f"No setting is called {unknown[0]}; there are {', '.join(known)}.")
-        return cls(**{known[name].name: parse(name, known[name].type, value) for name, value in given.items()})
+        known = {variable(field): field for field in fields(cls)}
+        given = {name: value for name, value in environment.items() if not INJECTED.match(value)}
+        for name in sorted(given.keys() - known.keys()):
+            meant = resembled(name, known)
+            if meant:
+                raise BadSetting(f"No setting is called {name}; is {meant} meant? There are {', '.join(known)}.")
+        values = {field.name: parse(name, field.type, given[name]) for name, field in known.items() if name in given}
+        if "port" not in values and "PORT" in given:
+            values["port"] = parse("PORT", int, given["PORT"])
+        return cls(**values)
 
     def shown(self) -> dict[str, Any]:
         """Every setting, for the log: secrets are masked."""
@@ -104,13 +178,63 @@ class Config:
         return {name: SECRET if value and name in secrets else value for name, value in values.items()}
 
 
-def check_address(config: Config, *, has_keys: bool) -> None:
-    """
-    Args:
-        has_keys: whether there are keys for classifying.
+def without_secrets(environment: Mapping[str, str]) -> dict[str, str]:
+    """The environment of processes that need no secret."""
+    secrets = {variable(field) for field in fields(Config) if field.metadata["secret"]}
+    return {name: value for name, value in environment.items() if name not in secrets}
 
+
+def variable(field: Field[Any]) -> str:
+    return PREFIX + field.name.upper()
+
+
+def accepted(field: Field[Any]) -> str:
+    """What a setting accepts, for people: "1 to 65535"; "" is any text."""
+    choices = get_args(field.type) or (("0", "1") if field.type is bool else ())
+    least, most = field.metadata["least"], field.metadata["most"]
+    return ", ".join(choices) if choices else "" if least is None else f"{plain(least)} to {plain(most)}"
+
+
+def plain(number: float) -> str:
+    return f"{number:,}" if isinstance(number, int) else f"{number:,g}"
+
+
+def check_range(field: Field[Any], value: Any) -> None:
+    """
     Raises:
-        BadSetting: nothing can listen at the host and port, or everybody could ask there.
+        BadSetting: the number is too small, too large, or none.
+    """
+    least, most = field.metadata["least"], field.metadata["most"]
+    if least is not None and not least <= value <= most:
+        given = f"{value:g}" if isinstance(value, float) else value
+        raise BadSetting(f"{variable(field)} is {given}; it has to be a number from {accepted(field)}.")
+
+
+def resembled(name: str, known: Mapping[str, Any]) -> str | None:
+    """The setting that a variable is likely to mean; None where it is likely to be somebody else's."""
+    if not name.startswith(PREFIX):
+        return None
+    names = [setting.removeprefix(PREFIX) for setting in known]
+    close = difflib.get_close_matches(name.removeprefix(PREFIX), names, n=1, cutoff=RESEMBLES)
+    return PREFIX + close[0] if close else None
+
+
+def strangers(environment: Mapping[str, str]) -> list[str]:
+    """What is said of variables that begin like settings and are passed over, as Kubernetes injects them."""
+    known = {variable(field) for field in fields(Config)}
+    said = []
+    for name, value in sorted(environment.items()):
+        if INJECTED.match(value) and (name in known or name == "PORT"):
+            said.append(f"{name} is {value[:100]}, which Kubernetes has set for another service; it is passed over")
+        elif name.startswith(PREFIX) and name not in known:
+            said.append(f"{name} is no setting of this service; it is passed over")
+    return said
+
+
+def check_address(config: Config) -> None:
+    """
+    Raises:
+        BadSetting: nothing can listen at the host and port.
     """
     try:
         with socket.socket(socket.AF_INET6 if ":" in config.host else socket.AF_INET) as probe:
@@ -121,11 +245,6 @@ def check_address(config: Config, *, has_keys: bool) -> None:
             f"Nothing can listen at {config.address} ({error}). Stop what does already, "
             f"or set {PREFIX}HOST and {PREFIX}PORT."
         ) from None
-    if not (has_keys or config.allow_anonymous or is_loopback(config.host)):
-        raise BadSetting(
-            f"At {config.address} everybody who reaches it could ask. Set {PREFIX}PREDICT_KEYS or {PREFIX}KEYS_FILE, "
-            f"or {PREFIX}ALLOW_ANONYMOUS=1 where a proxy or a private network sees to that."
-        )
 
 
 def is_loopback(host: str) -> bool:
@@ -136,20 +255,20 @@ def is_loopback(host: str) -> bool:
 
 
 def parse(name: str, kind: Any, value: str) -> Any:
-    """A variable's text as the type of its setting."""
-    choices = get_args(kind) or (TRUTHS if kind is bool else ())
+    """A variable's text as the type of its setting; words in either case.
+
+    Raises:
+        BadSetting: it is not accepted.
+    """
+    choices = TRUTHS if kind is bool else {choice.lower(): choice for choice in get_args(kind)}
     if choices:
-        chosen = value.lower() if kind is bool else value
-        if chosen not in choices:
-            raise BadSetting(f"{name} is {value!r}; it can be {', '.join(choices)}.")
-        return TRUTHS[chosen] if kind is bool else value
+        if value.lower() not in choices:
+            raise BadSetting(f"{name} is {value!r}; it can be {', '.join(get_args(kind) or TRUTHS)}.")
+        return choices[value.lower()]
     try:
-        parsed = kind(value)
+        return kind(value)
     except ValueError:
-        raise BadSetting(f"{name} is {value!r}; it has to be of type {kind.__name__}.") from None
-    if kind in (int, float) and not 0 <= parsed < float("inf"):
-        raise BadSetting(f"{name} is {value!r}; it has to be 0 or more.")
-    return parsed
+        raise BadSetting(f"{name} is {value!r}; it has to be {NUMBERS[kind]}.") from None
 
 
 def split_list(text: str) -> list[str]:

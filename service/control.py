@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import gevent
 from flask import Blueprint, Response, jsonify, request
@@ -16,6 +16,8 @@ from service.inputs import parse_json, read_bytes
 from service.serving import service
 
 bp = Blueprint("control", __name__)
+
+T = TypeVar("T")
 
 LOCK_TIMEOUT_S = 10.0  # for whoever publishes at the same time
 
@@ -57,6 +59,15 @@ def shadow(name: str) -> Response:
     return changed(name, lambda exports: published.set_shadow(exports, name, version))
 
 
+@bp.post("/models/<name>/default")
+def make_default(name: str) -> Response:
+    """Requests that name no model are answered by this one."""
+    read_options()
+    if service().config.default_model:
+        raise Conflict(f"SERVICE_DEFAULT_MODEL says which is the default model here: {service().config.default_model}.")
+    return jsonify(default=change(name, lambda exports: published.set_default(exports, name)))
+
+
 @bp.post("/v2/repository/models/<name>/load")
 def load(name: str) -> Response:
     """A model that was unloaded answers again, once its engine has loaded."""
@@ -75,8 +86,8 @@ def changed(name: str, how: Callable[[Path], LivePointer]) -> Response:
     return jsonify(model=name, **asdict(change(name, how)))
 
 
-def change(name: str, how: Callable[[Path], LivePointer]) -> LivePointer:
-    """Replace the model's pointer, in a thread since it waits for the disk.
+def change(name: str, how: Callable[[Path], T]) -> T:
+    """Replace a pointer, in a thread since it waits for the disk.
 
     Raises:
         NotFound: there is no such model.
@@ -88,18 +99,19 @@ def change(name: str, how: Callable[[Path], LivePointer]) -> LivePointer:
         result = service().writers.spawn(attempt, name, how, exports).get(timeout=LOCK_TIMEOUT_S)
     except gevent.Timeout:
         raise Conflict("Somebody else is publishing this model. Try again later.") from None
-    if isinstance(result, LivePointer):
-        return result
     if result is None:
         raise NotFound("There is no model of this name; GET /models lists them.")
     if isinstance(result, BrokenBundle):
         raise Conflict(without_paths(str(result)))
     if isinstance(result, OSError):
         raise Conflict(f"The exports cannot be written here ({result.strerror}): use python -m service where they can.")
-    raise Unprocessable(str(result))
+    if isinstance(result, ValueError):
+        raise Unprocessable(str(result))
+    changed_to: T = result
+    return changed_to
 
 
-def attempt(name: str, how: Callable[[Path], LivePointer], exports: Path) -> LivePointer | ValueError | OSError | None:
+def attempt(name: str, how: Callable[[Path], T], exports: Path) -> T | ValueError | OSError | None:
     """Runs in a thread, from which exceptions would be printed. None: there is no such model."""
     if not published.MODEL_NAME.fullmatch(name) or not (exports / name).is_dir():
         return None

@@ -13,6 +13,7 @@ import numpy as np
 
 from models.durable import write_durably
 from models.statistics import STATISTICS, Reference, bins_of, describe, features, mahalanobis, psi
+from models.typed import read_json
 from service.routes import Routes
 
 HALF_LIFE = 1000  # images of one worker
@@ -147,7 +148,7 @@ def read(path: Path) -> list[dict[str, Any]]:
     if not Path("/proc", path.stem).exists():
         return []
     try:
-        rows = json.loads(path.read_text(encoding="utf-8"))
+        rows = read_json(path, list[dict[str, list[Any]]])
     except FileNotFoundError:
         return []
     return [

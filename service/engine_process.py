@@ -15,8 +15,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
+from models.parent import die_with_parent
 from service.logs import configure_logging
-from service.machine import die_with_parent
 from service.pace import Pace
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ BEAT_S = 1.0
 
 
 def main(settings: dict[str, Any]) -> None:
-    die_with_parent(signal.SIGKILL)
+    die_with_parent(signal.SIGKILL, settings["supervisor"])
     configure_logging(settings["log_level"], settings["log_format"])
     pace = Pace(considerate=settings["considerate"])
     backends, engines = pace.aside(import_what_computes)

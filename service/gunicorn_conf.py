@@ -8,10 +8,9 @@ from typing import Any
 
 from service.config import Config
 from service.logs import configure_logging
-from service.machine import die_with_parent, hold_signal_across_forks, num_workers
+from service.machine import hold_signal_across_forks, num_workers
 
 settings = Config.from_environment(os.environ)
-die_with_parent(signal.SIGTERM)
 hold_signal_across_forks(signal.SIGTERM)  # a worker lets it through when it can heed it: service.worker
 
 wsgi_app = "service.wsgi:application"
@@ -19,8 +18,11 @@ bind = settings.address
 workers = num_workers(settings)
 worker_class = "service.worker.Worker"
 worker_connections = settings.max_connections
-worker_tmp_dir = "/dev/shm" if Path("/dev/shm").is_dir() else None  # a heartbeat on a slow disk looks like a hang
+worker_tmp_dir = os.environ["STRIATE_RUNTIME"]  # in memory: a heartbeat on a slow disk looks like a hang
 control_socket_disable = True
+forwarded_allow_ips = forwarder_headers = ""  # nobody may say SCRIPT_NAME or PATH_INFO in a header,
+secure_scheme_headers: dict[str, str] = {}  # nor the scheme; gunicorn would believe whoever asks from this machine
+header_map = "drop"  # of names with underscores, which would pass for others
 keepalive = math.ceil(settings.read_timeout_s)  # for gevent workers: until a request's head is complete
 timeout = 60  # a worker whose loop stands still for longer is replaced
 graceful_timeout = math.ceil(settings.stop_timeout_s)

@@ -13,6 +13,7 @@ import gevent
 import numpy as np
 from flask import Request
 from gunicorn.http.errors import ParseException
+from werkzeug.exceptions import ClientDisconnected
 
 from service.config import Config
 from service.errors import BadRequest, ReadTimeout, TooLarge, Unprocessable
@@ -93,13 +94,15 @@ def in_time(config: Config) -> Iterator[None]:
     """
     Raises:
         ReadTimeout: the body did not arrive in time.
-        BadRequest: it came in chunks that are none.
+        BadRequest: it ended too early, or came in chunks that are none.
     """
     try:
         with gevent.Timeout(config.read_timeout_s):
             yield
     except gevent.Timeout:
         raise ReadTimeout(f"The body did not arrive within {config.read_timeout_s:g} s.") from None
+    except ClientDisconnected:
+        raise BadRequest("The body is shorter than its Content-Length says: it was cut off.") from None
     except ParseException as error:
         raise BadRequest(f"The body's chunks are malformed ({error}).") from None
 

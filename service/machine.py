@@ -1,16 +1,14 @@
 """What this machine gives us."""
 
-import ctypes
 import importlib.util
 import os
+import re
 import signal
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:  # an engine that starts beside another has no time for it
     from service.config import Config
-
-PR_SET_PDEATHSIG = 1  # prctl(2)
 
 
 def available_cores(*, cpu_max: Path = Path("/sys/fs/cgroup/cpu.max")) -> int:
@@ -33,20 +31,27 @@ def num_decoders(config: "Config") -> int:
     return config.decode_threads or available_cores()
 
 
-def has_gpu() -> bool:
-    """Whether there is an NVIDIA GPU and a TensorFlow to use it."""
-    return Path("/dev/nvidia0").exists() and importlib.util.find_spec("tensorflow") is not None
+def choose_engine(asked: str) -> tuple[str, str]:
+    """The engine that a setting means, and why: `auto` is tensorflow where there is a GPU and TensorFlow to use it."""
+    if asked != "auto":
+        return asked, "as SERVICE_ENGINE says"
+    gpus = nvidia_gpus()
+    if not gpus:
+        return "openvino", "there is no NVIDIA GPU here"
+    if importlib.util.find_spec("tensorflow") is None:
+        return "openvino", f"on the CPU, since TensorFlow, which would use {', '.join(gpus)}, is not installed here"
+    return "tensorflow", f"on {', '.join(gpus)}"
+
+
+def nvidia_gpus(*, devices: Path = Path("/dev")) -> list[str]:
+    """Their device files; a container that is given the second GPU of a machine has /dev/nvidia1 alone."""
+    return sorted(str(path) for path in devices.glob("nvidia*") if re.fullmatch(r"nvidia[0-9]+", path.name))
 
 
 def has_bfloat16(*, cpu_info: Path = Path("/proc/cpuinfo")) -> bool:
     """Whether the processor multiplies in bfloat16: AVX512-BF16 or AMX."""
     flags = set(cpu_info.read_text().split()) if cpu_info.exists() else set()
     return bool(flags & {"avx512_bf16", "amx_bf16"})
-
-
-def die_with_parent(sent: signal.Signals) -> None:
-    """Have the kernel send us this signal when the process that started us dies."""
-    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, int(sent))
 
 
 def hold_signal_across_forks(held: signal.Signals) -> None:

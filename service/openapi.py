@@ -332,6 +332,13 @@ CONTROL: Schema = {
         fraction={"type": "number", "exclusiveMinimum": 0, "maximum": 1, "default": 0.1},
     ),
     "/models/{name}/shadow": control("Ask a version too, and compare; null ends it", version=WHICH),
+    "/models/{name}/default": post_json(
+        "Have this model answer the requests that name none",
+        {"type": "object", "additionalProperties": False},
+        answer("The default model.", record(default=STRING)),
+        NAME,
+        failures=CONTROL_ERRORS,
+    ),
 }
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from service.config import Config
-from service.machine import has_gpu
+from service.machine import choose_engine
 
 log = logging.getLogger(__name__)
 
@@ -40,8 +40,9 @@ class EngineProcess:
         *,
         considerate: bool,
     ) -> None:
-        engine = config.engine if config.engine != "auto" else "tensorflow" if has_gpu() else "openvino"
+        engine, _ = choose_engine(config.engine)
         settings = {
+            "supervisor": os.getpid(),
             "bundle": str(bundle),
             "version": version,
             "endpoint": endpoint,
@@ -125,9 +126,8 @@ class EngineProcess:
 
 
 def start_gunicorn(environment: dict[str, str]) -> subprocess.Popen[bytes]:
-    configuration = Path(__file__).with_name("gunicorn_conf.py")
     return subprocess.Popen(
-        [sys.executable, "-m", "gunicorn", "--config", str(configuration)],
+        [sys.executable, "-m", "service.gunicorn_process", str(os.getpid())],
         stdin=subprocess.DEVNULL,
         env=environment,
         process_group=0,

@@ -8,6 +8,7 @@ from typing import Any, Literal
 from models.durable import write_durably
 from models.preprocessing import InputSpec
 from models.statistics import Reference
+from models.typed import read_json
 
 State = Literal["loading", "available", "restarting", "rejected"]
 Label = Literal["live", "previous", "canary", "shadow"]
@@ -66,21 +67,4 @@ def write_routes(path: Path, routes: Routes) -> None:
 
 
 def read_routes(path: Path) -> Routes:
-    raw = json.loads(path.read_text(encoding="utf-8"))
-    models = {
-        name: ModelRoute(
-            **{
-                **model,
-                "versions": {int(number): read_version(version) for number, version in model["versions"].items()},
-            }
-        )
-        for name, model in raw["models"].items()
-    }
-    return Routes(raw["default_model"], models, raw["draining"])
-
-
-def read_version(raw: dict[str, Any]) -> VersionRoute:
-    spec = InputSpec(**raw["input_spec"]) if raw["input_spec"] else None
-    reference = Reference(**raw["reference"]) if raw["reference"] else None
-    fields = {**raw, "input_spec": spec, "reference": reference, "class_names": tuple(raw["class_names"])}
-    return VersionRoute(**fields)
+    return read_json(path, Routes)

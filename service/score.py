@@ -10,9 +10,7 @@ Shards are written aside, flushed and renamed, and so is the output: whatever ha
 """
 
 import contextlib
-import fcntl
 import json
-import os
 import sys
 import time
 from collections.abc import Iterator
@@ -27,6 +25,8 @@ import pyarrow.parquet as pq
 from models.bundle import MANIFEST, read_manifest
 from models.durable import fsync_path, replacing, sha256, write_durably
 from models.exports import list_versions
+from models.locks import locked
+from models.typed import read_json
 from service.listing import Images, list_images, parts_of
 from service.scorer import Scorer
 
@@ -85,7 +85,7 @@ def score_images(
     check_paths(bundle, output)
     images = list_images(source, output)
     parts = parts_of(output)
-    with locked(parts):
+    with parts_of_one_run(parts):
         scorer = Scorer(bundle, engine, precision, max_batch_size)
         plan = Plan(sha256(bundle / MANIFEST), images.fingerprint(), shard_size, scorer.engine, scorer.precision)
         settle(parts, plan, fresh=fresh)
@@ -111,33 +111,21 @@ def check_paths(bundle: Path, output: Path) -> None:
 
 
 @contextlib.contextmanager
-def locked(parts: Path) -> Iterator[None]:
+def parts_of_one_run(parts: Path) -> Iterator[None]:
     """Make the folder, for one run at a time, and remove it if it is empty at the end; a lock dies with its process.
 
     Raises:
         ValueError: another run is at it.
     """
     parts.mkdir(parents=True, exist_ok=True)
-    folder = os.open(parts, os.O_RDONLY)
-    try:
-        if not lock(folder, parts):
+    with locked(parts, wait=False) as is_ours:
+        if not is_ours:
             raise ValueError(f"Another run is making {parts.with_suffix('')}. Wait for it, or give another -o.")
         try:
             yield
         finally:
             with contextlib.suppress(OSError):
                 parts.rmdir()
-    finally:
-        os.close(folder)
-
-
-def lock(folder: int, path: Path) -> bool:
-    """Whether the folder is ours from now on: nobody had it, nor removed it in the meantime."""
-    try:
-        fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        return os.path.samestat(os.fstat(folder), path.stat())
-    except (BlockingIOError, FileNotFoundError):
-        return False
 
 
 def settle(parts: Path, plan: Plan, *, fresh: bool) -> None:
@@ -147,15 +135,19 @@ def settle(parts: Path, plan: Plan, *, fresh: bool) -> None:
         ValueError: they belong to another; says in what it differs.
     """
     path = parts / "plan.json"
-    found = json.loads(path.read_text(encoding="utf-8")) if path.exists() and not fresh else None
+    try:
+        found = read_json(path, Plan) if path.exists() and not fresh else None
+    except ValueError as error:
+        raise ValueError(f"{path} is no plan ({error}). Give --fresh, or delete {parts}, to begin anew.") from error
     if found is None:
         empty(parts)
         write_durably(path, json.dumps(asdict(plan), indent=2) + "\n")
-    elif found != asdict(plan):
+    elif found != plan:
+        begun = asdict(found)
         differences = ", ".join(
-            f"{key} ({str(found.get(key))[:12]} there, {str(value)[:12]} now)"
+            f"{key} ({str(begun[key])[:12]} there, {str(value)[:12]} now)"
             for key, value in asdict(plan).items()
-            if found.get(key) != value
+            if begun[key] != value
         )
         raise ValueError(f"{parts} was begun with another {differences}. Give --fresh, or delete it, to begin anew.")
 

@@ -17,7 +17,7 @@ from models.durable import sha256
 from models.preprocessing import BadImage, InputSpec, decode_image
 from service.backends import Loaded, load
 from service.batcher import Batcher
-from service.machine import available_cores, has_gpu
+from service.machine import available_cores, choose_engine
 
 MAX_FILE_BYTES = 200_000_000  # a film that lies among the images is not read into memory
 BATCHES_AHEAD = 2  # decoded, while another is computed
@@ -48,7 +48,7 @@ class Scorer:
     """
 
     def __init__(self, bundle: Path, engine: str, precision: str, max_batch_size: int) -> None:
-        self.engine = engine if engine != "auto" else "tensorflow" if has_gpu() else "openvino"
+        self.engine, _ = choose_engine(engine)
         self.loaded = load(bundle, self.engine, precision, max_batch_size)
         self.precision = self.loaded.backend.precision
         self.schema = pa.schema(COLUMNS, metadata=describe(bundle, self.engine, self.loaded))

@@ -26,7 +26,7 @@ from service.drift import DriftMonitor, drift_of
 from service.engines import Engines, find_version
 from service.errors import BadRequest, NotFound, NotReady, ServiceError, TooLarge, Unprocessable, from_bad_image
 from service.inputs import EncodedImage
-from service.keys import Keys
+from service.keys import Keys, Received
 from service.metrics import CONFIDENCE, DECODE, FAR, SHADOW, Drift
 from service.record import record
 from service.routes import ModelRoute, VersionRoute
@@ -56,10 +56,10 @@ class Chosen:
 class Service:
     """What the views of one HTTP worker share."""
 
-    def __init__(self, config: Config, engines: Engines, decoders: ThreadPool, keys: Keys, runtime: Path) -> None:
+    def __init__(self, config: Config, engines: Engines, decoders: ThreadPool, keys: Received, runtime: Path) -> None:
         self.config = config
         self.engines = engines
-        self.keys = keys
+        self._received = keys
         self.decoders = decoders
         self.writers = ThreadPool(1)  # of live pointers
         self.readers = ThreadPool(1)  # of what is published, and of counts that are written down
@@ -69,17 +69,28 @@ class Service:
         gevent.spawn(self._write_drift)
         self.probes: dict[tuple[str, int], Greenlet] = {}  # the last image that asked each engine whether it answers
 
+    @property
+    def keys(self) -> Keys:
+        """As they are now: the operator may change them while we run."""
+        return self._received.keys
+
     def default_model(self) -> str:
         """
         Raises:
             NotFound, NotReady: none is, since there are several, or there is none.
         """
         routes = self.engines.routes
+        names = ", ".join(routes.models)
+        if not names:
+            raise NotReady("No model is published yet.")
         if routes.default_model is None:
-            if not routes.models:
-                raise NotReady("No model is published yet.")
             raise NotFound(
-                f"There are several models: POST to /models/<name>/classify, name one of {', '.join(routes.models)}."
+                f"There are several models and no default: POST to /models/<name>/classify, name one of {names}."
+            )
+        if routes.default_model not in routes.models:
+            raise NotFound(
+                f"The default model, {routes.default_model}, is not published here: POST to /models/<name>/classify, "
+                f"name one of {names}, or have the operator make one of them the default."
             )
         return routes.default_model
 

@@ -9,23 +9,23 @@ import logging
 import os
 import resource
 import selectors
-import shutil
 import signal
 import socket
 import subprocess
-import tempfile
 import time
 from collections.abc import Iterator
-from pathlib import Path
 
-from models.bundle import GOLDEN
+from models.bundle import GOLDEN, BrokenBundle
+from models.default import read_default
 from models.exports import list_models
-from service.config import Config
+from service.config import Config, is_loopback, without_secrets
 from service.drift import FOLDER as DRIFT_FOLDER
+from service.keys import HandedOver
 from service.lifecycle import Model
-from service.machine import num_decoders, num_workers
+from service.machine import choose_engine, num_decoders, num_workers
 from service.processes import EngineProcess, start_gunicorn
 from service.routes import Routes, write_routes
+from service.runtime import RuntimeDirectory
 
 log = logging.getLogger(__name__)
 
@@ -35,15 +35,17 @@ RETIRE_TIMEOUT_S = 30.0  # an engine that has not finished its queue by then nev
 
 
 class Supervisor:
-    """Runs until SIGTERM or SIGINT, or until gunicorn ends by itself."""
+    """Runs until SIGTERM, SIGINT or SIGHUP, or until gunicorn ends by itself."""
 
     def __init__(self, config: Config) -> None:
         self._config = config
-        self._runtime = make_runtime_directory()
+        self._directory = RuntimeDirectory()
+        self._runtime = self._directory.path
         for folder in ("metrics", DRIFT_FOLDER):
             (self._runtime / folder).mkdir()
+        self._keys = HandedOver(config, self._runtime)
         self._environment = {
-            **os.environ,
+            **without_secrets(os.environ),
             "STRIATE_RUNTIME": str(self._runtime),
             "PROMETHEUS_MULTIPROC_DIR": str(self._runtime / "metrics"),
         }
@@ -54,16 +56,22 @@ class Supervisor:
         self._announced = False
         self._next_look = 0.0
         self._routes: Routes | None = None
+        self._default: str | None = None  # as default.json in the exports names it
 
     def run(self) -> int:
         """The exit status: 0 when it was asked to stop, 1 when gunicorn or an engine could not be kept alive."""
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, self._ask_to_stop)
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:  # as nohup has it
+                signal.signal(number, self._ask_to_stop)
         raise_file_limit()
         log.info("settings: %s", ", ".join(f"{name}={value}" for name, value in self._config.shown().items()))
         log.info(
             "%d HTTP processes, %s decoding threads in each", num_workers(self._config), num_decoders(self._config)
         )
+        if self._config.feedback_open:
+            who = "everybody on this machine" if is_loopback(self._config.host) else "everybody who may classify"
+            log.warning("feedback is open (SERVICE_FEEDBACK_OPEN=1): %s may label images for training", who)
+        log.info("engine %s: %s", *choose_engine(self._config.engine))
         try:
             self._look()
             if not self._models:
@@ -77,7 +85,7 @@ class Supervisor:
         finally:
             for _, _, engine in self._engines():
                 engine.kill()
-            shutil.rmtree(self._runtime, ignore_errors=True)
+            self._directory.remove()
 
     def _ask_to_stop(self, *_: object) -> None:
         self._stopping = True
@@ -88,6 +96,7 @@ class Supervisor:
             self._hear(key.data)
         if time.monotonic() >= self._next_look:
             self._look()
+            self._keys.follow()
         self._kill_stuck()
         for model in self._models.values():
             model.follow_pointer()
@@ -104,6 +113,9 @@ class Supervisor:
                 self._models.setdefault(name, Model(self._config.exports / name))
             for model in self._models.values():
                 model.look()
+            self._default = read_default(self._config.exports)
+        except BrokenBundle as error:  # what was read last holds
+            log.error("%s", error)
         except OSError as error:  # a file system that is away for a while; what is loaded goes on answering
             log.error("%s cannot be read: %s", self._config.exports, error)
 
@@ -159,12 +171,13 @@ class Supervisor:
         models = {
             name: model.route() for name, model in sorted(self._models.items()) if model.versions or model.is_unloaded
         }
-        default = self._config.default_model or (next(iter(models)) if len(models) == 1 else None)
-        routes = Routes(default, models, self._stopping)
+        only = next(iter(models)) if len(models) == 1 else None
+        routes = Routes(self._config.default_model or self._default or only, models, self._stopping)
         if routes == self._routes:
             return
         try:
             write_routes(self._runtime / "routes.json", routes)
+            log_default(self._routes or Routes(), routes)
             self._routes = routes
         except OSError as error:  # tried again at the next tick; until then the workers follow the old one
             log.error("routes.json could not be written: %s", error)
@@ -214,17 +227,19 @@ class Supervisor:
             self._tick()
 
 
-def make_runtime_directory() -> Path:
-    """A private directory (0700) for sockets, routes.json and metrics: in memory, where a full disk cannot reach it.
-
-    Those of supervisors that were killed are removed.
-    """
-    memory = Path("/dev/shm")
-    home = memory if os.access(memory, os.W_OK) else Path(tempfile.gettempdir())
-    for path in home.glob("striate-*-*"):
-        if not Path("/proc", path.name.split("-")[1]).exists():
-            shutil.rmtree(path, ignore_errors=True)
-    return Path(tempfile.mkdtemp(prefix=f"striate-{os.getpid()}-", dir=home))
+def log_default(before: Routes, after: Routes) -> None:
+    """Say which model answers requests that name none where that, or the models there are, have changed."""
+    new = after.models.keys() - before.models.keys()
+    if not new and after.default_model == before.default_model:
+        return
+    if after.default_model is None:
+        log.warning("there are %d models and no default: python -m service default MODEL", len(after.models))
+    elif after.default_model not in after.models:
+        log.warning("the default model, %s, is not published: /classify answers 404", after.default_model)
+    else:
+        others = sorted(new - {after.default_model})
+        beside = f"; {', '.join(others)} answer at /models/<name>/classify" if others else ""
+        log.info("the default model is %s%s", after.default_model, beside)
 
 
 def raise_file_limit() -> None:

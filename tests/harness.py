@@ -1,7 +1,9 @@
 """The real service as a subprocess, and ways to disturb it."""
 
 import contextlib
+import os
 import re
+import select
 import shutil
 import signal
 import subprocess
@@ -92,6 +94,15 @@ def command_line(pid: int) -> str:
         return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode()
     except (FileNotFoundError, ProcessLookupError):
         return ""
+
+
+def wait_for_end(pid: int) -> None:
+    try:
+        end = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return
+    assert select.select([end], [], [], 15)[0], f"process {pid} lives on"
+    os.close(end)
 
 
 def memory_of(pid: int) -> int:

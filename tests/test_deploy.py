@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 import training.job_cli  # noqa: F401 - its commands
-from tests.processes import ROOT
+from tests.processes import ROOT, environment
 from training.cli import main
 from training.job import read_job
 from training.retrain import EXIT_CODES
@@ -68,3 +68,24 @@ def test_an_outcome_that_is_fine_is_no_failure() -> None:
     with pytest.raises(click.UsageError):
         parsed(["retrain", "job.toml", "--ok", "whatever"])
     assert parsed(["retrain", "job.toml", "--ok", "held", "--ok", "busy"])["fine"] == ("held", "busy")
+
+
+@pytest.mark.skipif(shutil.which("make") is None, reason="there is no make")
+@pytest.mark.parametrize(
+    ("variables", "is_open"),
+    [
+        ({}, "1"),
+        ({"SERVICE_FEEDBACK_OPEN": "0"}, "0"),
+        ({"SERVICE_HOST": "0.0.0.0"}, ""),
+        ({"SERVICE_FEEDBACK_KEYS": "k" * 16}, ""),
+        ({"SERVICE_KEYS_FILE": "keys"}, ""),
+        ({"SERVICE_FEEDBACK": ""}, ""),
+    ],
+)
+def test_make_run_opens_feedback_on_this_machine_alone(tmp_path: Path, variables: dict[str, str], is_open: str) -> None:
+    python = tmp_path / "python"
+    python.write_text('#!/bin/sh\necho "$2 $SERVICE_FEEDBACK_OPEN"\n')
+    python.chmod(0o755)
+    command = ["make", "--no-print-directory", "--old-file", ".venv/run-ready", "run", f"BIN={tmp_path}"]
+    output = subprocess.check_output(command, cwd=ROOT, env={**environment(), **variables}, text=True)
+    assert output.splitlines()[-1].strip() == f"service {is_open}".strip()

@@ -24,7 +24,7 @@ from typing import Any
 
 import numpy as np
 
-from models.bundle import GOLDEN, loaded_bytes, read_golden, read_manifest
+from models.bundle import GOLDEN, list_golden, loaded_bytes, read_golden, read_manifest
 from training.gate import Answered
 
 START_TIMEOUT_S = 300.0
@@ -35,9 +35,9 @@ NUM_CLIENTS = 4
 NUM_LONE = 40  # requests of one image, by which latency is judged
 KEPT_SETTINGS = ("SERVICE_ENGINE", "SERVICE_PRECISION")
 SERVICE = """
-import ctypes, runpy, signal, sys
-if sys.platform == "linux":
-    ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG: a job that is killed leaves no service behind
+import runpy, signal, sys
+from models.parent import die_with_parent
+die_with_parent(signal.SIGKILL, int(sys.argv.pop(1)))  # a job that is killed leaves no service behind
 runpy.run_module("service", run_name="__main__")
 """
 GOLDEN_TOLERANCE = 0.1  # in probability; the engine itself holds them to what its precision explains
@@ -136,7 +136,7 @@ def running(work: Path) -> Iterator[tuple[subprocess.Popen[bytes], int]]:
     }
     with (work / "service.log").open("wb") as log:
         process = subprocess.Popen(
-            [sys.executable, "-c", SERVICE],
+            [sys.executable, "-c", SERVICE, str(os.getpid())],
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,
@@ -209,8 +209,7 @@ def golden_fault(service: Asked, version: int, bundle: Path) -> str:
 
 
 def golden_files(bundle: Path) -> list[Path]:
-    rows = json.loads((bundle / GOLDEN / "probabilities.json").read_text(encoding="utf-8"))
-    return [bundle / GOLDEN / row["file"] for row in rows]
+    return [bundle / GOLDEN / row.file for row in list_golden(bundle)]
 
 
 def answers_of(service: Asked, version: int, bundle: Path, images: Sequence[Path], latencies: list[float]) -> Answered:

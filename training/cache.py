@@ -30,6 +30,7 @@ from numpy.lib.format import open_memmap
 
 from models.durable import write_durably
 from models.preprocessing import DECODER, BadImage, InputSpec, decode_for
+from models.typed import read_json
 from training.datasets import rename_or_yield
 from training.duplicates import THUMBNAIL
 from training.facts import Facts, facts_of
@@ -224,6 +225,14 @@ def squeeze(path: Path, array: np.ndarray, readable: np.ndarray) -> None:
 
 
 def read_cache(folder: Path, class_names: tuple[str, ...]) -> DecodedImages:
+    """
+    Raises:
+        BadData: the list of unreadable files is damaged.
+    """
+    try:
+        unreadable = read_json(folder / "unreadable.json", dict[str, str])
+    except ValueError as error:
+        raise BadData(f"{folder} is damaged: its unreadable.json is none ({error}). Delete the folder.") from error
     images, thumbnails, files = (
         np.load(folder / f"{name}.npy", mmap_mode="r") for name in ("images", "thumbnails", "files")
     )
@@ -234,7 +243,7 @@ def read_cache(folder: Path, class_names: tuple[str, ...]) -> DecodedImages:
         files=files,
         thumbnails=thumbnails,
         paths=Paths.load(folder),
-        unreadable=json.loads((folder / "unreadable.json").read_text()),
+        unreadable=unreadable,
     )
 
 

@@ -19,6 +19,7 @@ import numpy as np
 from models.bundle import GOLDEN, IMAGES, Manifest, write_manifest
 from models.durable import write_array
 from models.preprocessing import InputSpec, decode_image
+from models.typed import read_json
 
 WEIGHTS = "export.weights.h5"
 ANSWERS = "answers.npz"
@@ -73,7 +74,7 @@ def export(
     (run / REQUEST).write_text(json.dumps(manifest.to_json(), ensure_ascii=False), encoding="utf-8")
     in_fresh_process("training.export", run)
     in_fresh_process("training.parity", run)
-    parity = json.loads((run / PARITY).read_text())
+    parity = read_json(run / PARITY, dict[str, Any])
     write_manifest(bundle, replace(manifest, metrics={**manifest.metrics, "parity": parity}))
     for name in (WEIGHTS, ANSWERS, REQUEST, PARITY):
         (run / name).unlink()
@@ -111,7 +112,7 @@ def write_saved_model(run: Path) -> None:
     from models.registry import build
     from training.answers import with_mirror_images
 
-    manifest = Manifest.from_json(json.loads((run / REQUEST).read_text(encoding="utf-8")))
+    manifest = read_json(run / REQUEST, Manifest)
     spec = manifest.input_spec
     model = build(manifest.architecture, input_shape=spec.shape, num_classes=len(manifest.class_names))
     model.load_weights(run / WEIGHTS)

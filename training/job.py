@@ -20,9 +20,9 @@ from pathlib import Path
 from typing import Any, Literal, get_type_hints
 
 from models.exports import check_model_name
+from models.typed import fits
 from training.datasets import DATA_SETS
 from training.gate import Gate
-from training.recipe import fits
 from training.rollout import Rollout
 
 

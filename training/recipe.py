@@ -5,10 +5,11 @@ recipe `default`, which says the defaults of `training.settings.Settings` with a
 either. The comment that opens a file says in its first line what it is, then where it comes from and what it reaches.
 """
 
-import math
 import tomllib
 from pathlib import Path
-from typing import Any, Literal, get_args, get_origin
+from typing import Any
+
+from models.typed import fits
 
 RECIPES = Path(__file__).parent / "recipes"
 DEFAULT = "default"
@@ -54,16 +55,3 @@ def parse_recipe(name: str, kinds: dict[str, Any]) -> dict[str, Any]:
         if not fits(value, kinds[field]):
             raise ValueError(f"The recipe {name} has {field} = {value!r}, which is not of the type of that flag.")
     return recipe
-
-
-def fits(value: Any, kind: Any) -> bool:
-    """Whether a value of TOML is of an annotated type."""
-    if kind is float:
-        return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-    if get_origin(kind) is tuple:
-        return isinstance(value, list) and all(fits(item, float) for item in value)
-    if get_origin(kind) is Literal:
-        return value in get_args(kind)
-    if get_args(kind):  # a union
-        return any(fits(value, member) for member in get_args(kind))
-    return type(value) is kind

@@ -12,11 +12,10 @@ killed anywhere is done again by the same command: it finds its run, its bundle 
 """
 
 import contextlib
-import fcntl
 import hashlib
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -27,11 +26,13 @@ from rich.console import Console
 from models.bundle import BrokenBundle, read_manifest, verify
 from models.decisions import read_decisions, read_set_aside, read_suspected, record_decision, set_aside
 from models.exports import Overtaken, list_versions, publish, read_live
+from models.locks import locked
+from models.typed import read_json
 from training.audit import summary
 from training.evidence import gather, known_to
 from training.gate import Finding, Verdict
 from training.index import BadData
-from training.job import Job
+from training.job import BadJob, Job
 from training.lineage import code_fingerprint, describe
 from training.needed import is_needed, last_seen_ns
 from training.plan import Plan, plan_of_table
@@ -81,6 +82,14 @@ class Result:
         return asdict(self)
 
 
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """What verdict.json says."""
+
+    verdict: Verdict
+    findings: list[Finding]
+
+
 def retrain(
     job: Job,
     *,
@@ -98,7 +107,7 @@ def retrain(
         BadData, BrokenBundle, ExportFailed, ServiceFailed, Unreachable, ...: it cannot be done; the live version stays.
     """
     (job.home / STATE).mkdir(parents=True, exist_ok=True)
-    with alone(job.home / STATE / LOCK) as is_alone:
+    with locked(job.home / STATE / LOCK, wait=False) as is_alone:
         if not is_alone:
             return Result("busy", job.model, "Another job of this model is at work.")
         unfinished = Unfinished(job.home / STATE)
@@ -111,18 +120,6 @@ def retrain(
         result = Attempt(job, unfinished, console, on_step).run()
         unfinished.end()
         return result
-
-
-@contextlib.contextmanager
-def alone(path: Path) -> Iterator[bool]:
-    """Whether no other process holds this lock, which the kernel takes from one that dies."""
-    with path.open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            yield False
-        else:
-            yield True
 
 
 class Attempt:
@@ -209,8 +206,7 @@ class Attempt:
         """Once: who goes on with a job goes on with its verdict."""
         path = run / VERDICT
         if path.exists():
-            found = json.loads(path.read_text(encoding="utf-8"))
-            return found["verdict"], [Finding(**finding) for finding in found["findings"]]
+            return read_verdict(path)
         say(self._console, "asking champion and challenger about the held-out images")
         seen_ns = last_seen_ns(read_decisions(self._job.home))
         suspected = read_suspected(self._job.home)
@@ -218,7 +214,7 @@ class Attempt:
         verdict, findings = judge(evidence, self._job.gate)
         for finding in findings:
             say(self._console, f"  {finding.outcome:<7} {finding.rule}: {finding.reason}")
-        write_json(path, {"verdict": verdict, "findings": [asdict(finding) for finding in findings]})
+        write_json(path, asdict(Judged(verdict, findings)))
         self._on_step("judged")
         return verdict, findings
 
@@ -279,6 +275,18 @@ class Attempt:
         facts = {"fingerprint": data.fingerprint(), **sides, "feedback_until_ns": self._unfinished.until_ns}
         now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
         record_decision(self._job.home, {"at": now, "key": key, **result.to_json(), "data": facts})
+
+
+def read_verdict(path: Path) -> tuple[Verdict, list[Finding]]:
+    """
+    Raises:
+        BadJob: the file says something else.
+    """
+    try:
+        found = read_json(path, Judged)
+    except ValueError as error:
+        raise BadJob(f"{path} is no verdict ({error}). Delete it, and the job asks both models again.") from error
+    return found.verdict, found.findings
 
 
 def key_of(job: Job, data: Data) -> str:

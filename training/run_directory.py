@@ -1,9 +1,7 @@
 """The directory of a run: held by one process, and found again by the command that was cut off."""
 
 import contextlib
-import fcntl
 import json
-import os
 import shutil
 import time
 from collections.abc import Iterator
@@ -13,6 +11,8 @@ from typing import Any
 from models.bundle import MANIFEST
 from models.durable import write_durably
 from models.exports import check_model_name
+from models.locks import locked
+from models.typed import read_json
 from training.lineage import circumstances
 from training.position import CHECKPOINT
 
@@ -33,12 +33,12 @@ def claim_run(runs: Path, model: str, config: dict[str, Any], *, fresh: bool = F
     unfinished = [] if fresh else [path for path in sorted(runs.glob(f"{model}-*")) if is_unfinished(path, config)]
     with contextlib.ExitStack() as stack:
         for path in unfinished:
-            if stack.enter_context(sole_owner(path)) and is_unfinished(path, config):
+            if stack.enter_context(locked(path, wait=False)) and is_unfinished(path, config):
                 discard_leftovers(path)
                 break
         else:
             path = new_run_directory(runs, model)
-            stack.enter_context(sole_owner(path))
+            stack.enter_context(locked(path, wait=False))
             write_json(path / CONFIG, {**config, **circumstances()})
         yield path
 
@@ -46,7 +46,7 @@ def claim_run(runs: Path, model: str, config: dict[str, Any], *, fresh: bool = F
 def is_unfinished(run: Path, config: dict[str, Any]) -> bool:
     """Whether a run of this configuration was cut off: its bundle is not sealed, or was not dealt with."""
     try:
-        found = json.loads((run / CONFIG).read_text(encoding="utf-8"))
+        found = read_json(run / CONFIG, dict[str, Any])
     except (OSError, ValueError):
         return False
     same = all(found.get(name) == value for name, value in json.loads(json.dumps(config)).items())
@@ -62,19 +62,6 @@ def finish(run: Path) -> None:
     """The run is over, and what it would take to go on with it is removed."""
     shutil.rmtree(run / FOLDS, ignore_errors=True)
     (run / CHECKPOINT).unlink(missing_ok=True)
-
-
-@contextlib.contextmanager
-def sole_owner(run: Path) -> Iterator[bool]:
-    """Whether no other process is at this run; until the end of the block none will be. A kill lets go, too."""
-    descriptor = os.open(run, os.O_RDONLY)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        yield True
-    except BlockingIOError:
-        yield False
-    finally:
-        os.close(descriptor)
 
 
 def discard_leftovers(run: Path) -> None:

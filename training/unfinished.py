@@ -13,29 +13,47 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NotRequired, TypedDict
 
 from models.durable import write_durably
 from models.exports import read_live
+from models.typed import read_json, typed
 from training.index import files_below, subfolders
-from training.job import Job
+from training.job import BadJob, Job
 
 FILE, FEEDBACK, STAGING = "unfinished.json", "feedback", ".feedback-"
 
 
+class Said(TypedDict):
+    champion: int | None
+    until_ns: int
+    job: str
+    run: NotRequired[str]
+    fault: NotRequired[str]
+
+
 class Unfinished:
     """Attributes:
-    champion: the version that was live when the job began; None where none was.
-    until_ns: when the newest image of its feedback was written, in nanoseconds since 1970; 0 of none.
-    run: the name of its run; None until there is one.
-    fault: why its version was, or is to be, taken back.
+        champion: the version that was live when the job began; None where none was.
+        until_ns: when the newest image of its feedback was written, in nanoseconds since 1970; 0 of none.
+        run: the name of its run; None until there is one.
+        fault: why its version was, or is to be, taken back.
+
+    Raises:
+        BadJob: the file says something else.
     """
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._said: dict[str, Any] = {}
         if self.exists:
-            self._said = json.loads((folder / FILE).read_text(encoding="utf-8"))
+            try:
+                self._said = typed(read_json(folder / FILE, dict[str, Any]), Said)
+            except ValueError as error:
+                raise BadJob(
+                    f"{folder / FILE} does not say what the job that was cut off had found ({error}). Delete it, and "
+                    "the next job begins anew."
+                ) from error
 
     @property
     def exists(self) -> bool:
@@ -129,4 +147,6 @@ def link(source: Path, target: Path) -> None:
     except FileNotFoundError:
         raise
     except OSError:
-        shutil.copy2(source, target)
+        shutil.copyfile(source, target)
+        written = source.stat().st_mtime_ns
+        os.utime(target, ns=(written, written))

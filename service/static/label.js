@@ -28,7 +28,7 @@ async function start() {
     byId("model").replaceChildren(...names.map((name) => new Option(name, name)));
     const wish = new URLSearchParams(location.search).get("model") ?? first;
     if (names.includes(wish)) byId("model").value = wish;
-    if (!names.length) return showError("This service takes no feedback: SERVICE_FEEDBACK names no folder.");
+    if (!names.length) return showError("This service takes no feedback. Its operator can open it with SERVICE_FEEDBACK_KEYS or SERVICE_FEEDBACK_OPEN=1.");
     await restart();
   });
 }

@@ -9,6 +9,7 @@ import time
 import numpy as np
 import pytest
 
+from service import machine
 from service.backends import AT_ONCE, LONGEST_BATCH_S, LONGEST_WARM_UP_S, Backend, load, warm_up
 from service.machine import available_cores, has_bfloat16
 from service.pace import LOWEST, Pace
@@ -175,3 +176,28 @@ def test_who_is_considerate_rests_after_work():
 
 def priority(thread: int) -> int:
     return os.getpriority(os.PRIO_PROCESS, thread)
+
+
+@pytest.mark.parametrize(
+    ("devices", "has_tensorflow", "engine", "why"),
+    [
+        ((), True, "openvino", "there is no NVIDIA GPU here"),
+        (("nvidiactl", "nvidia-uvm", "nvidia-caps"), True, "openvino", "there is no NVIDIA GPU here"),
+        (("nvidia1", "nvidiactl"), True, "tensorflow", "on /dev/nvidia1"),
+        (("nvidia0", "nvidia12"), True, "tensorflow", "on /dev/nvidia0, /dev/nvidia12"),
+        (("nvidia1",), False, "openvino", "since TensorFlow, which would use /dev/nvidia1, is not installed here"),
+    ],
+)
+def test_any_nvidia_gpu_is_seen_and_the_choice_of_the_engine_is_explained(
+    tmp_path, monkeypatch, devices, has_tensorflow, engine, why
+):
+    """A container that is given a machine's second GPU has no /dev/nvidia0."""
+    for device in devices:
+        (tmp_path / device).touch()
+    found = [name.replace(str(tmp_path), "/dev") for name in machine.nvidia_gpus(devices=tmp_path)]
+    monkeypatch.setattr(machine, "nvidia_gpus", lambda: found)
+    monkeypatch.setattr(machine.importlib.util, "find_spec", lambda name: object() if has_tensorflow else None)
+    chosen, reason = machine.choose_engine("auto")
+    assert chosen == engine
+    assert why in reason
+    assert machine.choose_engine("openvino") == ("openvino", "as SERVICE_ENGINE says")

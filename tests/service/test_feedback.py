@@ -1,24 +1,32 @@
 """Feedback over HTTP, in a real service: what is stored, who may say so, and that nothing gives a 500."""
 
 import base64
+import gzip
 import hashlib
+import json
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import requests
+from PIL import Image
+from urllib3.filepost import encode_multipart_formdata
 
 from models.bundle import read_golden
 from tests.harness import RunningService, golden_image, running_service, wait_until
 from tests.images import encode, noise
 
+OPEN = {"feedback_open": 1}
 KEYS = {"predict": "p" * 16, "feedback": "f" * 16, "admin": "a" * 16}
 
 
 @pytest.fixture(scope="module")
 def service(digits_exports: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningService]:
     work = tmp_path_factory.mktemp("feedback")
-    with running_service(digits_exports, work, workers=2, keep=1, keep_below=0.999, feedback=work / "told") as service:
+    with running_service(
+        digits_exports, work, workers=2, keep=1, keep_below=0.999, **OPEN, feedback=work / "told"
+    ) as service:
         yield service
 
 
@@ -165,9 +173,63 @@ def test_pages_of_others_may_not_teach(service: RunningService) -> None:
     assert outcome(own) == "stored"
 
 
-def test_behind_a_proxy_nobody_teaches_without_a_key(service: RunningService) -> None:
-    forwarded = give(service, data=digit(61), params={"label": "3"}, headers={"X-Forwarded-For": "192.0.2.7"})
-    assert forwarded.status_code == 403
+def test_under_another_host_name_nobody_teaches_without_a_key(service: RunningService) -> None:
+    """Whose name it is can point it at this machine, and then its page is of the same origin."""
+    told = {"Host": "example.org:8000", "Origin": "http://example.org:8000"}
+    assert give(service, data=digit(61), params={"label": "3"}, headers=told).status_code == 403
+    port = service.url.rpartition(":")[2]
+    assert (
+        outcome(give(service, data=digit(61), params={"label": "3"}, headers={"Host": f"localhost:{port}"})) == "stored"
+    )
+
+
+def test_feedback_is_closed_until_the_operator_opens_it(digits_exports: Path, tmp_path: Path) -> None:
+    """Behind a proxy that passes nothing on of who asks, everybody's requests come from this machine."""
+    with running_service(digits_exports, tmp_path) as service:
+        for headers in ({}, {"Host": "127.0.0.1:8000"}, {"X-API-Key": "k" * 16}):
+            refused = give(service, data=digit(62), params={"label": "3"}, headers=headers)
+            assert refused.status_code == 403
+            assert "SERVICE_FEEDBACK_OPEN is not 1" in refused.json()["error"]["message"]
+        assert requests.get(f"{service.url}/models/digits/kept", timeout=10).status_code == 403
+        assert requests.get(f"{service.url}/models/digits", timeout=10).json()["takes_feedback"] is False
+        assert "feedback is open" not in service.log()
+    assert not (tmp_path / "feedback").exists()
+
+
+def test_where_feedback_is_open_that_is_said_and_classifying_may_still_need_a_key(
+    digits_exports: Path, tmp_path: Path
+) -> None:
+    with running_service(digits_exports, tmp_path, predict_keys=KEYS["predict"], **OPEN) as service:
+        assert "feedback is open (SERVICE_FEEDBACK_OPEN=1): everybody on this machine may label images" in service.log()
+        assert give(service, data=digit(63), params={"label": "3"}).status_code == 401
+        headers = {"X-API-Key": KEYS["predict"]}
+        assert outcome(give(service, data=digit(63), params={"label": "3"}, headers=headers)) == "stored"
+
+
+def test_a_body_that_was_cut_off_is_no_feedback(service: RunningService) -> None:
+    pages = encode(noise(8, 8, seed=64), "TIFF", save_all=True, append_images=[Image.fromarray(noise(8, 8, seed=65))])
+    form, kind = encode_multipart_formdata({"label": "3", "image": ("a.tif", pages)})
+    document = json.dumps({"label": "3", "image": base64.b64encode(pages).decode()}).encode()
+    before = requests.get(f"{service.url}/models/digits/feedback", timeout=10).json()["labelled"]
+    for body, headers in (
+        (pages, {}),
+        (form, {"Content-Type": kind}),
+        (document, {"Content-Type": "application/json"}),
+        (gzip.compress(pages), {"Content-Encoding": "gzip"}),
+    ):
+        for path in ("/models/digits/feedback?label=3", "/classify", "/predictions/digits"):
+            assert cut_off(service, path, body, headers) == 400, (path, headers)
+    assert requests.get(f"{service.url}/models/digits/feedback", timeout=10).json()["labelled"] == before
+
+
+def cut_off(service: RunningService, path: str, body: bytes, headers: dict[str, str]) -> int:
+    """The status that is answered to all of a body but its last bytes."""
+    lines = [f"POST {path} HTTP/1.1", "Host: 127.0.0.1", f"Content-Length: {len(body)}"]
+    lines += [f"{name}: {value}" for name, value in headers.items()]
+    with socket.create_connection(("127.0.0.1", int(service.url.rpartition(":")[2])), timeout=20) as connection:
+        connection.sendall("\r\n".join([*lines, "", ""]).encode() + body[:-20])
+        connection.shutdown(socket.SHUT_WR)
+        return int(connection.recv(4096).split()[1])
 
 
 def test_feedback_has_a_key_of_its_own(digits_exports: Path, tmp_path: Path) -> None:
@@ -189,10 +251,10 @@ def test_feedback_has_a_key_of_its_own(digits_exports: Path, tmp_path: Path) -> 
 
 def test_a_full_budget_and_a_folder_that_cannot_be_written_are_said(digits_exports: Path, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with running_service(digits_exports, tmp_path, feedback=tmp_path / "small", feedback_bytes=100) as service:
+    with running_service(digits_exports, tmp_path, **OPEN, feedback=tmp_path / "small", feedback_bytes=100) as service:
         full = give(service, data=digit(80), params={"label": "3"})
         assert (full.status_code, full.json()["error"]["code"]) == (507, "storage_full")
-    with running_service(digits_exports, tmp_path, feedback=tmp_path / "file") as service:
+    with running_service(digits_exports, tmp_path, **OPEN, feedback=tmp_path / "file") as service:
         assert give(service, data=digit(80), params={"label": "3"}).status_code == 409
     with running_service(digits_exports, tmp_path, feedback="") as service:
         assert give(service, data=digit(80), params={"label": "3"}).status_code == 403
@@ -200,7 +262,7 @@ def test_a_full_budget_and_a_folder_that_cannot_be_written_are_said(digits_expor
 
 
 def test_new_labels_are_taken_where_the_operator_wants_them(digits_exports: Path, tmp_path: Path) -> None:
-    with running_service(digits_exports, tmp_path, feedback_new_labels=1) as service:
+    with running_service(digits_exports, tmp_path, **OPEN, feedback_new_labels=1) as service:
         assert outcome(give(service, data=digit(90), params={"label": "größte Katze"})) == "stored"
         assert give(service, data=digit(90), params={"label": "a/b"}).status_code == 422
 

@@ -1,5 +1,9 @@
 """Who may ask, and who may say which version answers."""
 
+import os
+import signal
+from pathlib import Path
+
 import pytest
 import requests
 from click.testing import CliRunner
@@ -7,7 +11,8 @@ from click.testing import CliRunner
 from service.cli import main
 from service.config import BadSetting, Config
 from service.keys import read_keys
-from tests.harness import golden_image, running_service
+from tests.harness import descendants, golden_image, running_service, wait_for_end, wait_until
+from tests.processes import free_port
 
 PREDICT, ADMIN = "a key that classifies", "a key that does more"
 
@@ -83,9 +88,68 @@ def test_a_file_of_keys_that_is_none_is_refused_at_the_start(tmp_path, text, mes
 
 
 def test_beyond_the_loopback_address_the_service_does_not_start_open():
-    result = CliRunner().invoke(main, env={"SERVICE_HOST": "0.0.0.0", "SERVICE_PORT": "0"})
+    result = CliRunner().invoke(main, env={"SERVICE_HOST": "0.0.0.0", "SERVICE_PORT": str(free_port())})
     assert result.exit_code == 1
     assert "Set SERVICE_PREDICT_KEYS or SERVICE_KEYS_FILE, or SERVICE_ALLOW_ANONYMOUS=1" in result.output
+
+
+def test_keys_are_read_again_when_their_file_changes_and_stay_where_it_is_wrong(digits_exports, tmp_path):
+    file, image = tmp_path / "keys", golden_image(digits_exports)
+    file.write_text(f"predict {PREDICT}\n")
+    with running_service(digits_exports, tmp_path, keys_file=file, workers=2, log_format="text") as service:
+
+        def status(key: str) -> int:
+            return requests.post(f"{service.url}/classify", data=image, headers=bearer(key), timeout=10).status_code
+
+        def said(text: str) -> bool:
+            return text in service.log()
+
+        file.write_text(f"predict {PREDICT}\nroot {ADMIN}\n")
+        wait_until(lambda: said("the API keys stay as they were: Line 2 of"), service)
+        killed = max(service.pids("gunicorn"))
+        os.kill(killed, signal.SIGKILL)  # the worker that replaces it has the keys that were handed over
+        wait_for_end(killed)
+        wait_until(lambda: len(service.pids("gunicorn")) == 3, service)
+        assert [status(PREDICT) for _ in range(6)] == [200] * 6
+        file.write_text("")
+        wait_until(lambda: said("has no key that may classify"), service)
+        assert status("nobody's key, and a long one") == 401
+        file.unlink()
+        wait_until(lambda: said("cannot be read"), service)
+        assert status(PREDICT) == 200
+        file.write_text("predict a key that is new here\n")
+        wait_until(lambda: status("a key that is new here") == 200, service)
+        assert status(PREDICT) == 401
+        assert said("the API keys were read again: 1 predict, 0 feedback, 0 admin")
+
+
+def test_keys_are_in_the_environment_of_the_supervisor_alone(digits_exports, tmp_path):
+    with running_service(digits_exports, tmp_path, ready=False, predict_keys=PREDICT) as service:
+        wait_until(lambda: len(service.pids("service.engine")) == 1 and len(service.pids("gunicorn")) >= 2, service)
+        for pid in descendants(service.process.pid):
+            assert PREDICT.encode() not in Path(f"/proc/{pid}/environ").read_bytes()
+
+
+PROXY_HEADERS = {
+    "SCRIPT_NAME": "/x",
+    "Script-Name": "/x",
+    "PATH_INFO": "/metrics",
+    "X-Forwarded-Proto": "https",
+    "X-Forwarded-Prefix": "/x",
+    "X-Forwarded-Host": "localhost",
+    "REMOTE_USER": "admin",
+}
+
+
+@pytest.mark.parametrize("header", PROXY_HEADERS)
+def test_no_header_of_a_proxy_is_believed(service, digits_exports, header):
+    told = {header: PROXY_HEADERS[header]}
+    image = golden_image(digits_exports)
+    answer = requests.post(f"{service.url}/classify", data=image, headers=bearer(PREDICT) | told, timeout=10)
+    assert answer.status_code == 200
+    assert requests.get(f"{service.url}/x/metrics", headers=bearer(PREDICT) | told, timeout=10).status_code == 404
+    assert requests.get(f"{service.url}/metrics", headers=told, timeout=10).status_code == 401
+    assert requests.get(f"{service.url}/healthz", headers=told, timeout=10).status_code == 200
 
 
 def test_pages_of_other_origins_may_ask_where_they_are_named(digits_exports, tmp_path):

@@ -1,7 +1,6 @@
 """A real service, real engines: versions come, go, break and die while clients ask."""
 
 import os
-import select
 import shutil
 import signal
 import socket
@@ -12,7 +11,17 @@ import pytest
 import requests
 
 from models.exports import publish, set_live
-from tests.harness import Load, copy_of, descendants, golden_image, metric, running_service, status_of, wait_until
+from tests.harness import (
+    Load,
+    copy_of,
+    descendants,
+    golden_image,
+    metric,
+    running_service,
+    status_of,
+    wait_for_end,
+    wait_until,
+)
 
 
 @pytest.fixture
@@ -197,15 +206,6 @@ def test_workers_that_are_still_starting_end_with_the_supervisor_too(tmp_path):
         service.stop(signal.SIGKILL)
     for pid in children:
         wait_for_end(pid)
-
-
-def wait_for_end(pid: int) -> None:
-    try:
-        end = os.pidfd_open(pid)
-    except ProcessLookupError:
-        return
-    assert select.select([end], [], [], 15)[0], f"process {pid} lives on"
-    os.close(end)
 
 
 def test_no_process_of_the_cpu_service_loads_tensorflow(exports, tmp_path):

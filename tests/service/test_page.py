@@ -362,7 +362,7 @@ def test_a_page_without_a_key_asks_for_one_and_keeps_it_for_the_tab(browser, dig
 @pytest.fixture(scope="module")
 def keeping(digits_exports: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningService]:
     """A service that keeps every image, and has been asked about noise of several kinds."""
-    with running_service(digits_exports, tmp_path_factory.mktemp("keeping"), keep=1) as service:
+    with running_service(digits_exports, tmp_path_factory.mktemp("keeping"), keep=1, feedback_open=1) as service:
         for seed in range(12):
             requests.post(f"{service.url}/classify", data=encode(noise(8, 8, seed=seed)), timeout=10)
         wait_until(lambda: collected(service)["kept"] == 12, service)

@@ -66,7 +66,7 @@ def test_commands_move_the_pointer_and_tell_what_it_says(exports):
     assert command(exports, "shadow", "digits", 1).output.endswith("canary 3 for 25.0%, shadow 1\n")
     assert read_live(home) == LivePointer(2, 3, canary=3, shadow=1, canary_fraction=0.25)
     listing = command(exports, "models").output.splitlines()
-    assert listing[0] == "digits"
+    assert listing[0] == "digits, default"
     assert [line.split()[0] for line in listing[1:]] == ["3", "2", "1"]
     assert "lenet5" in listing[1]
     assert listing[1].endswith("previous, canary (25.0%)")

@@ -15,7 +15,7 @@ import requests
 from models.bundle import MANIFEST, read_golden
 from models.durable import sha256
 from models.preprocessing import decode_image
-from service.score import score_images
+from service.score import Plan, score_images, settle
 from service.scorer import Scorer
 from tests.images import encode, noise, shades, write_folder
 from tests.processes import python, start
@@ -334,6 +334,13 @@ def test_shards_of_another_plan_are_refused_and_made_anew_where_that_is_asked_fo
     run(bundle, large, output, *flags, "--fresh")
     assert pq.ParquetFile(output).num_row_groups == NUM_LARGE / 100
     assert not output.with_name("out.parquet.parts").exists()
+
+
+@pytest.mark.parametrize("said", ["", "[1]", '{"bundle": 1}'])
+def test_a_plan_that_is_damaged_is_said_in_one_sentence(tmp_path, said):
+    (tmp_path / "plan.json").write_text(said)
+    with pytest.raises(ValueError, match=r"plan\.json is no plan \(.*\)\. Give --fresh, or delete"):
+        settle(tmp_path, Plan("b", "i", 1000, "openvino", "float32"), fresh=False)
 
 
 def test_shards_of_other_images_are_refused(bundle, large, digits, tmp_path):

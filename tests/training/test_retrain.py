@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,10 @@ from models.exports import read_live
 from tests.bundles import verified_versions
 from tests.conftest import Training
 from tests.processes import ROOT, environment, python
-from training.job import read_job
+from training.gate import Finding
+from training.job import BadJob, read_job
+from training.retrain import read_verdict
+from training.run_directory import write_json
 from training.unfinished import Unfinished
 
 JOB = """
@@ -238,11 +242,31 @@ def test_what_was_set_aside_is_remembered_and_can_be_found(turns: Turns) -> None
 
 
 def test_a_line_that_was_cut_short_costs_no_other_decision(tmp_path: Path) -> None:
-    record_decision(tmp_path, {"n": 1})
+    first, second, third = (
+        {"at": f"2026-01-0{n}T00:00:00Z", "outcome": "held", "reason": "why", "champion": None, "findings": []}
+        for n in (1, 2, 3)
+    )
+    record_decision(tmp_path, first)
     with (tmp_path / "decisions.jsonl").open("a") as file:
-        file.write('{"n": 2, "reas')
-    record_decision(tmp_path, {"n": 3})
-    assert read_decisions(tmp_path) == [{"n": 1}, {"n": 3}]
+        file.write(json.dumps(second)[:40])
+    record_decision(tmp_path, third)
+    assert read_decisions(tmp_path) == [first, third]
+
+
+@pytest.mark.parametrize("said", ["{", "[]", '{"champion": "1", "until_ns": 0, "job": "x"}', '{"job": "x"}'])
+def test_what_a_cut_off_job_left_is_refused_with_a_sentence_where_it_is_damaged(tmp_path: Path, said: str) -> None:
+    (tmp_path / "unfinished.json").write_text(said)
+    with pytest.raises(BadJob, match=r"unfinished\.json does not say .* Delete it, and the next job begins anew"):
+        Unfinished(tmp_path)
+
+
+def test_a_verdict_that_is_damaged_is_refused_with_a_sentence_and_a_sound_one_is_read(tmp_path: Path) -> None:
+    (tmp_path / "verdict.json").write_text('{"verdict": "perhaps", "findings": []}')
+    with pytest.raises(BadJob, match=r'verdict is "perhaps", and has to be "promote" or "hold" or "reject"'):
+        read_verdict(tmp_path / "verdict.json")
+    finding = Finding("better", "hold", "why", {"points": 1.5})
+    write_json(tmp_path / "verdict.json", {"verdict": "hold", "findings": [asdict(finding)]})
+    assert read_verdict(tmp_path / "verdict.json") == ("hold", [finding])
 
 
 def test_images_set_aside_come_back_when_somebody_deletes_their_lines(tmp_path: Path) -> None:
