@@ -6,7 +6,6 @@ import numpy as np
 
 from models.bundle import TRAINED_ON, BrokenBundle, read_images, read_manifest
 from training.asking import answers_of, asked, golden_fault, golden_files
-from training.duplicates import group_duplicates
 from training.gate import Evidence
 from training.run import Data
 
@@ -78,9 +77,6 @@ def known_to(home: Path, version: int | None) -> np.ndarray:
 
 def near_to(data: Data, trained_on: np.ndarray) -> np.ndarray:
     """bool (N,): images that were trained on, and near duplicates of such."""
-    there = np.isin(data.decoded.hashes(), trained_on)
-    if not there.any():
-        return there
-    groups = group_duplicates(data.decoded.files["pixels"], data.decoded.thumbnails)
-    near: np.ndarray = np.isin(groups, np.unique(groups[there]))
+    there, groups = np.isin(data.decoded.hashes(), trained_on), data.decoded.files["group"]
+    near: np.ndarray = np.isin(groups, groups[there])
     return near
