@@ -23,7 +23,7 @@ from models.bundle import BrokenBundle, read_manifest, verify
 from models.durable import fsync_path, fsync_tree, write_durably
 
 MODEL_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
-LIVE = "live.json"
+LIVE, HISTORY = "live.json", "history.jsonl"
 STAGING_PREFIX = ".staging-"  # no integer, so that nobody takes it for a version
 
 
@@ -244,7 +244,7 @@ def point(home: Path, after: LivePointer, *, on_step: Callable[[str], None] = la
     write_durably(home / LIVE, json.dumps(asdict(after), indent=2) + "\n")
     on_step("pointed")
     change = {"at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), **asdict(after)}
-    history = home / "history.jsonl"
+    history = home / HISTORY
     before_it = history.read_text(encoding="utf-8").splitlines() if history.exists() else []
     write_durably(history, "\n".join([*before_it, json.dumps(change), ""]))
     on_step("recorded")

@@ -139,6 +139,7 @@ def fit(
     import_quietly("tensorflow", "keras")
     from training.lineage import describe
     from training.plan import make_plan
+    from training.publishing import publish_once
     from training.run import follow, prepare, train_and_export
     from training.run_directory import claim_run, finish, is_open
 
@@ -161,7 +162,7 @@ def fit(
     if group and not group.leads:
         follow(prepared, plan.settings, console, start=start, group=group)
         return
-    config = {"model": name, **describe(prepared, plan.settings), **plan.origin}
+    config = {"model": name, **describe(prepared, plan.settings), "from": plan.started_from}
     with claim_run(runs, name, config, fresh=flags["fresh"]) as run:
         manifest = train_and_export(
             run,
@@ -174,10 +175,10 @@ def fit(
             checkpoint_every_s=flags["checkpoint_every"],
             num_folds=flags["num_folds"] or 0,
             start=start,
-            origin=plan.origin,
+            origin=plan.origin(name, exports),
             group=group,
         )
-        version = published.publish(run / "bundle", exports) if publish else None
+        version = publish_once(run / "bundle", exports) if publish else None
         finish(run)
     test = manifest.metrics["test"]
     say(
@@ -298,10 +299,10 @@ def evaluate(bundle: Path, data: str, as_json: bool, flips: bool, predictions: P
     from training.evaluate import evaluate as run_evaluation
     from training.metrics import measure
 
-    answers, unreadable = run_evaluation(bundle_of(bundle), data, cache, Console(stderr=True), flips=flips)
+    answers, images = run_evaluation(bundle_of(bundle), data, cache, Console(stderr=True), flips=flips)
     if predictions:
         answers.write(predictions)
-    metrics: dict[str, Any] = {**measure(answers), "unreadable": unreadable}
+    metrics: dict[str, Any] = {**measure(answers), **images}
     if as_json:
         click.echo(json.dumps(metrics, ensure_ascii=False))
         return
@@ -314,6 +315,7 @@ def evaluate(bundle: Path, data: str, as_json: bool, flips: bool, predictions: P
         "expected_calibration_error",
     ):
         click.echo(f"{figure.replace('_', ' '):<28} {metrics[figure]:.6g}")
+    click.echo(f"{'trained on':<28} {said_of_trained_on(images)}")
     for path, reason in metrics["unreadable"].items():
         click.echo(f"left out: {path}: {reason}", err=True)
 
@@ -323,7 +325,7 @@ def evaluate(bundle: Path, data: str, as_json: bool, flips: bool, predictions: P
 @click.option("--data", required=True, help="What it was trained on: the same folder, or data set.")
 @click.option("--max-drop", type=Finite(0, 1), default=0.01, help="Largest loss of validation accuracy, as a fraction.")
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="The new bundle. [default: BUNDLE-int8]")
-@click.option("--split", type=Fractions(), help="As `fit` was told. [default: 70/15/15]")
+@click.option("--split", type=Fractions(), help="Has no effect any more: the bundle says what it was trained on.")
 @click.option("--publish", is_flag=True, help="Publish the bundle and make it live.")
 @CACHE
 @EXPORTS
@@ -340,17 +342,18 @@ def quantize(
 ) -> None:
     """Have a bundle compute in 8 bits as well; it is refused if that costs too much accuracy."""
     import_quietly("nncf")
+    from training.labelled import read_labelled
     from training.quantize import quantize as run_quantization
-    from training.run import prepare
-    from training.split import FRACTIONS
 
     bundle = bundle_of(bundle)
     target = output or bundle.with_name(f"{bundle.name}-int8")
     if target.exists():
         raise ValueError(f"{target} is there already; delete it, or choose another --output.")
     manifest, console = bundles.verify(bundle), Console()
-    prepared = prepare(data, manifest.input_spec, cache, console, fractions=split or FRACTIONS)
-    found = run_quantization(bundle, prepared, target, max_drop=max_drop, console=console)
+    if split:
+        click.echo("--split has no effect: the bundle says which images it was trained on.", err=True)
+    labelled = read_labelled(bundle, manifest, data, cache, console)
+    found = run_quantization(bundle, labelled, target, max_drop=max_drop, console=console)
     say(console, f"right on {found}", f"8-bit bundle: {target}")
     if publish:
         say(console, f"published and live: {exports / manifest.model / str(published.publish(target, exports))}")
@@ -390,6 +393,16 @@ def filters(bundle: Path, output: Path, image: Path | None) -> None:
 def bundle_of(path: Path) -> Path:
     """A run directory holds its bundle; anything else is taken for one."""
     return path / "bundle" if (path / "bundle").is_dir() else path
+
+
+def said_of_trained_on(images: dict[str, Any]) -> str:
+    """How many of the images the model has seen, which make its figures flatter."""
+    if images["trained_on"] is None:
+        return "nobody knows how many of these images: the bundle does not say"
+    said = f"{images['trained_on']:,} of these images, and near duplicates of {images['near_trained_on']:,} others"
+    if images["unknown_ancestors"]:
+        return f"{said}; nobody knows of {', '.join(images['unknown_ancestors'])}, which it was made from"
+    return said
 
 
 def headline(metrics: dict[str, Any]) -> str:

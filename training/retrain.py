@@ -24,9 +24,8 @@ from typing import Any, Literal
 import numpy as np
 from rich.console import Console
 
-from models.bundle import BrokenBundle, read_manifest, verify
 from models.decisions import read_decisions, read_set_aside, read_suspected, record_decision, set_aside
-from models.exports import Overtaken, list_versions, publish, read_live
+from models.exports import Overtaken, read_live
 from training.audit import summary
 from training.evidence import gather, known_to
 from training.gate import Finding, Verdict
@@ -35,6 +34,7 @@ from training.job import Job
 from training.lineage import code_fingerprint, describe
 from training.needed import is_needed, last_seen_ns
 from training.plan import Plan, plan_of_table
+from training.publishing import publish_once
 from training.recipe import DEFAULT, read_recipe
 from training.rollout import Watch, roll_out, take_back
 from training.rules import judge, reasons
@@ -149,7 +149,7 @@ class Attempt:
         if earlier is not None:
             reason = f"Nothing has changed since {earlier['at']}, when this was {earlier['outcome']}."
             return Result("skipped", job.model, reason, earlier.get("version"), self._champion, earlier.get("run"))
-        origin = {**plan.origin, "parent_version": self._champion, "key": key}
+        origin = {**plan.origin(job.model, job.exports), "parent_version": self._champion, "key": key}
         config = {"model": job.model, **describe(data, plan.settings), **origin}
         report_sizes(self._console, data, num_left_out=len(data.decoded.labels) - num_on_sides(data))
         with claim_run(job.runs, job.model, config) as run:
@@ -225,7 +225,7 @@ class Attempt:
 
     def _publish(self, run: Path, result: Result) -> Result:
         job, bundle = self._job, run / "bundle"
-        version = published_before(job.home, bundle) or publish(bundle, job.exports, make_live=False)
+        version = publish_once(bundle, job.exports, make_live=False)
         self._on_step("published")
         fault, seen = self._unfinished.fault or "", list[str]()
         if fault:  # a job was killed while it took the version back
@@ -287,17 +287,6 @@ def key_of(job: Job, data: Data) -> str:
     recipe = read_recipe(str(job.training.get("recipe", DEFAULT)))
     parts = [data.fingerprint(), data.fractions, job.training, recipe, job.start, asdict(job.gate), code_fingerprint()]
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
-
-
-def published_before(home: Path, bundle: Path) -> int | None:
-    """The version that is this bundle, where a job was killed after it had published."""
-    ours = read_manifest(bundle)
-    for version in list_versions(home):
-        with contextlib.suppress(BrokenBundle):
-            if read_manifest(home / str(version)) == ours:
-                verify(home / str(version))
-                return version
-    return None
 
 
 def check_service(job: Job, champion: int | None) -> None:
