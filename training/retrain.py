@@ -25,7 +25,7 @@ import numpy as np
 from rich.console import Console
 
 from models.decisions import read_decisions, read_set_aside, read_suspected, record_decision, set_aside
-from models.exports import Overtaken, read_live
+from models.exports import Overtaken, list_versions, read_live
 from training.audit import summary
 from training.evidence import gather, known_to
 from training.gate import Finding, Verdict
@@ -108,7 +108,11 @@ def retrain(
                 return Result("not needed", job.model, why)
             say(console, f"needed: {why}")
         unfinished.begin(job, on_step)
-        result = Attempt(job, unfinished, console, on_step).run()
+        try:
+            result = Attempt(job, unfinished, console, on_step).run()
+        except Exception as error:
+            unfinished.fail(error)
+            raise
         unfinished.end()
         return result
 
@@ -137,15 +141,11 @@ class Attempt:
 
     def run(self) -> Result:
         job = self._job
-        try:
-            check_service(job, self._champion)
-            data, plan = self._prepare()
-        except Exception:  # whatever it was, the next job looks anew: what comes in until then may be the cure
-            self._unfinished.end()
-            raise
+        check_service(job, self._champion)
+        data, plan = self._prepare()
         key = key_of(job, data)
         self._on_step("prepared")
-        earlier = next((d for d in read_decisions(job.home) if d.get("key") == key), None)
+        earlier = decided_before(job, key, self._champion)
         if earlier is not None:
             reason = f"Nothing has changed since {earlier['at']}, when this was {earlier['outcome']}."
             return Result("skipped", job.model, reason, earlier.get("version"), self._champion, earlier.get("run"))
@@ -279,14 +279,34 @@ class Attempt:
         sides = {side: len(getattr(data.split, side)) for side in ("train", "val", "test")}
         facts = {"fingerprint": data.fingerprint(), **sides, "feedback_until_ns": self._unfinished.until_ns}
         now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-        record_decision(self._job.home, {"at": now, "key": key, **result.to_json(), "data": facts})
+        rollout = {"rollout_settings": asdict(self._job.rollout)}
+        record_decision(self._job.home, {"at": now, "key": key, **result.to_json(), "data": facts, **rollout})
 
 
 def key_of(job: Job, data: Data) -> str:
-    """What a decision depends on: the same key, the same decision."""
+    """What a verdict depends on, but for the champion."""
     recipe = read_recipe(str(job.training.get("recipe", DEFAULT)))
     parts = [data.fingerprint(), data.fractions, job.training, recipe, job.start, asdict(job.gate), code_fingerprint()]
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+
+
+def decided_before(job: Job, key: str, champion: int | None) -> dict[str, Any] | None:
+    """The newest decision that answers what would be asked now."""
+    decisions = [decision for decision in read_decisions(job.home) if decision.get("key") == key]
+    return next((decision for decision in reversed(decisions) if still_holds(decision, job, champion)), None)
+
+
+def still_holds(decision: dict[str, Any], job: Job, champion: int | None) -> bool:
+    """Whether a decision of the same key would be made again.
+
+    Against another champion it might not, except that after a promotion what was promoted is the champion. Where a
+    version was taken back, its roll-out counts too.
+    """
+    if decision["outcome"] == "promoted":
+        there = decision["version"] in list_versions(job.home)
+        return there and champion in (decision["champion"], decision["version"])
+    same_rollout = decision.get("rollout_settings") == asdict(job.rollout)
+    return decision["champion"] == champion and (decision["outcome"] != "rolled back" or same_rollout)
 
 
 def check_service(job: Job, champion: int | None) -> None:
