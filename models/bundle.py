@@ -44,7 +44,7 @@ IMAGE = np.dtype(
         ("predicted", np.int32),  # what the model said of it, where it was tested on; else -1
     ]
 )
-TRAINED_ON, TESTED_ON = 1, 3
+TRAINED_ON, VALIDATED_ON, TESTED_ON = 1, 2, 3
 
 
 class BrokenBundle(ValueError):

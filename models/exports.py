@@ -26,7 +26,7 @@ from models.locks import locked
 from models.typed import read_json
 
 MODEL_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
-LIVE, LOCK = "live.json", ".lock"
+LIVE, HISTORY, LOCK = "live.json", "history.jsonl", ".lock"
 STAGING_PREFIX = ".staging-"  # no integer, so that nobody takes it for a version
 
 
@@ -286,7 +286,7 @@ def point(home: Path, after: LivePointer, *, on_step: Callable[[str], None] = la
     write_durably(home / LIVE, json.dumps(asdict(after), indent=2) + "\n")
     on_step("pointed")
     change = {"at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), **asdict(after)}
-    history = home / "history.jsonl"
+    history = home / HISTORY
     before_it = history.read_text(encoding="utf-8").splitlines() if history.exists() else []
     write_durably(history, "\n".join([*before_it, json.dumps(change), ""]))
     on_step("recorded")

@@ -82,7 +82,8 @@ def sentences(about: dict[str, Any]) -> list[str]:
         f"{about['model']} version {about['version']}{', ' + ', '.join(about['parts']) if about['parts'] else ''}",
         f"made        {about['created_at'] or 'nobody knows when'}, {about['architecture']}, "
         f"{len(about['class_names'])} classes",
-        f"parent      {'none' if parent is None else f'version {parent}'}{started(about['started_from'])}",
+        f"parent      {'none' if parent is None else f'version {parent}'}, "
+        f"trained from {described_start(about['started_from'])}",
         f"data        {data.get('source')}, {data.get('train')} to train, {data.get('val')} to validate, "
         f"{data.get('test')} to test{further(data)}",
         f"            fingerprint {data.get('fingerprint')}",
@@ -120,8 +121,12 @@ def latest_decisions(home: Path) -> list[str]:
     return [f"{d['at']}  {d['outcome']}: {d['reason']}" for d in read_decisions(home)[-NUM_LATEST:]]
 
 
-def started(origin: dict[str, Any] | None) -> str:
-    return ", from the weights of a version before" if origin else ", from random weights"
+def described_start(start: dict[str, Any] | None) -> str:
+    if not start:
+        return "random weights"
+    if start.get("version") is None:  # it was not published, or an older record does not say
+        return f"the weights of {start.get('model')} in {start.get('bundle')}"
+    return f"the weights of {start['model']} version {start['version']}"
 
 
 def further(data: dict[str, Any]) -> str:

@@ -12,7 +12,6 @@ import numpy as np
 
 from models.preprocessing import InputSpec
 from training.cache import DecodedImages, decode_readable
-from training.duplicates import group_duplicates
 from training.facts import KINDS, ODDITIES
 from training.index import index_folder
 from training.metrics import is_skewed
@@ -32,6 +31,7 @@ class Audit:
     near_copies: files that show the same picture: re-encoded, scaled, brightened.
     two_labels: groups of either kind that lie in several classes.
     leaked: groups of either kind that the folder's own splits put on several sides.
+    alike: {first path: images} of those that look alike and were too many to be one group.
     sides: {"width" | "height": (smallest, median, largest)}, pixels; `aspect` is width / height.
     formats: {format: files}.
     oddities: {what is odd: paths}; all of them are read.
@@ -44,6 +44,7 @@ class Audit:
     near_copies: Groups
     two_labels: Groups
     leaked: Groups
+    alike: dict[str, int]
     sides: dict[str, tuple[float, float, float]]
     formats: dict[str, int]
     oddities: dict[str, tuple[str, ...]]
@@ -63,7 +64,7 @@ def audit_folder(root: Path, cache: Path, *, on_progress: Callable[[int], None] 
 
 def audit(decoded: DecodedImages) -> Audit:
     files = decoded.files
-    groups = list(members(group_duplicates(files["pixels"], decoded.thumbnails)))
+    groups = list(members(files["group"]))
 
     def where(values: np.ndarray, *, differ: bool) -> Groups:
         """The groups whose members are, or are not, of several values."""
@@ -78,6 +79,7 @@ def audit(decoded: DecodedImages) -> Audit:
         near_copies=where(files["pixels"], differ=True),
         two_labels=where(decoded.labels, differ=True),
         leaked=where(files["split"], differ=True),
+        alike={decoded.paths[row]: count for row, count in divided(files["group"], files["look"])},
         sides={
             "width": spread(files["width"]),
             "height": spread(files["height"]),
@@ -100,6 +102,13 @@ def members(groups: np.ndarray) -> Iterator[np.ndarray]:
             yield rows
 
 
+def divided(groups: np.ndarray, looks: np.ndarray) -> Iterator[tuple[int, int]]:
+    """The first row, and the number of images, of what looks alike and is in several groups all the same."""
+    counts = np.bincount(looks)
+    for row in np.unique(looks[groups != looks]):
+        yield int(row), int(counts[row])
+
+
 def spread(values: np.ndarray) -> tuple[float, float, float]:
     """Smallest, median, largest."""
     return float(values.min()), float(np.median(values)), float(values.max())
@@ -118,6 +127,10 @@ def findings(found: Audit) -> Iterator[tuple[str, list[str]]]:
     ):
         if groups:
             yield f"{counted(len(groups), 'picture')} {what}", [" = ".join(paths) for paths in groups]
+    if found.alike:
+        what = "look alike, too many for one side of the split: only closer copies among them are kept together"
+        examples = [f"{counted(count, 'image')} like {path}" for path, count in found.alike.items()]
+        yield f"{counted(sum(found.alike.values()), 'image')} {what}", examples
     few = [f"{name}: {count}" for name, count in found.classes.items() if count < FEW]
     if few:
         yield f"{counted(len(few), 'class', 'classes')} of fewer than {FEW} images", few

@@ -3,7 +3,7 @@
     <cache>/decoded/<key>/
         images.npy                   uint8 (N, H, W, C): the readable images
         thumbnails.npy               uint8 (N, 16, 16), grey: to find near duplicates by
-        files.npy                    FILE (N,): label, split, hashes, and what else is known of each
+        files.npy                    FILE (N,): label, split, hashes, near duplicates, and what else is known of each
         paths.npy path_ends.npy      (training.paths)
         unreadable.json              {path: reason}, written last
 
@@ -32,12 +32,12 @@ from models.durable import write_durably
 from models.preprocessing import DECODER, BadImage, InputSpec, decode_for
 from models.typed import read_json
 from training.datasets import rename_or_yield
-from training.duplicates import THUMBNAIL
+from training.duplicates import THUMBNAIL, group_duplicates
 from training.facts import Facts, facts_of
 from training.index import BadData, Index
 from training.paths import Paths
 
-LAYOUT = 2  # of the directory; raise it whenever that changes
+LAYOUT = 3  # of the directory; raise it whenever that changes
 FILE = np.dtype(
     [
         ("label", np.int32),
@@ -48,6 +48,8 @@ FILE = np.dtype(
         ("height", np.int32),
         ("kind", np.int8),  # position in KINDS
         ("oddities", np.uint8),  # bits, by position in ODDITIES
+        ("group", np.int32),  # the first row of its near duplicates (training.duplicates)
+        ("look", np.int32),  # of all that look like it; another one only where these were too many for one group
     ]
 )
 THUMBNAIL_SPEC = InputSpec(THUMBNAIL, THUMBNAIL, 1, "squash")
@@ -168,7 +170,14 @@ def decode_into(folder: Path, index: Index, spec: InputSpec, on_progress: Callab
         for name, array in arrays.items():
             squeeze(folder / f"{name}.npy", array, readable)
         Paths.of(index.paths[i] for i in readable).save(folder)
+    write_groups(folder)
     write_durably(folder / "unreadable.json", json.dumps(listing))
+
+
+def write_groups(folder: Path) -> None:
+    """Find near duplicates, once for all that ask for them."""
+    files, thumbnails = np.load(folder / "files.npy", mmap_mode="r+"), np.load(folder / "thumbnails.npy", mmap_mode="r")
+    files["group"], files["look"] = group_duplicates(files["pixels"], thumbnails, files["label"])
 
 
 def allocate(path: Path, dtype: Any, shape: tuple[int, ...]) -> np.ndarray:

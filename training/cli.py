@@ -6,7 +6,7 @@ import os
 import shlex
 import sys
 from collections.abc import Callable
-from functools import wraps
+from functools import partial, wraps
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -154,6 +154,7 @@ def fit(
     import_quietly("tensorflow", "keras")
     from training.lineage import describe
     from training.plan import make_plan
+    from training.publishing import publish_once
     from training.run import follow, prepare, train_and_export
     from training.run_directory import claim_run, finish, is_open
 
@@ -177,7 +178,7 @@ def fit(
     if group and not group.leads:
         follow(prepared, settings, console, start=start, group=group)
         return
-    config = {"model": name, **describe(prepared, settings), **plan.origin}
+    config = {"model": name, **describe(prepared, settings), "from": plan.started_from}
     with claim_run(runs, name, config, fresh=flags["fresh"]) as run:
         manifest = train_and_export(
             run,
@@ -190,10 +191,12 @@ def fit(
             checkpoint_every_s=flags["checkpoint_every"],
             num_folds=flags["num_folds"] or 0,
             start=start,
-            origin=plan.origin,
+            origin=plan.origin(name, exports),
             group=group,
         )
-        version, refusal = publish_checked(run / "bundle", exports, force=force) if publish else (None, "")
+        version, refusal = (
+            publish_checked(run / "bundle", exports, publish_once, force=force) if publish else (None, "")
+        )
         finish(run)
     test = manifest.metrics["test"]
     say(
@@ -317,10 +320,10 @@ def evaluate(bundle: Path, data: str, as_json: bool, flips: bool, predictions: P
     from training.evaluate import evaluate as run_evaluation
     from training.metrics import measure
 
-    answers, unreadable = run_evaluation(bundle_of(bundle), data, cache, Console(stderr=True), flips=flips)
+    answers, images = run_evaluation(bundle_of(bundle), data, cache, Console(stderr=True), flips=flips)
     if predictions:
         answers.write(predictions)
-    metrics: dict[str, Any] = {**measure(answers), "unreadable": unreadable}
+    metrics: dict[str, Any] = {**measure(answers), **images}
     if as_json:
         click.echo(json.dumps(metrics, ensure_ascii=False))
         return
@@ -333,6 +336,7 @@ def evaluate(bundle: Path, data: str, as_json: bool, flips: bool, predictions: P
         "expected_calibration_error",
     ):
         click.echo(f"{figure.replace('_', ' '):<28} {metrics[figure]:.6g}")
+    click.echo(f"{'trained on':<28} {said_of_trained_on(images)}")
     for path, reason in metrics["unreadable"].items():
         click.echo(f"left out: {path}: {reason}", err=True)
 
@@ -342,7 +346,7 @@ def evaluate(bundle: Path, data: str, as_json: bool, flips: bool, predictions: P
 @click.option("--data", required=True, help="What it was trained on: the same folder, or data set.")
 @click.option("--max-drop", type=Finite(0, 1), default=0.01, help="Largest loss of validation accuracy, as a fraction.")
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="The new bundle. [default: BUNDLE-int8]")
-@click.option("--split", type=Fractions(), help="As `fit` was told. [default: 70/15/15]")
+@click.option("--split", type=Fractions(), help="Has no effect any more: the bundle says what it was trained on.")
 @PUBLISH
 @FORCE
 @CACHE
@@ -361,20 +365,21 @@ def quantize(
 ) -> None:
     """Have a bundle compute in 8 bits as well; it is refused if that costs too much accuracy."""
     import_quietly("nncf")
+    from training.labelled import read_labelled
     from training.quantize import quantize as run_quantization
-    from training.run import prepare
-    from training.split import FRACTIONS
 
     bundle = bundle_of(bundle)
     target = output or bundle.with_name(f"{bundle.name}-int8")
     if target.exists():
         raise ValueError(f"{target} is there already; delete it, or choose another --output.")
     manifest, console = bundles.verify(bundle), Console()
-    prepared = prepare(data, manifest.input_spec, cache, console, fractions=split or FRACTIONS)
-    found = run_quantization(bundle, prepared, target, max_drop=max_drop, console=console)
+    if split:
+        click.echo("--split has no effect: the bundle says which images it was trained on.", err=True)
+    labelled = read_labelled(bundle, manifest, data, cache, console)
+    found = run_quantization(bundle, labelled, target, max_drop=max_drop, console=console)
     say(console, f"right on {found}", f"8-bit bundle: {target}")
     if publish:
-        version, refusal = publish_checked(target, exports, force=force)
+        version, refusal = publish_checked(target, exports, published.publish, force=force)
         if refusal:
             refuse(refusal, target, exports)
         say(console, f"published and live: {exports / manifest.model / str(version)}")
@@ -389,7 +394,8 @@ def quantize(
 def publish(bundle: Path, live: bool, force: bool, exports: Path) -> None:
     """Publish a bundle, or a run's bundle, as the next version of its model."""
     model = bundles.read_manifest(bundle_of(bundle)).model
-    version, refusal = publish_checked(bundle_of(bundle), exports, force=force or not live, make_live=live)
+    how = partial(published.publish, make_live=live)
+    version, refusal = publish_checked(bundle_of(bundle), exports, how, force=force or not live)
     if refusal:
         refuse(refusal, bundle, exports)
     click.echo(f"published{' and live' if live else ''}: {exports / model / str(version)}")
@@ -419,20 +425,23 @@ def bundle_of(path: Path) -> Path:
     return path / "bundle" if (path / "bundle").is_dir() else path
 
 
-def publish_checked(bundle: Path, exports: Path, *, force: bool, make_live: bool = True) -> tuple[int | None, str]:
+def publish_checked(
+    bundle: Path, exports: Path, how: Callable[[Path, Path], int], *, force: bool
+) -> tuple[int | None, str]:
     """Publish a bundle, unless it fails the check; returns its version, or None and the reason why it has none.
 
     Args:
+        how: publishes a bundle in the exports.
         force: do without the check.
     """
-    from training.publishing import Refused, check_before_publishing
+    from training.publish_check import Refused, check_before_publishing
 
     if not force:
         try:
             check_before_publishing(bundle, exports)
         except Refused as refusal:
             return None, str(refusal)
-    return published.publish(bundle, exports, make_live=make_live), ""
+    return how(bundle, exports), ""
 
 
 def refuse(reason: str, bundle: Path, exports: Path) -> NoReturn:
@@ -441,6 +450,16 @@ def refuse(reason: str, bundle: Path, exports: Path) -> NoReturn:
     command = f"python -m training publish {shlex.quote(str(bundle))} --force{elsewhere}"
     click.echo(f"Not published: {reason}\nTo publish it all the same: {command}", err=True)
     sys.exit(REFUSED)
+
+
+def said_of_trained_on(images: dict[str, Any]) -> str:
+    """How many of the images the model has seen, which make its figures flatter."""
+    if images["trained_on"] is None:
+        return "nobody knows how many of these images: the bundle does not say"
+    said = f"{images['trained_on']:,} of these images, and near duplicates of {images['near_trained_on']:,} others"
+    if images["unknown_ancestors"]:
+        return f"{said}; nobody knows of {', '.join(images['unknown_ancestors'])}, which it was made from"
+    return said
 
 
 def headline(metrics: dict[str, Any]) -> str:

@@ -9,6 +9,7 @@ import numpy as np
 from models.bundle import TESTED_ON, read_images, read_manifest
 from models.versions import about_version
 from training.significance import Paired
+from training.trained_on import images_trained_on
 
 COMPARED = ("architecture", "input", "settings", "code", "class_names")
 
@@ -60,9 +61,13 @@ def paired(first: Path, second: Path) -> Paired:
 
 
 def tested(bundle: Path) -> dict[int, tuple[str, str]]:
-    """{hash: (label, what the model said)} of the images that it was tested on."""
+    """{hash: (label, what the model said)} of the images that it was tested on.
+
+    Images are left out that a model it was made from was trained on.
+    """
     names, images = read_manifest(bundle).class_names, read_images(bundle)
-    rows = images[images["side"] == TESTED_ON]
+    trained_on, _ = images_trained_on(bundle.resolve())
+    rows = images[(images["side"] == TESTED_ON) & ~np.isin(images["hash"], trained_on)]
     return {int(row["hash"]): (names[row["label"]], names[row["predicted"]]) for row in rows}
 
 

@@ -1,13 +1,19 @@
 """Images that are the same picture: re-encoded, scaled or brightened copies, which belong on one side of a split.
 
-Two images are near where the grey thumbnails of both, 16x16 pixels, correlate. To find them without comparing all
-pairs, every thumbnail gets a perceptual hash: on which side of random hyperplanes it lies (Charikar, 2002,
-https://doi.org/10.1145/509907.509965). Those of one picture agree in most bits, and so in some band of them.
+Two images are near where the grey thumbnails of both, 16x16 pixels, correlate; images that near pairs connect are one
+group. To find the pairs without comparing all, every thumbnail gets a perceptual hash: on which side of random
+hyperplanes it lies (Charikar, 2002, https://doi.org/10.1145/509907.509965). Those of one picture agree in most bits,
+and so in some band of them.
+
+Where so many images are connected that this must be how the data set looks, as scans of one form do, a higher
+correlation is asked of them, until no group is too large for one side of a split.
 """
 
 from collections.abc import Iterator
 
 import numpy as np
+from scipy.sparse import csr_array
+from scipy.sparse.csgraph import connected_components, minimum_spanning_tree
 
 THUMBNAIL = 16  # pixels a side
 NUM_BANDS = 16
@@ -15,58 +21,111 @@ BAND_BITS = 16  # at a correlation of 0.97 a band agrees with probability 0.27, 
 MAX_BIT_DIFFERENCE = 48  # of 256, before thumbnails are compared; 20 are expected at 0.97
 NUM_NEIGHBOURS = 32  # with whom an image of a crowded band is compared
 LEAST_CORRELATION = 0.97  # of near duplicates; those of CIFAR-10 down to 0.95 were true, looked at by eye
+STRICTER = (*(1 - np.geomspace(1 - LEAST_CORRELATION, 0.0005, 12)[1:]), np.inf)  # np.inf: no two images are near
 LEAST_DEVIATION = 4.0  # of a thumbnail's pixels; below, a picture shows nothing that another could be taken for
-LARGEST_GROUP = 20  # images; more that look alike are how this data set looks, and no copies
+LARGEST_SHARE = 0.05  # of the different pictures of a class, that may be one group
+LARGEST_GROUP = 20  # different pictures that may be one group however small their class is
 BLOCK = 1 << 13  # images or pairs at a time, so that memory does not grow with the data set
+MAX_FOUND = 1 << 21  # near pairs that are kept until those that connect nothing new are dropped
+PAIR = np.dtype([("first", np.int32), ("second", np.int32), ("correlation", np.float32)])
 
 
-def group_duplicates(pixels: np.ndarray, thumbnails: np.ndarray) -> np.ndarray:
-    """For each image the first row of its group, int64 (N,): its own where it is alone.
+def group_duplicates(pixels: np.ndarray, thumbnails: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """For each image the first row of its group, and that of all images that look like it; int64 (N,) each.
 
-    Every image is equal, or near, to the first of its group: there are no chains.
+    The two differ where a group was too large, and was cut.
 
     Args:
-        pixels: uint64 (N,), hashes of the decoded images; equal ones are always of one group.
+        pixels: uint64 (N,), hashes of the decoded images; equal ones are always of one group, however many.
         thumbnails: uint8 (N, 16, 16).
+        labels: integers (N,), by which a group is too large: the largest of its classes counts.
     """
-    _, distinct, equal = np.unique(pixels, return_index=True, return_inverse=True)
-    order = np.argsort(distinct)
-    distinct, equal = distinct[order], np.argsort(order)[equal]  # by row again
-    groups = np.arange(len(distinct))
-    for first, second in near_duplicates(thumbnails[distinct]).tolist():
-        if groups[first] == first and groups[second] == second:
-            groups[second] = first
-    crowded = np.bincount(groups, minlength=len(groups))[groups] > LARGEST_GROUP
-    groups[crowded] = np.flatnonzero(crowded)
-    return distinct[groups][equal]
+    _, rows, copies = np.unique(pixels, return_index=True, return_inverse=True)
+    order = np.argsort(rows)
+    rows, copies = rows[order], np.argsort(order)[copies]  # different pictures, by their first row
+    pairs = near_pairs(thumbnails, rows)
+    looks = groups = connected(pairs, len(rows))
+    for correlation in STRICTER:
+        crowded = is_crowded(groups, labels[rows])
+        if not crowded.any():
+            break
+        pairs = pairs[~crowded[pairs["first"]] | (pairs["correlation"] >= correlation)]
+        groups = connected(pairs, len(rows))
+    return rows[groups][copies], rows[looks][copies]
 
 
-def near_duplicates(thumbnails: np.ndarray) -> np.ndarray:
-    """uint8 (N, 16, 16) -> int64 (P, 2): pairs of rows that are one picture, the earlier first, ascending."""
-    rows = np.flatnonzero(show_something(thumbnails))  # the others would all be candidates of each other
-    found = (rows[pairs] for pairs in candidates(perceptual_hashes(thumbnails)[rows]))
-    pairs = [pair[near(thumbnails, pair)] for pair in found]
-    return np.unique(np.concatenate([np.empty((0, 2), np.int64), *pairs]), axis=0)
+def is_crowded(groups: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """bool (N,): the images whose group is too large."""
+    sizes = np.bincount(groups, minlength=len(groups))
+    largest_class = np.zeros_like(sizes)
+    np.maximum.at(largest_class, groups, np.bincount(labels)[labels])
+    crowded: np.ndarray = (sizes > np.maximum(LARGEST_GROUP, LARGEST_SHARE * largest_class))[groups]
+    return crowded
 
 
-def show_something(thumbnails: np.ndarray) -> np.ndarray:
-    """bool (N,)."""
-    blocks = (thumbnails[start : start + BLOCK] for start in range(0, len(thumbnails), BLOCK))
+def connected(pairs: np.ndarray, count: int) -> np.ndarray:
+    """int64 (count,): the first of the images that pairs connect each with, itself included."""
+    _, components = connected_components(graph_of(pairs, count), directed=False)
+    _, first, components = np.unique(components, return_index=True, return_inverse=True)
+    return first[components]
+
+
+def near_pairs(thumbnails: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """PAIR (P,): positions in `rows` of images that are near, which connect all that are.
+
+    They are a maximum spanning forest of all near pairs: whichever correlation is asked for, these connect what all
+    pairs would.
+    """
+    shown = np.flatnonzero(show_something(thumbnails, rows))  # the others would all be candidates of each other
+    found, num_found = [np.empty(0, PAIR)], 0
+    for first, second in candidates(perceptual_hashes(thumbnails, rows[shown])):
+        correlation = correlations(thumbnails, rows[shown[first]], rows[shown[second]])
+        near = np.flatnonzero(correlation >= LEAST_CORRELATION)
+        if not len(near):
+            continue
+        pairs = np.empty(len(near), PAIR)
+        pairs["first"], pairs["second"] = shown[first[near]], shown[second[near]]
+        pairs["correlation"] = correlation[near]
+        found.append(pairs)
+        num_found += len(pairs)
+        if num_found > MAX_FOUND:
+            found, num_found = [spanning_forest(np.concatenate(found), len(rows))], 0
+    return spanning_forest(np.concatenate(found), len(rows))
+
+
+def spanning_forest(pairs: np.ndarray, count: int) -> np.ndarray:
+    """Of PAIR (P,), in which a pair may be repeated, the closest that connect the same images."""
+    codes = pairs["first"].astype(np.int64) * count + pairs["second"]
+    _, once = np.unique(codes, return_index=True)
+    tree = minimum_spanning_tree(graph_of(pairs[once], count)).tocoo()
+    forest = np.empty(tree.nnz, PAIR)
+    forest["first"], forest["second"], forest["correlation"] = tree.row, tree.col, 2 - tree.data
+    return forest
+
+
+def graph_of(pairs: np.ndarray, count: int) -> csr_array:
+    """The closer, the shorter; a length of 0 would be no connection."""
+    return csr_array((2 - pairs["correlation"], (pairs["first"], pairs["second"])), shape=(count, count))
+
+
+def show_something(thumbnails: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """bool (N,), for each of the rows."""
+    blocks = (thumbnails[rows[start : start + BLOCK]] for start in range(0, len(rows), BLOCK))
     return np.concatenate([np.empty(0, bool), *(block.std(axis=(1, 2)) >= LEAST_DEVIATION for block in blocks)])
 
 
-def perceptual_hashes(thumbnails: np.ndarray) -> np.ndarray:
-    """uint8 (N, 16, 16) -> uint16 (N, 16): 16 bands of 16 bits."""
+def perceptual_hashes(thumbnails: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """uint16 (N, 16): 16 bands of 16 bits, for each of the rows."""
     planes = np.random.default_rng(0).normal(size=(THUMBNAIL**2, NUM_BANDS * BAND_BITS)).astype(np.float32)
-    hashes = np.empty((len(thumbnails), NUM_BANDS), np.uint16)
-    for start in range(0, len(thumbnails), BLOCK):
-        bits = centred(thumbnails[start : start + BLOCK]) @ planes > 0
+    hashes = np.empty((len(rows), NUM_BANDS), np.uint16)
+    for start in range(0, len(rows), BLOCK):
+        bits = centred(thumbnails[rows[start : start + BLOCK]]) @ planes > 0
         hashes[start : start + BLOCK] = np.packbits(bits, axis=1).view(np.uint16)
     return hashes
 
 
-def candidates(hashes: np.ndarray) -> Iterator[np.ndarray]:
-    """Blocks of int64 (P, 2): pairs of rows, the earlier first, that share a band and differ in few bits."""
+def candidates(hashes: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Blocks of pairs, int64 (P,) the earlier and (P,) the later, that share a band and differ in few bits."""
     for band in range(NUM_BANDS):
         following = [hashes[:, (band + i) % NUM_BANDS] for i in (3, 2, 1, 0)]  # those alike in these too lie closest
         order = np.lexsort(following)
@@ -77,15 +136,21 @@ def candidates(hashes: np.ndarray) -> Iterator[np.ndarray]:
                 break
             for start in range(0, len(same), BLOCK):
                 block = same[start : start + BLOCK]
-                pairs = np.sort(np.stack([order[block], order[block + distance]], axis=1), axis=1)
-                differing = np.bitwise_count(hashes[pairs[:, 0]] ^ hashes[pairs[:, 1]]).sum(axis=1, dtype=np.int64)
-                yield pairs[differing <= MAX_BIT_DIFFERENCE]
+                pairs = np.sort(np.stack([order[block], order[block + distance]]), axis=0)
+                differing = np.bitwise_count(hashes[pairs[0]] ^ hashes[pairs[1]]).sum(axis=1, dtype=np.int64)
+                first, second = pairs[:, differing <= MAX_BIT_DIFFERENCE]
+                yield first, second
 
 
-def near(thumbnails: np.ndarray, pairs: np.ndarray) -> np.ndarray:
-    """bool (P,): whether the two of each pair, which both show something, are one picture."""
-    first, second = (centred(thumbnails[pairs[:, i]]) for i in (0, 1))
-    return (first * second).mean(axis=1) >= LEAST_CORRELATION * first.std(axis=1) * second.std(axis=1)
+def correlations(thumbnails: np.ndarray, first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """float32 (P,): of the pairs of these rows, which both show something."""
+    ours, theirs = centred(thumbnails[first]), centred(thumbnails[second])
+
+    def products(some: np.ndarray, others: np.ndarray) -> np.ndarray:
+        return np.einsum("ij,ij->i", some, others)
+
+    found: np.ndarray = products(ours, theirs) / np.sqrt(products(ours, ours) * products(theirs, theirs))
+    return found
 
 
 def centred(thumbnails: np.ndarray) -> np.ndarray:

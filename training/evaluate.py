@@ -1,15 +1,15 @@
 """What a bundle answers for a labelled folder: every image, whatever split it was in."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from rich.console import Console
 
 from models.bundle import verify
 from training.calibration import softmax
-from training.index import BadData, index_folder
+from training.labelled import read_labelled
 from training.predictions import Predictions
-from training.run import decode_folder, resolve
 from training.saved_model import load_signatures
 
 BATCH_SIZE = 64
@@ -17,8 +17,8 @@ BATCH_SIZE = 64
 
 def evaluate(
     bundle: Path, data: str, cache: Path, console: Console, *, flips: bool = False
-) -> tuple[Predictions, dict[str, str]]:
-    """The bundle's answers, and which files were unreadable.
+) -> tuple[Predictions, dict[str, Any]]:
+    """The bundle's answers; which files were `unreadable`, and how many images it was `trained_on`.
 
     Args:
         flips: answer with the mean of the logits for each image and its mirror image, as the graph of a bundle does
@@ -29,23 +29,16 @@ def evaluate(
         BadData: the folder cannot be read, or has a class that the model does not know.
     """
     manifest = verify(bundle)
-    index = index_folder(resolve(data, cache))
-    unknown = set(index.class_names) - set(manifest.class_names)
-    if unknown:
-        raise BadData(
-            f"The model has no class {sorted(unknown)[0]!r}; it knows {', '.join(manifest.class_names[:20])}."
-        )
-    decoded = decode_folder(index, manifest.input_spec, cache, console)
+    labelled = read_labelled(bundle, manifest, data, cache, console)
+    decoded = labelled.decoded
     classify = load_signatures(bundle)["serving_default"]
     images, batches = decoded.images, range(0, len(decoded.images), BATCH_SIZE)
     probabilities = np.concatenate([classify(images[i : i + BATCH_SIZE]) for i in batches]).astype(np.float64)
     if flips:
         mirrored = (np.ascontiguousarray(images[i : i + BATCH_SIZE, :, ::-1]) for i in batches)
         probabilities = mean_of_logits(probabilities, np.concatenate([classify(batch) for batch in mirrored]))
-    positions = np.array([manifest.class_names.index(name) for name in index.class_names])
-    return Predictions(
-        manifest.class_names, decoded.paths, positions[decoded.labels], probabilities
-    ), decoded.unreadable
+    answers = Predictions(manifest.class_names, decoded.paths, labelled.labels, probabilities)
+    return answers, {"unreadable": decoded.unreadable, **labelled.seen()}
 
 
 def mean_of_logits(first: np.ndarray, second: np.ndarray) -> np.ndarray:

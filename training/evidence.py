@@ -4,11 +4,11 @@ from pathlib import Path
 
 import numpy as np
 
-from models.bundle import TRAINED_ON, BrokenBundle, read_images, read_manifest
+from models.bundle import TRAINED_ON, read_images
 from training.asking import answers_of, asked, golden_fault, golden_files
-from training.duplicates import group_duplicates
 from training.gate import Evidence
 from training.run import Data
+from training.trained_on import images_trained_on, near_to
 
 
 def gather(
@@ -28,8 +28,8 @@ def gather(
     hashes, rows = data.decoded.hashes(), data.split.test
     ours = read_images(challenger)
     leaked = int(np.isin(hashes[rows], ours["hash"][ours["side"] == TRAINED_ON]).sum())
-    trained_on, unknown = ancestors_trained_on(home, champion)
-    rows = rows[~near_to(data, trained_on)[rows]]
+    trained_on, unknown = (np.empty(0, np.uint64), []) if champion is None else images_trained_on(home / str(champion))
+    rows = rows[~near_to(data.decoded, trained_on)[rows]]
     is_new = data.is_further()[rows] & ~np.isin(hashes[rows], known_to(home, champion))
     images = [data.root / data.decoded.paths[row] for row in rows]
     is_late = np.array([path.stat().st_mtime_ns > seen_ns for path in images], bool)
@@ -54,33 +54,7 @@ def gather(
     )
 
 
-def ancestors_trained_on(home: Path, version: int | None) -> tuple[np.ndarray, list[int]]:
-    """Hashes, uint64 (N,), of what a version, its parent, and so on, were trained on; and versions that do not say."""
-    found, unknown = [np.empty(0, np.uint64)], []
-    while version is not None:
-        try:
-            images, parent = read_images(home / str(version)), read_manifest(home / str(version)).lineage
-        except BrokenBundle:  # deleted, to make room
-            unknown.append(version)
-            break
-        if not len(images):
-            unknown.append(version)
-        found.append(images["hash"][images["side"] == TRAINED_ON])
-        version = parent.get("parent_version")
-    return np.unique(np.concatenate(found)), unknown
-
-
 def known_to(home: Path, version: int | None) -> np.ndarray:
     """Hashes of the images that a version was made with, on whatever side."""
     known: np.ndarray = read_images(home / str(version))["hash"] if version is not None else np.empty(0, np.uint64)
     return known
-
-
-def near_to(data: Data, trained_on: np.ndarray) -> np.ndarray:
-    """bool (N,): images that were trained on, and near duplicates of such."""
-    there = np.isin(data.decoded.hashes(), trained_on)
-    if not there.any():
-        return there
-    groups = group_duplicates(data.decoded.files["pixels"], data.decoded.thumbnails)
-    near: np.ndarray = np.isin(groups, np.unique(groups[there]))
-    return near

@@ -5,7 +5,6 @@ from pathlib import Path
 
 import keras
 
-from models.bundle import Manifest
 from training.weights import load_network
 
 
@@ -48,9 +47,3 @@ def take_over(network: keras.Model, bundle: Path, class_names: tuple[str, ...]) 
     if not num_taken:
         raise ValueError(f"No layer of {bundle} has the shapes that this input and these classes need.")
     return TakenOver(num_taken, new)
-
-
-def lineage_of(manifest: Manifest, bundle: Path) -> dict[str, str]:
-    """Which model it started from, for the record: by the checksum of its weights, since paths come and go."""
-    weights = next(digest for name, digest in manifest.files.items() if name.startswith("variables/variables.data"))
-    return {"model": manifest.model, "bundle": str(bundle), "weights_sha256": weights}

@@ -80,7 +80,7 @@ class Evidence:
     newest: bool (N,): images that have come since a job last judged; the others are the frozen hold-out.
     champion: None where nothing is live yet.
     leaked: held-out images that the challenger was trained on.
-    unknown: versions before it, of which nobody knows what they were trained on.
+    unknown: models that it descends from, of which nobody knows what they were trained on.
     golden: what was wrong with its golden images' answers; empty where nothing was.
     """
 
@@ -89,7 +89,7 @@ class Evidence:
     challenger: Answered
     champion: Answered | None
     leaked: int = 0
-    unknown: list[int] = field(default_factory=list)
+    unknown: list[str] = field(default_factory=list)
     golden: str = ""
 
     def right(self, answered: Answered) -> np.ndarray:

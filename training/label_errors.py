@@ -6,7 +6,6 @@ from dataclasses import dataclass
 import numpy as np
 
 from training.cache import DecodedImages
-from training.duplicates import group_duplicates
 from training.split import Split
 
 
@@ -50,8 +49,7 @@ def find_label_errors(rows: np.ndarray, labels: np.ndarray, probabilities: np.nd
 
 def folds_of(decoded: DecodedImages, split: Split, num_folds: int) -> Iterator[Split]:
     """The training images in parts, near duplicates in the same: each part is once the test split of the others."""
-    groups = group_duplicates(decoded.files["pixels"], decoded.thumbnails)[split.train]
-    _, numbers = np.unique(groups, return_inverse=True)
+    _, numbers = np.unique(decoded.files["group"][split.train], return_inverse=True)
     parts = np.random.default_rng(0).permutation(numbers.max() + 1)[numbers] % num_folds
     for part in range(num_folds):
         yield Split(split.train[parts != part], split.val, split.train[parts == part])

@@ -12,6 +12,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from models.bundle import Manifest
 from training.settings import Settings
 
 if TYPE_CHECKING:
@@ -33,6 +34,12 @@ def describe(data: "Data", settings: Settings) -> dict[str, Any]:
         "settings": settings.to_json(),
         "backend": keras.config.backend(),
     }
+
+
+def started_from(manifest: Manifest, bundle: Path) -> dict[str, Any]:
+    """Which model training started from: by the checksum of its weights, since paths come and go."""
+    weights = next(digest for name, digest in manifest.files.items() if name.startswith("variables/variables.data"))
+    return {"model": manifest.model, "bundle": str(bundle), "weights_sha256": weights}
 
 
 def circumstances() -> dict[str, Any]:

@@ -11,6 +11,8 @@ from models.bundle import BrokenBundle, Manifest, verify
 from models.preprocessing import InputSpec
 from training.flags import choose_architecture, choose_input, read_fractions, read_settings, training_flags
 from training.index import BadData
+from training.lineage import started_from
+from training.publishing import version_of
 from training.settings import FINE_TUNING, FULL_RATE_STEPS, Settings, default_learning_rate, run_length
 
 
@@ -43,11 +45,19 @@ class Plan:
         return replace(self.settings, learning_rate=FINE_TUNING * rate if self.start else rate)
 
     @property
-    def origin(self) -> dict[str, Any]:
-        """What the lineage says of the start."""
-        from training.fine_tuning import lineage_of
+    def started_from(self) -> dict[str, Any] | None:
+        return started_from(self.known, self.start) if self.start and self.known else None
 
-        return {"from": lineage_of(self.known, self.start) if self.start and self.known else None}
+    def origin(self, model: str, exports: Path) -> dict[str, Any]:
+        """What the lineage of a model says of the start: which version of which model it is, where it is published.
+
+        A version of this model is the parent; one of another model is not, since its number says nothing here.
+        """
+        if not self.start or not self.known:
+            return {"from": None, "parent_version": None}
+        version = version_of(self.start, exports / self.known.model)
+        parent = version if self.known.model == model else None
+        return {"from": {**started_from(self.known, self.start), "version": version}, "parent_version": parent}
 
 
 def make_plan(data: str, cache: Path, flags: dict[str, Any], start: Path | None) -> Plan:

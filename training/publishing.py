@@ -1,68 +1,49 @@
-"""Whether a model may go live when a person publishes it: it has to know something, and must not be a loss.
+"""Publishing a bundle once, however often the command that does so is killed and given again."""
 
-`fit --publish`, `quantize --publish` and `publish` ask this; a retraining job has a gate of its own (`training.rules`).
-Everything is read from what the bundles say they were tested on: no image is classified again.
-"""
-
+import contextlib
+import json
 from pathlib import Path
 
-import numpy as np
-
-from models.bundle import read_manifest
-from models.exports import read_live
-from training.differences import paired, tested
-from training.gate import Answered, Evidence, Gate
-from training.rules import floors_are_kept, it_beats_the_largest_class, percent
-from training.significance import Paired
+from models.bundle import BrokenBundle, read_manifest, verify
+from models.exports import HISTORY, list_versions, publish, read_live, set_live
 
 
-class Refused(Exception):
-    """The model should not answer anybody; the message says why."""
+def publish_once(bundle: Path, exports: Path, *, make_live: bool = True) -> int:
+    """Publish a bundle as `models.exports.publish` does, or go on with what a killed command had begun of that.
 
+    A version that was live before stays as it is: whoever made another one live meanwhile meant it.
 
-def check_before_publishing(bundle: Path, exports: Path) -> None:
-    """
     Raises:
-        Refused: the model is not significantly better than always naming the most frequent class, a class is
-            recognised significantly less often than by chance, the live version is significantly better, or there are
-            no images by which any of this could be told.
-        BrokenBundle: a bundle cannot be read.
+        BrokenBundle: it does not verify; nothing was published.
     """
-    answers = tested(bundle)
-    if not answers:
-        raise Refused("No image was held out to test the model, so nothing is known about its accuracy.")
-    evidence = evidence_of(read_manifest(bundle).class_names, list(answers.values()))
-    for rule in (it_beats_the_largest_class, floors_are_kept):
-        finding = rule(evidence, Gate())
-        if finding is not None and finding.outcome != "pass":
-            raise Refused(finding.reason)
-    home = exports / read_manifest(bundle).model
-    live = read_live(home).live
-    if live is not None:
-        check_against(paired(home / str(live), bundle), live)
+    model = read_manifest(bundle).model
+    version = version_of(bundle, exports / model)
+    if version is None:
+        return publish(bundle, exports, make_live=make_live)
+    if make_live and version not in ever_live(exports / model):
+        set_live(exports, model, version)
+    return version
 
 
-def evidence_of(class_names: tuple[str, ...], answers: list[tuple[str, str]]) -> Evidence:
+def version_of(bundle: Path, home: Path) -> int | None:
+    """The number under which a bundle is published in `exports/<model>`; None where it is not.
+
+    The bundle may be one of the versions itself. The same one published twice has the first number.
     """
-    Args:
-        answers: the label and the predicted class of each held-out image.
-    """
-    places = [class_names.index(predicted) for _, predicted in answers]
-    predictions = np.eye(len(class_names))[places]
-    labels = np.array([label for label, _ in answers], object)
-    return Evidence(labels, np.zeros(len(labels), bool), Answered(class_names, predictions, [], 0), champion=None)
+    versions = list_versions(home)
+    if bundle.resolve().parent == home.resolve():
+        versions = [version for version in versions if str(version) == bundle.resolve().name]
+    ours = read_manifest(bundle)
+    for version in versions:
+        with contextlib.suppress(BrokenBundle):
+            if read_manifest(home / str(version)) == ours:
+                verify(home / str(version))
+                return version
+    return None
 
 
-def check_against(pairs: Paired, live: int) -> None:
-    """Refuse a significant loss, which is what McNemar's exact test finds; a small test split refuses nobody."""
-    if not pairs.num_images:
-        raise Refused(
-            f"Version {live} is live, and no image is known that both models were tested on, so nobody can tell which "
-            "one is better."
-        )
-    if pairs.difference < 0 and pairs.p_value() < Gate().alpha:
-        raise Refused(
-            f"On {pairs.num_images} images that both were tested on, its accuracy differs by "
-            f"{percent(pairs.difference)} from that of the live version {live}, which is a significant loss "
-            f"(p = {pairs.p_value():.2g})."
-        )
+def ever_live(home: Path) -> set[int | None]:
+    """The versions that are live or were."""
+    history = home / HISTORY
+    lines = history.read_text(encoding="utf-8").splitlines() if history.exists() else []
+    return {read_live(home).live, *(json.loads(line).get("live") for line in lines)}

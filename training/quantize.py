@@ -1,5 +1,7 @@
 """A bundle that also computes in 8-bit integers: the network calibrated on training images, and compared on others.
 
+Which images those are the bundle itself says.
+
 NNCF finds the ranges of all activations and puts the roundings into OpenVINO's form of the network, which lies in the
 bundle beside the SavedModel. The service's OpenVINO engine takes it where it is there; others have the SavedModel.
 """
@@ -12,11 +14,11 @@ from typing import Any
 import numpy as np
 from rich.console import Console
 
-from models.bundle import INT8, Manifest, read_golden, verify, write_manifest
+from models.bundle import INT8, TRAINED_ON, VALIDATED_ON, read_golden, verify, write_manifest
 from models.exports import copy_tree
 from models.preprocessing import decode_image
 from training.index import BadData
-from training.run import Data
+from training.labelled import Labelled
 
 NUM_CALIBRATION = 300  # images; NNCF's own default, and more change little
 BATCH_SIZE = 32
@@ -28,7 +30,7 @@ class LosesTooMuch(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Quantized:
-    """How right the network was on the validation split, in float32 and in 8 bits."""
+    """How right the network was on the validation images, in float32 and in 8 bits."""
 
     num_images: int
     float32: float
@@ -38,40 +40,37 @@ class Quantized:
         return f"{self.int8:.2%} of {self.num_images:,} validation images in int8, {self.float32:.2%} in float32"
 
 
-def quantize(bundle: Path, data: Data, target: Path, *, max_drop: float, console: Console) -> Quantized:
+def quantize(bundle: Path, labelled: Labelled, target: Path, *, max_drop: float, console: Console) -> Quantized:
     """Write the bundle once more to `target`, with its network in 8 bits beside the SavedModel.
 
     Args:
-        data: of the model's classes, decoded as it wants them; the training split calibrates, validation compares.
+        labelled: of the same bundle; images that it was trained on calibrate.
         max_drop: largest loss of accuracy that is allowed, as a fraction of the images.
 
     Raises:
         BrokenBundle: the bundle does not verify.
-        BadData: the images have other classes, or none is held out for validation.
+        BadData: there is nothing to calibrate on, or to compare on.
         LosesTooMuch: the accuracy falls by more than `max_drop`.
     """
     manifest = verify(bundle)
-    labels = labels_of(data, manifest)
-    if not len(data.split.val):
-        raise BadData("Nothing is held out for validation, so nobody could say what 8 bits cost; use --split 80/10/10.")
+    trained_on, held_out = rows_to_use(bundle, labelled)
     import nncf
     import openvino
 
     core = openvino.Core()
     network = core.read_model(bundle)
-    chosen = data.split.train[:: max(1, len(data.split.train) // NUM_CALIBRATION)][:NUM_CALIBRATION]
+    chosen = trained_on[:: max(1, len(trained_on) // NUM_CALIBRATION)][:NUM_CALIBRATION]
     console.print(f"calibrating on {len(chosen)} training images", highlight=False)
-    images = nncf.Dataset([data.decoded.images[row][None] for row in chosen])
+    images = nncf.Dataset([labelled.decoded.images[row][None] for row in chosen])
     quantized = nncf.quantize(network, images, subset_size=len(chosen))
 
     def accuracy(model: Any, hint: str) -> float:
         compiled = core.compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": hint})
-        batches = range(0, len(data.split.val), BATCH_SIZE)
-        rows = (data.split.val[i : i + BATCH_SIZE] for i in batches)
-        right = sum(int((compiled(data.decoded.images[r])[0].argmax(1) == labels[r]).sum()) for r in rows)
-        return right / len(data.split.val)
+        batches = (held_out[i : i + BATCH_SIZE] for i in range(0, len(held_out), BATCH_SIZE))
+        answers = ((compiled(labelled.decoded.images[rows])[0].argmax(1), labelled.labels[rows]) for rows in batches)
+        return sum(int((said == true).sum()) for said, true in answers) / len(held_out)
 
-    found = Quantized(len(data.split.val), accuracy(network, "f32"), accuracy(quantized, "f32"))
+    found = Quantized(len(held_out), accuracy(network, "f32"), accuracy(quantized, "f32"))
     if found.float32 - found.int8 > max_drop:
         raise LosesTooMuch(
             f"Right on {found}: that is {found.float32 - found.int8:.2%} less, and --max-drop allows {max_drop:.2%}."
@@ -89,14 +88,27 @@ def quantize(bundle: Path, data: Data, target: Path, *, max_drop: float, console
     return found
 
 
-def labels_of(data: Data, manifest: Manifest) -> np.ndarray:
-    """int64 (N,), as the model numbers its classes.
+def rows_to_use(bundle: Path, labelled: Labelled) -> tuple[np.ndarray, np.ndarray]:
+    """Rows to calibrate on, which were trained on, and rows to compare on.
+
+    Those are what the bundle was validated on, and images that it does not know; not what it was tested on, nor near
+    duplicates of what was trained on.
 
     Raises:
-        BadData: there is a class that it does not know.
+        BadData: there are none of one kind.
     """
-    names = data.decoded.class_names
-    unknown = set(names) - set(manifest.class_names)
-    if unknown:
-        raise BadData(f"The model has no class {min(unknown)!r}; it knows {', '.join(manifest.class_names[:20])}.")
-    return np.array([manifest.class_names.index(name) for name in names])[data.decoded.labels]
+    if not labelled.is_told:
+        raise BadData(
+            f"{bundle} does not say which images it was trained on, as bundles of older versions of Striate do not. "
+            "Nobody could calibrate and compare it on different ones; train and export it again."
+        )
+    trained_on = np.flatnonzero(labelled.sides == TRAINED_ON)
+    held_out = np.flatnonzero(np.isin(labelled.sides, (0, VALIDATED_ON)) & ~labelled.near)
+    if not len(trained_on):
+        raise BadData("The model was trained on none of these images; give the folder that it was trained on.")
+    if not len(held_out):
+        raise BadData(
+            "The model was trained or tested on all of these images, so nobody could say what 8 bits cost. Train it "
+            "with images held out to validate, as by --split 80/10/10, or add labelled images that it does not know."
+        )
+    return trained_on, held_out

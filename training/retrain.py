@@ -11,7 +11,6 @@ killed anywhere is done again by the same command: it finds its run, its bundle 
         .lock
 """
 
-import contextlib
 import hashlib
 import json
 import time
@@ -23,9 +22,8 @@ from typing import Any, Literal
 import numpy as np
 from rich.console import Console
 
-from models.bundle import BrokenBundle, read_manifest, verify
 from models.decisions import read_decisions, read_set_aside, read_suspected, record_decision, set_aside
-from models.exports import Overtaken, list_versions, publish, read_live
+from models.exports import Overtaken, list_versions, read_live
 from models.locks import locked
 from models.typed import read_json
 from training.audit import summary
@@ -36,6 +34,7 @@ from training.job import BadJob, Job
 from training.lineage import code_fingerprint, describe
 from training.needed import is_needed, last_seen_ns
 from training.plan import Plan, plan_of_table
+from training.publishing import publish_once
 from training.recipe import DEFAULT, read_recipe
 from training.rollout import Watch, roll_out, take_back
 from training.rules import judge, reasons
@@ -117,7 +116,11 @@ def retrain(
                 return Result("not needed", job.model, why)
             say(console, f"needed: {why}")
         unfinished.begin(job, on_step)
-        result = Attempt(job, unfinished, console, on_step).run()
+        try:
+            result = Attempt(job, unfinished, console, on_step).run()
+        except Exception as error:
+            unfinished.fail(error)
+            raise
         unfinished.end()
         return result
 
@@ -134,19 +137,15 @@ class Attempt:
 
     def run(self) -> Result:
         job = self._job
-        try:
-            check_service(job, self._champion)
-            data, plan = self._prepare()
-        except Exception:  # whatever it was, the next job looks anew: what comes in until then may be the cure
-            self._unfinished.end()
-            raise
+        check_service(job, self._champion)
+        data, plan = self._prepare()
         key = key_of(job, data)
         self._on_step("prepared")
-        earlier = next((d for d in read_decisions(job.home) if d.get("key") == key), None)
+        earlier = decided_before(job, key, self._champion)
         if earlier is not None:
             reason = f"Nothing has changed since {earlier['at']}, when this was {earlier['outcome']}."
             return Result("skipped", job.model, reason, earlier.get("version"), self._champion, earlier.get("run"))
-        origin = {**plan.origin, "parent_version": self._champion, "key": key}
+        origin = {**plan.origin(job.model, job.exports), "parent_version": self._champion, "key": key}
         settings = plan.settings_for(len(data.split.train))
         config = {"model": job.model, **describe(data, settings), **origin}
         report_sizes(self._console, data, num_left_out=len(data.decoded.labels) - num_on_sides(data))
@@ -220,7 +219,7 @@ class Attempt:
 
     def _publish(self, run: Path, result: Result) -> Result:
         job, bundle = self._job, run / "bundle"
-        version = published_before(job.home, bundle) or publish(bundle, job.exports, make_live=False)
+        version = publish_once(bundle, job.exports, make_live=False)
         self._on_step("published")
         fault, seen = self._unfinished.fault or "", list[str]()
         if fault:  # a job was killed while it took the version back
@@ -274,7 +273,8 @@ class Attempt:
         sides = {side: len(getattr(data.split, side)) for side in ("train", "val", "test")}
         facts = {"fingerprint": data.fingerprint(), **sides, "feedback_until_ns": self._unfinished.until_ns}
         now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-        record_decision(self._job.home, {"at": now, "key": key, **result.to_json(), "data": facts})
+        rollout = {"rollout_settings": asdict(self._job.rollout)}
+        record_decision(self._job.home, {"at": now, "key": key, **result.to_json(), "data": facts, **rollout})
 
 
 def read_verdict(path: Path) -> tuple[Verdict, list[Finding]]:
@@ -290,21 +290,29 @@ def read_verdict(path: Path) -> tuple[Verdict, list[Finding]]:
 
 
 def key_of(job: Job, data: Data) -> str:
-    """What a decision depends on: the same key, the same decision."""
+    """What a verdict depends on, but for the champion."""
     recipe = read_recipe(str(job.training.get("recipe", DEFAULT)))
     parts = [data.fingerprint(), data.fractions, job.training, recipe, job.start, asdict(job.gate), code_fingerprint()]
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
 
-def published_before(home: Path, bundle: Path) -> int | None:
-    """The version that is this bundle, where a job was killed after it had published."""
-    ours = read_manifest(bundle)
-    for version in list_versions(home):
-        with contextlib.suppress(BrokenBundle):
-            if read_manifest(home / str(version)) == ours:
-                verify(home / str(version))
-                return version
-    return None
+def decided_before(job: Job, key: str, champion: int | None) -> dict[str, Any] | None:
+    """The newest decision that answers what would be asked now."""
+    decisions = [decision for decision in read_decisions(job.home) if decision.get("key") == key]
+    return next((decision for decision in reversed(decisions) if still_holds(decision, job, champion)), None)
+
+
+def still_holds(decision: dict[str, Any], job: Job, champion: int | None) -> bool:
+    """Whether a decision of the same key would be made again.
+
+    Against another champion it might not, except that after a promotion what was promoted is the champion. Where a
+    version was taken back, its roll-out counts too.
+    """
+    if decision["outcome"] == "promoted":
+        there = decision["version"] in list_versions(job.home)
+        return there and champion in (decision["champion"], decision["version"])
+    same_rollout = decision.get("rollout_settings") == asdict(job.rollout)
+    return decision["champion"] == champion and (decision["outcome"] != "rolled back" or same_rollout)
 
 
 def check_service(job: Job, champion: int | None) -> None:

@@ -1,8 +1,11 @@
 """Which images are learnt from, which choose between models, and which judge: decided by content.
 
 An image's side follows from its own hash, or from the smallest hash among its near duplicates, so that all of them are
-on one side. Since an addition can only lower that, and a low hash is held out, none that was held out is trained on
-later. Where chance leaves a side of a small class empty, its smallest hashes fill it; a memory keeps them there.
+on one side. An addition can only lower that, and a low hash is held out. Where chance leaves a side of a small class
+empty, its smallest hashes fill it.
+
+A memory keeps what is held out where it is, whatever is added. The one exception is an image that connects near
+duplicates of different sides: it moves all of them to the test split if some are there, else to the validation split.
 """
 
 from collections.abc import Iterator
@@ -13,7 +16,6 @@ import numpy as np
 
 from models.durable import replacing, write_array
 from training.cache import DecodedImages
-from training.duplicates import group_duplicates
 from training.index import SPLITS, BadData
 
 FRACTIONS = (0.15, 0.15)  # of validation and test
@@ -43,61 +45,83 @@ def split_by_content(
     Where some images have no side named, as those that were added to a folder with splits, they get all sides.
 
     Args:
-        fractions: of validation and of test; an image never changes sides while these stay as they are. 0 holds
-            nothing out.
-        memory: a file that remembers who was held out, so that it stays so.
+        fractions: of validation and of test. 0 holds nothing out.
+        memory: a file that remembers which images were held out by these fractions, so that they stay so.
         without: uint64, of images that are on no side (`DecodedImages.hashes`).
 
     Raises:
         BadData: some class has no image to train on, or nothing is left to validate or test on.
     """
-    named = decoded.files["split"]
+    named, groups, hashes = decoded.files["split"], decoded.files["group"], decoded.hashes()
     sides = np.where(named == 0, TRAIN, named)
     wanted = {side: part for side, part in zip((VAL, TEST), fractions, strict=True) if part}
     missing = {side: part for side, part in wanted.items() if not (named == side).any()}
-    free = [(np.flatnonzero(named == said), sides_to_make) for said, sides_to_make in ((0, wanted), (TRAIN, missing))]
-    free = [(rows, sides_to_make) for rows, sides_to_make in free if sides_to_make and len(rows)]
-    if free:
-        hashes, groups = decoded.hashes(), group_duplicates(decoded.files["pixels"], decoded.thumbnails)
-        for rows, sides_to_make in free:
-            _, ours = np.unique(groups[rows], return_inverse=True)
-            sides[rows] = assign(hashes[rows], ours, decoded.labels[rows], sides_to_make, memory)
-        follow_named(sides, groups, named)
-    kept = np.ones(len(sides), bool) if without is None else ~np.isin(decoded.hashes(), without)
+    remembered = np.load(memory) if memory and memory.exists() else np.empty(0, HELD_OUT)
+    before = sides_before(hashes, remembered)
+    for said, to_make in ((0, wanted), (TRAIN, missing)):
+        if to_make:
+            rows = np.flatnonzero(named == said)
+            sides[rows] = assign(hashes[rows], groups[rows], decoded.labels[rows], to_make, before[rows])
+    follow_named(sides, groups, named, before)
+    if memory and wanted:
+        ours = named <= TRAIN  # the folder itself remembers the others
+        remember(memory, remembered, sides[ours], hashes[ours])
+    kept = np.ones(len(sides), bool) if without is None else ~np.isin(hashes, without)
     split = Split(*(np.flatnonzero(kept & (sides == side)) for side in (TRAIN, VAL, TEST)))
     check_split(split, decoded, held_out=bool(wanted))
     return split
 
 
-def follow_named(sides: np.ndarray, groups: np.ndarray, named: np.ndarray) -> None:
-    """An image without a side of its own goes where the folder has put a near duplicate of it."""
+def sides_before(hashes: np.ndarray, remembered: np.ndarray) -> np.ndarray:
+    """int8 (N,): where an earlier split held each image out; 0 where it did not."""
+    if not len(remembered):
+        return np.zeros(len(hashes), np.int8)
+    places = np.searchsorted(remembered["hash"], hashes).clip(max=len(remembered) - 1)
+    return np.where(remembered["hash"][places] == hashes, remembered["side"][places], np.int8(0))
+
+
+def follow_named(sides: np.ndarray, groups: np.ndarray, named: np.ndarray, before: np.ndarray) -> None:
+    """An image without a side of its own goes where the folder has put a near duplicate of it.
+
+    Near duplicates of what was held out before are not trained on all the same, nor are those of test images used to
+    validate.
+    """
     free = named == 0
+    least = np.zeros(groups.max(initial=0) + 1, np.int8)
+    np.maximum.at(least, groups, before)
     for side in (TRAIN, VAL, TEST):
-        there = np.isin(groups, np.unique(groups[named == side]))
-        sides[free & there] = side
+        there = np.isin(groups, groups[~free & (sides == side)])
+        sides[free & there & (side >= least[groups])] = side
 
 
 def assign(
-    hashes: np.ndarray, groups: np.ndarray, labels: np.ndarray, missing: dict[int, float], memory: Path | None
+    hashes: np.ndarray, groups: np.ndarray, labels: np.ndarray, to_make: dict[int, float], before: np.ndarray
 ) -> np.ndarray:
-    """The side of each image, by the start of its content hash, its group of duplicates and its label, (N,) each."""
+    """The side of each image, by its content hash, group of duplicates, label, and where it was held out, (N,) each."""
     sides = np.full(len(hashes), TRAIN)
     smallest = np.full(groups.max(initial=0) + 1, np.iinfo(np.uint64).max, np.uint64)
     np.minimum.at(smallest, groups, hashes)
     keys = smallest[groups]
     for label in np.unique(labels):
         rows = np.flatnonzero(labels == label)
-        for side, chosen in held_out(np.unique(keys[rows]), missing):
+        for side, chosen in held_out(np.unique(keys[rows]), to_make):
             sides[rows[np.isin(keys[rows], chosen)]] = side
-    before = np.load(memory) if memory and memory.exists() else np.empty(0, HELD_OUT)
-    put_back(sides, hashes, labels, before[np.isin(before["side"], list(missing))])
-    for side in (TEST, VAL):  # a group with several labels is wherever one of them is held out
-        held = np.zeros(len(smallest), bool)
-        held[groups[sides == side]] = True
-        sides[held[groups]] = side
-    if memory:
-        remember(memory, before, sides, hashes)
+    known = put_back(sides, labels, np.where(np.isin(before, list(to_make)), before, 0))
+    keep_together(sides, groups, labels, known)
     return sides
+
+
+def keep_together(sides: np.ndarray, groups: np.ndarray, labels: np.ndarray, known: np.ndarray) -> None:
+    """A whole group is where one of its images is held out: one has another label, or was `known` to be held out.
+
+    A small class that has become one group keeps its training images all the same, so that there are some.
+    """
+    apart = sides.copy()
+    for side in (TEST, VAL):
+        sides[np.isin(groups, groups[sides == side])] = side
+    used_up = np.bincount(labels[sides == TRAIN], minlength=labels.max(initial=0) + 1) == 0
+    stay = (used_up & (np.bincount(labels[known], minlength=len(used_up)) > 0))[labels]
+    sides[stay] = apart[stay]
 
 
 def held_out(keys: np.ndarray, missing: dict[int, float]) -> Iterator[tuple[int, np.ndarray]]:
@@ -116,15 +140,17 @@ def held_out(keys: np.ndarray, missing: dict[int, float]) -> Iterator[tuple[int,
         keys = keys[num_chosen:]
 
 
-def put_back(sides: np.ndarray, hashes: np.ndarray, labels: np.ndarray, before: np.ndarray) -> None:
-    """What an earlier split held out stays where it was, but for a class of which nothing else is left to train on."""
-    if not len(before):
-        return
-    places = np.searchsorted(before["hash"], hashes).clip(max=len(before) - 1)
-    known = before["hash"][places] == hashes
-    trained = np.bincount(labels[~known & (sides == TRAIN)], minlength=labels.max() + 1) > 0
+def put_back(sides: np.ndarray, labels: np.ndarray, before: np.ndarray) -> np.ndarray:
+    """What was held out before stays where it was, but for a class of which nothing else is left to train on.
+
+    Returns:
+        bool (N,): which images those are.
+    """
+    known = before > 0
+    trained = np.bincount(labels[~known & (sides == TRAIN)], minlength=labels.max(initial=0) + 1) > 0
     known &= trained[labels]
-    sides[known] = before["side"][places[known]]
+    sides[known] = before[known]
+    return known
 
 
 def remember(memory: Path, before: np.ndarray, sides: np.ndarray, hashes: np.ndarray) -> None:

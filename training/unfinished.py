@@ -1,5 +1,7 @@
 """What a job that is under way found when it began, so that whoever goes on with it does the same job.
 
+A job that fails by what it found is not gone on with for ever: see `Unfinished.fail`.
+
 exports/<model>/retrain/
     unfinished.json     `{"champion": 3, "until_ns": ..., "job": ..., "run": ...}`; as long as the job is not done
     feedback/           the feedback it takes in, <folder>/<class>/<image>: hard links, so that images which are
@@ -20,6 +22,7 @@ from models.exports import read_live
 from models.typed import read_json, typed
 from training.index import files_below, subfolders
 from training.job import BadJob, Job
+from training.rollout import Unreachable
 
 FILE, FEEDBACK, STAGING = "unfinished.json", "feedback", ".feedback-"
 
@@ -112,6 +115,21 @@ class Unfinished:
         self._said["fault"] = fault
         self._write()
 
+    def fail(self, error: Exception) -> None:
+        """Decide whether the same command goes on with this job after a fault, or looks at what there is by then.
+
+        It looks anew where no run has begun, since nothing is lost: what comes in may be the cure. With a run it goes
+        on after a fault of the machine, as after a kill, however often: what was found is not to blame. After any
+        other fault it goes on once; the second is likely to come of what was found.
+        """
+        if self.run is not None and is_of_the_machine(error):
+            return
+        if self.run is None or self._said.get("failed"):
+            self.end()
+        else:
+            self._said["failed"] = True
+            self._write()
+
     def end(self) -> None:
         (self._folder / FILE).unlink(missing_ok=True)
         shutil.rmtree(self.feedback, ignore_errors=True)
@@ -124,6 +142,16 @@ def identity(job: Job) -> str:
     """Of what a job trains on and how: another one is another job."""
     said = [job.data, [str(folder) for folder in job.feedback], job.start, job.training]
     return hashlib.sha256(json.dumps(said).encode()).hexdigest()
+
+
+def is_of_the_machine(error: Exception) -> bool:
+    """A full disk, too little memory, the watched service that is down; no image brings these about.
+
+    One may break a connection to the service that is asked about the images.
+    """
+    return isinstance(error, OSError | MemoryError | Unreachable) and not isinstance(
+        error, ConnectionError | TimeoutError
+    )
 
 
 def link_all(roots: tuple[Path, ...], target: Path) -> Iterator[int]:

@@ -29,6 +29,7 @@ function describe(about) {
   const { data, metrics } = about;
   fact(facts, "Made", about.created_at ?? "unknown");
   fact(facts, "Parent", about.parent_version == null ? "none" : `version ${about.parent_version}`);
+  fact(facts, "Trained from", describeStart(about.started_from));
   fact(facts, "Network", about.architecture);
   fact(facts, "Images", `${data.train ?? "?"} to train, ${data.val ?? "?"} to validate, ${data.test ?? "?"} to test`);
   if (data.further_images) fact(facts, "Of these feedback", data.further_images);
@@ -41,6 +42,11 @@ function describe(about) {
   }
   rest.textContent = JSON.stringify({ settings: about.settings, code: about.code, fingerprint: data.fingerprint }, null, 2);
   return item;
+}
+
+function describeStart(start) {
+  if (!start) return "random weights";
+  return start.version == null ? `weights of ${start.model}` : `the weights of ${start.model} version ${start.version}`;
 }
 
 function accuracy({ accuracy, accuracy_interval: interval }) {

@@ -5,7 +5,7 @@ import hashlib
 import numpy as np
 
 from training.cache import FILE, DecodedImages
-from training.duplicates import THUMBNAIL
+from training.duplicates import THUMBNAIL, group_duplicates
 from training.index import SPLITS
 from training.paths import Paths
 from training.split import Split
@@ -17,20 +17,24 @@ def decoded_images(
     *,
     hashes: list[str] | None = None,
     splits: list[str] | None = None,
+    thumbnails: np.ndarray | None = None,
 ) -> DecodedImages:
-    """uint8 (N, H, W, C) with labels; hashes of the pixels and no split unless given."""
+    """uint8 (N, H, W, C) with labels; hashes of the pixels, no split and thumbnails that show nothing unless given."""
     count = len(images)
     files = np.zeros(count, FILE)
     files["label"], files["split"] = labels, [SPLITS.index(split) for split in splits or [""] * count]
     hashes = hashes or [content_hash(image.tobytes()) for image in images]
     files["sha256"] = np.frombuffer(bytes.fromhex("".join(hashes)), np.uint8).reshape(count, 32)
     files["pixels"] = files["sha256"][:, :8].copy().view(np.uint64)[:, 0]  # as if equal files alone had equal pixels
+    if thumbnails is None:
+        thumbnails = np.zeros((count, THUMBNAIL, THUMBNAIL), np.uint8)
+    files["group"], files["look"] = group_duplicates(files["pixels"], thumbnails, files["label"])
     return DecodedImages(
         class_names=tuple(f"class {i}" for i in range(int(labels.max()) + 1)),
         images=images,
         labels=labels.astype(np.int64),
         files=files,
-        thumbnails=np.zeros((count, THUMBNAIL, THUMBNAIL), np.uint8),
+        thumbnails=thumbnails,
         paths=Paths.of(f"{i}.png" for i in range(count)),
         unreadable={},
     )

@@ -114,6 +114,19 @@ def test_small_images_are_no_near_duplicates_however_alike(tmp_path: Path) -> No
     assert audited(tmp_path / "data").near_copies == ()
 
 
+def test_images_that_look_alike_and_are_too_many_to_be_copies_are_counted(root: Path) -> None:
+    """Scans of one form: each is trained on or held out by itself, and the figures may flatter."""
+    rng, form = np.random.default_rng(0), smooth(*SIZE, seed=99).astype(int)
+    scans = [np.clip(form + rng.integers(-60, 61, form.shape), 0, 255).astype(np.uint8) for _ in range(30)]
+    write_folder(root, {"form": scans})
+    found = audited(root)
+    assert found.alike == {"form/000.png": 30}
+    sentence = (
+        "30 images look alike, too many for one side of the split: only closer copies among them are kept together"
+    )
+    assert [sentence, "  30 images like form/000.png"] == summary(found)[:2]
+
+
 def test_a_folder_of_which_nothing_is_readable_is_an_error(tmp_path: Path) -> None:
     write_folder(tmp_path / "data", {"cat": [b"text"], "dog": [b"text"]})
     with pytest.raises(BadData, match="None of the 2 files"):

@@ -109,6 +109,16 @@ def test_a_second_run_decodes_nothing(root: Path, folder: Path, monkeypatch: pyt
     assert fingerprint(first) == fingerprint(second)
 
 
+def test_near_duplicates_are_found_once_and_by_their_rows_among_the_readable(root: Path, folder: Path) -> None:
+    (root / "cat" / "0.jpg").write_bytes(TEXT)  # the first in order
+    (root / "dog" / "again.jpg").write_bytes((root / "cat" / "000.png").read_bytes())
+    files, paths = decode(root, folder).files, list(decode(root, folder).paths)
+    alone = np.arange(len(paths))
+    copy, original = paths.index("dog/again.jpg"), paths.index("cat/000.png")
+    np.testing.assert_array_equal(files["group"], np.where(alone == copy, original, alone))
+    np.testing.assert_array_equal(files["look"], files["group"])
+
+
 def test_a_file_that_changed_is_decoded_anew(root: Path, folder: Path) -> None:
     before = decode(root, folder)
     (root / "cat" / "004.png").write_bytes(encode(noise(8, 8)))

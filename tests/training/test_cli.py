@@ -319,6 +319,7 @@ def test_a_model_is_trained_on_from_another_with_other_classes(place: Place, tmp
     assert manifest.architecture == "lenet5"
     assert manifest.class_names == ("black", "grey", "white")
     assert manifest.lineage["from"]["model"] == "first"
+    assert (manifest.lineage["from"]["version"], manifest.lineage["parent_version"]) == (None, None)
     (first / "bundle" / MANIFEST).unlink()
     unfinished = striate("fit", "--data", root, "--name", "third", *flags, *place.options)
     assert "is a run that is not finished" in unfinished.output

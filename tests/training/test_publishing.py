@@ -1,75 +1,76 @@
-"""What a person publishes goes live only if it has learnt something and is no loss."""
+"""A command that publishes may be killed anywhere, and given again: there is one version, and it is live."""
 
+from functools import partial
 from pathlib import Path
 
-import numpy as np
 import pytest
+from click.testing import CliRunner, Result
 
-from models.bundle import IMAGE, IMAGES, TESTED_ON, TRAINED_ON, read_manifest, write_manifest
-from models.durable import write_array
-from models.exports import publish
-from tests.bundles import CLASS_NAMES, make_bundle
-from training.publishing import Refused, check_before_publishing
-
-
-def with_answers(folder: Path, right: np.ndarray, *, labels: np.ndarray | None = None, first_hash: int = 0) -> Path:
-    """A bundle that was tested on as many images, of which it classified those right where `right` says so."""
-    make_bundle(folder)
-    labels = np.arange(len(right)) % 3 if labels is None else labels
-    images = np.zeros(len(right) + 10, IMAGE)
-    images["hash"] = np.arange(len(images)) + first_hash
-    images["side"] = [TESTED_ON] * len(right) + [TRAINED_ON] * 10
-    images["label"][: len(right)] = labels
-    images["predicted"][: len(right)] = np.where(right, labels, (labels + 1) % 3)
-    write_array(folder / IMAGES, images)
-    write_manifest(folder, read_manifest(folder))
-    return folder
+from models import exports
+from models.exports import read_live
+from tests.bundles import make_bundle, verified_versions
+from tests.images import shades, write_folder
+from training.cli import main
+from training.publishing import publish_once, version_of
 
 
-def right(count: int, total: int = 200) -> np.ndarray:
-    """So many of the images, the first ones."""
-    return np.arange(total) < count
+class Killed(BaseException):
+    """No handler catches it, as none catches SIGKILL."""
 
 
-def why_not(bundle: Path, exports: Path) -> str:
-    """The reason of a refusal; empty where there is none."""
-    try:
-        check_before_publishing(bundle, exports)
-    except Refused as refusal:
-        return str(refusal)
-    return ""
+def striate(*arguments: object) -> Result:
+    return CliRunner().invoke(main, [str(argument) for argument in arguments])
 
 
-def test_a_first_model_that_has_learnt_something_is_published(tmp_path: Path) -> None:
-    assert why_not(with_answers(tmp_path / "good", right(150)), tmp_path / "exports") == ""
+@pytest.mark.parametrize("step", ["renamed", "pointed", "finish"])
+def test_a_fit_that_is_killed_while_it_publishes_publishes_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    folder = write_folder(tmp_path / "data", {"dark": shades(30, 0, 100), "light": shades(30, 120, 255, seed=1)})
+    flags = ("--epochs", 3, "--batch-size", 8, "--learning-rate", 0.02, "--publish")
+    places = [f"--{name}={tmp_path / name}" for name in ("runs", "cache", "exports")]
+    command = ("fit", "--data", folder, "--model", "lenet5", "--name", "toy", *flags, *places)
+
+    def die(reached: object) -> None:
+        if step in (reached, "finish"):
+            raise Killed
+
+    with monkeypatch.context() as patch:
+        if step == "finish":
+            patch.setattr("training.run_directory.finish", die)
+        else:
+            patch.setattr("training.publishing.publish", partial(exports.publish, on_step=die))
+        with pytest.raises(Killed):
+            striate(*command)
+    result = striate(*command)
+    assert result.exit_code == 0, result.output
+    home = tmp_path / "exports" / "toy"
+    assert verified_versions(home) == [1]
+    assert read_live(home).live == 1
+    assert len(list((tmp_path / "runs").iterdir())) == 1
 
 
-def test_a_first_model_that_is_no_better_than_the_most_frequent_class_is_refused(tmp_path: Path) -> None:
-    labels = np.repeat([0, 1, 2], [140, 30, 30])
-    always_the_first = with_answers(tmp_path / "bad", labels == 0, labels=labels)
-    assert "always saying cat would 70.0%, which is not significantly less" in why_not(always_the_first, tmp_path)
+def test_who_publishes_a_bundle_again_by_command_means_it(tmp_path: Path) -> None:
+    bundle, home = make_bundle(tmp_path / "bundle"), tmp_path / "exports"
+    for _ in range(2):
+        assert striate("publish", bundle, "--force", "--exports", home).exit_code == 0
+    assert verified_versions(home / "toy") == [1, 2]
 
 
-def test_a_model_that_does_not_recognise_one_class_is_refused(tmp_path: Path) -> None:
-    labels = np.arange(600) % 3
-    assert f"Recall of {CLASS_NAMES[2]} is below" in why_not(
-        with_answers(tmp_path / "bad", labels != 2, labels=labels), tmp_path
-    )
+def test_a_version_that_was_taken_back_meanwhile_is_not_made_live_again(tmp_path: Path) -> None:
+    first, second = (make_bundle(tmp_path / name, content=name.encode()) for name in ("first", "second"))
+    exports.publish(first, tmp_path / "exports")
+    assert publish_once(second, tmp_path / "exports") == 2
+    exports.set_live(tmp_path / "exports", "toy", 1)
+    assert publish_once(second, tmp_path / "exports") == 2
+    assert read_live(tmp_path / "exports" / "toy").live == 1
 
 
-def test_a_model_that_nothing_was_held_out_for_is_refused(tmp_path: Path) -> None:
-    assert "No image was held out" in why_not(with_answers(tmp_path / "bundle", right(0, 0)), tmp_path)
-
-
-@pytest.mark.parametrize(("count", "refused"), [(170, True), (185, False), (199, False)])
-def test_against_a_live_version_only_a_significant_loss_is_refused(tmp_path: Path, count: int, refused: bool) -> None:
-    publish(with_answers(tmp_path / "live", right(190)), tmp_path / "exports")
-    reason = why_not(with_answers(tmp_path / "next", right(count)), tmp_path / "exports")
-    assert ("from that of the live version 1, which is a significant loss" in reason) == refused
-    assert bool(reason) == refused
-
-
-def test_a_model_that_was_tested_on_other_images_than_the_live_version_is_refused(tmp_path: Path) -> None:
-    publish(with_answers(tmp_path / "live", right(190)), tmp_path / "exports")
-    other = with_answers(tmp_path / "other", right(199), first_hash=1000)
-    assert "no image is known that both models were tested on" in why_not(other, tmp_path / "exports")
+def test_a_bundle_is_found_among_the_versions_by_its_content_or_its_place(tmp_path: Path) -> None:
+    first, second = (make_bundle(tmp_path / name, content=name.encode()) for name in ("first", "second"))
+    home = tmp_path / "exports" / "toy"
+    assert version_of(first, home) is None
+    for bundle in (first, second, second):
+        exports.publish(bundle, tmp_path / "exports")
+    assert [version_of(bundle, home) for bundle in (first, second, home / "3")] == [1, 2, 3]
+    assert version_of(make_bundle(tmp_path / "other"), home) is None

@@ -9,15 +9,26 @@ import pytest
 from click.testing import CliRunner
 from rich.console import Console
 
-from models.bundle import INT8, BrokenBundle, read_manifest, verify
-from models.preprocessing import InputSpec
+from models.bundle import (
+    IMAGES,
+    INT8,
+    TESTED_ON,
+    TRAINED_ON,
+    VALIDATED_ON,
+    BrokenBundle,
+    read_images,
+    read_manifest,
+    verify,
+    write_manifest,
+)
+from models.durable import write_array
 from service.backends import load
 from tests.conftest import Training
 from tests.images import shades, write_folder
 from training.cli import main
 from training.index import BadData
-from training.quantize import LosesTooMuch, quantize
-from training.run import Data, prepare
+from training.labelled import Labelled, read_labelled
+from training.quantize import LosesTooMuch, quantize, rows_to_use
 
 QUIET = Console(file=io.StringIO())
 
@@ -28,8 +39,12 @@ def published(digits_training: Training) -> Path:
 
 
 @pytest.fixture(scope="module")
-def digits(digits_training: Training, published: Path) -> Data:
-    return prepare("digits", read_manifest(published).input_spec, digits_training.cache, QUIET)
+def digits(digits_training: Training, published: Path) -> Labelled:
+    return labelled(published, digits_training.cache)
+
+
+def labelled(bundle: Path, cache: Path, data: str = "digits") -> Labelled:
+    return read_labelled(bundle, read_manifest(bundle), data, cache, QUIET)
 
 
 @pytest.fixture(scope="module")
@@ -48,14 +63,14 @@ def test_the_bundle_verifies_says_how_right_it_is_and_still_has_the_savedmodel(q
     assert {INT8 / name for name in ("model.xml", "model.bin", "probabilities.json")} <= {
         Path(name) for name in manifest.files
     }
-    assert manifest.metrics["int8"]["num_images"] == len(digits.split.val)
+    assert manifest.metrics["int8"]["num_images"] == (digits.sides == VALIDATED_ON).sum()
     assert manifest.metrics["int8"]["accuracy"] > 0.97
     assert manifest.metrics["test"] == read_manifest(published).metrics["test"]
     assert (quantized / "saved_model.pb").read_bytes() == (published / "saved_model.pb").read_bytes()
 
 
 def test_the_service_takes_8_bits_where_they_are_and_answers_nearly_as_before(quantized, published, digits):
-    images = np.asarray(digits.decoded.images[digits.split.test[:32]])
+    images = np.asarray(digits.decoded.images[digits.sides == TESTED_ON][:32])
     in_8_bits = load(quantized, "openvino", "auto", max_batch_size=32)
     assert in_8_bits.backend.precision == "int8"
     exact = load(quantized, "openvino", "float32", max_batch_size=32)
@@ -86,9 +101,46 @@ def test_an_8_bit_network_that_was_altered_is_not_served(quantized, tmp_path):
 
 def test_images_of_other_classes_are_refused(published, tmp_path):
     root = write_folder(tmp_path / "data", {"cat": shades(20, 0, 100), "dog": shades(20, 100, 255)})
-    data = prepare(str(root), InputSpec(32, 32, 1), tmp_path / "cache", QUIET)
     with pytest.raises(BadData, match="The model has no class 'cat'"):
-        quantize(published, data, tmp_path / "bundle", max_drop=0.01, console=QUIET)
+        labelled(published, tmp_path / "cache", str(root))
+
+
+def with_images(bundle: Path, copy: Path, images: np.ndarray | None) -> Path:
+    """A sealed copy that says it was made with other images; None: that does not say."""
+    shutil.copytree(bundle, copy)
+    if images is None:
+        (copy / IMAGES).unlink()
+    else:
+        write_array(copy / IMAGES, images)
+    write_manifest(copy, read_manifest(copy))
+    return copy
+
+
+def test_it_is_calibrated_and_compared_on_the_sides_that_the_bundle_names(digits_training, published, tmp_path):
+    """However little `fit --val 5` held out: nothing that was trained on compares."""
+    images, rng = read_images(published), np.random.default_rng(0)
+    images["side"] = rng.choice([TRAINED_ON, VALIDATED_ON, TESTED_ON], len(images), p=[0.9, 0.05, 0.05])
+    unknown, known = images[:40], images[40:]
+    bundle = with_images(published, tmp_path / "bundle", known)
+    found = labelled(bundle, digits_training.cache)
+    hashes = found.decoded.hashes()
+    trained_on, held_out = rows_to_use(bundle, found)
+    assert set(hashes[trained_on]) == set(known["hash"][known["side"] == TRAINED_ON])
+    allowed = set(known["hash"][known["side"] == VALIDATED_ON]) | set(unknown["hash"])
+    assert set(hashes[held_out]) == allowed - set(hashes[trained_on])
+    assert len(held_out) > 40
+
+
+def test_without_images_of_a_kind_it_says_which_are_needed(digits_training, published, tmp_path):
+    images = read_images(published)
+    for side, complaint in ((TRAINED_ON, "nobody could say what 8 bits cost"), (VALIDATED_ON, "on none of these")):
+        images["side"] = side
+        bundle = with_images(published, tmp_path / str(side), images)
+        with pytest.raises(BadData, match=complaint):
+            rows_to_use(bundle, labelled(bundle, digits_training.cache))
+    older = with_images(published, tmp_path / "older", None)
+    with pytest.raises(BadData, match="does not say which images it was trained on"):
+        rows_to_use(older, labelled(older, digits_training.cache))
 
 
 def test_the_command_refuses_to_overwrite(quantized, published):

@@ -10,9 +10,10 @@ from tests.images import encode, smooth, write_folder
 from tests.training.decoded import content_hash, decoded_images, random_hashes
 from training.audit import audit
 from training.cache import decode_all
+from training.duplicates import THUMBNAIL
 from training.index import BadData, index_folder
 from training.run import without_empty_classes
-from training.split import Split, split_by_content
+from training.split import TEST, TRAIN, VAL, Split, split_by_content
 
 SIDES = ("train", "val", "test")
 
@@ -151,6 +152,67 @@ def test_near_duplicates_are_on_one_side_whatever_their_labels(tmp_path: Path) -
     assert {sides[0] for sides in found} == set(SIDES)
 
 
+@pytest.mark.parametrize("count", [21, 200])
+def test_near_copies_of_one_picture_are_on_one_side_of_the_split(count: int) -> None:
+    rng = np.random.default_rng(count)
+    others = rng.integers(0, 256, (20 * count, THUMBNAIL, THUMBNAIL), np.uint8)
+    copies = np.clip(others[0] * 0.9 + rng.integers(0, 20, (count, THUMBNAIL, THUMBNAIL)), 0, 255).astype(np.uint8)
+    split = split_of_thumbnails(np.concatenate([copies, others[1:]]))
+    assert sorted(int((getattr(split, side) < count).sum()) for side in SIDES) == [0, 0, count]
+
+
+def test_where_everything_looks_alike_there_are_all_sides_all_the_same() -> None:
+    """Scans of one form, say."""
+    rng = np.random.default_rng(0)
+    form = rng.integers(40, 216, (THUMBNAIL, THUMBNAIL))
+    scans = (form + rng.integers(-20, 21, (200, THUMBNAIL, THUMBNAIL))).astype(np.uint8)
+    split = split_of_thumbnails(scans, np.arange(200) % 2)
+    assert all(15 < len(getattr(split, side)) < 170 for side in SIDES)
+
+
+def split_of_thumbnails(thumbnails: np.ndarray, labels: np.ndarray | None = None) -> Split:
+    """Of one class, unless labels say otherwise."""
+    count = len(thumbnails)
+    labels = np.zeros(count, int) if labels is None else labels
+    images = np.zeros((count, 1, 1, 1), np.uint8)
+    return split_by_content(decoded_images(images, labels, hashes=random_hashes(count), thumbnails=thumbnails))
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_an_added_image_that_connects_others_takes_none_back_to_training_and_none_out_of_the_test_split(
+    tmp_path: Path, seed: int
+) -> None:
+    """Eight objects turn by and by, so that pictures of neighbouring angles alone are near."""
+    rng, count = np.random.default_rng(seed), 120
+    ends, angles = rng.normal(size=(8, 2, THUMBNAIL, THUMBNAIL)), rng.uniform(0, np.pi, (count, 1, 1))
+    objects = np.arange(count) % 8
+    turned = np.cos(angles) * ends[objects, 0] + np.sin(angles) * ends[objects, 1]
+    thumbnails = np.clip(128 + 40 * turned, 0, 255).astype(np.uint8)
+    labels, hashes, images = objects % 3, random_hashes(count, seed=seed), np.zeros((count, 1, 1, 1), np.uint8)
+    before, moved = np.empty(0, int), 0
+    for many in range(16, count + 1):
+        decoded = decoded_images(images[:many], labels[:many], hashes=hashes[:many], thumbnails=thumbnails[:many])
+        split = split_by_content(decoded, memory=tmp_path / "toy.npy")
+        sides = np.full(many, TRAIN)
+        sides[split.val], sides[split.test] = VAL, TEST
+        assert all(len(set(sides[decoded.files["group"] == first])) == 1 for first in set(decoded.files["group"]))
+        assert (sides[: len(before)] >= before).all()
+        moved += int((sides[: len(before)] > before).sum())
+        before = sides
+    assert moved, "nothing was connected"
+
+
+def test_a_small_class_that_has_become_one_group_is_trained_on_all_the_same(tmp_path: Path) -> None:
+    """A picture was added that connects all of its other ones, some of which were held out."""
+    hashes, memory = random_hashes(52), tmp_path / "toy.npy"
+    named = [""] * 52
+    apart = split_with(hashes[:50], named[:50], memory)
+    rows = set(range(0, 52, 2))  # the class
+    together = split_with(hashes, named, memory, groups=dict.fromkeys(sorted(rows), 0))
+    assert rows & set(together.train.tolist()) >= rows & set(apart.train.tolist())
+    assert rows & set(apart.test.tolist()) <= set(together.test.tolist())
+
+
 @pytest.mark.parametrize("seed", range(20))
 def test_with_a_memory_nothing_that_was_held_out_is_ever_trained_on(tmp_path: Path, seed: int) -> None:
     """Not even what only filled a small class, of which chance had held out nothing."""
@@ -220,9 +282,40 @@ def test_an_added_copy_of_a_named_test_image_is_not_trained_on() -> None:
     images = np.zeros((60, 1, 1, 1), np.uint8)
     named = ["train"] * 30 + ["test"] * 10 + [""] * 20
     decoded = decoded_images(images, np.arange(60) % 2, hashes=hashes, splits=named)
-    decoded.files["pixels"][40] = decoded.files["pixels"][35]
+    decoded.files["group"][40] = 35
     split = split_by_content(decoded)
     assert 40 in split.test
+
+
+def test_what_was_held_out_stays_so_where_a_near_duplicate_of_it_is_added_to_the_folders_own_training_images(
+    tmp_path: Path,
+) -> None:
+    hashes, memory = random_hashes(60), tmp_path / "toy.npy"
+    named = ["train"] * 30 + ["test"] * 10 + [""] * 20
+    held = split_with(hashes, named, memory).val
+    (chosen, *_) = held[held >= 40]
+    again = split_with(hashes, named, memory, groups={int(chosen): 0})
+    assert chosen in again.val
+
+
+def test_an_added_copy_of_a_training_image_that_validates_does_so_too() -> None:
+    """The folder names no validation split, so it is made of its training images."""
+    hashes, named = random_hashes(60), ["train"] * 30 + ["test"] * 10 + [""] * 20
+    (chosen, *_) = split_with(hashes, named).val
+    copy = next(row for row in range(40, 60) if row in split_with(hashes, named).train)
+    assert chosen < 30
+    assert copy in split_with(hashes, named, groups={copy: int(chosen)}).val
+
+
+def split_with(
+    hashes: list[str], named: list[str], memory: Path | None = None, *, groups: dict[int, int] | None = None
+) -> Split:
+    """Of images of two classes, of which each of `groups` is a near duplicate of another."""
+    count = len(hashes)
+    decoded = decoded_images(np.zeros((count, 1, 1, 1), np.uint8), np.arange(count) % 2, hashes=hashes, splits=named)
+    for row, first in (groups or {}).items():
+        decoded.files["group"][row] = first
+    return split_by_content(decoded, memory=memory)
 
 
 def test_images_that_are_left_out_are_on_no_side() -> None:
