@@ -15,12 +15,13 @@ How versions get there, and which of them is live, is in `models.exports`. Nothi
 """
 
 import json
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from models.class_names import all_nfc
 from models.durable import fsync_tree, sha256, write_durably
 from models.preprocessing import InputSpec
 from models.statistics import Reference
@@ -55,7 +56,7 @@ class Manifest:
     Attributes:
         model: name under which it is published.
         architecture: name in `models.registry`.
-        class_names: class i is `class_names[i]`.
+        class_names: class i is `class_names[i]`, in NFC.
         input_spec: what `serving_default` takes, and how an image gets there.
         metrics: `test` on the untouched test split; `parity` of the export; `int8` on validation, where quantized.
         temperature: by which the logits are divided inside the graph.
@@ -85,12 +86,14 @@ class Manifest:
     @classmethod
     def from_json(cls, value: dict[str, Any]) -> "Manifest":
         known = {**value, "input_spec": InputSpec(**value["input_spec"])}
-        if known.get("reference"):
-            known["reference"] = Reference(**known["reference"])
         class_names, files = tuple(value["class_names"]), dict(value["files"])
         if not all(isinstance(name, str) for name in class_names):
             raise ValueError(f"class_names is {list(class_names)[:5]}")
-        return cls(**{**known, "class_names": class_names, "files": files})
+        names = all_nfc(class_names)
+        if known.get("reference"):
+            reference, nfc = Reference(**known["reference"]), dict(zip(class_names, names, strict=True))
+            known["reference"] = replace(reference, classes=[nfc.get(name, name) for name in reference.classes])
+        return cls(**{**known, "class_names": names, "files": files})
 
 
 def write_manifest(bundle: Path, manifest: Manifest) -> None:
@@ -147,7 +150,8 @@ def check_class_names(bundle: Path, names: tuple[str, ...]) -> None:
             f"{bundle} names its classes {list(names)[:10]}; there must be two or more, all different; "
             "export again or delete it."
         )
-    if (bundle / LABELS).read_text(encoding="utf-8") != "".join(f"{name}\n" for name in names):
+    lines = (bundle / LABELS).read_text(encoding="utf-8").split("\n")
+    if (*all_nfc(lines[:-1]), lines[-1]) != (*names, ""):
         raise BrokenBundle(f"{bundle / LABELS} differs from the manifest's class names; export again or delete it.")
 
 

@@ -10,11 +10,12 @@ from typing import Any
 
 import numpy as np
 
+from models.class_names import look_alike
 from models.preprocessing import InputSpec
 from training.cache import DecodedImages, decode_readable
 from training.duplicates import group_duplicates
 from training.facts import KINDS, ODDITIES
-from training.index import index_folder
+from training.index import SPLITS, index_folder
 from training.metrics import is_skewed
 
 SPEC = InputSpec(64, 64, 3, "squash")  # what is decoded where no network is chosen yet
@@ -35,6 +36,9 @@ class Audit:
     sides: {"width" | "height": (smallest, median, largest)}, pixels; `aspect` is width / height.
     formats: {format: files}.
     oddities: {what is odd: paths}; all of them are read.
+    left_out: {path: reason} of folders, links and tables that are not read, and of images outside of class folders.
+    alike: groups of class names that differ only by case, blanks or invisible characters.
+    untrained: {name: splits it is in} of classes that the folder's own splits leave nothing to train on.
     """
 
     num_images: int
@@ -47,6 +51,9 @@ class Audit:
     sides: dict[str, tuple[float, float, float]]
     formats: dict[str, int]
     oddities: dict[str, tuple[str, ...]]
+    left_out: dict[str, str]
+    alike: Groups
+    untrained: dict[str, tuple[str, ...]]
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -58,10 +65,15 @@ def audit_folder(root: Path, cache: Path, *, on_progress: Callable[[int], None] 
     Raises:
         BadData: it has fewer than two classes, or no image at all.
     """
-    return audit(decode_readable(index_folder(root), SPEC, cache, on_progress=on_progress))
+    index = index_folder(root)
+    return audit(decode_readable(index, SPEC, cache, on_progress=on_progress), index.left_out)
 
 
-def audit(decoded: DecodedImages) -> Audit:
+def audit(decoded: DecodedImages, left_out: dict[str, str]) -> Audit:
+    """
+    Args:
+        left_out: what the index did not read (`training.index.Index`).
+    """
     files = decoded.files
     groups = list(members(group_duplicates(files["pixels"], decoded.thumbnails)))
 
@@ -88,7 +100,18 @@ def audit(decoded: DecodedImages) -> Audit:
             oddity: tuple(decoded.paths[row] for row in np.flatnonzero(files["oddities"] & (1 << bit)))
             for bit, oddity in enumerate(ODDITIES)
         },
+        left_out=left_out,
+        alike=tuple(look_alike(decoded.class_names)),
+        untrained=dict(untrained_classes(decoded)),
     )
+
+
+def untrained_classes(decoded: DecodedImages) -> Iterator[tuple[str, tuple[str, ...]]]:
+    """Classes that have images for validation or testing only, with the splits that these are in."""
+    for label, name in enumerate(decoded.class_names):
+        splits = np.unique(decoded.files["split"][decoded.labels == label])
+        if len(splits) and splits.min() > SPLITS.index("train"):
+            yield name, tuple(SPLITS[split] for split in splits)
 
 
 def members(groups: np.ndarray) -> Iterator[np.ndarray]:
@@ -107,6 +130,17 @@ def spread(values: np.ndarray) -> tuple[float, float, float]:
 
 def findings(found: Audit) -> Iterator[tuple[str, list[str]]]:
     """What is worth a person's attention: a sentence each, and examples of it."""
+    if found.left_out:
+        named = [f"{path}: {reason}" for path, reason in found.left_out.items()]
+        yield f"{counted(len(named), 'path')} left out, not read as images", named
+    if found.untrained:
+        named = [f"{name}: only in {' and '.join(splits)}" for name, splits in found.untrained.items()]
+        what = counted(len(named), "class", "classes")
+        yield f"{what} without an image to train on: add some, or remove the class before training", named
+    if found.alike:
+        named = [" = ".join(map(repr, names)) for names in found.alike]
+        what = counted(len(named), "group", "groups")
+        yield f"{what} of class names that differ only by case or blanks: are these one class?", named
     if found.unreadable:
         named = [f"{path}: {reason}" for path, reason in found.unreadable.items()]
         yield f"{counted(len(named), 'file')} left out, unreadable", named

@@ -17,7 +17,7 @@ BATCH_SIZE = 64
 def evaluate(
     bundle: Path, data: str, cache: Path, console: Console, *, flips: bool = False
 ) -> tuple[Predictions, dict[str, str]]:
-    """The bundle's answers, and which files were unreadable.
+    """The bundle's answers, and {path: reason} of what was left out.
 
     Args:
         flips: answer for each image and its mirror image, and take the mean; a service that asks once does worse.
@@ -41,6 +41,7 @@ def evaluate(
         mirrored = (np.ascontiguousarray(images[i : i + BATCH_SIZE, :, ::-1]) for i in batches)
         probabilities = (probabilities + np.concatenate([classify(batch) for batch in mirrored])) / 2
     positions = np.array([manifest.class_names.index(name) for name in index.class_names])
-    return Predictions(
-        manifest.class_names, decoded.paths, positions[decoded.labels], probabilities
-    ), decoded.unreadable
+    return Predictions(manifest.class_names, decoded.paths, positions[decoded.labels], probabilities), {
+        **index.left_out,
+        **decoded.unreadable,
+    }

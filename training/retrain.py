@@ -28,9 +28,10 @@ from models.bundle import BrokenBundle, read_manifest, verify
 from models.decisions import read_decisions, read_set_aside, read_suspected, record_decision, set_aside
 from models.exports import Overtaken, list_versions, publish, read_live
 from training.audit import summary
+from training.datasets import DATA_SETS
 from training.evidence import gather, known_to
 from training.gate import Finding, Verdict
-from training.index import BadData
+from training.index import BadData, check_apart
 from training.job import Job
 from training.lineage import code_fingerprint, describe
 from training.needed import is_needed, last_seen_ns
@@ -97,6 +98,7 @@ def retrain(
     Raises:
         BadData, BrokenBundle, ExportFailed, ServiceFailed, Unreachable, ...: it cannot be done; the live version stays.
     """
+    check_folders(job)
     (job.home / STATE).mkdir(parents=True, exist_ok=True)
     with alone(job.home / STATE / LOCK) as is_alone:
         if not is_alone:
@@ -111,6 +113,16 @@ def retrain(
         result = Attempt(job, unfinished, console, on_step).run()
         unfinished.end()
         return result
+
+
+def check_folders(job: Job) -> None:
+    """
+    Raises:
+        BadData: a folder that a job or the service writes into lies in the base data.
+    """
+    written = [("exports", job.exports), ("runs", job.runs), ("cache", job.cache)]
+    if job.data not in DATA_SETS:
+        check_apart(Path(job.data), *written, *(("feedback", folder) for folder in job.feedback))
 
 
 @contextlib.contextmanager

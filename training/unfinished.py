@@ -17,7 +17,7 @@ from typing import Any
 
 from models.durable import write_durably
 from models.exports import read_live
-from training.index import files_below, subfolders
+from models.folders import files_below, subfolders
 from training.job import Job
 
 FILE, FEEDBACK, STAGING = "unfinished.json", "feedback", ".feedback-"
