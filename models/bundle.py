@@ -15,12 +15,13 @@ How versions get there, and which of them is live, is in `models.exports`. Nothi
 """
 
 import json
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any, TypedDict, TypeVar
 
 import numpy as np
 
+from models.class_names import all_nfc
 from models.durable import fsync_tree, sha256, write_durably
 from models.preprocessing import InputSpec
 from models.statistics import Reference
@@ -84,7 +85,7 @@ class Manifest:
     Attributes:
         model: name under which it is published.
         architecture: name in `models.registry`.
-        class_names: class i is `class_names[i]`.
+        class_names: class i is `class_names[i]`, in NFC.
         input_spec: what `serving_default` takes, and how an image gets there.
         metrics: `test` on the untouched test split; `parity` of the export; `int8` on validation, where quantized.
         temperature: by which the logits are divided inside the graph.
@@ -118,7 +119,11 @@ class Manifest:
             ValueError: it lacks something, or a value is of another type.
         """
         manifest: Manifest = typed(value, cls)
-        return manifest
+        names, reference = all_nfc(manifest.class_names), manifest.reference
+        if reference is not None:
+            nfc = dict(zip(manifest.class_names, names, strict=True))
+            reference = replace(reference, classes=[nfc.get(name, name) for name in reference.classes])
+        return replace(manifest, class_names=names, reference=reference)
 
 
 def write_manifest(bundle: Path, manifest: Manifest) -> None:
@@ -175,7 +180,8 @@ def check_class_names(bundle: Path, names: tuple[str, ...]) -> None:
             f"{bundle} names its classes {list(names)[:10]}; there must be two or more, all different; "
             "export again or delete it."
         )
-    if (bundle / LABELS).read_text(encoding="utf-8") != "".join(f"{name}\n" for name in names):
+    lines = (bundle / LABELS).read_text(encoding="utf-8").split("\n")
+    if (*all_nfc(lines[:-1]), lines[-1]) != (*names, ""):
         raise BrokenBundle(f"{bundle / LABELS} differs from the manifest's class names; export again or delete it.")
 
 

@@ -15,11 +15,13 @@ import contextlib
 import hashlib
 import json
 import time
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from models.class_names import check_label, nfc
 from models.durable import fsync_path, replacing
 from models.locks import locked
 from models.preprocessing import ALL_SUFFIXES, suffix_of
@@ -27,7 +29,6 @@ from models.typed import read_json
 
 LABELLED, CONTRADICTORY, KEPT = "labelled", "contradictory", "kept"
 LOCK, USAGE = ".lock", ".usage"
-MAX_NAME_BYTES = 255  # of a folder's name, on every file system in use
 Outcome = Literal["stored", "duplicate", "contradictory", "settled"]
 
 
@@ -71,20 +72,6 @@ def uncertainty_of(top: list[float]) -> float:
     return 1.0 - (top[0] - (top[1] if len(top) > 1 else 0.0)) if top else 1.0
 
 
-def check_label(label: str) -> str:
-    """
-    Raises:
-        ValueError: it cannot name a folder, and so no class.
-    """
-    is_name = 0 < len(label.encode("utf-8", "replace")) <= MAX_NAME_BYTES and label.isprintable()
-    if not is_name or "/" in label or label.startswith(".") or label != label.strip():
-        raise ValueError(
-            f"No class can be called {label[:100]!r}: a label is 1 to {MAX_NAME_BYTES} bytes of printable text, "
-            "without a slash, a leading dot or blanks around it."
-        )
-    return label
-
-
 class FeedbackStore:
     """What one model has been told; safe for any number of processes and threads.
 
@@ -110,10 +97,11 @@ class FeedbackStore:
         """
         name = name_of(data)
         digest = name.partition(".")[0]
-        folder = self.home / LABELLED / check_label(label)
+        label = check_label(label)
+        folder = self.home / LABELLED / label
         with self._writing():
             before, apart = self._copies(LABELLED, name), self._copies(CONTRADICTORY, name)
-            if folder in [path.parent for path in before] and len(before) == 1 and not apart:
+            if {label_of(path) for path in before} == {label} and not apart:
                 self._remove_kept(digest)
                 return "duplicate"
             if settle or not (before or apart):
@@ -124,8 +112,7 @@ class FeedbackStore:
                 self._remove(self._copies(CONTRADICTORY, name))
                 self._remove_kept(digest)
                 return "settled" if before or apart else "stored"
-            known = label in [path.parent.name for path in apart]
-            if not known:
+            if label not in map(label_of, apart):
                 self._write(self.home / CONTRADICTORY / label / name, data)
             for path in before:
                 self._set_apart(path)
@@ -167,7 +154,8 @@ class FeedbackStore:
                 about = read_json(folder / name, Answered)
                 if image is not None:
                     digest = digest_of(name)
-                    found.setdefault(digest, Kept(digest, image, about.version, about.request_id, about.top))
+                    top = [(nfc(label), probability) for label, probability in about.top]
+                    found.setdefault(digest, Kept(digest, image, about.version, about.request_id, top))
         return list(found.values())
 
     def find(self, digest: str) -> Path | None:
@@ -181,7 +169,7 @@ class FeedbackStore:
         """{sha256 of an image: the labels it was given}, of those set apart."""
         apart: dict[str, list[str]] = {}
         for path in sorted(files_below(self.home / CONTRADICTORY)):
-            apart.setdefault(path.stem, []).append(path.parent.name)
+            apart.setdefault(path.stem, []).append(label_of(path))
         return apart
 
     def discard(self, digest: str) -> bool:
@@ -206,11 +194,10 @@ class FeedbackStore:
     def summary(self) -> dict[str, object]:
         """Images by class, contradictions with their labels, images that wait, bytes."""
         folders = self.home / LABELLED
-        counts = {
-            name: sum(1 for _ in files_in(folders / name)) for name in listed(folders) if (folders / name).is_dir()
-        }
+        counts = Counter({nfc(name): 0 for name in listed(folders) if (folders / name).is_dir()})
+        counts.update(map(label_of, files_below(folders)))
         return {
-            "labelled": counts,
+            "labelled": dict(counts),
             "contradictory": [{"image": digest, "labels": labels} for digest, labels in self.contradictions().items()],
             "kept": sum(name.endswith(".json") for name in listed(self.home / KEPT)),
             "bytes": self._count(),
@@ -318,6 +305,11 @@ def name_of(data: bytes) -> str:
 def digest_of(name: str) -> str:
     """Of a kept file's name."""
     return name.partition("-")[2].partition(".")[0]
+
+
+def label_of(path: Path) -> str:
+    """Of a labelled image: its folder's name, which an older version may not have written in NFC."""
+    return nfc(path.parent.name)
 
 
 def size_of(path: Path) -> int:

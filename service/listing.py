@@ -2,9 +2,10 @@
 
 import hashlib
 import os
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+
+from models.folders import files_below
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +38,8 @@ def list_images(source: Path, output: Path) -> Images:
         raise ValueError(f"There is no {source}. Give a folder of images, or a file with a path on each line.")
     if source.is_dir():
         ours = os.path.relpath(output.resolve(), source.resolve())
-        names = sorted(name for name in files_below(source) if name != ours and not name.startswith(f"{ours}.parts/"))
+        below = files_below(source, source)
+        names = sorted(name for name in below if name != ours and not name.startswith(f"{ours}.parts/"))
     else:
         names = read_list(source)
     if not names:
@@ -45,19 +47,6 @@ def list_images(source: Path, output: Path) -> Images:
             f"{source} names no image. Give a folder with files in it, or a file with a path on each line."
         )
     return Images(source if source.is_dir() else source.parent, names)
-
-
-def files_below(folder: Path) -> Iterator[str]:
-    """Regular files, however deep, relative to the folder; hidden ones and links to directories are passed over."""
-    for directory, subdirectories, files in os.walk(folder, onerror=complain):
-        subdirectories[:] = [name for name in subdirectories if not name.startswith(".")]
-        paths = (Path(directory, name) for name in files if not name.startswith("."))
-        yield from (str(path.relative_to(folder)) for path in paths if path.is_file())
-
-
-def complain(error: OSError) -> None:
-    """A folder that cannot be read would be missed in silence."""
-    raise error
 
 
 def read_list(path: Path) -> list[str]:

@@ -48,13 +48,54 @@ def encode_turned(image: np.ndarray, orientation: int, kind: str, **options: Any
     return encode(stored, kind, exif=exif, **options)
 
 
-def png(width: int, height: int, rows: bytes, *, depth: int = 8, colour: int = 0) -> bytes:
-    """A PNG by hand; `rows` are the samples, each row after its filter byte."""
+def png(
+    width: int,
+    height: int,
+    rows: bytes,
+    *,
+    depth: int = 8,
+    colour: int = 0,
+    before: Iterable[tuple[bytes, bytes]] = (),
+    after: Iterable[tuple[bytes, bytes]] = (),
+) -> bytes:
+    """A PNG by hand; `rows` are the samples, each row after its filter byte.
+
+    Args:
+        before, after: the pixels: further chunks, by name and content.
+    """
     header = struct.pack(">IIBBBBB", width, height, depth, colour, 0, 0, 0)
     return b"\x89PNG\r\n\x1a\n" + b"".join(
         struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
-        for kind, body in ((b"IHDR", header), (b"IDAT", zlib.compress(rows)), (b"IEND", b""))
+        for kind, body in ((b"IHDR", header), *before, (b"IDAT", zlib.compress(rows)), *after, (b"IEND", b""))
     )
+
+
+def lossless_jpeg(image: np.ndarray) -> bytes:
+    """A grey image uint8 (H, W) as the lossless JPEG of ITU-T T.81, annex H, which Pillow reads and does not write.
+
+    Each pixel is predicted by its left neighbour (in the first column by the upper one); of the difference a code of
+    five bits says how many bits follow.
+    """
+    height, width = image.shape
+    predicted = np.empty((height, width), np.int32)
+    predicted[:, 1:] = image[:, :-1]
+    predicted[1:, 0] = image[:-1, 0]
+    predicted[0, 0] = 128
+    bits = ""
+    for difference in (image.astype(np.int32) - predicted).ravel().tolist():
+        size = abs(difference).bit_length()
+        value = difference if difference > 0 else difference + (1 << size) - 1
+        bits += f"{size:05b}" + (f"{value:0{size}b}" if size else "")
+    bits += "1" * (-len(bits) % 8)
+    coded = int(bits, 2).to_bytes(len(bits) // 8, "big").replace(b"\xff", b"\xff\0")
+    table = bytes([0, *(17 if length == 5 else 0 for length in range(1, 17)), *range(17)])
+    segments = [
+        (0xC3, struct.pack(">BHHBBBB", 8, height, width, 1, 1, 0x11, 0)),  # start of frame
+        (0xC4, table),  # Huffman codes
+        (0xDA, bytes([1, 1, 0, 1, 0, 0])),  # start of scan; predictor 1
+    ]
+    parts = (struct.pack(">BBH", 0xFF, marker, len(body) + 2) + body for marker, body in segments)
+    return b"\xff\xd8" + b"".join(parts) + coded + b"\xff\xd9"
 
 
 def tiled_tiff(side: int, tile_side: int, data: bytes) -> bytes:

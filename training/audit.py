@@ -10,10 +10,11 @@ from typing import Any
 
 import numpy as np
 
+from models.class_names import look_alike
 from models.preprocessing import InputSpec
 from training.cache import DecodedImages, decode_readable
 from training.facts import KINDS, ODDITIES
-from training.index import index_folder
+from training.index import SPLITS, index_folder
 from training.metrics import is_skewed
 
 SPEC = InputSpec(64, 64, 3, "squash")  # what is decoded where no network is chosen yet
@@ -35,6 +36,9 @@ class Audit:
     sides: {"width" | "height": (smallest, median, largest)}, pixels; `aspect` is width / height.
     formats: {format: files}.
     oddities: {what is odd: paths}; all of them are read.
+    left_out: {path: reason} of folders, links and tables that are not read, and of images outside of class folders.
+    similar_names: groups of class names that differ only by case, blanks or invisible characters.
+    untrained: {name: splits it is in} of classes that the folder's own splits leave nothing to train on.
     """
 
     num_images: int
@@ -48,6 +52,9 @@ class Audit:
     sides: dict[str, tuple[float, float, float]]
     formats: dict[str, int]
     oddities: dict[str, tuple[str, ...]]
+    left_out: dict[str, str]
+    similar_names: Groups
+    untrained: dict[str, tuple[str, ...]]
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -59,10 +66,15 @@ def audit_folder(root: Path, cache: Path, *, on_progress: Callable[[int], None] 
     Raises:
         BadData: it has fewer than two classes, or no image at all.
     """
-    return audit(decode_readable(index_folder(root), SPEC, cache, on_progress=on_progress))
+    index = index_folder(root)
+    return audit(decode_readable(index, SPEC, cache, on_progress=on_progress), index.left_out)
 
 
-def audit(decoded: DecodedImages) -> Audit:
+def audit(decoded: DecodedImages, left_out: dict[str, str]) -> Audit:
+    """
+    Args:
+        left_out: what the index did not read (`training.index.Index`).
+    """
     files = decoded.files
     groups = list(members(files["group"]))
 
@@ -90,7 +102,18 @@ def audit(decoded: DecodedImages) -> Audit:
             oddity: tuple(decoded.paths[row] for row in np.flatnonzero(files["oddities"] & (1 << bit)))
             for bit, oddity in enumerate(ODDITIES)
         },
+        left_out=left_out,
+        similar_names=tuple(look_alike(decoded.class_names)),
+        untrained=dict(untrained_classes(decoded)),
     )
+
+
+def untrained_classes(decoded: DecodedImages) -> Iterator[tuple[str, tuple[str, ...]]]:
+    """Classes that have images for validation or testing only, with the splits that these are in."""
+    for label, name in enumerate(decoded.class_names):
+        splits = np.unique(decoded.files["split"][decoded.labels == label])
+        if len(splits) and splits.min() > SPLITS.index("train"):
+            yield name, tuple(SPLITS[split] for split in splits)
 
 
 def members(groups: np.ndarray) -> Iterator[np.ndarray]:
@@ -116,6 +139,17 @@ def spread(values: np.ndarray) -> tuple[float, float, float]:
 
 def findings(found: Audit) -> Iterator[tuple[str, list[str]]]:
     """What is worth a person's attention: a sentence each, and examples of it."""
+    if found.left_out:
+        named = [f"{path}: {reason}" for path, reason in found.left_out.items()]
+        yield f"{counted(len(named), 'path')} left out, not read as images", named
+    if found.untrained:
+        named = [f"{name}: only in {' and '.join(splits)}" for name, splits in found.untrained.items()]
+        what = counted(len(named), "class", "classes")
+        yield f"{what} without an image to train on: add some, or remove the class before training", named
+    if found.similar_names:
+        named = [" = ".join(map(repr, names)) for names in found.similar_names]
+        what = counted(len(named), "group", "groups")
+        yield f"{what} of class names that differ only by case or blanks: are these one class?", named
     if found.unreadable:
         named = [f"{path}: {reason}" for path, reason in found.unreadable.items()]
         yield f"{counted(len(named), 'file')} left out, unreadable", named

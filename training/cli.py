@@ -152,10 +152,11 @@ def fit(
     """Train a network and export it as a verified bundle."""
     published.check_model_name(name)
     import_quietly("tensorflow", "keras")
+    from training.index import check_apart
     from training.lineage import describe
     from training.plan import make_plan
     from training.publishing import publish_once
-    from training.run import follow, prepare, train_and_export
+    from training.run import follow, prepare, resolve, train_and_export
     from training.run_directory import claim_run, finish, is_open
 
     group = None
@@ -171,6 +172,7 @@ def fit(
     progress = flags["progress"]
     console = Console(quiet=progress != "text")
     on_event = (lambda event: click.echo(json.dumps(event))) if progress == "json" else (lambda event: None)
+    check_apart(resolve(data, cache), ("--runs", runs), *([("--exports", exports)] if publish else []))
     plan = make_plan(data, cache, flags, start)
     prepared = prepare(data, plan.spec, cache, console, fractions=plan.fractions)
     report_data(console, prepared)

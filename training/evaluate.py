@@ -18,7 +18,8 @@ BATCH_SIZE = 64
 def evaluate(
     bundle: Path, data: str, cache: Path, console: Console, *, flips: bool = False
 ) -> tuple[Predictions, dict[str, Any]]:
-    """The bundle's answers; which files were `unreadable`, and how many images it was `trained_on`.
+    """The bundle's answers; which files and folders were left out (`unreadable`), and how many images it was
+    `trained_on`.
 
     Args:
         flips: answer with the mean of the logits for each image and its mirror image, as the graph of a bundle does
@@ -38,7 +39,7 @@ def evaluate(
         mirrored = (np.ascontiguousarray(images[i : i + BATCH_SIZE, :, ::-1]) for i in batches)
         probabilities = mean_of_logits(probabilities, np.concatenate([classify(batch) for batch in mirrored]))
     answers = Predictions(manifest.class_names, decoded.paths, labelled.labels, probabilities)
-    return answers, {"unreadable": decoded.unreadable, **labelled.seen()}
+    return answers, {"unreadable": {**labelled.left_out, **decoded.unreadable}, **labelled.seen()}
 
 
 def mean_of_logits(first: np.ndarray, second: np.ndarray) -> np.ndarray:

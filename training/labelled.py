@@ -24,6 +24,7 @@ class Labelled:
     near: bool (N,): those, and near duplicates of them.
     is_told: whether the bundle says which images it was made with; older ones do not.
     unknown: models that it was made from, of which nobody knows what they were trained on.
+    left_out: {path: reason} of folders, links and tables that are not read.
     """
 
     decoded: DecodedImages
@@ -33,6 +34,7 @@ class Labelled:
     near: np.ndarray
     is_told: bool
     unknown: list[str]
+    left_out: dict[str, str]
 
     def seen(self) -> dict[str, Any]:
         """How many images the model has seen, which make its figures flatter; None where nobody knows."""
@@ -68,4 +70,5 @@ def read_labelled(bundle: Path, manifest: Manifest, data: str, cache: Path, cons
         near=near_to(decoded, trained_on),
         is_told=bool(len(images)),
         unknown=[name for name in unknown if name != name_of(bundle)],
+        left_out=index.left_out,
     )

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from models.decisions import read_decisions
-from training.index import files_below, subfolders
+from models.folders import files_below, subfolders
 from training.job import Job
 from training.rollout import Watch
 

@@ -27,9 +27,10 @@ from models.exports import Overtaken, list_versions, read_live
 from models.locks import locked
 from models.typed import read_json
 from training.audit import summary
+from training.datasets import DATA_SETS
 from training.evidence import gather, known_to
 from training.gate import Finding, Verdict
-from training.index import BadData
+from training.index import BadData, check_apart
 from training.job import BadJob, Job
 from training.lineage import code_fingerprint, describe
 from training.needed import is_needed, last_seen_ns
@@ -105,6 +106,7 @@ def retrain(
     Raises:
         BadData, BrokenBundle, ExportFailed, ServiceFailed, Unreachable, ...: it cannot be done; the live version stays.
     """
+    check_folders(job)
     (job.home / STATE).mkdir(parents=True, exist_ok=True)
     with locked(job.home / STATE / LOCK, wait=False) as is_alone:
         if not is_alone:
@@ -123,6 +125,16 @@ def retrain(
             raise
         unfinished.end()
         return result
+
+
+def check_folders(job: Job) -> None:
+    """
+    Raises:
+        BadData: a folder that a job or the service writes into lies in the base data.
+    """
+    written = [("exports", job.exports), ("runs", job.runs), ("cache", job.cache)]
+    if job.data not in DATA_SETS:
+        check_apart(Path(job.data), *written, *(("feedback", folder) for folder in job.feedback))
 
 
 class Attempt:

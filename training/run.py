@@ -35,7 +35,7 @@ from training.audit import Audit, audit, findings
 from training.cache import DecodedImages, decode_all
 from training.datasets import DATA_SETS, folder_of
 from training.export import Answers, export
-from training.index import Index, index_folder
+from training.index import Index, check_apart, index_folder
 from training.label_errors import LabelError, find_label_errors, out_of_fold
 from training.lineage import circumstances, describe, facts
 from training.metrics import calibration_bins
@@ -115,7 +115,7 @@ def prepare(
     decoded = decode_folder(index, spec, cache, console)
     key = hashlib.sha256(json.dumps([str(root), fractions]).encode()).hexdigest()[:32]
     memory = memory or cache / "splits" / f"{key}.npy"
-    found = audit(decoded)
+    found = audit(decoded, index.left_out)
     if without is not None:
         decoded = without_empty_classes(decoded, without)
     split = split_by_content(decoded, fractions, memory=memory, without=without)
@@ -140,8 +140,16 @@ def decode_folder(index: Index, spec: InputSpec, cache: Path, console: Console) 
 
 
 def resolve(source: str, cache: Path) -> Path:
-    """A named data set's folder, or the path itself."""
-    return folder_of(source, cache) if source in DATA_SETS else Path(source).expanduser().resolve()
+    """A named data set's folder, or the path itself.
+
+    Raises:
+        BadData: the cache lies in it, and would be taken for images.
+    """
+    if source in DATA_SETS:
+        return folder_of(source, cache)
+    root = Path(source).expanduser().resolve()
+    check_apart(root, ("--cache", cache))
+    return root
 
 
 def train_and_export(

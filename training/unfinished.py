@@ -19,8 +19,8 @@ from typing import Any, NotRequired, TypedDict
 
 from models.durable import write_durably
 from models.exports import read_live
+from models.folders import files_below, subfolders
 from models.typed import read_json, typed
-from training.index import files_below, subfolders
 from training.job import BadJob, Job
 from training.rollout import Unreachable
 

@@ -13,7 +13,7 @@ import pytest
 from PIL import Image, features
 
 from models.preprocessing import FORMATS, BadImage, InputSpec, decode_image
-from tests.images import encode, encode_turned, noise, png, smooth, tiled_tiff
+from tests.images import encode, encode_turned, lossless_jpeg, noise, png, smooth, tiled_tiff
 
 SPEC = InputSpec(8, 8, 3)
 NUM_MUTANTS = 60  # of each seed file
@@ -150,6 +150,36 @@ def test_the_limit_of_pixels_can_be_set_and_is_named() -> None:
         decode_image(data, SPEC, max_pixels=99)
 
 
+PHOTOGRAPH = smooth(400, 400)  # 160,000 pixels
+
+
+@pytest.mark.parametrize("image", [PHOTOGRAPH, PHOTOGRAPH[:, :, 0]], ids=["colour", "grey"])
+def test_a_baseline_jpeg_may_have_five_times_the_pixels(image: np.ndarray) -> None:
+    """Telephones take photographs of 48 million and more; scaled while they are decoded, these cost little."""
+    data = encode(image, "JPEG")
+    scan = data.index(b"\xff\xda")
+    for same in (data, data[:scan] + b"\xff\xff" + data[scan:]):  # bytes that fill up are allowed before any marker
+        np.testing.assert_array_equal(decode_image(same, SPEC, max_pixels=32_000), decode_image(data, SPEC))
+    with pytest.raises(
+        BadImage, match=r"400x400 pixels; at most 31,999 in all are read, and 159,995 of a baseline JPEG"
+    ):
+        decode_image(data, SPEC, max_pixels=31_999)
+
+
+def test_a_jpeg_whose_coefficients_have_to_be_in_memory_at_once_may_not() -> None:
+    baseline = encode(PHOTOGRAPH, "JPEG")
+    scan = baseline.index(b"\xff\xda")
+    separate = baseline[: scan + 4] + b"\1" + baseline[scan + 5 :]  # a scan for each component, or so it says
+    for data in (encode(PHOTOGRAPH, "JPEG", progressive=True), separate, lossless_jpeg(PHOTOGRAPH[:, :, 0])):
+        assert code_of(data, max_pixels=159_999) == "image_too_many_pixels"
+
+
+def test_a_large_baseline_jpeg_is_refused_where_the_network_wants_it_large() -> None:
+    data = encode(PHOTOGRAPH, "JPEG")
+    assert decode_image(data, InputSpec(200, 200, 3), max_pixels=40_000).shape == (200, 200, 3)
+    assert code_of(data, InputSpec(240, 240, 3), max_pixels=40_000) == "image_too_many_pixels"
+
+
 def mutate(data: bytes, rng: random.Random) -> bytes:
     """The file with one to four small harms: bits flipped, bytes overwritten, a piece removed, repeated or cut off."""
     changed = bytearray(data)
@@ -182,6 +212,9 @@ def seeds() -> dict[str, bytes]:
         "progressive": encode_turned(smooth(16, 12), 6, "JPEG", progressive=True),
         "APNG": encode(picture, "PNG", **frames),
         "animated": encode(picture, "GIF", **frames),
+        "lossless": lossless_jpeg(smooth(16, 12)[:, :, 0]),
+        "LAB": encode(Image.merge("LAB", picture.split()), "TIFF"),
+        "deep": png(2, 1, b"\0" + bytes(12), depth=16, colour=2, before=[(b"tRNS", bytes(6)), (b"tEXt", b"a\0b")]),
     }
 
 

@@ -2,9 +2,11 @@
 
 import json
 import os
+import unicodedata
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from models.bundle import (
@@ -20,7 +22,9 @@ from models.bundle import (
     verify,
 )
 from models.durable import sha256
+from models.statistics import make_reference
 from tests.bundles import CLASS_NAMES, SPEC, edit_manifest, make_bundle
+from tests.images import noise
 
 SAYS_WHAT_TO_DO = "export again|delete it|publish again"
 
@@ -44,6 +48,28 @@ def test_the_manifest_lists_every_other_file_with_its_checksum(bundle: Path) -> 
 
 def test_line_i_of_the_labels_names_class_i(bundle: Path) -> None:
     assert tuple((bundle / LABELS).read_text(encoding="utf-8").splitlines()) == CLASS_NAMES
+
+
+def test_class_names_of_an_older_bundle_are_read_in_the_form_that_folders_and_requests_come_in(bundle: Path) -> None:
+    """macOS writes "ö" as a letter and a sign: no folder would be of the class, and no label known."""
+    old = [unicodedata.normalize("NFD", name) for name in CLASS_NAMES]
+    assert tuple(old) != CLASS_NAMES
+    (bundle / LABELS).write_text("".join(f"{name}\n" for name in old), encoding="utf-8")
+    files = {**read_manifest(bundle).files, LABELS.as_posix(): sha256(bundle / LABELS)}
+    seen = make_reference(old, noise(4, 8, 8, 3), np.arange(4), np.eye(3)[[2, 2, 2, 0]])
+    edit_manifest(bundle, class_names=old, files=files, reference=seen.to_json())
+    manifest = verify(bundle)
+    assert manifest.class_names == CLASS_NAMES
+    assert manifest.reference is not None
+    assert manifest.reference.classes == [CLASS_NAMES[2], CLASS_NAMES[0], CLASS_NAMES[1]]
+
+
+def test_an_older_bundle_with_one_name_in_two_forms_is_still_read(bundle: Path) -> None:
+    old = ["café", unicodedata.normalize("NFD", "café"), "thé"]
+    (bundle / LABELS).write_text("".join(f"{name}\n" for name in old), encoding="utf-8")
+    files = {**read_manifest(bundle).files, LABELS.as_posix(): sha256(bundle / LABELS)}
+    edit_manifest(bundle, class_names=old, files=files)
+    assert verify(bundle).class_names == tuple(old)
 
 
 def test_golden_images_come_with_the_probabilities_they_must_get(bundle: Path) -> None:

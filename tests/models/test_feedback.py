@@ -7,11 +7,13 @@ import signal
 import subprocess
 import sys
 import time
+import unicodedata
 from pathlib import Path
 
 import pytest
 
-from models.feedback import FeedbackFull, FeedbackStore, check_label, uncertainty_of
+from models.class_names import BadClassName
+from models.feedback import FeedbackFull, FeedbackStore, uncertainty_of
 from tests.images import encode, noise
 from tests.processes import ROOT
 from training.index import index_folder
@@ -124,9 +126,27 @@ def test_kept_images_are_deleted_when_their_time_is_over(tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize("label", ["", "a/b", "..", ".hidden", "x" * 256, "a\nb", " cat", "cat\0"])
-def test_what_cannot_name_a_folder_is_no_label(label: str) -> None:
-    with pytest.raises(ValueError, match="No class can be called"):
-        check_label(label)
+def test_what_cannot_name_a_folder_is_no_label(tmp_path: Path, label: str) -> None:
+    with pytest.raises(BadClassName):
+        store_in(tmp_path).add(image(0), label)
+    assert not (tmp_path / "toy").exists()
+
+
+def test_a_label_in_another_unicode_form_is_the_same_label(tmp_path: Path) -> None:
+    """It gave an image two labels that nobody could tell apart; older versions have left such folders behind."""
+    store, decomposed = store_in(tmp_path), unicodedata.normalize("NFD", "café")
+    store.add(image(0), "café")
+    assert store.add(image(0), decomposed) == "duplicate"
+    assert store.add(image(1), decomposed) == "stored"
+    assert list(labelled(store)) == ["café"]
+    (store.home / "labelled" / "café").rename(store.home / "labelled" / decomposed)
+    assert store.add(image(0), "café") == "duplicate"
+    assert store.add(image(2), "café") == "stored"
+    assert store.summary()["labelled"] == {"café": 3}
+    assert store.add(image(0), "thé") == "contradictory"
+    assert list(store.contradictions().values()) == [["café", "thé"]]
+    assert store.add(image(0), decomposed, settle=True) == "settled"
+    assert store.summary()["labelled"] == {"café": 3}
 
 
 def test_an_answer_between_two_classes_is_the_most_uncertain() -> None:

@@ -2,14 +2,15 @@
 
 import io
 import struct
+import zlib
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, PngImagePlugin
 
-from models.preprocessing import BadImage, InputSpec, decode_image, is_tiny
-from tests.images import UNDO, encode, encode_turned, noise, png, smooth
+from models.preprocessing import ORIENTATION, BadImage, InputSpec, decode_image, is_tiny, suffix_of
+from tests.images import UNDO, encode, encode_turned, lossless_jpeg, noise, png, smooth
 
 HEIGHT, WIDTH = 24, 36
 COLOUR = InputSpec(HEIGHT, WIDTH, 3)
@@ -127,6 +128,119 @@ def test_deep_colour_samples_are_scaled_too() -> None:
     samples = b"".join(struct.pack(">3H", value, 0, 65535 - value) for value in DEEP)
     got = decode_image(png(4, 1, b"\0" + samples, depth=16, colour=2), InputSpec(1, 4, 3))
     assert got[0].tolist() == [[0, 0, 255], [1, 0, 254], [128, 0, 127], [255, 0, 0]]
+
+
+def chunk_of_text(kind: bytes, key: bytes, text: bytes) -> tuple[bytes, bytes]:
+    packed = zlib.compress(text)
+    return kind, key + {b"iCCP": b"\0\0", b"zTXt": b"\0\0", b"iTXt": b"\0\1\0\0\0", b"tEXt": b"\0"}[kind] + (
+        text if kind == b"tEXt" else packed
+    )
+
+
+@pytest.mark.parametrize("kind", [b"iCCP", b"zTXt", b"iTXt", b"tEXt"])
+@pytest.mark.parametrize("key", [b"anything", b"Raw profile type exif", b"XML:com.adobe.xmp"])
+@pytest.mark.parametrize("where", ["before", "after"])
+def test_a_long_text_or_colour_profile_costs_no_png(kind: bytes, key: bytes, where: str) -> None:
+    """Beyond a megabyte Pillow calls the whole image damaged."""
+    chunk = chunk_of_text(kind, key, b"a" * 2_000_000)
+    data = png(2, 1, b"\0" + bytes((10, 250)), **{where: [chunk]})
+    assert decode_image(data, InputSpec(1, 2, 1)).ravel().tolist() == [10, 250]
+    assert suffix_of(data) == ".png"
+
+
+def test_texts_and_colour_profiles_are_not_even_unpacked(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(PngImagePlugin, "_safe_zlib_decompress", lambda _: pytest.fail("it was unpacked"))
+    chunks = [chunk_of_text(kind, b"bomb", bytes(900_000)) for kind in (b"iCCP", b"zTXt", b"iTXt")]
+    assert decode_image(png(1, 1, b"\0\7", before=chunks), InputSpec(1, 1, 1)).ravel().tolist() == [7]
+
+
+@pytest.mark.parametrize(
+    "chunk",
+    [
+        (b"zTXt", b"key\0\7nonsense"),  # an unknown compression
+        (b"gAMA", b"\0"),  # too short, as are the next
+        (b"pHYs", b"\0"),
+        (b"cHRM", b"\0"),
+        (b"sRGB", b""),
+    ],
+    ids=lambda chunk: chunk[0].decode(),
+)
+def test_metadata_that_are_wrong_cost_no_png(chunk: tuple[bytes, bytes]) -> None:
+    assert decode_image(png(1, 1, b"\0\7", before=[chunk]), InputSpec(1, 1, 1)).ravel().tolist() == [7]
+
+
+@pytest.mark.parametrize("kind", [b"tEXt", b"zTXt", b"iTXt", b"eXIf"])
+def test_a_png_is_put_upright_wherever_it_says_how(kind: bytes) -> None:
+    exif = Image.Exif()
+    exif[ORIENTATION] = 3
+    block = exif.tobytes()
+    hexadecimal = b"\nexif\n%8d\n%s\n" % (len(block), block.hex().encode())
+    if kind == b"eXIf":
+        chunk = kind, block.removeprefix(b"Exif\0\0")
+    elif kind == b"iTXt":
+        chunk = chunk_of_text(kind, b"XML:com.adobe.xmp", b'<x tiff:Orientation="3"/>')
+    else:
+        chunk = chunk_of_text(kind, b"Raw profile type exif", hexadecimal)
+    for where in ("before", "after"):
+        data = png(2, 1, b"\0" + bytes((10, 250)), **{where: [chunk]})
+        assert decode_image(data, InputSpec(1, 2, 1)).ravel().tolist() == [250, 10]
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("side", [4, 64])
+def test_a_lab_tiff_is_read_whatever_the_input(channels: int, side: int) -> None:
+    """It was read in colour and called damaged in grey, and so in all of training."""
+    data = encode(Image.merge("LAB", [Image.new("L", (64, 64), level) for level in (128, 128, 128)]), "TIFF")
+    assert np.abs(decode_image(data, InputSpec(side, side, channels)).astype(int) - 119).max() <= 1
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("side", [4, 64])
+def test_a_lossless_jpeg_is_read_whatever_the_input(channels: int, side: int) -> None:
+    """It cannot be scaled while it is decoded, and was called damaged where a small image was wanted."""
+    pixels = smooth(64, 64)[:, :, 0]
+    data = lossless_jpeg(pixels)
+    full = decode_image(data, InputSpec(64, 64, 1))
+    np.testing.assert_array_equal(full[:, :, 0], pixels)
+    spec = InputSpec(side, side, channels)
+    np.testing.assert_array_equal(decode_image(data, spec), decode_image(encode(pixels), spec))
+
+
+def deep_png(samples: list[tuple[int, ...]], key: tuple[int, ...]) -> bytes:
+    """A row of 16-bit samples, one colour of which is transparent."""
+    rows = b"\0" + b"".join(struct.pack(f">{len(sample)}H", *sample) for sample in samples)
+    transparent = (b"tRNS", struct.pack(f">{len(key)}H", *key))
+    return png(len(samples), 1, rows, depth=16, colour=2 if len(key) == 3 else 0, before=[transparent])
+
+
+def test_one_transparent_colour_of_16_bits_lies_on_white_and_no_other_does() -> None:
+    """Its lower bytes count: the other colours here are the same in 8 bits."""
+    key = (0x1234, 0x8000, 0x0001)
+    samples = [key, (0x1235, 0x8000, 0x0001), (0x1234, 0x8001, 0x0001), (0x1234, 0x8000, 0x0000)]
+    got = decode_image(deep_png(samples, key), InputSpec(1, 4, 3))[0].tolist()
+    assert got == [[255, 255, 255], *[[0x12, 0x80, 0]] * 3]
+
+
+def test_one_transparent_grey_of_16_bits_lies_on_white_and_no_other_does() -> None:
+    got = decode_image(deep_png([(0x1234,), (0x1235,), (0,), (0xFFFF,)], (0x1234,)), InputSpec(1, 4, 3))
+    assert got[0, :, 0].tolist() == [255, 0x12, 0, 255]
+
+
+@pytest.mark.parametrize(("depth", "row", "scale"), [(2, 0b00011011, 85), (4, 0x01, 17)])
+def test_one_transparent_grey_of_few_bits_lies_on_white(depth: int, row: int, scale: int) -> None:
+    data = png(8 // depth, 1, bytes((0, row)), depth=depth, before=[(b"tRNS", b"\0\1")])
+    got = decode_image(data, InputSpec(1, 8 // depth, 1)).ravel().tolist()
+    assert got == {2: [0, 255, 2 * scale, 255], 4: [0, 255]}[depth]
+
+
+def test_libtiff_prints_nothing(capfd: pytest.CaptureFixture[str]) -> None:
+    """Its errors went to the terminal, once for each strip, whatever Python does with its own."""
+    data = bytearray(encode(smooth(HEIGHT, WIDTH), "TIFF", compression="tiff_adobe_deflate"))
+    data[40:60] = b"\xff" * 20
+    with pytest.raises(BadImage):
+        decode_image(bytes(data), COLOUR)
+    out, err = capfd.readouterr()
+    assert (out, err) == ("", "")
 
 
 def test_floating_point_samples_are_refused_since_their_range_is_unknown() -> None:

@@ -5,6 +5,7 @@ import gzip
 import hashlib
 import json
 import socket
+import unicodedata
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -265,6 +266,10 @@ def test_new_labels_are_taken_where_the_operator_wants_them(digits_exports: Path
     with running_service(digits_exports, tmp_path, **OPEN, feedback_new_labels=1) as service:
         assert outcome(give(service, data=digit(90), params={"label": "größte Katze"})) == "stored"
         assert give(service, data=digit(90), params={"label": "a/b"}).status_code == 422
+        decomposed = give(service, data=digit(90), params={"label": unicodedata.normalize("NFD", "größte Katze")})
+        assert outcome(decomposed) == "duplicate"
+        assert decomposed.json()["label"] == "größte Katze"
+        assert outcome(give(service, data=digit(91), params={"label": "New\u00a0York"})) == "stored"
 
 
 def test_each_version_says_where_it_comes_from(service: RunningService) -> None:

@@ -1,6 +1,7 @@
 """`python -m service score`: images -> a Parquet file, whatever lies among them and however often it is killed."""
 
 import contextlib
+import errno
 import json
 import os
 import signal
@@ -14,7 +15,9 @@ import requests
 
 from models.bundle import MANIFEST, read_golden
 from models.durable import sha256
+from models.folders import UnreadableFolder
 from models.preprocessing import decode_image
+from service.listing import list_images
 from service.score import Plan, score_images, settle
 from service.scorer import Scorer
 from tests.images import encode, noise, shades, write_folder
@@ -224,17 +227,31 @@ assert not {"flask", "gevent", "tensorflow", "keras"} & set(sys.modules)
 # Which files
 
 
-def test_hidden_files_and_linked_folders_are_passed_over(bundle, digits, tmp_path):
+def test_hidden_files_are_passed_over_and_links_are_followed(bundle, digits, tmp_path):
     elsewhere = write_folder(tmp_path / "elsewhere", {"more": shades(2, 0, 255)})
     (digits / ".hidden").mkdir()
     for name in (".hidden/000.png", ".000.png"):
         (digits / name).write_bytes((digits / "some/000.png").read_bytes())
+    (digits / "Thumbs.db").touch()
     (digits / "linked").symlink_to(elsewhere)
+    (digits / "loop").symlink_to(digits)
     (digits / "linked.png").symlink_to(elsewhere / "more/000.png")
     run(bundle, digits, tmp_path / "out.parquet")
     rows = rows_of(tmp_path / "out.parquet")
-    assert "linked.png" in rows
-    assert not [name for name in rows if "hidden" in name or name.startswith((".", "linked/"))]
+    assert {"linked.png", "linked/more/000.png", "linked/more/001.png"} <= rows.keys()
+    assert not [name for name in rows if "hidden" in name or name.startswith((".", "loop/", "Thumbs"))]
+
+
+def test_a_folder_that_cannot_be_listed_is_an_error_before_anything_is_classified(digits, tmp_path, monkeypatch):
+    def scan(path):  # root may list everything
+        if str(path).endswith("some"):
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return real(path)
+
+    real = os.scandir
+    monkeypatch.setattr(os, "scandir", scan)
+    with pytest.raises(UnreadableFolder, match=r"some cannot be read \(Permission denied\)"):
+        list_images(digits, tmp_path / "out.parquet")
 
 
 def test_paths_of_a_list_are_relative_to_it(bundle, digits, tmp_path):

@@ -109,6 +109,33 @@ def test_small_and_unequal_classes_are_pointed_out(root: Path) -> None:
     assert "the largest class has 8 times the images of the smallest: mind the balanced accuracy" in lines
 
 
+def test_a_class_that_only_the_test_folder_has_is_pointed_out_since_fit_refuses_it(tmp_path: Path) -> None:
+    write_folder(tmp_path / "data" / "train", {"cat": shades(22, 0, 99), "dog": shades(22, 100, 255)})
+    write_folder(tmp_path / "data" / "test", {"bird": shades(22, 50, 150, seed=2), "dog": shades(22, 0, 255, seed=3)})
+    found = audited(tmp_path / "data")
+    assert found.untrained == {"bird": ("test",)}
+    what = "1 class without an image to train on: add some, or remove the class before training"
+    assert summary(found) == [what, "  bird: only in test"]
+
+
+def test_folders_and_links_that_are_not_read_are_pointed_out(root: Path) -> None:
+    (root / "bird").mkdir()
+    (root / "eel").symlink_to(root / "nowhere")
+    (root / "cat" / "gone.jpg").symlink_to(root / "nowhere.jpg")
+    found = audited(root)
+    assert found.left_out.keys() == {"bird", "eel", "cat/gone.jpg"}
+    lines = summary(found)
+    assert lines[0] == "3 paths left out, not read as images"
+    assert "  bird: a class folder without any file" in lines
+
+
+def test_class_names_that_differ_by_case_or_blanks_are_pointed_out(root: Path) -> None:
+    write_folder(root, {name: [smooth(*SIZE, seed=50 + i)] for i, name in enumerate(("Cat", "cat "))})
+    found = audited(root)
+    assert found.similar_names == (("Cat", "cat", "cat "),)
+    assert "  'Cat' = 'cat' = 'cat '" in summary(found)
+
+
 def test_small_images_are_no_near_duplicates_however_alike(tmp_path: Path) -> None:
     write_folder(tmp_path / "data", {"cat": [smooth(8, 8)], "dog": [smooth(8, 8) // 2 + 9]})
     assert audited(tmp_path / "data").near_copies == ()

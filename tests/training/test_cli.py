@@ -182,6 +182,19 @@ def test_no_such_folder(place: Place) -> None:
     assert "nowhere is no folder. Give a folder" in one_sentence(place.fit(data=place.home / "nowhere"))
 
 
+@pytest.mark.parametrize("setting", ["runs", "exports", "cache"])
+def test_what_is_written_may_not_lie_among_the_images(place: Place, folder: Path, setting: str) -> None:
+    """A second `fit` took the runs of the first for a class."""
+    before = sorted(folder.rglob("*"))
+    result = place.fit("--publish", f"--{setting}", folder / "striate", data=folder)
+    assert f"Set --{setting} to a folder outside of {folder}" in one_sentence(result)
+    assert sorted(folder.rglob("*")) == before
+    assert not list(place.home.iterdir())
+    assert f"Set --cache to a folder outside of {folder}" in one_sentence(
+        striate("audit", folder, "--cache", folder / "cache")
+    )
+
+
 def test_an_empty_folder(place: Place) -> None:
     (place.home / "data").mkdir()
     assert "no folder with files in it. Give a folder" in one_sentence(place.fit(data=place.home / "data"))

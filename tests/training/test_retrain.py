@@ -17,16 +17,20 @@ from typing import Any
 
 import numpy as np
 import pytest
+from rich.console import Console
 
 from models.bundle import TESTED_ON, TRAINED_ON, read_images
 from models.decisions import read_decisions, read_set_aside, read_suspected, record_decision, set_aside
 from models.exports import read_live
 from tests.bundles import verified_versions
 from tests.conftest import Training
+from tests.images import write_folder
 from tests.processes import ROOT, environment, python
 from training.gate import Finding
+from training.index import BadData
 from training.job import BadJob, read_job
 from training.retrain import read_verdict
+from training.retrain import retrain as run_job
 from training.run_directory import write_json
 from training.unfinished import Unfinished
 
@@ -215,6 +219,17 @@ def test_a_job_says_what_is_wrong_with_its_data(tmp_path: Path) -> None:
     (tmp_path / "job.toml").write_text('model = "pets"\ndata = "nowhere"\n')
     assert "is no folder" in python("-m", "training", "retrain", tmp_path / "job.toml", status=1)
     assert "TOML" in python("-m", "training", "retrain", tmp_path / "none.toml", status=2)
+
+
+@pytest.mark.parametrize("setting", ["runs", "exports", "cache", "feedback"])
+def test_a_job_writes_nothing_among_its_own_images(tmp_path: Path, setting: str) -> None:
+    write_folder(tmp_path / "photos", {"cat": [b""], "dog": [b""]})
+    value = '"photos/mine"' if setting != "feedback" else '["elsewhere", "photos/mine"]'
+    (tmp_path / "job.toml").write_text(f'model = "pets"\ndata = "photos"\n{setting} = {value}\n')
+    with pytest.raises(BadData, match=rf"Set {setting} to a folder outside of .*photos"):
+        run_job(read_job(tmp_path / "job.toml"), if_needed=False, console=Console(quiet=True))
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["job.toml", "photos"]
+    assert sorted(path.name for path in (tmp_path / "photos").iterdir()) == ["cat", "dog"]
 
 
 def test_a_slip_in_the_job_freezes_nothing(digits_training: Training, tmp_path: Path) -> None:

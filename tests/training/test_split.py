@@ -146,7 +146,7 @@ def test_near_duplicates_are_on_one_side_whatever_their_labels(tmp_path: Path) -
     decoded = decode_all(index_folder(root), InputSpec(8, 8, 3), tmp_path / "cache")
     split = split_by_content(decoded)
     side_of = {decoded.paths[row]: side for side in SIDES for row in getattr(split, side)}
-    found = [[side_of[path] for path in paths] for paths in audit(decoded).near_copies]
+    found = [[side_of[path] for path in paths] for paths in audit(decoded, {}).near_copies]
     assert len(found) >= 55
     assert all(len(set(sides)) == 1 for sides in found)
     assert {sides[0] for sides in found} == set(SIDES)
