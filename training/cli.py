@@ -400,9 +400,8 @@ def said_of_trained_on(images: dict[str, Any]) -> str:
     if images["trained_on"] is None:
         return "an unknown number of these images: the bundle does not list what it was trained on"
     said = f"{images['trained_on']:,} of these images, and near duplicates of {images['near_trained_on']:,} others"
-    if images["unknown_ancestors"]:
-        return f"{said}; what {', '.join(images['unknown_ancestors'])} was trained on is unknown, and it was made from that"
-    return said
+    ancestors = ", ".join(images["unknown_ancestors"])
+    return f"{said}; it is made from {ancestors}, and what that was trained on is unknown" if ancestors else said
 
 
 def headline(metrics: dict[str, Any]) -> str:

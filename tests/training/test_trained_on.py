@@ -159,4 +159,4 @@ def test_a_bundle_that_does_not_say_what_it_was_trained_on_is_no_model_without_t
     write_manifest(bundle, replace(manifest, lineage={"from": lost, "parent_version": 7}))
     seen = read_labelled(bundle, manifest, "digits", digits_training.cache, QUIET).seen()
     assert seen["unknown_ancestors"] == ["digits/7"]
-    assert "what digits/7 was trained on is unknown" in said_of_trained_on(seen)
+    assert "it is made from digits/7, and what that was trained on is unknown" in said_of_trained_on(seen)
