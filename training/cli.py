@@ -457,11 +457,10 @@ def refuse(reason: str, bundle: Path, exports: Path) -> NoReturn:
 def said_of_trained_on(images: dict[str, Any]) -> str:
     """How many of the images the model has seen, which make its figures flatter."""
     if images["trained_on"] is None:
-        return "nobody knows how many of these images: the bundle does not say"
+        return "an unknown number of these images: the bundle does not list what it was trained on"
     said = f"{images['trained_on']:,} of these images, and near duplicates of {images['near_trained_on']:,} others"
-    if images["unknown_ancestors"]:
-        return f"{said}; nobody knows of {', '.join(images['unknown_ancestors'])}, which it was made from"
-    return said
+    ancestors = ", ".join(images["unknown_ancestors"])
+    return f"{said}; it is made from {ancestors}, and what that was trained on is unknown" if ancestors else said
 
 
 def headline(metrics: dict[str, Any]) -> str:

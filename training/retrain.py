@@ -315,10 +315,10 @@ def decided_before(job: Job, key: str, champion: int | None) -> dict[str, Any] |
 
 
 def still_holds(decision: dict[str, Any], job: Job, champion: int | None) -> bool:
-    """Whether a decision of the same key would be made again.
+    """Whether a decision with the same key answers the same question.
 
-    Against another champion it might not, except that after a promotion what was promoted is the champion. Where a
-    version was taken back, its roll-out counts too.
+    Another champion makes it another question, but for the version that was promoted itself; so does another roll-out
+    where the version was taken back.
     """
     if decision["outcome"] == "promoted":
         there = decision["version"] in list_versions(job.home)

@@ -149,9 +149,8 @@ def is_of_the_machine(error: Exception) -> bool:
 
     One may break a connection to the service that is asked about the images.
     """
-    return isinstance(error, OSError | MemoryError | Unreachable) and not isinstance(
-        error, ConnectionError | TimeoutError
-    )
+    of_a_connection = isinstance(error, ConnectionError | TimeoutError)
+    return isinstance(error, OSError | MemoryError | Unreachable) and not of_a_connection
 
 
 def link_all(roots: tuple[Path, ...], target: Path) -> Iterator[int]:

@@ -46,7 +46,7 @@ function describe(about) {
 
 function describeStart(start) {
   if (!start) return "random weights";
-  return start.version == null ? `weights of ${start.model}` : `the weights of ${start.model} version ${start.version}`;
+  return `the weights of ${start.model}${start.version == null ? "" : ` version ${start.version}`}`;
 }
 
 function accuracy({ accuracy, accuracy_interval: interval }) {

@@ -152,11 +152,11 @@ def test_a_bundle_that_does_not_say_what_it_was_trained_on_is_no_model_without_t
     (bundle / IMAGES).unlink()
     seen = read_labelled(bundle, manifest, "digits", digits_training.cache, QUIET).seen()
     assert seen == {"trained_on": None, "near_trained_on": None, "unknown_ancestors": []}
-    assert "nobody knows" in said_of_trained_on(seen)
+    assert "an unknown number" in said_of_trained_on(seen)
     shutil.copyfile(digits_training.run / "bundle" / IMAGES, bundle / IMAGES)
     (bundle / MANIFEST).unlink()
     lost = {"model": "digits", "bundle": "nowhere", "weights_sha256": "", "version": 7}
     write_manifest(bundle, replace(manifest, lineage={"from": lost, "parent_version": 7}))
     seen = read_labelled(bundle, manifest, "digits", digits_training.cache, QUIET).seen()
     assert seen["unknown_ancestors"] == ["digits/7"]
-    assert "nobody knows of digits/7" in said_of_trained_on(seen)
+    assert "it is made from digits/7, and what that was trained on is unknown" in said_of_trained_on(seen)
