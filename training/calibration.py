@@ -19,6 +19,7 @@ log = logging.getLogger(__name__)
 
 LOWEST, HIGHEST = 0.05, 20.0  # temperatures between which the best one is searched for
 RESTING_SHARE, FEWEST_RESTING, MOST_RESTING = 0.05, 100, 1000  # of the training images; below the second none are
+LARGEST_RESTING_GROUP = 10  # of near duplicates: so many times smaller than all that rest, or they would be all
 RESTING_EPOCHS = 0.3  # the share of the epochs, at the end of the run, in which these images are not trained on
 Method = Literal["validation", "resting training images", "none"]
 
@@ -75,14 +76,20 @@ def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
 def resting_rows(decoded: DecodedImages, split: Split) -> np.ndarray:
     """Rows of the training images that are left out of the last epochs, ascending; which ones, their content decides.
 
-    There are none where a validation split serves, or where so small a part of the training images would be too few.
+    Near duplicates are left out together. There are none where a validation split serves, or where so small a part of
+    the training images would be too few.
     """
-    count = min(MOST_RESTING, int(RESTING_SHARE * len(split.train)))
-    if len(split.val) or count < FEWEST_RESTING:
+    most = min(MOST_RESTING, int(RESTING_SHARE * len(split.train)))
+    if len(split.val) or most < FEWEST_RESTING:
         return split.train[:0]
-    order = np.argsort(decoded.hashes()[split.train], kind="stable")
-    rows: np.ndarray = np.sort(split.train[order[-count:]])
-    return rows
+    _, first, groups, sizes = np.unique(
+        decoded.files["group"][split.train], return_index=True, return_inverse=True, return_counts=True
+    )
+    order = np.argsort(decoded.hashes()[split.train[first]], kind="stable")
+    order = order[sizes[order] <= most // LARGEST_RESTING_GROUP]
+    chosen = order[np.cumsum(sizes[order]) <= most]
+    rows: np.ndarray = split.train[np.isin(groups, chosen)]
+    return rows if len(rows) >= FEWEST_RESTING else split.train[:0]
 
 
 def first_resting_epoch(epochs: int) -> int:

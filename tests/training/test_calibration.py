@@ -59,7 +59,8 @@ def test_a_temperature_at_the_end_of_the_search_is_an_error_in_the_log(caplog: p
 
 
 def test_without_validation_a_part_of_the_training_images_rests_in_the_last_epochs() -> None:
-    decoded = decoded_images(np.zeros((4000, 1, 1, 1), np.uint8), np.arange(4000) % 2)
+    images = np.arange(4000, dtype=np.uint16).view(np.uint8).reshape(4000, 1, 2, 1)
+    decoded = decoded_images(images, np.arange(4000) % 2)
     rows = np.arange(4000)
     resting = resting_rows(decoded, Split(rows, NONE, NONE))
     assert len(resting) == 200
@@ -67,6 +68,15 @@ def test_without_validation_a_part_of_the_training_images_rests_in_the_last_epoc
     assert not len(resting_rows(decoded, Split(rows[:1000], NONE, NONE))), "too few to be worth it"
     more = Split(np.concatenate([rows[:3999], [3999]]), NONE, NONE)
     np.testing.assert_array_equal(resting_rows(decoded, more), resting)
+
+
+def test_near_duplicates_rest_together_and_a_large_group_of_them_does_not_rest() -> None:
+    images = np.arange(4000, dtype=np.uint16).view(np.uint8).reshape(4000, 1, 2, 1)
+    decoded = decoded_images(images, np.arange(4000) % 2)
+    decoded.files["group"] = np.where(np.arange(4000) < 2000, np.arange(4000) // 4 * 4, 2000)
+    resting = resting_rows(decoded, Split(np.arange(4000), NONE, NONE))
+    groups, sizes = np.unique(decoded.files["group"][resting], return_counts=True)
+    assert (len(resting), set(sizes.tolist()), 2000 in groups) == (200, {4}, False)
 
 
 @pytest.mark.parametrize(("epochs", "first"), [(1, 0), (3, 2), (10, 7), (30, 21)])
@@ -91,6 +101,7 @@ def test_a_run_without_validation_says_what_its_confidence_is_fitted_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fewest: int, method: str, num_images: int
 ) -> None:
     monkeypatch.setattr(calibration, "FEWEST_RESTING", fewest)
+    monkeypatch.setattr(calibration, "LARGEST_RESTING_GROUP", 2)
     decoded, everything = separable(128), np.arange(128)
     settings = Settings(
         "lenet5", learning_rate=0.02, epochs=3, batch_size=16, augmentation=NOTHING, precision="float32"
