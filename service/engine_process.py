@@ -39,7 +39,7 @@ def main(settings: dict[str, Any]) -> None:
     engine: Engine = engines.Engine(loaded, settings["endpoint"], settings["version"])
     signal.signal(signal.SIGTERM, lambda *_: engine.stop())
     backend = loaded.backend
-    report("ready", precision=backend.precision, threads=backend.threads, max_batch_size=max(loaded.seconds))
+    report("ready", precision=backend.precision, threads=backend.threads)
     threading.Thread(target=beat, args=(engine,), daemon=True).start()
     engine.run()
     os._exit(0)  # taking everything apart first would cost others a core for half a second
