@@ -75,7 +75,6 @@ class Pending:
     target: Target
     pixels: bytes
     deadline: float
-    deaths: int
     answer: AsyncResult = field(default_factory=AsyncResult)
 
 
@@ -92,9 +91,13 @@ class Channel:
         self._socket.connect(endpoint)
         self._receiver = gevent.spawn(self._receive)
 
-    def send(self, pending: Pending) -> None:
+    def send(self, pending: Pending, deaths: int) -> None:
+        """
+        Args:
+            deaths: of engines that died while they computed these pixels.
+        """
         self.in_flight[pending.id] = pending
-        header = wire.REQUEST.pack(pending.id, pending.deaths, pending.deadline, time.monotonic())
+        header = wire.REQUEST.pack(pending.id, deaths, pending.deadline, time.monotonic())
         self._socket.send(header + pending.pixels)
 
     def cancel(self, pending: Pending) -> None:
@@ -102,13 +105,15 @@ class Channel:
         if self.in_flight.pop(pending.id, None) is not None:
             self._socket.send(pending.id)
 
-    def close(self) -> tuple[list[Pending], list[Pending]]:
-        """(what the engine was computing, what only waited), of what was still in flight."""
+    def close(self) -> list[Pending]:
+        """Returns what was still in flight."""
         self._receiver.kill(block=False)  # whoever closes is in the middle of following new routes
         self._socket.close()
-        computing = wire.read_computing(self._endpoint)
-        pending = self.in_flight.values()
-        return [p for p in pending if p.id in computing], [p for p in pending if p.id not in computing]
+        return list(self.in_flight.values())
+
+    def computing(self) -> set[bytes]:
+        """Ids of the images that the engine was computing when it was heard of last."""
+        return wire.read_computing(self._endpoint)
 
     def _receive(self) -> None:
         while True:
@@ -225,15 +230,14 @@ class Engines:
         finally:
             for pending in waiting:
                 self._forget(pending)
+        for image in images if self._suspects else ():
+            self._suspects.acquit(target, image.tobytes())
         last = max(answers, key=lambda answer: answer.started)
         return Answers(np.stack([answer.probabilities for answer in answers]), sent, last.started, last.done)
 
     def _submit(self, target: Target, pixels: bytes, deadline: float) -> Pending:
-        deaths = self._suspects.deaths(target, pixels)
-        if deaths >= MOST_DEATHS:
-            raise crash_error()
         request_id = self._id_prefix + next(self._ids).to_bytes(8, "little")
-        pending = Pending(request_id, target, pixels, deadline, deaths)
+        pending = Pending(request_id, target, pixels, deadline)
         self._send(pending)
         return pending
 
@@ -242,12 +246,15 @@ class Engines:
         name, version = pending.target
         model = self._routes.models.get(name)
         route = model.versions.get(version) if model else None
-        if route is None or route.state in OUT_OF_USE:
+        deaths = self._suspects.deaths(pending.target, pending.pixels)
+        if deaths >= MOST_DEATHS:
+            pending.answer.set_exception(crash_error())
+        elif route is None or route.state in OUT_OF_USE:
             pending.answer.set_exception(EngineGone(f"Version {version} of {name} has no engine now. Try again later."))
         elif route.endpoint is None:
             self._homeless.append(pending)
         else:
-            self._channels[route.endpoint].send(pending)
+            self._channels[route.endpoint].send(pending, deaths)
 
     def _await(self, pending: Pending) -> Answer:
         try:
@@ -294,18 +301,13 @@ class Engines:
 
     def _bury(self, channel: Channel) -> None:
         """An engine is gone: everything in flight is tried again, but for an image of which too many engines died."""
-        computing, waiting = channel.close()
-        for pending in computing:
-            pending.deaths = self._suspects.note_death(pending.target, pending.pixels)
-            if pending.deaths >= MOST_DEATHS:
-                log.error(
-                    "%d engines of %s version %d died while they computed an image, which is refused for %g minutes",
-                    *(pending.deaths, *pending.target, REMEMBERED_S / 60),
-                )
-                pending.answer.set_exception(crash_error())
-            else:
-                self._homeless.append(pending)
-        self._homeless += waiting
+        in_flight, computing = channel.close(), channel.computing()
+        for target, pixels in {(p.target, p.pixels) for p in in_flight if p.id in computing}:
+            deaths = self._suspects.note_death(target, pixels)
+            if deaths >= MOST_DEATHS:
+                what = (deaths, *target, REMEMBERED_S / 60)
+                log.error("%d engines of %s version %d died of an image, which is refused for %g minutes", *what)
+        self._homeless += in_flight
 
 
 def find_version(routes: Routes, name: str, version: int | None) -> tuple[int, VersionRoute]:
@@ -329,8 +331,10 @@ def find_version(routes: Routes, name: str, version: int | None) -> tuple[int, V
         raise NotFound(f"Version {number} of {name} is not loaded; loaded are {', '.join(loaded) or 'none'}.")
     if route.state == "rejected":
         raise NotReady(f"Version {number} of {name} cannot be loaded: see GET /models/{name}.")
+    if route.state == "parked":
+        raise NotReady(f"Version {number} of {name} cannot be kept running: see GET /models/{name}.", retry_after_s=30)
     if route.input_spec is None:
-        raise NotReady(f"Version {number} of {name} is loading.")
+        raise NotReady(f"Version {number} of {name} is {route.reason or 'loading'}.")
     return number, route
 
 

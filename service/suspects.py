@@ -3,7 +3,8 @@
 An engine that dies was perhaps ended by an image that it was computing, or by somebody else: by the kernel, which
 had no memory left, or by an operator. So an image that it was computing is suspected, and the next engine computes it
 alone; those that only waited are not. An image is refused once MOST_DEATHS engines have died while they computed it:
-all but the first computed nothing else at that moment. That holds for the model's version, and not for ever.
+all but the first computed nothing else at that moment. It is acquitted when one has answered it. A refusal holds for
+one version of a model, and not for ever.
 """
 
 import hashlib
@@ -37,6 +38,9 @@ class Suspects:
         self._clock = clock
         self._known: OrderedDict[tuple[Target, bytes], Suspicion] = OrderedDict()
 
+    def __bool__(self) -> bool:
+        return bool(self._known)
+
     def deaths(self, target: Target, pixels: bytes) -> int:
         """Of engines of this version that computed these pixels; from MOST_DEATHS on the image is refused."""
         if not self._known:
@@ -53,6 +57,10 @@ class Suspects:
         if len(self._known) > MAX_REMEMBERED:
             self._known.popitem(last=False)
         return deaths
+
+    def acquit(self, target: Target, pixels: bytes) -> None:
+        """An engine has answered them, and so did not die of them."""
+        self._known.pop((target, digest(pixels)), None)
 
 
 def digest(pixels: bytes) -> bytes:

@@ -154,6 +154,7 @@ def test_an_image_that_ends_engines_is_refused_and_its_companions_are_answered(e
     with pytest.raises(EngineCrash, match="3 engines of this model ended"):
         deadly.get()
     assert [round(float(c.get()[0, 0]) * 255) for c in companions] == [*range(1, 9)]
+    ask(engines, [image(2)], soon())  # of the successor of the last that died
     assert supervisor.num_started == 4
     with pytest.raises(EngineCrash):  # known now: no further engine dies of it
         ask(engines, [image(DEADLY)], soon())
@@ -198,6 +199,14 @@ def test_an_image_whose_engines_are_killed_from_outside_is_answered_in_the_end(e
     assert supervisor.num_started == 3
 
 
+def test_many_clients_that_send_the_same_image_count_once_when_an_engine_is_killed(engines, supervisor):
+    ask(engines, [image(1)], soon())
+    asked = [gevent.spawn(ask, engines, [image(SLOW)], soon()) for _ in range(5)]
+    kill_while_computing(engines, supervisor, SLOW)
+    gevent.joinall(asked, raise_error=True)
+    assert supervisor.num_started == 2
+
+
 def test_an_image_that_only_waited_when_an_engine_died_is_not_suspected(engines, supervisor):
     ask(engines, [image(1)], soon())
     computed = gevent.spawn(ask, engines, [image(SLOW)], soon())
@@ -205,9 +214,13 @@ def test_an_image_that_only_waited_when_an_engine_died_is_not_suspected(engines,
     waiting = gevent.spawn(ask, engines, [image(5)], soon())
     gevent.sleep(0.1)
     kill_while_computing(engines, supervisor, SLOW)
-    gevent.joinall([computed, waiting], raise_error=True)
+    engine = supervisor.num_started
+    while supervisor.num_started == engine:
+        gevent.sleep(0.01)
     assert engines._suspects.deaths(TARGET, image(SLOW).tobytes()) == 1
     assert engines._suspects.deaths(TARGET, image(5).tobytes()) == 0
+    gevent.joinall([computed, waiting], raise_error=True)
+    assert engines._suspects.deaths(TARGET, image(SLOW).tobytes()) == 0  # it was answered
 
 
 def test_an_engine_that_was_slow_when_it_started_computes_larger_batches_when_it_is_quick(engines, supervisor):

@@ -34,6 +34,14 @@ def test_deaths_are_forgotten_after_a_while():
     assert suspects.note_death(TARGET, PIXELS) == 1
 
 
+def test_an_image_that_was_answered_is_suspected_no_more():
+    suspects = Suspects()
+    suspects.note_death(TARGET, PIXELS)
+    suspects.acquit(TARGET, PIXELS)
+    suspects.acquit(TARGET, b"never suspected")
+    assert suspects.deaths(TARGET, PIXELS) == 0
+
+
 def test_only_so_many_images_are_remembered():
     suspects = Suspects()
     suspects.note_death(TARGET, PIXELS)
