@@ -33,6 +33,10 @@ class Config:
     host: str = setting("127.0.0.1", "address to listen on; any but a loopback one wants keys, or ALLOW_ANONYMOUS")
     port: int = setting(8000, "for everything: classification, the other protocols, metrics, the page")
     default_model: str = setting("", "what /classify asks; empty: the only model there is")
+    required_models: str = setting(
+        "",
+        "models, separated by commas, that /readyz asks; empty: the default model, or any model where none is default",
+    )
     engine: Engine = setting("auto", "openvino, tensorflow; auto: tensorflow with an NVIDIA GPU, if installed")
     precision: Precision = setting(
         "auto", "float32, float16, bfloat16, int8; auto: the fastest in which the golden images agree"

@@ -34,7 +34,8 @@ OUTPUT = "probabilities"
 PLATFORM = "tensorflow_savedmodel"
 MAX_DIMENSIONS = 4  # N, H, W, C
 LENGTH = struct.Struct("<I")  # before each element of a binary BYTES tensor
-STATES = {"loading": "LOADING", "available": "READY", "restarting": "UNAVAILABLE", "rejected": "UNAVAILABLE"}
+STATES = {"loading": "LOADING", "available": "READY", "restarting": "UNAVAILABLE"}
+STATES |= {"parked": "UNAVAILABLE", "rejected": "UNAVAILABLE"}
 
 
 def error_body(message: str) -> dict[str, Any]:

@@ -22,7 +22,7 @@ from models.bundle import GOLDEN
 from models.exports import list_models
 from service.config import Config
 from service.drift import FOLDER as DRIFT_FOLDER
-from service.lifecycle import Model
+from service.lifecycle import FREE_RESTARTS, Model, none_can_answer
 from service.machine import num_decoders, num_workers
 from service.processes import EngineProcess, start_gunicorn
 from service.routes import Routes, write_routes
@@ -56,7 +56,7 @@ class Supervisor:
         self._routes: Routes | None = None
 
     def run(self) -> int:
-        """The exit status: 0 when it was asked to stop, 1 when gunicorn or an engine could not be kept alive."""
+        """The exit status: 0 when it was asked to stop, 1 when gunicorn ended or no model could be kept alive."""
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._ask_to_stop)
         raise_file_limit()
@@ -70,7 +70,7 @@ class Supervisor:
                 log.warning("%s has no model yet; one that is published there is taken up", self._config.exports)
             self._publish_routes()
             gunicorn = start_gunicorn(self._environment)
-            while not self._stopping and gunicorn.poll() is None and not self._is_hopeless():
+            while not self._stopping and gunicorn.poll() is None and not none_can_answer(self._models.values()):
                 self._tick()
                 self._announce()
             return self._end(gunicorn)
@@ -117,7 +117,7 @@ class Supervisor:
                 number,
                 endpoint,
                 self._environment,
-                considerate=number != model.serving and any(other.answers for other in self._models.values()),
+                considerate=self._gives_way(model, number),
             )
         except OSError as error:  # no memory or no process to be had now
             log.error("%s version %d: no engine could be started: %s", model.home.name, number, error)
@@ -126,6 +126,12 @@ class Supervisor:
         model.versions[number].engine = engine
         self._selector.register(engine.pipe, selectors.EVENT_READ, engine)
         log.info("%s version %d: engine %d starts (%s)", model.home.name, number, engine.pid, engine.engine)
+
+    def _gives_way(self, model: Model, number: int) -> bool:
+        """Whether an engine is to load in the time that others leave: while a model answers, unless the engine is the
+        one that clients wait for and has not crashed again and again."""
+        is_urgent = number == model.serving and model.versions[number].crashes <= FREE_RESTARTS
+        return not is_urgent and any(other.answers for other in self._models.values())
 
     def _hear(self, engine: EngineProcess) -> None:
         was_ready = engine.ready is not None
@@ -182,16 +188,13 @@ class Supervisor:
         with contextlib.suppress(OSError):  # nobody reads our standard output any more
             print(f"Striate answers at {url}/\n\n  {curl}\n", flush=True)
 
-    def _is_hopeless(self) -> bool:
-        return any(model.is_hopeless() for model in self._models.values())
-
     def _end(self, gunicorn: subprocess.Popen[bytes]) -> int:
         if gunicorn.poll() is not None:
             log.error("gunicorn ended by itself with status %d", gunicorn.returncode)
             return 1
         self._drain(gunicorn)
         if not self._stopping:
-            log.error("an engine ends again and again; see above")
+            log.error("no model is left that can be kept alive; see above")
         return 0 if self._stopping else 1
 
     def _drain(self, gunicorn: subprocess.Popen[bytes]) -> None:

@@ -22,6 +22,7 @@ STATES: dict[State, str] = {
     "loading": "LOADING",
     "available": "AVAILABLE",
     "restarting": "LOADING",
+    "parked": "LOADING",
     "rejected": "END",
 }
 METHOD = "tensorflow/serving/predict"

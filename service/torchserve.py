@@ -27,7 +27,7 @@ def error_body(message: str, status: int) -> dict[str, str | int]:
 
 @bp.get("/ping")
 def ping() -> Response:
-    """As long as the default model answers."""
+    """As long as the required models answer."""
     check_ready(service())
     return jsonify(status="Healthy")
 

@@ -98,7 +98,7 @@ def healthz() -> Response:
 
 @bp.get("/readyz")
 def readyz() -> Response:
-    """The default model (or, without one, every model) answers: a black image goes through its engine."""
+    """The required models answer: a black image goes through their engines."""
     return jsonify(status="ready", models=check_ready(service()))
 
 

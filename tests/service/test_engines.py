@@ -17,7 +17,7 @@ from models.bundle import Manifest
 from models.preprocessing import InputSpec
 from service import wire
 from service.backends import Backend, Loaded
-from service.engines import Engines
+from service.engines import Engines, find_version
 from service.errors import DeadlineExceeded, EngineCrash, EngineGone, ModelFailed, NotReady, Overloaded, TooLarge
 from service.routes import ModelRoute, Routes, VersionRoute, write_routes
 
@@ -300,7 +300,8 @@ def test_whoever_waits_longer_than_the_deadline_is_told_so(engines):
     assert slow.get().shape == (1, 16)
 
 
-def test_without_an_engine_one_waits_for_it_until_the_deadline(tmp_path):
+@pytest.mark.parametrize("state", ["rejected", "parked"])
+def test_without_an_engine_one_waits_for_it_until_the_deadline_or_until_there_will_be_none(tmp_path, state):
     routes = Routes("toy", {"toy": ModelRoute(1, {1: VersionRoute("restarting", input_spec=SPEC)})})
     write_routes(tmp_path / "routes.json", routes)
     engines = Engines(tmp_path / "routes.json", queue_capacity=4)
@@ -308,10 +309,12 @@ def test_without_an_engine_one_waits_for_it_until_the_deadline(tmp_path):
         ask(engines, [image(1)], soon(0.1))
     waiting = gevent.spawn(ask, engines, [image(1)], soon())
     gevent.sleep(0)
-    gone = VersionRoute("rejected", reason="deleted", input_spec=SPEC)
+    gone = VersionRoute(state, reason="deleted", input_spec=SPEC)
     write_routes(tmp_path / "routes.json", replace(routes, models={"toy": ModelRoute(1, {1: gone})}))
-    with pytest.raises(NotReady):
+    with pytest.raises(EngineGone):
         waiting.get(timeout=5)
+    with pytest.raises(NotReady):
+        find_version(engines.routes, "toy", None)
     engines.close()
 
 

@@ -1,6 +1,7 @@
 """A real service, real engines: versions come, go, break and die while clients ask."""
 
 import os
+import re
 import select
 import shutil
 import signal
@@ -12,7 +13,9 @@ import pytest
 import requests
 
 from models.exports import publish, set_live
+from tests.bundles import make_bundle
 from tests.harness import Load, copy_of, descendants, golden_image, metric, running_service, status_of, wait_until
+from tests.processes import python
 
 
 @pytest.fixture
@@ -104,6 +107,49 @@ def test_a_rejected_version_that_is_mended_goes_live(exports, tmp_path):
         manifest.write_bytes(sealed)
         wait_until(lambda: live_version(service) == 2, service)
         assert versions_of(service)[2]["reason"] is None
+
+
+def test_a_version_that_is_copied_slowly_goes_live_when_it_is_all_there(exports, tmp_path):
+    source, target = exports / "digits" / "1", exports / "digits" / "2"
+    large = Path("variables/variables.data-00000-of-00001")
+    with running_service(exports, tmp_path) as service:
+        shutil.copytree(source, target, ignore=shutil.ignore_patterns(large.name))
+        (exports / "digits" / "live.json").write_text('{"live": 2, "previous": 1}')
+        wait_until(lambda: 2 in versions_of(service), service)
+        waiting = versions_of(service)[2]
+        assert waiting["state"] == "loading"
+        assert waiting["reason"].startswith("waiting for 1 of the ")
+        listing = python("-m", "service", "models", "--exports", exports)
+        assert re.search(r" 2  incomplete: waiting for 1 of the .*  live$", listing, re.MULTILINE)
+        content = (source / large).read_bytes()
+        (target / large).write_bytes(content[:1000])
+        wait_until(lambda: versions_of(service)[2]["state"] == "rejected", service)
+        listing = python("-m", "service", "models", "--exports", exports)
+        assert re.search(r" 2  broken: .*has altered.*  live$", listing, re.MULTILINE)
+        with (target / large).open("ab") as file:
+            file.write(content[1000:])
+        wait_until(lambda: live_version(service) == 2, service)
+
+
+def test_a_broken_model_takes_nothing_from_the_others(exports, tmp_path):
+    broken = make_bundle(tmp_path / "bundle", model="broken")  # its files are no network
+    publish(broken, exports)
+    image = golden_image(exports)
+    with running_service(exports, tmp_path) as service:  # that it is ready says that one that answers is enough
+        wait_until(lambda: state_of(service, "broken") == "rejected", service)
+        assert requests.get(service.url + "/readyz", timeout=10).json()["models"] == ["digits"]
+        assert status_of(service, "/ping") == 200
+        assert requests.post(service.url + "/models/digits/classify", data=image, timeout=10).status_code == 200
+        refused = requests.post(service.url + "/models/broken/classify", data=image, timeout=10)
+        assert refused.status_code == 503
+    with running_service(exports, tmp_path, ready=False, required_models="digits, broken") as service:
+        wait_until(lambda: state_of(service, "broken") == "rejected", service)
+        assert status_of(service, "/readyz") == 503
+
+
+def state_of(service, model: str) -> str:
+    (version,) = requests.get(f"{service.url}/models/{model}", timeout=5).json()["versions"]
+    return version["state"]
 
 
 def test_a_model_whose_golden_images_get_other_answers_is_rejected(exports, tmp_path):
