@@ -32,6 +32,7 @@ from service.errors import (
     ServiceError,
     TooLarge,
 )
+from service.loops import repeat
 from service.metrics import WAITING
 from service.routes import Routes, VersionRoute, read_routes
 from service.suspects import MOST_DEATHS, REMEMBERED_S, Suspects, Target
@@ -162,7 +163,7 @@ class Engines:
         self._mean_s: dict[str, float] = {}  # by model: from a place in the queue to the answer
         self._routes = Routes()
         self._reload()
-        self._watcher = gevent.spawn(self._watch)
+        self._watcher = gevent.spawn(repeat, self._watch, every_s=WATCH_S)
 
     def close(self) -> None:
         """Let go of every socket; whoever still waits gets no answer."""
@@ -269,14 +270,9 @@ class Engines:
             self._homeless.remove(pending)
 
     def _watch(self) -> None:
-        while True:
-            gevent.sleep(WATCH_S)
-            try:
-                for model in self._routes.models.keys() | self._num_waiting.keys():
-                    WAITING.labels(model).set(self._num_waiting[model])
-                self._reload()
-            except Exception:  # a watcher that dies would leave this worker with dead engines for good
-                log.exception("routes.json could not be followed")
+        for model in self._routes.models.keys() | self._num_waiting.keys():
+            WAITING.labels(model).set(self._num_waiting[model])
+        self._reload()
 
     def _reload(self) -> None:
         try:

@@ -1,5 +1,7 @@
 """A real service, real engines: versions come, go, break and die while clients ask."""
 
+import base64
+import json
 import os
 import re
 import select
@@ -46,6 +48,43 @@ def test_a_new_version_goes_live_and_back_without_a_failed_request(exports, tmp_
     order = [body["version"] for _, body in load.answers]
     assert {1, 2} == set(order)
     assert order[-1] == 1
+
+
+UPLOADS = {  # a path of each protocol, and how it wants an image
+    "/classify": lambda image: image,
+    "/predictions/digits": lambda image: image,
+    "/v2/models/digits/infer": lambda image: json.dumps(
+        {"inputs": [{"name": "images", "datatype": "BYTES", "shape": [1], "data": [base64.b64encode(image).decode()]}]}
+    ).encode(),
+    "/v1/models/digits:predict": lambda image: json.dumps(
+        {"instances": [{"b64": base64.b64encode(image).decode()}]}
+    ).encode(),
+    "/v1/models/digits/labels/live:predict": lambda image: json.dumps(
+        {"instances": [{"b64": base64.b64encode(image).decode()}]}
+    ).encode(),
+}
+
+
+def test_an_upload_that_takes_longer_than_its_version_lives_is_answered_by_the_next(exports, tmp_path):
+    with running_service(exports, tmp_path, workers=1, read_timeout_s=60, deadline_s=60) as service:
+        host, port = service.url.removeprefix("http://").split(":")
+        uploads = []
+        for path, encode in UPLOADS.items():
+            body = encode(golden_image(exports))
+            upload = socket.create_connection((host, int(port)))
+            head = f"POST {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: {len(body)}\r\n\r\n"
+            upload.sendall(head.encode() + body[:10])
+            uploads.append((upload, body[10:]))
+        for version in (2, 3):
+            publish(exports / "digits" / "1", exports)
+            wait_until(lambda version=version: live_version(service) == version, service)
+        wait_until(lambda: 1 not in versions_of(service), service)
+        for upload, rest in uploads:
+            upload.sendall(rest)
+            upload.settimeout(20)
+            answer = b"".join(iter(lambda upload=upload: upload.recv(65536), b""))
+            assert answer.startswith(b"HTTP/1.1 200 "), answer
+            upload.close()
 
 
 def test_never_more_than_two_engines_while_versions_pour_in(exports, tmp_path):
