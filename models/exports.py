@@ -9,7 +9,6 @@ old state or the new one. One writer at a time per model, by a lock that the ker
 """
 
 import contextlib
-import fcntl
 import json
 import re
 import shutil
@@ -21,6 +20,7 @@ from pathlib import Path
 
 from models.bundle import BrokenBundle, read_manifest, verify
 from models.durable import fsync_path, fsync_tree, write_durably
+from models.turn import Turn, take_lock
 
 MODEL_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
 LIVE = "live.json"
@@ -110,18 +110,22 @@ class Overtaken(RuntimeError):
     """Somebody else has changed which version is live, and so nothing was done."""
 
 
-def set_live(exports: Path, model: str, version: int, *, instead_of: int | None = None) -> LivePointer:
+def set_live(
+    exports: Path, model: str, version: int, *, instead_of: int | None = None, turn: Turn | None = None
+) -> LivePointer:
     """Send a model's traffic to a version that is there.
 
     Args:
         instead_of: the version that has to be live until then; None: whichever is.
+        turn: begun when the lock is had, here as below.
 
     Raises:
         BrokenBundle: the version is missing or does not verify; the pointer stays.
         Overtaken: another one is live.
+        GivenUp: whoever asked has given up; the pointer stays, here as below.
     """
     home = find_version(exports, model, version)
-    with locked(home):
+    with locked(home, turn):
         check_still_live(home, instead_of)
         return point_live(home, version)
 
@@ -132,7 +136,7 @@ def check_still_live(home: Path, version: int | None) -> None:
         raise Overtaken(f"Version {live} of {home.name} was made live meanwhile, instead of {version}.")
 
 
-def roll_back(exports: Path, model: str, *, instead_of: int | None = None) -> LivePointer:
+def roll_back(exports: Path, model: str, *, instead_of: int | None = None, turn: Turn | None = None) -> LivePointer:
     """Send a model's traffic to the version that was live before; the canary ends, too.
 
     Args:
@@ -143,7 +147,7 @@ def roll_back(exports: Path, model: str, *, instead_of: int | None = None) -> Li
         Overtaken: another one is live.
     """
     home = existing(exports / check_model_name(model))
-    with locked(home):
+    with locked(home, turn):
         check_still_live(home, instead_of)
         previous = read_live(home).previous
         if previous is None:
@@ -152,7 +156,9 @@ def roll_back(exports: Path, model: str, *, instead_of: int | None = None) -> Li
         return point_live(home, previous)
 
 
-def set_canary(exports: Path, model: str, version: int | None, fraction: float) -> LivePointer:
+def set_canary(
+    exports: Path, model: str, version: int | None, fraction: float, *, turn: Turn | None = None
+) -> LivePointer:
     """Have a version answer a fraction of the requests; None ends it.
 
     Raises:
@@ -162,37 +168,39 @@ def set_canary(exports: Path, model: str, version: int | None, fraction: float) 
     if version is not None and not 0 < fraction <= 1:
         raise ValueError(f"A canary answers a fraction of the requests above 0 and up to 1, not {fraction:g}.")
     changes = {"canary": version, "canary_fraction": fraction if version is not None else 0.0}
-    return give_part(exports, model, version, changes)
+    return give_part(exports, model, version, changes, turn)
 
 
-def set_shadow(exports: Path, model: str, version: int | None) -> LivePointer:
+def set_shadow(exports: Path, model: str, version: int | None, *, turn: Turn | None = None) -> LivePointer:
     """Ask a version whatever the live one is asked, for comparison alone; None ends it.
 
     Raises:
         BrokenBundle: the version is missing, does not verify, or is live already.
     """
-    return give_part(exports, model, version, {"shadow": version})
+    return give_part(exports, model, version, {"shadow": version}, turn)
 
 
-def give_part(exports: Path, model: str, version: int | None, changes: dict[str, int | float | None]) -> LivePointer:
+def give_part(
+    exports: Path, model: str, version: int | None, changes: dict[str, int | float | None], turn: Turn | None
+) -> LivePointer:
     home = existing(exports / check_model_name(model))
     if version is not None:
         find_version(exports, model, version)
-    with locked(home):
+    with locked(home, turn):
         before = read_live(home)
         if version is not None and version == before.live:
             raise BrokenBundle(f"Version {version} of {model} is live already.")
         return point(home, replace(before, **changes))  # type: ignore[arg-type]
 
 
-def set_loaded(exports: Path, model: str, *, loaded: bool) -> LivePointer:
+def set_loaded(exports: Path, model: str, *, loaded: bool, turn: Turn | None = None) -> LivePointer:
     """Have a model's versions loaded or none of them.
 
     Raises:
         BrokenBundle: there is no such model.
     """
     home = existing(exports / check_model_name(model))
-    with locked(home):
+    with locked(home, turn):
         return point(home, replace(read_live(home), unloaded=not loaded))
 
 
@@ -295,8 +303,8 @@ def collect_garbage(home: Path) -> None:
 
 
 @contextlib.contextmanager
-def locked(home: Path) -> Iterator[None]:
+def locked(home: Path, turn: Turn | None = None) -> Iterator[None]:
     """One writer at a time per model; the kernel frees the lock of a process that dies."""
     with (home / ".lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+        take_lock(lock.fileno(), turn)
         yield

@@ -12,7 +12,6 @@ removed only after its successor is on the disk: a kill at any instant leaves ev
 """
 
 import contextlib
-import fcntl
 import hashlib
 import json
 import time
@@ -23,6 +22,7 @@ from typing import Literal
 
 from models.durable import fsync_path, replacing
 from models.preprocessing import ALL_SUFFIXES, suffix_of
+from models.turn import Turn, take_lock
 
 LABELLED, CONTRADICTORY, KEPT = "labelled", "contradictory", "kept"
 LOCK, USAGE = ".lock", ".usage"
@@ -88,20 +88,22 @@ class FeedbackStore:
         self._max_bytes = max_bytes
         self._counted = False
 
-    def add(self, data: bytes, label: str, *, settle: bool = False) -> Outcome:
+    def add(self, data: bytes, label: str, *, settle: bool = False, turn: Turn | None = None) -> Outcome:
         """Store an encoded image under its label.
 
         Args:
             settle: this label is the right one, whatever others said.
+            turn: begun when the lock is had.
 
         Raises:
+            GivenUp: whoever sent it has given up; nothing was stored.
             FeedbackFull: there is no room for it.
             OSError: it could not be written.
         """
         name = name_of(data)
         digest = name.partition(".")[0]
         folder = self.home / LABELLED / check_label(label)
-        with self._writing():
+        with self._writing(turn):
             before, apart = self._copies(LABELLED, name), self._copies(CONTRADICTORY, name)
             if folder in [path.parent for path in before] and len(before) == 1 and not apart:
                 self._remove_kept(digest)
@@ -174,11 +176,15 @@ class FeedbackStore:
             apart.setdefault(path.stem, []).append(path.parent.name)
         return apart
 
-    def discard(self, digest: str) -> bool:
-        """Forget a kept image; False where there is none."""
+    def discard(self, digest: str, *, turn: Turn | None = None) -> bool:
+        """Forget a kept image; False where there is none.
+
+        Raises:
+            GivenUp: whoever asked has given up; it is still there.
+        """
         if not any(digest_of(name) == digest for name in listed(self.home / KEPT)):
             return False
-        with self._writing():
+        with self._writing(turn):
             self._remove_kept(digest)
         return True
 
@@ -208,11 +214,11 @@ class FeedbackStore:
         }
 
     @contextlib.contextmanager
-    def _writing(self) -> Iterator[None]:
+    def _writing(self, turn: Turn | None = None) -> Iterator[None]:
         """One writer at a time; the kernel frees the lock of a process that dies."""
         self.home.mkdir(parents=True, exist_ok=True)
         with (self.home / LOCK).open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
+            take_lock(lock.fileno(), turn)
             if not self._counted:
                 self._recount()
             yield

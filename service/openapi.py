@@ -429,7 +429,7 @@ LINEAGE: Schema = {
         failures=errors(401, 404, 503),
     ),
     "/models/{name}/versions/{version}/report": get(
-        "How good a version is, as a page", text("HTML.", "text/html"), NAME, NUMBER, failures=errors(401, 404)
+        "How good a version is, as a page", text("HTML.", "text/html"), NAME, NUMBER, failures=errors(401, 404, 503)
     ),
 }
 

@@ -45,6 +45,7 @@ from service.routes import ModelRoute, VersionRoute
 log = logging.getLogger(__name__)
 
 TIMEOUT_HEADER = "X-Request-Timeout-Ms"
+MOST_WRITERS = 4  # models whose pointers are changed at a time: one may wait for whoever is publishing it
 DRIFT_S = 1.0  # between writings
 SHADOW_SHARE = 0.5  # of the queue: what is asked for nobody's sake gives way to what is
 
@@ -72,7 +73,7 @@ class Service:
         self.engines = engines
         self.keys = keys
         self.decoders = decoders
-        self.writers = ThreadPool(1)  # of live pointers
+        self.writers = ThreadPool(MOST_WRITERS)  # of live pointers
         self.readers = ThreadPool(1)  # of what is published, and of counts that are written down
         self.collector = Collector(config, runtime)
         self.monitor = DriftMonitor(runtime / DRIFT_FOLDER, os.getpid())
