@@ -148,6 +148,8 @@ def parse(name: str, kind: Any, value: str) -> Any:
             raise BadSetting(f"{name} is {value!r}; it can be {', '.join(choices)}.")
         return TRUTHS[chosen] if kind is bool else value
     try:
+        if kind in (int, float) and not value.isascii():
+            raise ValueError("digits of another script")
         parsed = kind(value)
     except ValueError:
         raise BadSetting(f"{name} is {value!r}; it has to be of type {kind.__name__}.") from None

@@ -27,7 +27,16 @@ def test_a_misspelt_variable_is_an_error_that_lists_the_known():
 
 
 @pytest.mark.parametrize(
-    ("name", "value"), [("PORT", "x"), ("PORT", "-1"), ("ENGINE", "onnx"), ("DEADLINE_S", "nan"), ("DEADLINE_S", "inf")]
+    ("name", "value"),
+    [
+        ("PORT", "x"),
+        ("PORT", "-1"),
+        ("PORT", "٨٠٠٠"),
+        ("DEADLINE_S", "٢.٥"),
+        ("ENGINE", "onnx"),
+        ("DEADLINE_S", "nan"),
+        ("DEADLINE_S", "inf"),
+    ],
 )
 def test_a_value_that_is_not_accepted_is_an_error_that_names_it(name, value):
     with pytest.raises(BadSetting, match=f"SERVICE_{name} is '{value}'"):
