@@ -40,6 +40,7 @@ from service.keys import Keys
 from service.loops import repeat
 from service.metrics import CONFIDENCE, DECODE, FAR, SHADOW, Drift
 from service.record import record
+from service.remains import clear_up
 from service.routes import ModelRoute, VersionRoute
 
 log = logging.getLogger(__name__)
@@ -47,6 +48,7 @@ log = logging.getLogger(__name__)
 TIMEOUT_HEADER = "X-Request-Timeout-Ms"
 MOST_WRITERS = 4  # models whose pointers are changed at a time: one may wait for whoever is publishing it
 DRIFT_S = 1.0  # between writings
+CLEAR_UP_S = 5.0  # between looks for what processes that have ended left behind
 SHADOW_SHARE = 0.5  # of the queue: what is asked for nobody's sake gives way to what is
 
 
@@ -79,6 +81,7 @@ class Service:
         self.monitor = DriftMonitor(runtime / DRIFT_FOLDER, os.getpid())
         self._drift_folder = runtime / DRIFT_FOLDER
         gevent.spawn(repeat, self._note_drift, every_s=DRIFT_S)
+        gevent.spawn(repeat, lambda: self.readers.spawn(clear_up, runtime).get(), every_s=CLEAR_UP_S)
         self.probes: dict[tuple[str, int], Greenlet] = {}  # the last image that asked each engine whether it answers
 
     def default_model(self) -> str:

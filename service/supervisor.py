@@ -15,11 +15,13 @@ import socket
 import subprocess
 import tempfile
 import time
+from collections import deque
 from collections.abc import Iterator
 from pathlib import Path
 
 from models.bundle import GOLDEN
 from models.exports import list_models
+from service import wire
 from service.config import Config
 from service.drift import FOLDER as DRIFT_FOLDER
 from service.lifecycle import FREE_RESTARTS, Model, none_can_answer
@@ -31,6 +33,7 @@ log = logging.getLogger(__name__)
 
 TICK_S = 0.05
 RETRY_START_S = 1.0
+KEEP_FILES_S = 60.0  # of an engine that has ended
 RETIRE_TIMEOUT_S = 30.0  # an engine that has not finished its queue by then never will
 
 
@@ -54,6 +57,7 @@ class Supervisor:
         self._announced = False
         self._next_look = 0.0
         self._routes: Routes | None = None
+        self._ended: deque[tuple[float, str]] = deque()  # when, and the endpoint of the engine
 
     def run(self) -> int:
         """The exit status: 0 when it was asked to stop, 1 when gunicorn ended or no model could be kept alive."""
@@ -99,6 +103,7 @@ class Supervisor:
 
     def _look(self) -> None:
         self._next_look = time.monotonic() + self._config.poll_interval_s
+        self._remove_files_of_ended()
         try:
             for name in list_models(self._config.exports):
                 self._models.setdefault(name, Model(self._config.exports / name))
@@ -142,6 +147,14 @@ class Supervisor:
         if not alive:
             self._selector.unregister(engine.pipe)
             model.note_end(number, engine.reap())
+            self._ended.append((time.monotonic(), engine.endpoint))
+
+    def _remove_files_of_ended(self) -> None:
+        """Of engines whose end all HTTP workers have noticed, who read there what it was computing."""
+        while self._ended and time.monotonic() - self._ended[0][0] > KEEP_FILES_S:
+            _, endpoint = self._ended.popleft()
+            for path in (wire.socket_file(endpoint), wire.computing_file(endpoint)):
+                path.unlink(missing_ok=True)
 
     def _kill_stuck(self) -> None:
         now = time.monotonic()

@@ -20,8 +20,12 @@ REFUSED = 2  # the pixels are not of the model's shape
 FAILED = 3  # the model raised, or gave no finite answer
 
 
+def socket_file(endpoint: str) -> Path:
+    return Path(endpoint.removeprefix("ipc://"))
+
+
 def computing_file(endpoint: str) -> Path:
-    return Path(endpoint.removeprefix("ipc://") + ".computing")
+    return socket_file(endpoint).with_suffix(".computing")
 
 
 def read_computing(endpoint: str) -> set[bytes]:

@@ -228,14 +228,29 @@ def test_a_hung_engine_is_killed_and_replaced(exports, tmp_path):
         assert service.engine(1) != hung
 
 
-def test_an_http_worker_killed_is_replaced(exports, tmp_path):
+def test_an_http_worker_killed_is_replaced_and_what_it_and_an_engine_counted_is_kept(exports, tmp_path):
     with running_service(exports, tmp_path, workers=2) as service:
+        requests.post(service.url + "/classify", data=golden_image(exports), timeout=30)
+        engine = service.engine(1)
+        os.kill(engine, signal.SIGKILL)
+        wait_until(lambda: metric(service, "striate_engine_restarts") == 1, service)
         master = min(service.pids("gunicorn"))
         killed = max(service.pids("gunicorn"))
         os.kill(killed, signal.SIGKILL)
         wait_until(lambda: len(set(descendants(master)) - {killed}) == 2, service)
         answer = requests.post(service.url + "/classify", data=golden_image(exports), timeout=30)
         assert answer.status_code == 200
+        variables = Path(f"/proc/{master}/environ").read_bytes().split(b"\0")
+        (runtime,) = [Path(v.decode().partition("=")[2]) for v in variables if v.startswith(b"STRIATE_RUNTIME=")]
+        counted = metric(service, r"striate_inference_seconds_count")
+
+        def left_behind() -> list[re.Match[str]]:
+            named = [re.search(rf"(^|[_-])({engine}|{killed})(\.|$)", path.name) for path in runtime.rglob("*")]
+            return [match for match in named if match]
+
+        wait_until(lambda: not left_behind(), service)
+        assert metric(service, r"striate_inference_seconds_count") >= counted >= 2
+        assert metric(service, r'striate_requests_total\{route="/classify",status="200"\}') == 2
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
