@@ -17,7 +17,6 @@ import numpy as np
 
 from models.preprocessing import InputSpec, decode_image
 from service.backends import Loaded, load
-from service.batcher import Batcher
 from service.machine import available_cores
 
 
@@ -32,19 +31,22 @@ def throughput(loaded: Loaded, data: bytes, spec: InputSpec, connections: int, s
             slots.acquire()
             decoded.put(decode_image(data, spec))
 
-    batcher = Batcher(loaded.seconds)
+    sizes = loaded.sizes()
     threads = [threading.Thread(target=decode, daemon=True) for _ in range(available_cores())]
     for thread in threads:
         thread.start()
     done, started = 0, time.perf_counter()
     while time.perf_counter() - started < seconds:
         first = decoded.get()
-        size = batcher.best_size(1 + decoded.qsize())
-        batch = [first, *(decoded.get() for _ in range(size - 1))]
-        padding = [np.zeros_like(first)] * (batcher.padded_size(size) - size)
+        waiting = 1 + decoded.qsize()
+        size = sizes.best(waiting)
+        batch = [first, *(decoded.get() for _ in range(min(size, waiting) - 1))]
+        padding = [np.zeros_like(first)] * (size - len(batch))
+        began = time.monotonic()
         loaded.backend.infer(np.stack(batch + padding))
-        done += size
-        slots.release(size)
+        sizes.observe(size, time.monotonic() - began)
+        done += len(batch)
+        slots.release(len(batch))
     rate = done / (time.perf_counter() - started)
     stopping.set()
     slots.release(len(threads))

@@ -23,6 +23,7 @@ from models.bundle import BrokenBundle, read_manifest, verify
 from models.default import DEFAULT, write_default
 from models.durable import chmod, fsync_path, fsync_tree, write_durably
 from models.locks import locked
+from models.turn import Turn
 from models.typed import read_json
 
 MODEL_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
@@ -140,18 +141,22 @@ class Overtaken(RuntimeError):
     """Somebody else has changed which version is live, and so nothing was done."""
 
 
-def set_live(exports: Path, model: str, version: int, *, instead_of: int | None = None) -> LivePointer:
+def set_live(
+    exports: Path, model: str, version: int, *, instead_of: int | None = None, turn: Turn | None = None
+) -> LivePointer:
     """Send a model's traffic to a version that is there.
 
     Args:
         instead_of: the version that has to be live until then; None: whichever is.
+        turn: begun when the lock is had, here as below.
 
     Raises:
         BrokenBundle: the version is missing or does not verify; the pointer stays.
         Overtaken: another one is live.
+        GivenUp: whoever asked has given up; the pointer stays, here as below.
     """
     home = find_version(exports, model, version)
-    with locked(home / LOCK):
+    with locked(home / LOCK, turn=turn):
         check_still_live(home, instead_of)
         return point_live(home, version)
 
@@ -162,7 +167,7 @@ def check_still_live(home: Path, version: int | None) -> None:
         raise Overtaken(f"Version {live} of {home.name} was made live meanwhile, instead of {version}.")
 
 
-def roll_back(exports: Path, model: str, *, instead_of: int | None = None) -> LivePointer:
+def roll_back(exports: Path, model: str, *, instead_of: int | None = None, turn: Turn | None = None) -> LivePointer:
     """Send a model's traffic to the version that was live before; the canary ends, too.
 
     Args:
@@ -173,7 +178,7 @@ def roll_back(exports: Path, model: str, *, instead_of: int | None = None) -> Li
         Overtaken: another one is live.
     """
     home = existing(exports / check_model_name(model))
-    with locked(home / LOCK):
+    with locked(home / LOCK, turn=turn):
         check_still_live(home, instead_of)
         previous = read_live(home).previous
         if previous is None:
@@ -182,7 +187,9 @@ def roll_back(exports: Path, model: str, *, instead_of: int | None = None) -> Li
         return point_live(home, previous)
 
 
-def set_canary(exports: Path, model: str, version: int | None, fraction: float) -> LivePointer:
+def set_canary(
+    exports: Path, model: str, version: int | None, fraction: float, *, turn: Turn | None = None
+) -> LivePointer:
     """Have a version answer a fraction of the requests; None ends it.
 
     Raises:
@@ -192,48 +199,51 @@ def set_canary(exports: Path, model: str, version: int | None, fraction: float) 
     if version is not None and not 0 < fraction <= 1:
         raise ValueError(f"A canary answers a fraction of the requests above 0 and up to 1, not {fraction:g}.")
     changes = {"canary": version, "canary_fraction": fraction if version is not None else 0.0}
-    return give_part(exports, model, version, changes)
+    return give_part(exports, model, version, changes, turn)
 
 
-def set_shadow(exports: Path, model: str, version: int | None) -> LivePointer:
+def set_shadow(exports: Path, model: str, version: int | None, *, turn: Turn | None = None) -> LivePointer:
     """Ask a version whatever the live one is asked, for comparison alone; None ends it.
 
     Raises:
         BrokenBundle: the version is missing, does not verify, or is live already.
     """
-    return give_part(exports, model, version, {"shadow": version})
+    return give_part(exports, model, version, {"shadow": version}, turn)
 
 
-def give_part(exports: Path, model: str, version: int | None, changes: dict[str, int | float | None]) -> LivePointer:
+def give_part(
+    exports: Path, model: str, version: int | None, changes: dict[str, int | float | None], turn: Turn | None
+) -> LivePointer:
     home = existing(exports / check_model_name(model))
     if version is not None:
         find_version(exports, model, version)
-    with locked(home / LOCK):
+    with locked(home / LOCK, turn=turn):
         before = read_live(home)
         if version is not None and version == before.live:
             raise BrokenBundle(f"Version {version} of {model} is live already.")
         return point(home, replace(before, **changes))  # type: ignore[arg-type]
 
 
-def set_loaded(exports: Path, model: str, *, loaded: bool) -> LivePointer:
+def set_loaded(exports: Path, model: str, *, loaded: bool, turn: Turn | None = None) -> LivePointer:
     """Have a model's versions loaded or none of them.
 
     Raises:
         BrokenBundle: there is no such model.
     """
     home = existing(exports / check_model_name(model))
-    with locked(home / LOCK):
+    with locked(home / LOCK, turn=turn):
         return point(home, replace(read_live(home), unloaded=not loaded))
 
 
-def set_default(exports: Path, model: str) -> str:
+def set_default(exports: Path, model: str, *, turn: Turn | None = None) -> str:
     """Have a model answer the requests that name none; returns its name.
 
     Raises:
         BrokenBundle: there is no such model.
+        GivenUp: whoever asked has given up; the default stays.
     """
     existing(exports / check_model_name(model))
-    with locked(exports / LOCK):
+    with locked(exports / LOCK, turn=turn):
         write_default(exports, model)
     return model
 

@@ -8,6 +8,7 @@ from typing import Any
 from flask import Flask, Response, g, jsonify, request
 from gevent.threadpool import ThreadPool
 from werkzeug.exceptions import HTTPException, MethodNotAllowed
+from werkzeug.routing import IntegerConverter
 
 from service import control, feedback, lineage, open_inference, tensorflow_serving, torchserve, views
 from service.bodies import pack, unpack
@@ -53,6 +54,7 @@ def create_app(config: Config, runtime: Path) -> Flask:
     app.config["MAX_FORM_MEMORY_SIZE"] = config.max_body_bytes
     app.config["MAX_FORM_PARTS"] = config.max_images + 10
     app.json.sort_keys = False  # type: ignore[attr-defined]
+    app.url_map.converters["int"] = AsciiInteger
     share = max(
         config.max_images, config.queue_capacity // num_workers(config)
     )  # a request has room where nobody waits
@@ -68,6 +70,12 @@ def create_app(config: Config, runtime: Path) -> Flask:
     app.register_error_handler(HTTPException, answer_http_error)
     app.register_error_handler(Exception, answer_unforeseen)
     return app
+
+
+class AsciiInteger(IntegerConverter):
+    """<int:...> of a route: Werkzeug's own takes the digits of every script."""
+
+    regex = r"[0-9]+"
 
 
 def begin() -> Response | None:

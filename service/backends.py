@@ -11,6 +11,7 @@ import numpy as np
 
 from models.bundle import INT8, Manifest, read_golden, verify
 from models.preprocessing import decode_image
+from service.batch_sizes import LONGEST_BATCH_S, BatchSizes, powers_of_two
 from service.machine import available_cores, has_bfloat16
 from service.pace import Pace
 
@@ -18,7 +19,6 @@ log = logging.getLogger(__name__)
 
 ENOUGH_S = 0.003  # of batches of a size, to know how long one takes: the quickest, since others disturb
 TINY_S = 0.0005  # for one image; a core that waits for the next piece of so little work is busy with waiting
-LONGEST_BATCH_S = 0.2  # beyond it, larger batches only make people wait
 LONGEST_WARM_UP_S = 0.03  # of one batch, where larger ones need none: somebody may be waiting, or be answered beside
 TOLERANCE = {"float32": 1e-4, "float16": 0.02, "bfloat16": 0.02, "int8": 0.1}  # in probability, on the golden images
 
@@ -177,12 +177,17 @@ class Loaded:
     """A model that is ready for its first request.
 
     Attributes:
-        seconds: how long a batch takes, by its size.
+        seconds: that a batch took, by its size, as far as that was measured; the machine may have been busy.
     """
 
     backend: Backend
     manifest: Manifest
     seconds: dict[int, float]
+    max_batch_size: int
+
+    def sizes(self) -> BatchSizes:
+        """To be taught by every batch that is computed."""
+        return BatchSizes(self.seconds, self.max_batch_size, takes_any_size=self.backend.takes_any_size)
 
 
 AT_ONCE = Pace(considerate=False)
@@ -211,7 +216,7 @@ def load(bundle: Path, engine: str, precision: str, max_batch_size: int, pace: P
             log.warning("%s", error)
             continue
         seconds = warm_up(backend, manifest.input_spec.shape, max_batch_size, pace)
-        faithful.append(Loaded(backend, manifest, seconds))
+        faithful.append(Loaded(backend, manifest, seconds, max_batch_size))
         if backend.fastest_first:
             break
     best = min(faithful, key=lambda loaded: min(took / size for size, took in loaded.seconds.items()))
@@ -219,7 +224,8 @@ def load(bundle: Path, engine: str, precision: str, max_batch_size: int, pace: P
         return best
     # How TensorFlow rewrites graphs is one setting for the process, and the last backend has set it.
     again = BACKENDS[engine](bundle, best.backend.precision, pace)
-    return Loaded(again, manifest, warm_up(again, manifest.input_spec.shape, max_batch_size, pace))
+    seconds = warm_up(again, manifest.input_spec.shape, max_batch_size, pace)
+    return Loaded(again, manifest, seconds, max_batch_size)
 
 
 def check_golden(backend: Backend, bundle: Path, manifest: Manifest, pace: Pace = AT_ONCE) -> None:
@@ -250,18 +256,17 @@ def warm_up(
     """Compute batches of 1, 2, 4 and so on, so that no request is the first of its kind.
 
     Returns:
-        The seconds that each takes, up to those that take long enough to make the most of the machine.
+        The seconds that each takes. A size that would take too long is not computed: service.batch_sizes tries it
+        while the service answers, if smaller batches turn out to be quicker than they were here.
     """
     seconds: dict[int, float] = {}
-    for size in (2**i for i in range(max(1, max_batch_size).bit_length())):
-        half = seconds.get(size // 2, 0.0)
-        if 2 * half > LONGEST_BATCH_S:
+    longest_s = LONGEST_WARM_UP_S if backend.takes_any_size else LONGEST_BATCH_S
+    for size in powers_of_two(max_batch_size):
+        as_halves = 2 * seconds.get(size // 2, 0.0)
+        if as_halves > longest_s:
             break
-        if backend.takes_any_size and 2 * half > LONGEST_WARM_UP_S:
-            seconds[size] = 2 * half  # at most
-            continue
         took = quickest(backend, np.zeros((size, *shape), np.uint8), pace)
-        seconds[size] = min(took, 2 * half) if half else took  # more is somebody else's disturbance
+        seconds[size] = min(took, as_halves) if as_halves else took  # more is somebody else's disturbance
     return seconds
 
 

@@ -3,12 +3,13 @@
 import math
 import time
 from collections import deque
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from service import wire
+from service.batch_sizes import BatchSizes
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,9 +18,10 @@ class Instance:
 
     Attributes:
         sender: ZeroMQ identity of the HTTP worker that asked.
-        deaths: engines that died with this image in flight.
+        deaths: engines that died while they computed this image.
         deadline: after which nobody waits for the answer; CLOCK_MONOTONIC, seconds.
         sent: when the worker sent it.
+        again: the batch it was in failed, and so it is computed once more, alone.
     """
 
     sender: bytes
@@ -28,17 +30,27 @@ class Instance:
     deadline: float
     sent: float
     pixels: bytes | memoryview
+    again: bool = False
+
+    @property
+    def goes_alone(self) -> bool:
+        """Whether it may do harm to those that are computed with it."""
+        return self.again or self.deaths > 0
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Images that are computed together, padded to `size`."""
+
+    instances: list[Instance]
+    size: int
 
 
 class Batcher:
-    """Forms the batches that get most done.
+    """Forms the batches that get most done, of what waits."""
 
-    Args:
-        seconds: that a batch takes, by its size; no others are computed, and size 1 is among them.
-    """
-
-    def __init__(self, seconds: Mapping[int, float]) -> None:
-        self._seconds = dict(sorted(seconds.items()))
+    def __init__(self, sizes: BatchSizes) -> None:
+        self._sizes = sizes
         self._waiting: deque[Instance] = deque()
 
     def __len__(self) -> int:
@@ -47,43 +59,38 @@ class Batcher:
     def add(self, instance: Instance) -> None:
         self._waiting.append(instance)
 
+    def add_again(self, instances: Iterable[Instance]) -> None:
+        """Have each of a batch that failed computed alone, before all others, since these have waited longest."""
+        self._waiting.extendleft(replace(instance, again=True) for instance in reversed(list(instances)))
+
     def discard(self, request_id: bytes) -> None:
         """Forget an image whose answer nobody waits for, if it still waits."""
         self._waiting = deque(instance for instance in self._waiting if instance.id != request_id)
 
-    def next_batch(self) -> tuple[list[Instance], list[Instance]]:
-        """(the next batch, those whose deadline passed while they waited); both may be empty.
+    def next_batch(self) -> tuple[Batch | None, list[Instance]]:
+        """(the next batch, if anything waits; those whose deadline passed while they waited).
 
-        An image that was in flight when an engine died is computed alone, so that if it was the cause it takes
-        nobody with it again.
+        An image that an engine died of, or that was in a batch that failed, is computed alone, so that if it was the
+        cause it takes nobody with it again.
         """
         now = time.monotonic()
         expired = [instance for instance in self._waiting if instance.deadline < now]
         if expired:
             self._waiting = deque(instance for instance in self._waiting if instance.deadline >= now)
         if not self._waiting:
-            return [], expired
-        innocent = 0
-        while innocent < len(self._waiting) and not self._waiting[innocent].deaths:
-            innocent += 1
-        return [self._waiting.popleft() for _ in range(self.best_size(innocent))], expired
-
-    def best_size(self, waiting: int) -> int:
-        """How many of those that wait to take: what gets most images done a second, padding counted as waste."""
-        done = {size: min(size, waiting) for size in self._seconds}
-        best = max(self._seconds, key=lambda size: (done[size] / self._seconds[size], size))
-        return max(1, done[best])
-
-    def padded_size(self, num_images: int) -> int:
-        """The smallest size that is computed and holds so many."""
-        return min(size for size in self._seconds if size >= num_images)
+            return None, expired
+        together = 0
+        while together < len(self._waiting) and not self._waiting[together].goes_alone:
+            together += 1
+        size = self._sizes.best(together) if together else 1
+        return Batch([self._waiting.popleft() for _ in range(min(size, max(1, together)))], size), expired
 
 
-def stack(batch: list[Instance], shape: tuple[int, int, int], size: int) -> np.ndarray:
+def stack(batch: Batch, shape: tuple[int, int, int]) -> np.ndarray:
     """uint8 (size, H, W, C), black where the batch has no more images."""
-    padding = bytes((size - len(batch)) * math.prod(shape))
-    pixels = b"".join([*(instance.pixels for instance in batch), padding])
-    return np.frombuffer(pixels, np.uint8).reshape(size, *shape)
+    padding = bytes((batch.size - len(batch.instances)) * math.prod(shape))
+    pixels = b"".join([*(instance.pixels for instance in batch.instances), padding])
+    return np.frombuffer(pixels, np.uint8).reshape(batch.size, *shape)
 
 
 def read_instance(frames: list[bytes]) -> Instance | None:

@@ -18,7 +18,10 @@ GZIP = 16 + zlib.MAX_WBITS  # zlib's way to say that there is a gzip header
 
 
 class Inflated(io.RawIOBase):
-    """A gzip body as it unpacks: no further than is asked for, so that a bomb costs what is read of it."""
+    """A gzip body as it unpacks: no further than is asked for, so that a bomb costs what is read of it.
+
+    A body may have several members, one after another, and zeros after the last (https://www.rfc-editor.org/rfc/rfc1952).
+    """
 
     def __init__(self, packed: Any, max_bytes: int) -> None:
         self._packed = packed
@@ -32,27 +35,43 @@ class Inflated(io.RawIOBase):
     def readinto(self, buffer: Any) -> int:
         """
         Raises:
-            BadRequest: it is no gzip, or ends too early.
+            BadRequest: it is no gzip, ends too early, or has something else after its end.
             TooLarge: too much came before it was unpacked.
         """
-        while not self._unpack.eof:
+        while True:
+            if self._unpack.eof:
+                self._waiting = self._waiting.lstrip(b"\0")
             if not self._waiting:
-                self._waiting = self._packed.read(CHUNK_BYTES)
-                self._left -= len(self._waiting)
-                if not self._waiting:
+                self._waiting = self._read_packed()
+                if self._waiting and self._unpack.eof:
+                    continue  # these may be zeros, too
+                if not self._waiting and not self._unpack.eof:
                     raise BadRequest("The body ends before its gzip does.")
-                if self._left < 0:
-                    raise TooLarge("The body is over the limit (SERVICE_MAX_BODY_BYTES).")
-                gevent.sleep(0)  # a body that is all here already would let nobody else have a turn
-            try:
-                data = self._unpack.decompress(self._waiting, len(buffer))
-            except zlib.error as error:
-                raise BadRequest(f"The body is no gzip, as its Content-Encoding says ({error}).") from None
-            self._waiting = self._unpack.unconsumed_tail
+                if not self._waiting:
+                    return 0
+            if self._unpack.eof:
+                self._unpack = zlib.decompressobj(GZIP)
+            data = self._inflate(len(buffer))
             if data:
                 buffer[: len(data)] = data
                 return len(data)
-        return 0
+
+    def _read_packed(self) -> bytes:
+        packed: bytes = self._packed.read(CHUNK_BYTES)
+        self._left -= len(packed)
+        if self._left < 0:
+            raise TooLarge("The body is over the limit (SERVICE_MAX_BODY_BYTES).")
+        gevent.sleep(0)  # a body that is all here already would let nobody else have a turn
+        return packed
+
+    def _inflate(self, max_bytes: int) -> bytes:
+        """What comes of the packed bytes that wait, or of the first of them."""
+        try:
+            data = self._unpack.decompress(self._waiting, max_bytes)
+        except zlib.error as error:
+            raise BadRequest(f"The body is no gzip, as its Content-Encoding says ({error}).") from None
+        self._waiting = self._unpack.unused_data if self._unpack.eof else self._unpack.unconsumed_tail
+        return data
 
 
 def unpack(request: Request, max_bytes: int) -> None:

@@ -12,9 +12,10 @@ from typing import Any, get_args
 import click
 
 from models import exports as published
-from models.bundle import BrokenBundle, read_manifest
+from models.bundle import BrokenBundle, read_manifest, verify
 from models.default import DEFAULT, read_default
 from models.exports import LivePointer
+from service.arrival import look_at
 from service.config import (
     PREFIX,
     BadSetting,
@@ -99,19 +100,30 @@ def explained(command: Callable[..., None]) -> Callable[..., None]:
 @EXPORTS
 @explained
 def models(exports: Path) -> None:
-    """List every model, its versions and their parts, and which model is the default."""
+    """List every model, its versions and their parts, and which model is the default.
+
+    The files of versions that have a part are compared with their checksums.
+    """
     default = default_of(exports)
     for name in published.list_models(exports):
         pointer = published.read_live(exports / name)
         click.echo(f"{name}{', default' if name == default else ''}{', unloaded' if pointer.unloaded else ''}")
         for version in reversed(published.list_versions(exports / name)):
             parts = [part for part in PARTS if getattr(pointer, part) == version]
-            click.echo(f"  {version:>4}  {about(exports / name / str(version))}  {described(parts, pointer)}".rstrip())
+            bundle = about(exports / name / str(version), check=bool(parts))
+            click.echo(f"  {version:>4}  {bundle}  {described(parts, pointer)}".rstrip())
 
 
-def about(bundle: Path) -> str:
+def about(bundle: Path, *, check: bool) -> str:
+    """
+    Args:
+        check: compare every file with its checksum; else the manifest is believed if all files are there.
+    """
+    incomplete = look_at(bundle).reason
+    if incomplete:
+        return f"incomplete: {incomplete}"
     try:
-        manifest = read_manifest(bundle)
+        manifest = verify(bundle) if check else read_manifest(bundle)
     except BrokenBundle as error:
         return f"broken: {error}"
     accuracy = manifest.metrics.get("test", {}).get("accuracy")

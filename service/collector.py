@@ -11,6 +11,7 @@ from gevent.threadpool import ThreadPool
 from models.feedback import FeedbackStore
 from service.config import Config
 from service.inputs import EncodedImage
+from service.loops import repeat
 from service.metrics import KEPT
 from service.recent import Recent
 from service.record import record
@@ -40,7 +41,7 @@ class Collector:
         self._keeping = bool(config.feedback and config.keep)
         self.num_waiting = 0
         if config.feedback:
-            gevent.spawn(self._expire)
+            gevent.spawn(repeat, self._expire, every_s=EXPIRE_S)
 
     def store(self, model: str) -> FeedbackStore | None:
         """Where a model's feedback goes."""
@@ -86,17 +87,17 @@ class Collector:
                 return False
 
         def count() -> None:
-            kept = self.threads.spawn(write).get()
-            self.num_waiting -= 1
+            try:
+                kept = self.threads.spawn(write).get()
+            finally:
+                self.num_waiting -= 1
             KEPT.labels(model, "kept" if kept else "dropped").inc()
 
         gevent.spawn(count)
 
     def _expire(self) -> None:
-        """Now and then: kept images go when their time is over."""
-        while True:
-            self.threads.spawn(self._forget_old).get()
-            gevent.sleep(EXPIRE_S)
+        """Kept images go when their time is over."""
+        self.threads.spawn(self._forget_old).get()
 
     def _forget_old(self) -> None:
         """Runs in a thread, from which exceptions would be printed."""

@@ -59,6 +59,10 @@ class Config:
     default_model: str = setting(
         "", "model that /classify asks; empty: the one that default.json in the exports names, or the only one"
     )
+    required_models: str = setting(
+        "",
+        "models, separated by commas, that /readyz asks; empty: the default model, or any model where none is default",
+    )
     engine: Engine = setting("auto", "auto: tensorflow where there is an NVIDIA GPU and TensorFlow, else openvino")
     precision: Precision = setting("auto", "auto: the fastest in which the golden images get their answers")
     workers: int = setting(0, "HTTP processes; 0: one per core", least=0, most=1000)
@@ -266,6 +270,8 @@ def parse(name: str, kind: Any, value: str) -> Any:
             raise BadSetting(f"{name} is {value!r}; it can be {', '.join(get_args(kind) or TRUTHS)}.")
         return choices[value.lower()]
     try:
+        if kind in (int, float) and not value.isascii():
+            raise ValueError("digits of another script")
         return kind(value)
     except ValueError:
         raise BadSetting(f"{name} is {value!r}; it has to be {NUMBERS[kind]}.") from None

@@ -2,24 +2,27 @@
 
 from collections.abc import Callable
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
-import gevent
 from flask import Blueprint, Response, jsonify, request
 
 from models import exports as published
 from models.bundle import BrokenBundle
 from models.exports import LivePointer
+from models.turn import GivenUp, Turn
 from service.errors import Conflict, NotFound, Unprocessable
 from service.inputs import parse_json, read_bytes
 from service.serving import service
+from service.turns import in_turn
 
 bp = Blueprint("control", __name__)
 
 T = TypeVar("T")
 
 LOCK_TIMEOUT_S = 10.0  # for whoever publishes at the same time
+BUSY = "Somebody else is publishing this model, and nothing was changed. Try again later."
 
 
 @bp.before_request
@@ -31,14 +34,14 @@ def authorise() -> None:
 def promote(name: str) -> Response:
     """{"version": N}: that version answers from now on."""
     version = read_version(read_options("version"))
-    return changed(name, lambda exports: published.set_live(exports, name, version))
+    return changed(name, lambda exports, turn: published.set_live(exports, name, version, turn=turn))
 
 
 @bp.post("/models/<name>/rollback")
 def rollback(name: str) -> Response:
     """The version answers that did before."""
     read_options()
-    return changed(name, lambda exports: published.roll_back(exports, name))
+    return changed(name, lambda exports, turn: published.roll_back(exports, name, turn=turn))
 
 
 @bp.post("/models/<name>/canary")
@@ -49,14 +52,14 @@ def canary(name: str) -> Response:
     fraction = options.get("fraction", 0.1)
     if isinstance(fraction, bool) or not isinstance(fraction, int | float) or not 0 < fraction <= 1:
         raise Unprocessable("fraction has to be a number above 0 and up to 1.")
-    return changed(name, lambda exports: published.set_canary(exports, name, version, fraction))
+    return changed(name, lambda exports, turn: published.set_canary(exports, name, version, fraction, turn=turn))
 
 
 @bp.post("/models/<name>/shadow")
 def shadow(name: str) -> Response:
     """{"version": N}: that version is asked too, and compared; {"version": null} ends it."""
     version = read_version(read_options("version"), or_none=True)
-    return changed(name, lambda exports: published.set_shadow(exports, name, version))
+    return changed(name, lambda exports, turn: published.set_shadow(exports, name, version, turn=turn))
 
 
 @bp.post("/models/<name>/default")
@@ -65,29 +68,29 @@ def make_default(name: str) -> Response:
     read_options()
     if service().config.default_model:
         raise Conflict(f"SERVICE_DEFAULT_MODEL says which is the default model here: {service().config.default_model}.")
-    return jsonify(default=change(name, lambda exports: published.set_default(exports, name)))
+    return jsonify(default=change(name, lambda exports, turn: published.set_default(exports, name, turn=turn)))
 
 
 @bp.post("/v2/repository/models/<name>/load")
 def load(name: str) -> Response:
     """A model that was unloaded answers again, once its engine has loaded."""
-    change(name, lambda exports: published.set_loaded(exports, name, loaded=True))
+    change(name, lambda exports, turn: published.set_loaded(exports, name, loaded=True, turn=turn))
     return Response(status=200)
 
 
 @bp.post("/v2/repository/models/<name>/unload")
 def unload(name: str) -> Response:
     """A model's engines end."""
-    change(name, lambda exports: published.set_loaded(exports, name, loaded=False))
+    change(name, lambda exports, turn: published.set_loaded(exports, name, loaded=False, turn=turn))
     return Response(status=200)
 
 
-def changed(name: str, how: Callable[[Path], LivePointer]) -> Response:
+def changed(name: str, how: Callable[[Path, Turn], LivePointer]) -> Response:
     return jsonify(model=name, **asdict(change(name, how)))
 
 
-def change(name: str, how: Callable[[Path], T]) -> T:
-    """Replace a pointer, in a thread since it waits for the disk.
+def change(name: str, how: Callable[[Path, Turn], T]) -> T:
+    """Replace a pointer, in a thread since it waits for the disk; a change that was refused never happens.
 
     Raises:
         NotFound: there is no such model.
@@ -96,9 +99,9 @@ def change(name: str, how: Callable[[Path], T]) -> T:
     """
     exports = service().config.exports
     try:
-        result = service().writers.spawn(attempt, name, how, exports).get(timeout=LOCK_TIMEOUT_S)
-    except gevent.Timeout:
-        raise Conflict("Somebody else is publishing this model. Try again later.") from None
+        result = in_turn(service().writers, partial(attempt, name, how, exports), LOCK_TIMEOUT_S)
+    except GivenUp:
+        raise Conflict(BUSY) from None
     if result is None:
         raise NotFound("There is no model of this name; GET /models lists them.")
     if isinstance(result, BrokenBundle):
@@ -111,12 +114,12 @@ def change(name: str, how: Callable[[Path], T]) -> T:
     return changed_to
 
 
-def attempt(name: str, how: Callable[[Path], T], exports: Path) -> T | ValueError | OSError | None:
+def attempt(name: str, how: Callable[[Path, Turn], T], exports: Path, turn: Turn) -> T | ValueError | OSError | None:
     """Runs in a thread, from which exceptions would be printed. None: there is no such model."""
     if not published.MODEL_NAME.fullmatch(name) or not (exports / name).is_dir():
         return None
     try:
-        return how(exports)
+        return how(exports, turn)
     except (ValueError, OSError) as error:
         return error
 

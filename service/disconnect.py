@@ -1,6 +1,13 @@
-"""Noticing that a client has gone while its answer is being computed, so that nobody computes for nobody."""
+"""Noticing that a client has gone while its answer is being computed, so that nobody computes for nobody.
+
+A client that has sent its request may close its own direction of the connection and wait for the answer; one that has
+gone has closed both. Both look alike until something is sent: who has gone answers that with a reset. So an interim
+response is sent then, which every client of HTTP/1.1 passes over (https://www.rfc-editor.org/rfc/rfc9110#section-15.2).
+Older clients know none; what speaks HTTP/1.0 today is nginx, which closes both directions, and so counts as gone.
+"""
 
 import contextlib
+import os
 import select
 from collections.abc import Iterator
 
@@ -11,6 +18,9 @@ from gevent import monkey
 from service.errors import ClientGone
 
 READ = 1  # what a libev watcher waits for
+RESET_INTERVAL_S = 0.02  # between two looks for a reset
+INTERIM = b"HTTP/1.1 100 Continue\r\n\r\n"
+GONE = select.POLLHUP | select.POLLERR
 poll = monkey.get_original("select", "poll")  # gevent's own would wait, and a watcher's callback must not
 
 
@@ -24,18 +34,37 @@ def while_client_stays() -> Iterator[None]:
     if socket is None:  # another server's, as in a test
         yield
         return
-    answering, closed = gevent.getcurrent(), poll()
-    closed.register(socket, select.POLLRDHUP)
-    watcher = gevent.get_hub().loop.io(socket.fileno(), READ)
+    answering, closed, descriptor = gevent.getcurrent(), poll(), socket.fileno()
+    knows_interim = request.environ.get("SERVER_PROTOCOL") == "HTTP/1.1"
+    closed.register(descriptor, select.POLLRDHUP)
+    loop = gevent.get_hub().loop
+    readable, reset = loop.io(descriptor, READ), loop.timer(RESET_INTERVAL_S, RESET_INTERVAL_S)
 
     def look() -> None:
-        watcher.stop()  # what comes otherwise is the connection's next request
-        if closed.poll(0):
-            answering.throw(ClientGone("The client closed the connection."))
+        readable.stop()  # what comes otherwise is the connection's next request
+        events = now()
+        if events & GONE or (events and not knows_interim):
+            leave()
+        elif events:
+            with contextlib.suppress(OSError):  # a reset, which is seen next; or no room, for who reads nothing
+                os.write(descriptor, INTERIM)
+            reset.start(look_for_reset)
 
-    watcher.start(look)
+    def look_for_reset() -> None:
+        if now() & GONE:
+            leave()
+
+    def now() -> int:
+        return sum(events for _, events in closed.poll(0))
+
+    def leave() -> None:
+        reset.stop()
+        answering.throw(ClientGone("The client closed the connection."))
+
+    readable.start(look)
     try:
         yield
     finally:
-        watcher.stop()
-        watcher.close()
+        for watcher in (readable, reset):
+            watcher.stop()
+            watcher.close()

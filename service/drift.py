@@ -22,6 +22,7 @@ CLASSES = "classes"
 FOLDER = "drift"
 
 Target = tuple[str, int]
+Counts = list[dict[str, Any]]  # of each version: `target`, and a list of numbers by the name of each statistic
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,20 +107,23 @@ class DriftMonitor:
         distances = mahalanobis(features(described), bins.mean, bins.precision)
         return np.interp(distances, bins.distances, bins.ranks)
 
-    def write(self) -> None:
-        """For whoever asks another worker; nothing, where nothing has changed.
+    def changed_counts(self) -> Counts | None:
+        """A copy of all counts; None where nothing has changed since the last. To be made where `observe` is called."""
+        if not self._changed:
+            return None
+        self._changed = False
+        return [
+            {"target": target, **{name: counts.tolist() for name, counts in watched.counts.items()}}
+            for target, watched in self._watched.items()
+        ]
+
+    def write(self, counts: Counts) -> None:
+        """For whoever asks another worker; in any thread.
 
         Raises:
             OSError: the folder is full.
         """
-        if not self._changed:
-            return
-        self._changed = False
-        document = [
-            {"target": target, **{name: counts.tolist() for name, counts in watched.counts.items()}}
-            for target, watched in self._watched.items()
-        ]
-        write_durably(self._path, json.dumps(document))
+        write_durably(self._path, json.dumps(counts))
 
 
 def drift_of(folder: Path, routes: Routes) -> dict[Target, dict[str, Any]]:

@@ -13,7 +13,7 @@ import zmq
 
 from service import wire
 from service.backends import Loaded
-from service.batcher import Batcher, Instance, is_cancellation, read_instance, stack
+from service.batcher import Batch, Batcher, Instance, is_cancellation, read_instance, stack
 from service.metrics import EngineMetrics
 
 log = logging.getLogger(__name__)
@@ -29,7 +29,7 @@ class Running:
         handle: the backend's; None where it raised.
     """
 
-    batch: list[Instance]
+    batch: Batch
     started: float
     handle: Any
 
@@ -45,14 +45,15 @@ class Engine:
         self._backend = loaded.backend
         self._shape = loaded.manifest.input_spec.shape
         self._num_bytes = int(np.prod(self._shape))
-        self._batcher = Batcher(loaded.seconds)
+        self._sizes = loaded.sizes()
+        self._batcher = Batcher(self._sizes)
         self._running: deque[Running] = deque()
         self._metrics = EngineMetrics(loaded.manifest.model, version)
         self._socket: zmq.Socket[bytes] = zmq.Context.instance().socket(zmq.ROUTER)
         self._socket.setsockopt(zmq.RCVHWM, 0)  # the HTTP workers bound the queue
         self._socket.setsockopt(zmq.SNDHWM, 0)
         self._socket.bind(endpoint)
-        self._suspect = os.open(endpoint.removeprefix("ipc://") + ".suspect", os.O_WRONLY | os.O_CREAT, 0o600)
+        self._computing = os.open(wire.computing_file(endpoint), os.O_WRONLY | os.O_CREAT, 0o600)
         self._stopping = False
         self.busy_since: float | None = None
         self._last_done = 0.0
@@ -63,13 +64,13 @@ class Engine:
             batch, expired = self._batcher.next_batch()
             for instance in expired:
                 self._reply(instance, wire.EXPIRED)
-            if batch:
-                in_flight = 1 if batch[0].deaths else self._backend.in_flight  # it may kill us: alone, then
-                self._finish_all_but(in_flight - 1)
-                self._start(batch)
-                self._finish_all_but(in_flight - 1)
-            else:
+            if batch is None:
                 self._finish_all_but(0)
+                continue
+            in_flight = 1 if batch.instances[0].deaths else self._backend.in_flight  # it may kill us: alone, then
+            self._finish_all_but(in_flight - 1)
+            self._start(batch)
+            self._finish_all_but(in_flight - 1)
 
     def stop(self) -> None:
         self._stopping = True
@@ -95,38 +96,57 @@ class Engine:
                     self._batcher.add(instance)
         return True
 
-    def _start(self, batch: list[Instance]) -> None:
-        if batch[0].deaths:  # if it kills us, this tells the worker whose fault it was
-            os.pwrite(self._suspect, batch[0].id, 0)
+    def _start(self, batch: Batch) -> None:
+        self._note_computing(batch)
         started, handle = time.monotonic(), None
         if self.busy_since is None:
             self.busy_since = started
         try:
-            handle = self._backend.start(stack(batch, self._shape, self._batcher.padded_size(len(batch))))
+            handle = self._backend.start(stack(batch, self._shape))
         except Exception:
-            log.exception("a batch of %d failed", len(batch))
+            log.exception("a batch of %d failed", batch.size)
         self._running.append(Running(batch, started, handle))
+
+    def _note_computing(self, *starting: Batch) -> None:
+        """If the engine dies, this tells the HTTP workers which images may have been the cause."""
+        batches = [*(running.batch for running in self._running), *starting]
+        ids = [instance.id for batch in batches for instance in batch.instances]
+        os.pwrite(self._computing, b"".join(ids) + wire.NO_ID, 0)
 
     def _finish_all_but(self, count: int) -> None:
         while len(self._running) > count:
             self._finish(self._running.popleft())
 
     def _finish(self, running: Running) -> None:
-        batch, sound = running.batch, False
-        if running.handle is not None:
-            try:
-                probabilities = self._backend.finish(running.handle)[: len(batch)]
-                sound = bool(np.isfinite(probabilities).all())
-            except Exception:
-                log.exception("a batch of %d failed", len(batch))
+        probabilities = self._result(running)
         started, done = max(running.started, self._last_done), time.monotonic()  # it began when the one before was done
         self._last_done = done
         self.busy_since = done if self._running else None
-        self._metrics.observe_batch(len(batch), done - started)
-        for i, instance in enumerate(batch):
+        self._note_computing()
+        self._metrics.observe_batch(len(running.batch.instances), done - started)
+        if probabilities is None:
+            answers: list[bytes | None] = [None] * len(running.batch.instances)
+        else:
+            self._sizes.observe(running.batch.size, done - started)
+            answers = [row.tobytes() if np.isfinite(row).all() else None for row in probabilities]
+        again = []
+        for instance, answer in zip(running.batch.instances, answers, strict=True):
+            if answer is None and running.batch.size > 1:
+                again.append(instance)  # another image, or the size of the batch, may have been the cause
+                continue
             self._metrics.observe_wait(started - instance.sent)
-            answer = probabilities[i].tobytes() if sound else b""
-            self._reply(instance, wire.OK if sound else wire.FAILED, answer, started, done)
+            self._reply(instance, wire.FAILED if answer is None else wire.OK, answer or b"", started, done)
+        self._batcher.add_again(again)
+
+    def _result(self, running: Running) -> np.ndarray | None:
+        """Probabilities (images, classes); None where the backend raised."""
+        if running.handle is None:
+            return None
+        try:
+            return self._backend.finish(running.handle)[: len(running.batch.instances)]
+        except Exception:
+            log.exception("a batch of %d failed", running.batch.size)
+            return None
 
     def _reply(
         self, instance: Instance, status: int, probabilities: bytes = b"", started: float = 0.0, done: float = 0.0

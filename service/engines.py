@@ -1,17 +1,16 @@
 """The HTTP worker's side of the engines: sends images, brings answers back, and hides an engine's death.
 
 Everything here runs in gevent's one thread. Inference is idempotent, so what was in flight when an engine died is
-sent again to its successor, within its deadline. An image whose second engine died computing it alone is refused.
+sent again to its successor, within its deadline; but for an image that engines died of (service.suspects).
 """
 
 import contextlib
-import hashlib
 import itertools
 import logging
 import math
 import os
 import time
-from collections import Counter, OrderedDict
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,6 +24,7 @@ from service import wire
 from service.errors import (
     DeadlineExceeded,
     EngineCrash,
+    EngineGone,
     ModelFailed,
     NotFound,
     NotReady,
@@ -32,16 +32,15 @@ from service.errors import (
     ServiceError,
     TooLarge,
 )
+from service.loops import repeat
 from service.metrics import WAITING
-from service.routes import ModelRoute, Routes, VersionRoute, read_routes
+from service.routes import Routes, VersionRoute, read_routes
+from service.suspects import MOST_DEATHS, REMEMBERED_S, Suspects, Target
 
 log = logging.getLogger(__name__)
 
 WATCH_S = 0.05  # how often routes.json is looked at
-MAX_REFUSED = 1000  # digests remembered of images that ended engines
 MEMORY = 0.9  # of what a request takes: share of the past in the running mean
-
-Target = tuple[str, int]  # model name, version
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +77,6 @@ class Pending:
     pixels: bytes
     deadline: float
     answer: AsyncResult = field(default_factory=AsyncResult)
-    deaths: int = 0
 
 
 class Channel:
@@ -86,7 +84,7 @@ class Channel:
 
     def __init__(self, context: zmq.Context, endpoint: str) -> None:
         self.in_flight: dict[bytes, Pending] = {}
-        self._suspect = Path(endpoint.removeprefix("ipc://") + ".suspect")
+        self._endpoint = endpoint
         self._socket = context.socket(zmq.DEALER)
         self._socket.setsockopt(zmq.LINGER, 0)
         self._socket.setsockopt(zmq.SNDHWM, 0)
@@ -94,9 +92,13 @@ class Channel:
         self._socket.connect(endpoint)
         self._receiver = gevent.spawn(self._receive)
 
-    def send(self, pending: Pending) -> None:
+    def send(self, pending: Pending, deaths: int) -> None:
+        """
+        Args:
+            deaths: of engines that died while they computed these pixels.
+        """
         self.in_flight[pending.id] = pending
-        header = wire.REQUEST.pack(pending.id, pending.deaths, pending.deadline, time.monotonic())
+        header = wire.REQUEST.pack(pending.id, deaths, pending.deadline, time.monotonic())
         self._socket.send(header + pending.pixels)
 
     def cancel(self, pending: Pending) -> None:
@@ -104,28 +106,34 @@ class Channel:
         if self.in_flight.pop(pending.id, None) is not None:
             self._socket.send(pending.id)
 
-    def suspect(self) -> bytes:
-        """The id of the last image that the engine computed alone."""
-        return self._suspect.read_bytes() if self._suspect.exists() else b""
-
     def close(self) -> list[Pending]:
         """Returns what was still in flight."""
         self._receiver.kill(block=False)  # whoever closes is in the middle of following new routes
         self._socket.close()
         return list(self.in_flight.values())
 
+    def computing(self) -> set[bytes]:
+        """Ids of the images that the engine was computing when it was heard of last."""
+        return wire.read_computing(self._endpoint)
+
     def _receive(self) -> None:
         while True:
             reply = self._socket.recv()
-            request_id, status, started, done = wire.REPLY.unpack_from(reply)
-            pending = self.in_flight.pop(request_id, None)
-            if pending is None:  # whoever asked has given up
-                continue
-            if status == wire.OK:
-                probabilities = np.frombuffer(reply, np.float32, offset=wire.REPLY.size)
-                pending.answer.set(Answer(probabilities, started, done))
-            else:
-                pending.answer.set_exception(REPLY_ERRORS[status]())
+            try:
+                self._settle(reply)
+            except Exception:  # without a receiver nobody who asks this engine would ever be answered
+                log.exception("a reply of an engine could not be read")
+
+    def _settle(self, reply: bytes) -> None:
+        request_id, status, started, done = wire.REPLY.unpack_from(reply)
+        pending = self.in_flight.pop(request_id, None)
+        if pending is None:  # whoever asked has given up
+            return
+        if status == wire.OK:
+            probabilities = np.frombuffer(reply, np.float32, offset=wire.REPLY.size)
+            pending.answer.set(Answer(probabilities, started, done))
+        else:
+            pending.answer.set_exception(REPLY_ERRORS[status]())
 
 
 REPLY_ERRORS: dict[int, Callable[[], ServiceError]] = {
@@ -133,6 +141,9 @@ REPLY_ERRORS: dict[int, Callable[[], ServiceError]] = {
     wire.REFUSED: lambda: ModelFailed("The engine refused the image's shape. Please report this."),
     wire.FAILED: lambda: ModelFailed("The model gave no finite answer to this image."),
 }
+
+
+OUT_OF_USE = ("rejected", "parked")  # states of a version that nobody should wait for
 
 
 class Engines:
@@ -145,14 +156,14 @@ class Engines:
         self._context = zmq.Context()
         self._channels: dict[str, Channel] = {}  # by endpoint
         self._homeless: list[Pending] = []  # waiting for an engine to come up
-        self._refused: OrderedDict[bytes, None] = OrderedDict()  # digests of pixels
+        self._suspects = Suspects()
         self._id_prefix = os.urandom(8)
         self._ids = itertools.count()
         self._num_waiting: Counter[str] = Counter()  # by model, so that none takes another's places
         self._mean_s: dict[str, float] = {}  # by model: from a place in the queue to the answer
         self._routes = Routes()
         self._reload()
-        self._watcher = gevent.spawn(self._watch)
+        self._watcher = gevent.spawn(repeat, self._watch, every_s=WATCH_S)
 
     def close(self) -> None:
         """Let go of every socket; whoever still waits gets no answer."""
@@ -211,6 +222,7 @@ class Engines:
 
         Raises:
             DeadlineExceeded, EngineCrash, ModelFailed: for the first image that has no answer.
+            EngineGone: the version has no engine any more, nor will it have one soon.
         """
         sent = time.monotonic()
         waiting = [self._submit(target, image.tobytes(), deadline) for image in images]
@@ -219,23 +231,31 @@ class Engines:
         finally:
             for pending in waiting:
                 self._forget(pending)
+        for image in images if self._suspects else ():
+            self._suspects.acquit(target, image.tobytes())
         last = max(answers, key=lambda answer: answer.started)
         return Answers(np.stack([answer.probabilities for answer in answers]), sent, last.started, last.done)
 
     def _submit(self, target: Target, pixels: bytes, deadline: float) -> Pending:
-        if self._refused and digest(pixels) in self._refused:
-            raise crash_error()
         request_id = self._id_prefix + next(self._ids).to_bytes(8, "little")
         pending = Pending(request_id, target, pixels, deadline)
         self._send(pending)
         return pending
 
     def _send(self, pending: Pending) -> None:
-        channel = self._channel_of(pending.target)
-        if channel is None:
+        """To the version's engine; where that is to be started again, once it is."""
+        name, version = pending.target
+        model = self._routes.models.get(name)
+        route = model.versions.get(version) if model else None
+        deaths = self._suspects.deaths(pending.target, pending.pixels)
+        if deaths >= MOST_DEATHS:
+            pending.answer.set_exception(crash_error())
+        elif route is None or route.state in OUT_OF_USE:
+            pending.answer.set_exception(EngineGone(f"Version {version} of {name} has no engine now. Try again later."))
+        elif route.endpoint is None:
             self._homeless.append(pending)
         else:
-            channel.send(pending)
+            self._channels[route.endpoint].send(pending, deaths)
 
     def _await(self, pending: Pending) -> Answer:
         try:
@@ -249,21 +269,10 @@ class Engines:
         if pending in self._homeless:
             self._homeless.remove(pending)
 
-    def _channel_of(self, target: Target) -> Channel | None:
-        name, version = target
-        model = self._routes.models.get(name)
-        route = model.versions.get(version) if model else None
-        return self._channels[route.endpoint] if route and route.endpoint else None
-
     def _watch(self) -> None:
-        while True:
-            gevent.sleep(WATCH_S)
-            try:
-                for model in self._routes.models.keys() | self._num_waiting.keys():
-                    WAITING.labels(model).set(self._num_waiting[model])
-                self._reload()
-            except Exception:  # a watcher that dies would leave this worker with dead engines for good
-                log.exception("routes.json could not be followed")
+        for model in self._routes.models.keys() | self._num_waiting.keys():
+            WAITING.labels(model).set(self._num_waiting[model])
+        self._reload()
 
     def _reload(self) -> None:
         try:
@@ -284,32 +293,17 @@ class Engines:
             self._bury(self._channels.pop(endpoint))
         homeless, self._homeless = self._homeless, []
         for pending in homeless:
-            self._resend(pending)
+            self._send(pending)
 
     def _bury(self, channel: Channel) -> None:
-        """An engine is gone: everything in flight is tried again, but for the one that has ended two engines."""
-        suspect = channel.suspect()
-        for pending in channel.close():
-            if pending.id == suspect and pending.deaths:
-                self._refuse(pending)
-            else:
-                pending.deaths += 1
-                self._homeless.append(pending)
-
-    def _refuse(self, pending: Pending) -> None:
-        log.error("an image ended two engines of %s version %d and is refused from now on", *pending.target)
-        self._refused[digest(pending.pixels)] = None
-        if len(self._refused) > MAX_REFUSED:
-            self._refused.popitem(last=False)
-        pending.answer.set_exception(crash_error())
-
-    def _resend(self, pending: Pending) -> None:
-        model: ModelRoute | None = self._routes.models.get(pending.target[0])
-        route = model.versions.get(pending.target[1]) if model else None
-        if route is None or route.state == "rejected":
-            pending.answer.set_exception(NotReady("The model's engine is gone and has no successor. Try again later."))
-        else:
-            self._send(pending)
+        """An engine is gone: everything in flight is tried again, but for an image of which too many engines died."""
+        in_flight, computing = channel.close(), channel.computing()
+        for target, pixels in {(p.target, p.pixels) for p in in_flight if p.id in computing}:
+            deaths = self._suspects.note_death(target, pixels)
+            if deaths >= MOST_DEATHS:
+                what = (deaths, *target, REMEMBERED_S / 60)
+                log.error("%d engines of %s version %d died of an image, which is refused for %g minutes", *what)
+        self._homeless += in_flight
 
 
 def find_version(routes: Routes, name: str, version: int | None) -> tuple[int, VersionRoute]:
@@ -333,14 +327,15 @@ def find_version(routes: Routes, name: str, version: int | None) -> tuple[int, V
         raise NotFound(f"Version {number} of {name} is not loaded; loaded are {', '.join(loaded) or 'none'}.")
     if route.state == "rejected":
         raise NotReady(f"Version {number} of {name} cannot be loaded: see GET /models/{name}.")
+    if route.state == "parked":
+        raise NotReady(f"Version {number} of {name} cannot be kept running: see GET /models/{name}.", retry_after_s=30)
     if route.input_spec is None:
-        raise NotReady(f"Version {number} of {name} is loading.")
+        raise NotReady(f"Version {number} of {name} is {route.reason or 'loading'}.")
     return number, route
 
 
-def digest(pixels: bytes) -> bytes:
-    return hashlib.sha256(pixels).digest()
-
-
 def crash_error() -> EngineCrash:
-    return EngineCrash("This image has ended two engines and is not tried again.")
+    return EngineCrash(
+        f"{MOST_DEATHS} engines of this model ended while they computed this image; "
+        f"it is refused for {REMEMBERED_S / 60:g} minutes."
+    )

@@ -71,7 +71,7 @@ class Unprocessable(ServiceError):
 
 
 class EngineCrash(ServiceError):
-    """The one image that ends engines: refused instead of tried a third time."""
+    """An image of which several engines died: it is refused for a while instead of being tried once more."""
 
     status = 500
     code = "engine_crash"
@@ -92,6 +92,10 @@ class NotReady(ServiceError):
     status = 503
     code = "not_ready"
     retry_after_s = 1
+
+
+class EngineGone(NotReady):
+    """The version that was chosen has no engine any more; another version may have one."""
 
 
 class ClientGone(ServiceError):

@@ -14,7 +14,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
-import gevent
 import numpy as np
 from flask import Blueprint, Response, current_app, jsonify, request
 from PIL import Image
@@ -22,6 +21,7 @@ from PIL import Image
 from models.class_names import BadClassName, check_label
 from models.feedback import FeedbackFull, FeedbackStore, Kept, Outcome
 from models.preprocessing import BadImage, InputSpec, decode_image
+from models.turn import GivenUp, Turn
 from service.collector import MOST_WAITING
 from service.errors import (
     BadRequest,
@@ -38,12 +38,14 @@ from service.inputs import in_time, parse_json, read_base64, read_bytes
 from service.metrics import FEEDBACK
 from service.record import REQUEST_ID
 from service.serving import Chosen, service
+from service.turns import in_turn
 
 log = logging.getLogger(__name__)
 bp = Blueprint("feedback", __name__)
 
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 TIMEOUT_S = 10.0  # for the disk, and for who writes at the same time
+BUSY = "The feedback folder is busy, and nothing was changed. Try again later."
 DIGEST = re.compile(r"[0-9a-f]{64}")
 THUMBNAIL = InputSpec(384, 384, 3, "pad")  # what a person is shown
 MOST_LISTED = 500
@@ -83,15 +85,18 @@ def authorise() -> None:
 @bp.post("/models/<name>/feedback")
 def give_feedback(name: str) -> tuple[Response, int]:
     """Store an image under its right label."""
-    chosen = service().find(name)
+    service().find(name)
     feedback = read_feedback(name)
+    chosen = service().find(name)  # another version may have become live while the body came
     check_known(chosen, feedback.label)
     decode = partial(decode_image, feedback.image, chosen.spec, max_pixels=service().config.max_pixels)
     decoded = service().decoders.spawn(attempt, decode).get()
     if isinstance(decoded, BadImage):
         raise from_bad_image(decoded, "")
     store = store_of(name)
-    outcome: Outcome = on_disk(partial(store.add, feedback.image, feedback.label, settle=feedback.settle))
+    outcome: Outcome = change_on_disk(
+        lambda turn: store.add(feedback.image, feedback.label, settle=feedback.settle, turn=turn)
+    )
     FEEDBACK.labels(name, outcome).inc()
     body = jsonify(model=name, label=feedback.label, outcome=outcome, image=hashlib.sha256(feedback.image).hexdigest())
     return body, 200 if outcome == "duplicate" else 201
@@ -135,7 +140,8 @@ def show_kept(name: str, digest: str) -> Response:
 def discard(name: str, digest: str) -> Response:
     """Forget one of them."""
     service().find(name)
-    if not DIGEST.fullmatch(digest) or not on_disk(partial(store_of(name).discard, digest)):
+    store = store_of(name) if DIGEST.fullmatch(digest) else None
+    if store is None or not change_on_disk(lambda turn: store.discard(digest, turn=turn)):
         raise NotFound("No such image is kept; GET /models/<name>/kept lists them.")
     return Response(status=204)
 
@@ -261,7 +267,12 @@ def store_of(name: str) -> FeedbackStore:
 
 
 def on_disk(action: Callable[[], T]) -> T:
-    """Runs in a thread.
+    """As `change_on_disk`, for who changes nothing."""
+    return change_on_disk(lambda _: action())
+
+
+def change_on_disk(action: Callable[[Turn], T]) -> T:
+    """Runs in a thread; what is answered with an error does not happen later.
 
     Raises:
         StorageFull: the budget or the disk is full.
@@ -272,10 +283,9 @@ def on_disk(action: Callable[[], T]) -> T:
         raise Overloaded("Too much feedback is waiting for the disk. Try again later.")
     collector.num_waiting += 1
     try:
-        with gevent.Timeout(TIMEOUT_S):  # its turn comes within that, too
-            result = collector.threads.spawn(attempt, action).get()
-    except gevent.Timeout:
-        raise Conflict("The feedback folder is busy. Try again later.") from None
+        result: Any = in_turn(collector.threads, lambda turn: attempt(partial(action, turn)), TIMEOUT_S)
+    except GivenUp:
+        raise Conflict(BUSY) from None
     finally:
         collector.num_waiting -= 1
     if isinstance(result, FeedbackFull):
@@ -287,7 +297,8 @@ def on_disk(action: Callable[[], T]) -> T:
         raise Conflict(f"The feedback folder cannot be used ({result.strerror}).")
     if isinstance(result, BadImage):
         raise from_bad_image(result, "")
-    return result
+    found: T = result
+    return found
 
 
 def attempt(action: Callable[[], T]) -> T | Exception:

@@ -5,28 +5,53 @@ import time
 import gevent
 import numpy as np
 
+from service.config import split_list
 from service.engines import find_version
 from service.errors import NotReady, ServiceError
 from service.serving import Service
 
 
 def check_ready(service: Service) -> list[str]:
-    """The models that answer: the default one, or where there is none every model that is not unloaded.
+    """The required models: those that the setting names, or the default one. They answer.
+
+    Where nobody has said which are required, one that answers: a model that is broken is no reason to send no requests
+    to the others.
 
     Raises:
-        NotReady: one does not, or there is none.
+        NotReady: a required one does not, or there is none.
         ServiceError: what its engine said.
     """
     routes = service.engines.routes
     if routes.draining:
         raise NotReady("The service is stopping.")
-    loaded = [name for name, model in routes.models.items() if not model.unloaded]
-    names = [routes.default_model] if routes.default_model else loaded
-    if not names:
-        raise NotReady("No model is published yet.")
-    for name in names:
+    required = split_list(service.config.required_models) or [name for name in [routes.default_model] if name]
+    for name in required:
         ask_black_image(service, name)
-    return names
+    return required or [first_that_answers(service, [n for n, model in routes.models.items() if not model.unloaded])]
+
+
+def first_that_answers(service: Service, names: list[str]) -> str:
+    """All are asked at once, since one that hangs would be waited for.
+
+    Raises:
+        NotReady: there is none.
+        ServiceError: what the engine of the last said.
+    """
+    error: ServiceError = NotReady("No model is published yet.")
+    asked = {gevent.spawn(failure_of, service, name): name for name in names}
+    for answered in gevent.iwait(asked):
+        if answered.value is None:
+            return asked[answered]
+        error = answered.value
+    raise error
+
+
+def failure_of(service: Service, name: str) -> ServiceError | None:
+    try:
+        ask_black_image(service, name)
+    except ServiceError as error:
+        return error
+    return None
 
 
 def ask_black_image(service: Service, name: str, version: int | None = None) -> None:

@@ -5,19 +5,21 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
-import gevent
 from flask import Blueprint, Response, current_app, jsonify, request
 
 from models.bundle import BrokenBundle
 from models.exports import MODEL_NAME, list_versions
+from models.turn import GivenUp
 from models.versions import about_version
 from service.errors import NotFound, NotReady
 from service.serving import service
+from service.turns import in_turn
 
 bp = Blueprint("lineage", __name__)
 
 T = TypeVar("T")
 TIMEOUT_S = 10.0
+AWAY = "The exports cannot be read just now. Try again later."
 REPORT = Path("assets.extra/report.html")
 REPORT_POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; sandbox"  # it is a file of the bundle's
 
@@ -30,7 +32,7 @@ def list_lineage(name: str) -> Response:
     home = home_of(name)
     versions = in_time(partial(describe, home))
     if versions is None:
-        raise NotReady("The exports cannot be read just now. Try again later.")
+        raise NotReady(AWAY)
     return jsonify(model=name, versions=versions)
 
 
@@ -47,11 +49,16 @@ def wants_page() -> bool:
     return request.accept_mimetypes.best_match(["application/json", "text/html"]) == "text/html"
 
 
-def in_time(action: Callable[[], T]) -> T | None:
-    """In a thread. None: the disk took too long."""
-    with gevent.Timeout(TIMEOUT_S, False):
-        return service().readers.spawn(action).get()
-    return None
+def in_time(action: Callable[[], T]) -> T:
+    """In a thread.
+
+    Raises:
+        NotReady: the disk took too long.
+    """
+    try:
+        return in_turn(service().readers, lambda _: action(), TIMEOUT_S)
+    except GivenUp:
+        raise NotReady(AWAY) from None
 
 
 def home_of(name: str) -> Path:

@@ -1,11 +1,15 @@
 """What /metrics says, added up over HTTP workers and engines, which all write into one directory.
 
-The directory is PROMETHEUS_MULTIPROC_DIR, which the supervisor sets before any of them starts.
+The directory is PROMETHEUS_MULTIPROC_DIR, which the supervisor sets before any of them starts. What those counted that
+have ended is there, too (service.remains).
 """
 
+import fcntl
+import os
 import time
 from collections import defaultdict
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
@@ -13,6 +17,7 @@ from prometheus_client.metrics_core import GaugeMetricFamily, Metric
 from prometheus_client.multiprocess import MultiProcessCollector
 
 from service.record import Record
+from service.remains import locked
 from service.routes import Routes
 
 SECONDS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10)
@@ -170,12 +175,18 @@ def exposition(routes: Routes, drift: Drift) -> bytes:
     source = MultiProcessCollector(registry)
     registry.register(RoutesCollector(routes, drift))
     registry.register(AliasCollector(source))
-    return generate_latest(registry)
+    with locked(metrics_folder(), fcntl.LOCK_SH):
+        return generate_latest(registry)
+
+
+def metrics_folder() -> Path:
+    return Path(os.environ["PROMETHEUS_MULTIPROC_DIR"])
 
 
 def statistics(model: str, version: int) -> dict[str, Any]:
     """Of one version, in the words of Triton's statistics extension: counts, and nanoseconds in all."""
-    samples = samples_of(MultiProcessCollector(CollectorRegistry()))
+    with locked(metrics_folder(), fcntl.LOCK_SH):
+        samples = samples_of(MultiProcessCollector(CollectorRegistry()))
     labels = {"model": model, "version": str(version)}
 
     def total(name: str, **more: str) -> float:

@@ -6,11 +6,12 @@ model_repository (loading is in `service.control`), statistics and parameters
 pixels, or BYTES of encoded files of any size, which the service decodes.
 """
 
+import contextlib
 import json
 import math
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -21,7 +22,6 @@ from service.health import ask_black_image, check_ready
 from service.inputs import EncodedImage, checked, parse_json, pixels_of, read_base64, read_bytes
 from service.metrics import statistics
 from service.openapi import VERSION
-from service.record import record
 from service.routes import ModelRoute
 from service.serving import Chosen, service
 
@@ -34,7 +34,8 @@ OUTPUT = "probabilities"
 PLATFORM = "tensorflow_savedmodel"
 MAX_DIMENSIONS = 4  # N, H, W, C
 LENGTH = struct.Struct("<I")  # before each element of a binary BYTES tensor
-STATES = {"loading": "LOADING", "available": "READY", "restarting": "UNAVAILABLE", "rejected": "UNAVAILABLE"}
+STATES = {"loading": "LOADING", "available": "READY", "restarting": "UNAVAILABLE"}
+STATES |= {"parked": "UNAVAILABLE", "rejected": "UNAVAILABLE"}
 
 
 def error_body(message: str) -> dict[str, Any]:
@@ -66,7 +67,8 @@ def list_models() -> Response:
 @bp.get("/models/<name>")
 @bp.get("/models/<name>/versions/<int:version>")
 def metadata(name: str, version: int | None = None) -> Response:
-    chosen = choose(name, version, asks=False)
+    with model_named(name, version):
+        chosen = service().find(name, version)
     numbers = [str(number) for number, route in known(name).versions.items() if route.state == "available"]
     return jsonify(
         name=name,
@@ -89,14 +91,14 @@ def model_ready(name: str, version: int | None = None) -> Response:
 @bp.post("/models/<name>/versions/<int:version>/infer")
 def infer(name: str, version: int | None = None) -> Response:
     """Probabilities, or with `classification` the most probable classes, of every image of the one input."""
-    chosen = choose(name, version)
-    asked = read_inference(read_bytes(request, service().config), chosen)
-    if asked.timeout_s is not None:
-        chosen = replace(chosen, deadline=min(chosen.deadline, record().began + asked.timeout_s))
-    if isinstance(asked.images, list):
-        probabilities = service().classify(chosen, checked(asked.images, service().config))
-    else:
-        probabilities = service().classify_pixels(chosen, asked.images)
+    with model_named(name, version):
+        service().admit(name, version)
+        asked = read_inference(read_bytes(request, service().config), name)
+        if isinstance(asked.images, list):
+            images = checked(asked.images, service().config)
+            chosen, probabilities = service().classify(name, version, images, timeout_s=asked.timeout_s)
+        else:
+            chosen, probabilities = service().classify_pixels(name, version, asked.images, timeout_s=asked.timeout_s)
     return respond(chosen, asked, probabilities)
 
 
@@ -151,10 +153,10 @@ class Inference:
     id: str | None = None
     binary: bool = False
     num_classes: int = 0
-    timeout_s: float | None = None
+    timeout_s: float = math.inf
 
 
-def read_inference(body: bytes, chosen: Chosen) -> Inference:
+def read_inference(body: bytes, name: str) -> Inference:
     """
     Raises:
         BadRequest: it is not in the protocol, or asks for inputs or outputs that the model has not.
@@ -178,17 +180,17 @@ def read_inference(body: bytes, chosen: Chosen) -> Inference:
         raise BadRequest("'id' has to be a string.")
     if timeout_us is not None and (type(timeout_us) is not int or not 0 <= timeout_us < 2**63):
         raise BadRequest("'timeout' has to be a whole number of microseconds.")
-    output = read_output(document, chosen)
+    output = read_output(document, name)
     return Inference(
-        read_tensor(inputs[0], body[end:], chosen),
+        read_tensor(inputs[0], body[end:], name),
         request_id,
         binary=flag(output, "binary_data", default=flag(parameters, "binary_data_output", default=False)),
         num_classes=read_classification(output),
-        timeout_s=timeout_us / 1e6 if timeout_us else None,
+        timeout_s=timeout_us / 1e6 if timeout_us else math.inf,
     )
 
 
-def read_output(document: dict[str, Any], chosen: Chosen) -> dict[str, Any]:
+def read_output(document: dict[str, Any], model: str) -> dict[str, Any]:
     """The parameters of the one output that there is."""
     outputs = document.get("outputs") or [{"name": OUTPUT}]
     if not isinstance(outputs, list) or not all(isinstance(output, dict) for output in outputs):
@@ -196,7 +198,7 @@ def read_output(document: dict[str, Any], chosen: Chosen) -> dict[str, Any]:
     for output in outputs:
         if output.get("name") != OUTPUT:
             name = str(output.get("name"))[:100]
-            raise BadRequest(f"unexpected inference output '{name}' for model '{chosen.name}': it has {OUTPUT}")
+            raise BadRequest(f"unexpected inference output '{name}' for model '{model}': it has {OUTPUT}")
     return object_of(outputs[0], "parameters")
 
 
@@ -207,13 +209,11 @@ def read_classification(parameters: dict[str, Any]) -> int:
     return count
 
 
-def read_tensor(tensor: dict[str, Any], binary: bytes, chosen: Chosen) -> list[EncodedImage] | np.ndarray:
+def read_tensor(tensor: dict[str, Any], binary: bytes, model: str) -> list[EncodedImage] | np.ndarray:
     """The input's images: BYTES of encoded ones, or UINT8 (N, H, W, C)."""
     name, datatype, shape = tensor.get("name"), tensor.get("datatype"), read_shape(tensor)
     if name not in INPUTS:
-        raise BadRequest(
-            f"unexpected inference input '{str(name)[:100]}' for model '{chosen.name}': it has {INPUTS[0]}"
-        )
+        raise BadRequest(f"unexpected inference input '{str(name)[:100]}' for model '{model}': it has {INPUTS[0]}")
     count = math.prod(shape)
     if not count:
         raise BadRequest("There is no image in the request: a size of its shape is 0.")
@@ -325,9 +325,11 @@ def most_probable(row: np.ndarray, class_names: tuple[str, ...], count: int) -> 
     return [f"{row[i]:f}:{i}:{class_names[i]}" for i in np.argsort(-row, kind="stable")[:count].tolist()]
 
 
-def choose(name: str, version: int | None, *, asks: bool = True) -> Chosen:
+@contextlib.contextmanager
+def model_named(name: str, version: int | None) -> Iterator[None]:
+    """A model or version that is not found is reported in the words of the protocol."""
     try:
-        return service().choose(name, version) if asks else service().find(name, version)
+        yield
     except NotFound:
         which = f"version {version} of model '{name}'" if version is not None else f"model '{name}'"
         raise NotFound(f"Request for unknown model: {which} is not found") from None

@@ -436,7 +436,7 @@ LINEAGE: Schema = {
         failures=errors(401, 404, 503),
     ),
     "/models/{name}/versions/{version}/report": get(
-        "How good a version is, as a page", text("HTML.", "text/html"), NAME, NUMBER, failures=errors(401, 404)
+        "How good a version is, as a page", text("HTML.", "text/html"), NAME, NUMBER, failures=errors(401, 404, 503)
     ),
 }
 
@@ -452,7 +452,8 @@ DOCUMENT: Schema = {
         "/models/{name}": get("One model", answer("The model.", ref("Model")), NAME, failures=errors(401, 404)),
         "/healthz": get("Is this process alive?", answer("It is.", STATUS)),
         "/readyz": get(
-            "Does the default model or, without one, every model answer? An image goes through its engine.",
+            "Do the required models answer (SERVICE_REQUIRED_MODELS; else the default model, else any model)? An image "
+            "goes through their engines.",
             answer("It does.", STATUS),
             failures=errors(404, 500, 503, 504),
         ),
@@ -493,7 +494,7 @@ DOCUMENT: Schema = {
             ),
             "Version": record(
                 version=INTEGER,
-                state={"enum": ["loading", "available", "restarting", "rejected"]},
+                state={"enum": ["loading", "available", "restarting", "parked", "rejected"]},
                 live={"type": "boolean"},
                 reason={"type": ["string", "null"]},
                 restarts=INTEGER,

@@ -1,4 +1,4 @@
-"""The supervisor's children: engines, which report over a pipe, and gunicorn."""
+"""The supervisor's children: engines, which report over a pipe of their own, and gunicorn."""
 
 import json
 import logging
@@ -15,6 +15,12 @@ from service.machine import choose_engine
 
 log = logging.getLogger(__name__)
 
+STANDARD_ERROR = 2
+REPORTS: dict[str, dict[str, type]] = {  # by the event: which fields it has
+    "ready": {"precision": str, "threads": int},
+    "failed": {"reason": str},
+    "beat": {},
+}
 LEFTOVERS = 5  # times as long may a model take to load that gives way to another
 
 
@@ -40,6 +46,7 @@ class EngineProcess:
         *,
         considerate: bool,
     ) -> None:
+        self.pipe, reports = os.pipe()  # its own: whatever a library prints goes to the log
         engine, _ = choose_engine(config.engine)
         settings = {
             "supervisor": os.getpid(),
@@ -52,6 +59,7 @@ class EngineProcess:
             "considerate": considerate,
             "log_level": config.log_level,
             "log_format": config.log_format,
+            "reports": reports,
         }
         self.endpoint = endpoint
         self.load_timeout_s = config.load_timeout_s * (LEFTOVERS if considerate else 1)
@@ -63,16 +71,21 @@ class EngineProcess:
         self.started = self.last_beat = time.monotonic()
         self._unread = b""
         self._ready_at: float | None = None
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "service.engine_process", json.dumps(settings)],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            env=environment,
-            process_group=0,  # a Ctrl-C is for the supervisor alone; across sessions priorities count for little
-        )
-        assert self._process.stdout is not None
-        self.pipe = self._process.stdout.fileno()
         os.set_blocking(self.pipe, False)
+        try:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "service.engine_process", json.dumps(settings)],
+                stdin=subprocess.DEVNULL,
+                stdout=STANDARD_ERROR,
+                pass_fds=[reports],
+                env=environment,
+                process_group=0,  # a Ctrl-C is for the supervisor alone; across sessions priorities count for little
+            )
+        except OSError:
+            os.close(self.pipe)
+            raise
+        finally:
+            os.close(reports)  # the engine alone holds it open now
 
     @property
     def pid(self) -> int:
@@ -109,20 +122,30 @@ class EngineProcess:
             self._process.kill()
             return self._process.wait()
         finally:
-            assert self._process.stdout is not None
-            self._process.stdout.close()
+            os.close(self.pipe)
 
     def _note(self, line: bytes) -> None:
-        self.last_beat = time.monotonic()
-        try:
-            report = json.loads(line)
-        except ValueError:  # a library that prints
-            log.info("engine %d: %s", self.pid, line[:500].decode(errors="replace"))
+        report = read_report(line)
+        if report is None:
+            log.error("engine %d: this is no report: %s", self.pid, line[:500].decode(errors="replace"))
             return
+        self.last_beat = time.monotonic()
         if report["event"] == "ready":
             self.ready, self._ready_at = report, time.monotonic()
         elif report["event"] == "failed":
             self.failure = report["reason"]
+
+
+def read_report(line: bytes) -> dict[str, Any] | None:
+    """One line of service.engine_process; None where it is anything else."""
+    try:
+        report = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    kinds = REPORTS.get(str(report.get("event"))) if isinstance(report, dict) else None
+    if kinds is None or not all(isinstance(report.get(name), kind) for name, kind in kinds.items()):
+        return None
+    return dict(report)
 
 
 def start_gunicorn(environment: dict[str, str]) -> subprocess.Popen[bytes]:

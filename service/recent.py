@@ -5,6 +5,7 @@ service's private directory, for what it does not know: feedback may reach anoth
 """
 
 import contextlib
+import logging
 import os
 from collections import OrderedDict
 from dataclasses import dataclass
@@ -12,6 +13,8 @@ from pathlib import Path
 
 import gevent
 import zmq.green as zmq
+
+log = logging.getLogger(__name__)
 
 OVERHEAD_BYTES = 600  # of a request that is remembered, beside its images
 SIBLING_TIMEOUT_MS = 1000
@@ -90,8 +93,13 @@ class Recent:
 
     def _serve(self) -> None:
         while True:
-            request_id, model, index = (word.decode() for word in self._server.recv_multipart())
-            image = self._find_here(request_id, model, int(index))
+            image = None
+            words = self._server.recv_multipart()
+            try:
+                request_id, model, index = (word.decode() for word in words)
+                image = self._find_here(request_id, model, int(index))
+            except ValueError:
+                log.exception("a question of another worker could not be read")
             self._server.send_multipart([b"" if image is None else b"1", image or b""])
 
     def _forget(self, request_id: str) -> None:

@@ -10,7 +10,7 @@ from models.preprocessing import InputSpec
 from models.statistics import Reference
 from models.typed import read_json
 
-State = Literal["loading", "available", "restarting", "rejected"]
+State = Literal["loading", "available", "restarting", "parked", "rejected"]
 Label = Literal["live", "previous", "canary", "shadow"]
 
 
@@ -20,7 +20,7 @@ class VersionRoute:
 
     Attributes:
         endpoint: ZeroMQ address of its engine; None while there is none.
-        reason: why it was rejected; None where it was not.
+        reason: why it was rejected or parked, or which files it waits for; None where nothing is wrong.
         description: what the manifest and the engine say of it, for people and for the page.
         reference: what it met when it was judged, to compare with.
         restarts: engines of this version that died after they had answered.

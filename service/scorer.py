@@ -2,6 +2,7 @@
 
 import json
 import stat
+import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -16,7 +17,6 @@ from models.bundle import MANIFEST
 from models.durable import sha256
 from models.preprocessing import BadImage, InputSpec, decode_image
 from service.backends import Loaded, load
-from service.batcher import Batcher
 from service.machine import available_cores, choose_engine
 
 MAX_FILE_BYTES = 200_000_000  # a film that lies among the images is not read into memory
@@ -53,7 +53,9 @@ class Scorer:
         self.precision = self.loaded.backend.precision
         self.schema = pa.schema(COLUMNS, metadata=describe(bundle, self.engine, self.loaded))
         self._spec = self.loaded.manifest.input_spec
-        self._batch_size = Batcher(self.loaded.seconds).best_size(max(self.loaded.seconds))
+        self._max_batch_size = max_batch_size
+        self._sizes = self.loaded.sizes()
+        self._batch_size = self._sizes.best(max_batch_size)
         self._decoders = ThreadPoolExecutor(available_cores())
 
     def __call__(self, root: Path, names: Sequence[str]) -> pa.Table:
@@ -63,7 +65,7 @@ class Scorer:
     def read(self, root: Path, names: Iterable[str]) -> Iterator[Decoded]:
         """Each file decoded; those that follow are being decoded meanwhile."""
         read = partial(read_image, self._spec)
-        return ahead(self._decoders, read, (root / name for name in names), BATCHES_AHEAD * self._batch_size)
+        return ahead(self._decoders, read, (root / name for name in names), BATCHES_AHEAD * self._max_batch_size)
 
     def classify(
         self, names: Sequence[str], images: Iterable[Decoded], *, progress: Callable[[int], object] = lambda count: None
@@ -97,11 +99,20 @@ class Scorer:
         running: deque[tuple[list[Decoded], Any]] = deque()
         for group in groups:
             batch = [image for image in group if isinstance(image, np.ndarray)]
+            began = time.monotonic()
             running.append((group, backend.start(self._stack(batch)) if batch else None))
             if len(running) == backend.in_flight:
-                yield self._finish(*running.popleft())
+                answers = self._finish(*running.popleft())
+                self._learn(len(batch), time.monotonic() - began)
+                yield answers
         while running:
             yield self._finish(*running.popleft())
+
+    def _learn(self, size: int, seconds: float) -> None:
+        """The size of the next batch, where it may change: what was measured at the start may have been disturbed."""
+        if self.loaded.backend.takes_any_size and size == self._batch_size:
+            self._sizes.observe(size, seconds)
+            self._batch_size = self._sizes.best(self._max_batch_size)
 
     def _stack(self, batch: list[np.ndarray]) -> np.ndarray:
         """uint8 (N, H, W, C); where a size must be known, all of one, so that no answer depends on the company."""

@@ -3,10 +3,11 @@
 import contextlib
 import hashlib
 import logging
+import math
 import os
 import random
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -22,25 +23,38 @@ from service.collector import Collector
 from service.config import Config
 from service.disconnect import while_client_stays
 from service.drift import FOLDER as DRIFT_FOLDER
-from service.drift import DriftMonitor, drift_of
+from service.drift import Counts, DriftMonitor, drift_of
 from service.engines import Engines, find_version
-from service.errors import BadRequest, NotFound, NotReady, ServiceError, TooLarge, Unprocessable, from_bad_image
+from service.errors import (
+    BadRequest,
+    EngineGone,
+    NotFound,
+    NotReady,
+    ServiceError,
+    TooLarge,
+    Unprocessable,
+    from_bad_image,
+)
 from service.inputs import EncodedImage
 from service.keys import Keys, Received
+from service.loops import repeat
 from service.metrics import CONFIDENCE, DECODE, FAR, SHADOW, Drift
 from service.record import record
+from service.remains import clear_up
 from service.routes import ModelRoute, VersionRoute
 
 log = logging.getLogger(__name__)
 
 TIMEOUT_HEADER = "X-Request-Timeout-Ms"
+MOST_WRITERS = 4  # models whose pointers are changed at a time: one may wait for whoever is publishing it
 DRIFT_S = 1.0  # between writings
+CLEAR_UP_S = 5.0  # between looks for what processes that have ended left behind
 SHADOW_SHARE = 0.5  # of the queue: what is asked for nobody's sake gives way to what is
 
 
 @dataclass(frozen=True, slots=True)
 class Chosen:
-    """The version that answers a whole request, whatever goes live meanwhile."""
+    """The version that answers a whole request, whatever goes live while it is computed."""
 
     name: str
     version: int
@@ -61,12 +75,13 @@ class Service:
         self.engines = engines
         self._received = keys
         self.decoders = decoders
-        self.writers = ThreadPool(1)  # of live pointers
+        self.writers = ThreadPool(MOST_WRITERS)  # of live pointers
         self.readers = ThreadPool(1)  # of what is published, and of counts that are written down
         self.collector = Collector(config, runtime)
         self.monitor = DriftMonitor(runtime / DRIFT_FOLDER, os.getpid())
         self._drift_folder = runtime / DRIFT_FOLDER
-        gevent.spawn(self._write_drift)
+        gevent.spawn(repeat, self._note_drift, every_s=DRIFT_S)
+        gevent.spawn(repeat, lambda: self.readers.spawn(clear_up, runtime).get(), every_s=CLEAR_UP_S)
         self.probes: dict[tuple[str, int], Greenlet] = {}  # the last image that asked each engine whether it answers
 
     @property
@@ -94,22 +109,19 @@ class Service:
             )
         return routes.default_model
 
-    def choose(self, name: str, version: int | None = None) -> Chosen:
-        """The version named; else the live one, or for its share of the requests the canary.
+    def admit(self, name: str, version: int | None = None) -> None:
+        """Before a body is read: refuse a request that would have no answer anyway.
+
+        Which version answers is chosen when all of the body is here: that may take longer than a version lives.
 
         Raises:
             NotFound, NotReady: as `find_version`.
             Overloaded: too many images wait for the model already.
             BadRequest: the client's own timeout is none.
         """
-        routes = self.engines.routes
-        model = routes.models.get(name)
-        if version is None and model is not None:
-            version = self._canary(model)
-        number, route = find_version(routes, name, version)
-        record().model, record().version = name, number
+        record().model, record().version = name, find_version(self.engines.routes, name, version)[0]
         self.engines.check_room(name)
-        return Chosen(name, number, route, record().began + self._timeout_s())
+        self._timeout_s()
 
     def find(self, name: str, version: int | None = None) -> Chosen:
         """The version named, else the live one, for who wants to know about it and asks it nothing.
@@ -121,29 +133,58 @@ class Service:
         number, route = find_version(self.engines.routes, name, version)
         return Chosen(name, number, route, record().began + self._timeout_s())
 
-    def classify(self, chosen: Chosen, encoded: list[EncodedImage]) -> np.ndarray:
-        """Probabilities float32 (N, num_classes) of encoded images.
+    def classify(
+        self, name: str, version: int | None, encoded: list[EncodedImage], *, timeout_s: float = math.inf
+    ) -> tuple[Chosen, np.ndarray]:
+        """What answered, and probabilities float32 (N, num_classes) of encoded images.
+
+        Args:
+            version: None: the live one, or for its share of the requests the canary.
+            timeout_s: after which the client has no use for an answer.
 
         Raises:
             ServiceError: for the first that has no answer.
         """
-        with self._answering(chosen, len(encoded)):
-            images = self._decode(chosen, encoded)
-            probabilities = self._infer(chosen, images)
+        with self._answering(name, len(encoded)):
+            chosen, images, probabilities = self._ask(
+                name, version, timeout_s, lambda chosen: self._decode(chosen, encoded)
+            )
         self._ask_shadow(chosen, images, probabilities)
         self.collector.note(chosen.name, chosen.version, chosen.route.class_names, encoded, probabilities)
-        return probabilities
+        return chosen, probabilities
 
-    def _write_drift(self) -> None:
-        """Every second, and in a thread: bookkeeping costs no answer."""
+    def _ask(
+        self, name: str, version: int | None, timeout_s: float, images_for: Callable[[Chosen], list[np.ndarray]]
+    ) -> tuple[Chosen, list[np.ndarray], np.ndarray]:
+        """What answered, the images as it takes them, and its probabilities."""
         while True:
-            gevent.sleep(DRIFT_S)
-            self.readers.spawn(self._try_to_write).get()
+            chosen = self._choose(name, version, timeout_s)
+            images = images_for(chosen)
+            try:
+                return chosen, images, self._infer(chosen, images)
+            except EngineGone as gone:  # meanwhile; what the routes say now is another version, or an error
+                log.info("%s version %d is chosen no more: %s", name, chosen.version, gone)
 
-    def _try_to_write(self) -> None:
+    def _choose(self, name: str, version: int | None, timeout_s: float) -> Chosen:
+        """The version named; else the live one, or for its share of the requests the canary."""
+        routes = self.engines.routes
+        model = routes.models.get(name)
+        if version is None and model is not None:
+            version = self._canary(model)
+        number, route = find_version(routes, name, version)
+        record().version = number
+        return Chosen(name, number, route, record().began + min(self._timeout_s(), timeout_s))
+
+    def _note_drift(self) -> None:
+        """In a thread, since bookkeeping is to cost no answer; counts are copied here, where they are counted."""
+        counts = self.monitor.changed_counts()
+        if counts is not None:
+            self.readers.spawn(self._write_drift, counts).get()
+
+    def _write_drift(self, counts: Counts) -> None:
         """Runs in a thread, from which exceptions would be printed."""
         try:
-            self.monitor.write()
+            self.monitor.write(counts)
         except OSError as error:
             log.error("counts of drift could not be written: %s", error)
 
@@ -151,8 +192,10 @@ class Service:
         """How far the latest images are from what each version was judged by, in all workers."""
         return drift_of(self._drift_folder, self.engines.routes)
 
-    def classify_pixels(self, chosen: Chosen, images: np.ndarray) -> np.ndarray:
-        """Probabilities float32 (N, num_classes) of uint8 images (N, H, W, C) that somebody else has decoded.
+    def classify_pixels(
+        self, name: str, version: int | None, images: np.ndarray, *, timeout_s: float = math.inf
+    ) -> tuple[Chosen, np.ndarray]:
+        """As `classify`, for uint8 images (N, H, W, C) that somebody else has decoded.
 
         Raises:
             TooLarge: they are too many.
@@ -161,18 +204,15 @@ class Service:
         """
         if len(images) > self.config.max_images:
             raise TooLarge(f"{len(images)} images came; at most {self.config.max_images} are taken in one request.")
-        if images.shape[1:] != chosen.spec.shape or not len(images):
-            wanted = "x".join(map(str, chosen.spec.shape))
-            raise Unprocessable(f"The pixels are {images.shape}; {chosen.name} takes one or more images of {wanted}.")
-        with self._answering(chosen, len(images)):
-            probabilities = self._infer(chosen, list(images))
-        self._ask_shadow(chosen, list(images), probabilities)
-        return probabilities
+        with self._answering(name, len(images)):
+            chosen, rows, probabilities = self._ask(name, version, timeout_s, lambda chosen: fitting(chosen, images))
+        self._ask_shadow(chosen, rows, probabilities)
+        return chosen, probabilities
 
     @contextlib.contextmanager
-    def _answering(self, chosen: Chosen, count: int) -> Iterator[None]:
+    def _answering(self, name: str, count: int) -> Iterator[None]:
         record().num_images = count
-        with self.engines.places(chosen.name, count), while_client_stays():
+        with self.engines.places(name, count), while_client_stays():
             yield
 
     def _decode(self, chosen: Chosen, encoded: list[EncodedImage]) -> list[np.ndarray]:
@@ -273,6 +313,17 @@ def service() -> Service:
     """Of this worker."""
     found: Service = current_app.extensions["striate"]
     return found
+
+
+def fitting(chosen: Chosen, images: np.ndarray) -> list[np.ndarray]:
+    """
+    Raises:
+        Unprocessable: they are none, or have another shape than the version takes.
+    """
+    if images.shape[1:] != chosen.spec.shape or not len(images):
+        wanted = "x".join(map(str, chosen.spec.shape))
+        raise Unprocessable(f"The pixels are {images.shape}; {chosen.name} takes one or more images of {wanted}.")
+    return list(images)
 
 
 def share_of(key: str) -> float:

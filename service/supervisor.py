@@ -13,15 +13,17 @@ import signal
 import socket
 import subprocess
 import time
+from collections import deque
 from collections.abc import Iterator
 
 from models.bundle import GOLDEN, BrokenBundle
 from models.default import read_default
 from models.exports import list_models
+from service import wire
 from service.config import Config, is_loopback, without_secrets
 from service.drift import FOLDER as DRIFT_FOLDER
 from service.keys import HandedOver
-from service.lifecycle import Model
+from service.lifecycle import FREE_RESTARTS, Model, none_can_answer
 from service.machine import choose_engine, num_decoders, num_workers
 from service.processes import EngineProcess, start_gunicorn
 from service.routes import Routes, write_routes
@@ -31,6 +33,7 @@ log = logging.getLogger(__name__)
 
 TICK_S = 0.05
 RETRY_START_S = 1.0
+KEEP_FILES_S = 60.0  # of an engine that has ended
 RETIRE_TIMEOUT_S = 30.0  # an engine that has not finished its queue by then never will
 
 
@@ -57,9 +60,10 @@ class Supervisor:
         self._next_look = 0.0
         self._routes: Routes | None = None
         self._default: str | None = None  # as default.json in the exports names it
+        self._ended: deque[tuple[float, str]] = deque()  # when, and the endpoint of the engine
 
     def run(self) -> int:
-        """The exit status: 0 when it was asked to stop, 1 when gunicorn or an engine could not be kept alive."""
+        """The exit status: 0 when it was asked to stop, 1 when gunicorn ended or no model could be kept alive."""
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:  # as nohup has it
                 signal.signal(number, self._ask_to_stop)
@@ -78,7 +82,7 @@ class Supervisor:
                 log.warning("%s has no model yet; one that is published there is taken up", self._config.exports)
             self._publish_routes()
             gunicorn = start_gunicorn(self._environment)
-            while not self._stopping and gunicorn.poll() is None and not self._is_hopeless():
+            while not self._stopping and gunicorn.poll() is None and not none_can_answer(self._models.values()):
                 self._tick()
                 self._announce()
             return self._end(gunicorn)
@@ -108,6 +112,7 @@ class Supervisor:
 
     def _look(self) -> None:
         self._next_look = time.monotonic() + self._config.poll_interval_s
+        self._remove_files_of_ended()
         try:
             for name in list_models(self._config.exports):
                 self._models.setdefault(name, Model(self._config.exports / name))
@@ -129,7 +134,7 @@ class Supervisor:
                 number,
                 endpoint,
                 self._environment,
-                considerate=number != model.serving and any(other.answers for other in self._models.values()),
+                considerate=self._gives_way(model, number),
             )
         except OSError as error:  # no memory or no process to be had now
             log.error("%s version %d: no engine could be started: %s", model.home.name, number, error)
@@ -138,6 +143,12 @@ class Supervisor:
         model.versions[number].engine = engine
         self._selector.register(engine.pipe, selectors.EVENT_READ, engine)
         log.info("%s version %d: engine %d starts (%s)", model.home.name, number, engine.pid, engine.engine)
+
+    def _gives_way(self, model: Model, number: int) -> bool:
+        """Whether an engine is to load in the time that others leave: while a model answers, unless the engine is the
+        one that clients wait for and has not crashed again and again."""
+        is_urgent = number == model.serving and model.versions[number].crashes <= FREE_RESTARTS
+        return not is_urgent and any(other.answers for other in self._models.values())
 
     def _hear(self, engine: EngineProcess) -> None:
         was_ready = engine.ready is not None
@@ -148,6 +159,14 @@ class Supervisor:
         if not alive:
             self._selector.unregister(engine.pipe)
             model.note_end(number, engine.reap())
+            self._ended.append((time.monotonic(), engine.endpoint))
+
+    def _remove_files_of_ended(self) -> None:
+        """Of engines whose end all HTTP workers have noticed, who read there what it was computing."""
+        while self._ended and time.monotonic() - self._ended[0][0] > KEEP_FILES_S:
+            _, endpoint = self._ended.popleft()
+            for path in (wire.socket_file(endpoint), wire.computing_file(endpoint)):
+                path.unlink(missing_ok=True)
 
     def _kill_stuck(self) -> None:
         now = time.monotonic()
@@ -195,16 +214,13 @@ class Supervisor:
         with contextlib.suppress(OSError):  # nobody reads our standard output any more
             print(f"Striate answers at {url}/\n\n  {curl}\n", flush=True)
 
-    def _is_hopeless(self) -> bool:
-        return any(model.is_hopeless() for model in self._models.values())
-
     def _end(self, gunicorn: subprocess.Popen[bytes]) -> int:
         if gunicorn.poll() is not None:
             log.error("gunicorn ended by itself with status %d", gunicorn.returncode)
             return 1
         self._drain(gunicorn)
         if not self._stopping:
-            log.error("an engine ends again and again; see above")
+            log.error("no model is left that can be kept alive; see above")
         return 0 if self._stopping else 1
 
     def _drain(self, gunicorn: subprocess.Popen[bytes]) -> None:

@@ -4,6 +4,8 @@ https://github.com/tensorflow/serving/blob/2.20.0/tensorflow_serving/g3doc/api_r
 Images are `{"b64": "..."}` of an encoded file, under whatever signature, or nested lists of the decoded pixels.
 """
 
+import contextlib
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -22,6 +24,7 @@ STATES: dict[State, str] = {
     "loading": "LOADING",
     "available": "AVAILABLE",
     "restarting": "LOADING",
+    "parked": "LOADING",
     "rejected": "END",
 }
 METHOD = "tensorflow/serving/predict"
@@ -37,17 +40,20 @@ def error_body(message: str) -> dict[str, Any]:
 @bp.post("/models/<name>/labels/<label>:predict")
 def predict(name: str, version: int | None = None, label: str | None = None) -> Response:
     """Probabilities of every class: `predictions` for `instances`, `outputs` for `inputs`."""
-    chosen = choose(name, version, label)
+    with servable(name, version, label) as asked:
+        service().admit(name, asked)
     document = read_document()
     check_signature(document)
     if ("instances" in document) == ("inputs" in document):
         raise BadRequest("Missing 'inputs' or 'instances' key: send one of the two.")
     if "instances" in document:
-        return jsonify(predictions=ask(chosen, document["instances"], "instances").tolist())
+        _, probabilities = ask(name, version, label, document["instances"], "instances")
+        return jsonify(predictions=probabilities.tolist())
     inputs = document["inputs"]
     if isinstance(inputs, dict) and len(inputs) == 1 and next(iter(inputs)) in INPUTS:
         (inputs,) = inputs.values()
-    return jsonify(outputs=ask(chosen, inputs, "inputs").tolist())
+    _, probabilities = ask(name, version, label, inputs, "inputs")
+    return jsonify(outputs=probabilities.tolist())
 
 
 @bp.post("/models/<name>:classify")
@@ -55,14 +61,16 @@ def predict(name: str, version: int | None = None, label: str | None = None) -> 
 @bp.post("/models/<name>/labels/<label>:classify")
 def classify(name: str, version: int | None = None, label: str | None = None) -> Response:
     """Pairs of label and probability, the most probable first, whichever signatures the model has."""
-    chosen = choose(name, version, label)
+    with servable(name, version, label) as asked:
+        service().admit(name, asked)
     top_k = read_top_k(request)
     document = read_document()
     check_signature(document)
     examples = document.get("examples")
     if not isinstance(examples, list):
         raise BadRequest("Missing 'examples' key: a list of objects, each with an image as {\"b64\": ...}.")
-    probabilities = ask(chosen, [without_list(example) for example in examples], "examples")
+    images = [without_list(example) for example in examples]
+    chosen, probabilities = ask(name, version, label, images, "examples")
     names = chosen.route.class_names
     orders = np.argsort(-probabilities, axis=1, kind="stable")[:, :top_k].tolist()
     results = [[[names[i], float(row[i])] for i in order] for row, order in zip(probabilities, orders, strict=True)]
@@ -74,7 +82,8 @@ def classify(name: str, version: int | None = None, label: str | None = None) ->
 @bp.post("/models/<name>/labels/<label>:regress")
 def regress(name: str, version: int | None = None, label: str | None = None) -> Response:
     """No classifier can."""
-    choose(name, version, label)
+    with servable(name, version, label) as asked:
+        service().admit(name, asked)
     raise BadRequest("Expected regression signature method_name to be tensorflow/serving/regress: ask :classify.")
 
 
@@ -106,7 +115,8 @@ def status(name: str, version: int | None = None, label: str | None = None) -> R
 @bp.get("/models/<name>/labels/<label>/metadata")
 def metadata(name: str, version: int | None = None, label: str | None = None) -> Response:
     """The signatures of the SavedModel."""
-    chosen = choose(name, version, label, asks=False)
+    with servable(name, version, label) as asked:
+        chosen = service().find(name, asked)
     probabilities = {"probabilities": tensor(FLOAT, len(chosen.route.class_names), name="StatefulPartitionedCall:0")}
     signatures = {
         "serving_default": {"images": tensor(UINT8, *chosen.spec.shape, name="serving_default_images:0")},
@@ -129,15 +139,17 @@ def malformed(rest: str) -> Response:
     raise BadRequest(f"Malformed request: {request.method} {request.path[:256]}")
 
 
-def choose(name: str, version: int | None, label: str | None, *, asks: bool = True) -> Chosen:
-    """
+@contextlib.contextmanager
+def servable(name: str, version: int | None, label: str | None) -> Iterator[int | None]:
+    """The version that is named by its number or has this label now; None where neither is given.
+
     Raises:
         NotFound: there is no such servable, in TensorFlow Serving's words.
         BadRequest: no version has this label.
     """
     asked = version_of(name, version, label)
     try:
-        return service().choose(name, asked) if asks else service().find(name, asked)
+        yield asked
     except NotFound:
         wanted = f"Latest({name})" if asked is None else f"Specific({name}, {asked})"
         raise NotFound(f"Servable not found for request: {wanted}") from None
@@ -179,15 +191,18 @@ def check_signature(document: dict[str, Any]) -> None:
         raise BadRequest(f'Serving signature name: "{name[:100]}" not found in signature def')
 
 
-def ask(chosen: Chosen, values: Any, key: str) -> np.ndarray:
-    """Probabilities (N, num_classes) of the values of a batch: all encoded, or all pixels."""
+def ask(name: str, version: int | None, label: str | None, values: Any, key: str) -> tuple[Chosen, np.ndarray]:
+    """What answered, and its probabilities (N, num_classes) of the values of a batch: all encoded, or all pixels."""
     if not isinstance(values, list) or not values:
         raise BadRequest(f"'{key}' has to be a list of one image or more.")
     rows = [unwrap(value) for value in values]
     if all(isinstance(row, str) for row in rows):
         encoded: list[EncodedImage] = [read_base64(row, f"{key}[{i}]") for i, row in enumerate(rows)]
-        return service().classify(chosen, checked(encoded, service().config))
-    return service().classify_pixels(chosen, pixels_of(rows, key))
+        with servable(name, version, label) as asked:
+            return service().classify(name, asked, checked(encoded, service().config))
+    pixels = pixels_of(rows, key)
+    with servable(name, version, label) as asked:
+        return service().classify_pixels(name, asked, pixels)
 
 
 def unwrap(value: Any) -> Any:

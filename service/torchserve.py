@@ -27,7 +27,7 @@ def error_body(message: str, status: int) -> dict[str, str | int]:
 
 @bp.get("/ping")
 def ping() -> Response:
-    """As long as the default model answers."""
+    """As long as the required models answer."""
     check_ready(service())
     return jsonify(status="Healthy")
 
@@ -36,9 +36,9 @@ def ping() -> Response:
 @bp.route("/predictions/<name>/<int:version>", methods=["POST", "PUT"])
 def predictions(name: str, version: int | None = None) -> Response:
     """{label: probability} of the most probable classes, as its image classifier has it; a list for several images."""
-    chosen = service().choose(name, version)
+    service().admit(name, version)
     top_k = read_top_k(request)
-    probabilities = service().classify(chosen, read_images(request, service().config))
+    chosen, probabilities = service().classify(name, version, read_images(request, service().config))
     names = chosen.route.class_names
     answers = [
         {names[i]: float(row[i]) for i in np.argsort(-row, kind="stable")[:top_k].tolist()} for row in probabilities

@@ -27,10 +27,10 @@ def classify_default() -> Response:
 @bp.post("/models/<name>/versions/<int:version>/classify")
 def classify(name: str, version: int | None = None) -> Response:
     """Classify every image in the request; predictions come back in the same order."""
-    chosen = service().choose(name, version)
+    service().admit(name, version)
     top_k = read_top_k(request)
     encoded = read_images(request, service().config)
-    probabilities = service().classify(chosen, encoded)  # (N, num_classes)
+    chosen, probabilities = service().classify(name, version, encoded)  # (N, num_classes)
     predictions = [
         {**({"file": image.file} if image.file else {}), **describe(row, chosen.route.class_names, top_k)}
         for image, row in zip(encoded, probabilities, strict=True)
@@ -98,7 +98,7 @@ def healthz() -> Response:
 
 @bp.get("/readyz")
 def readyz() -> Response:
-    """The default model (or, without one, every model) answers: a black image goes through its engine."""
+    """The required models answer: a black image goes through their engines."""
     return jsonify(status="ready", models=check_ready(service()))
 
 

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from service import machine
-from service.backends import AT_ONCE, LONGEST_BATCH_S, LONGEST_WARM_UP_S, Backend, load, warm_up
+from service.backends import AT_ONCE, LONGEST_WARM_UP_S, Backend, load, warm_up
+from service.batch_sizes import LONGEST_BATCH_S
 from service.machine import available_cores, has_bfloat16
 from service.pace import LOWEST, Pace
 from tests.processes import python
@@ -50,8 +51,7 @@ def test_large_batches_need_no_warm_up_where_the_first_takes_no_longer():
     backend = Flexible(LONGEST_WARM_UP_S / 3)
     seconds = warm_up(backend, (2, 2, 1), 32)
     assert set(backend.sizes) == {1, 2}
-    assert list(seconds) == [1, 2, 4, 8, 16]
-    assert seconds[16] == 8 * seconds[2]
+    assert list(seconds) == [1, 2]
 
 
 @pytest.mark.parametrize(("limit", "sizes"), [(0, [1]), (1, [1]), (3, [1, 2]), (32, [1, 2, 4, 8, 16, 32])])

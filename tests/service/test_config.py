@@ -32,7 +32,7 @@ def test_a_misspelt_variable_is_an_error_that_lists_the_known():
         *[("PORT", "x"), ("PORT", "-1"), ("PORT", "0"), ("PORT", "70000"), ("ENGINE", "onnx"), ("LOG_LEVEL", "LOUD")],
         *[("DEADLINE_S", "nan"), ("DEADLINE_S", "inf"), ("DEADLINE_S", "0"), ("HANG_TIMEOUT_S", "0.5"), ("KEEP", "5")],
         *[("KEEP_BELOW", "-0.1"), ("MAX_BATCH_SIZE", "0"), ("READ_TIMEOUT_S", "0"), ("QUEUE_CAPACITY", "1.5")],
-        *[("ALLOW_ANONYMOUS", "maybe"), ("WORKERS", "")],
+        *[("ALLOW_ANONYMOUS", "maybe"), ("WORKERS", ""), ("PORT", "٨٠٠٠"), ("DEADLINE_S", "٢.٥")],
     ],
 )
 def test_a_value_that_is_not_accepted_is_an_error_that_names_it(name, value):

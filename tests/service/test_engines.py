@@ -15,14 +15,15 @@ import pytest
 
 from models.bundle import Manifest
 from models.preprocessing import InputSpec
+from service import wire
 from service.backends import Backend, Loaded
-from service.engines import Engines
-from service.errors import DeadlineExceeded, EngineCrash, ModelFailed, NotReady, Overloaded, TooLarge
+from service.engines import Engines, find_version
+from service.errors import DeadlineExceeded, EngineCrash, EngineGone, ModelFailed, NotReady, Overloaded, TooLarge
 from service.routes import ModelRoute, Routes, VersionRoute, write_routes
 
 SPEC = InputSpec(4, 4, 1)
 TARGET = ("toy", 1)
-DEADLY, FAILING, SLOW, NAN = 66, 67, 68, 69  # pixel values with an effect on the toy model
+DEADLY, FAILING, SLOW, NAN, FAILING_AT_START = 66, 67, 68, 69, 70  # pixel values with an effect on the toy model
 PADDING = 0
 
 
@@ -32,14 +33,19 @@ class ToyBackend(Backend):
     precision = "float32"
     threads = 1
 
-    def __init__(self, in_flight: int) -> None:
+    def __init__(self, in_flight: int, sizes: Path) -> None:
         self.in_flight = in_flight
+        self._sizes = sizes
 
     def start(self, images: np.ndarray) -> np.ndarray:
+        if FAILING_AT_START in images[:, 0, 0, 0]:
+            raise RuntimeError("the toy does not even start")
         return images.copy()
 
     def finish(self, images: np.ndarray) -> np.ndarray:
         first = images[:, 0, 0, 0]
+        with self._sizes.open("a") as sizes:
+            sizes.write(f"{len(images)}\n")
         if DEADLY in first:
             os.kill(os.getpid(), signal.SIGKILL)
         if FAILING in first:
@@ -56,8 +62,8 @@ def run_engine(endpoint: str, metrics: str, in_flight: int) -> None:
     from service.engine import Engine
 
     manifest = Manifest("toy", "toy", ("a", "b"), SPEC, {})
-    seconds = {1: 1.0, 2: 1.9, 4: 3.6} if in_flight == 1 else {1: 1.0, 4: 1.1}  # of the latter, batches are padded
-    Engine(Loaded(ToyBackend(in_flight), manifest, seconds), endpoint, 1).run()
+    backend = ToyBackend(in_flight, Path(metrics).with_name("sizes"))
+    Engine(Loaded(backend, manifest, {1: 1.0}, 4), endpoint, 1).run()  # so slow was it at the start
 
 
 class ToySupervisor:
@@ -75,8 +81,17 @@ class ToySupervisor:
         self._thread.start()
 
     def write(self, endpoint: str | None) -> None:
+        self.endpoint = endpoint or ""
         route = VersionRoute("available" if endpoint else "restarting", endpoint, input_spec=SPEC)
         write_routes(self.routes_path, Routes("toy", {"toy": ModelRoute(1, {1: route})}))
+
+    def sizes(self) -> list[int]:
+        """Of the batches that were computed, in order."""
+        return [int(line) for line in (self._runtime / "sizes").read_text().splitlines()]
+
+    def kill_engine(self) -> None:
+        """As an operator would, or a kernel without memory."""
+        self._process.kill()
 
     def stop(self) -> None:
         self._stopping = True
@@ -132,22 +147,100 @@ def test_each_request_gets_its_own_answer(engines):
         assert np.allclose(rows[:, 0] * 255, [value, value + 1])
 
 
-def test_an_image_that_ends_two_engines_is_refused_and_its_companions_are_answered(engines, supervisor):
+def test_an_image_that_ends_engines_is_refused_and_its_companions_are_answered(engines, supervisor):
     ask(engines, [image(1)], soon())
     companions = [gevent.spawn(ask, engines, [image(v)], soon()) for v in range(1, 9)]
     deadly = gevent.spawn(ask, engines, [image(DEADLY)], soon())
-    with pytest.raises(EngineCrash):
+    with pytest.raises(EngineCrash, match="3 engines of this model ended"):
         deadly.get()
     assert [round(float(c.get()[0, 0]) * 255) for c in companions] == [*range(1, 9)]
-    assert supervisor.num_started == 3
-    with pytest.raises(EngineCrash):  # known now: no third engine dies of it
+    ask(engines, [image(2)], soon())  # of the successor of the last that died
+    assert supervisor.num_started == 4
+    with pytest.raises(EngineCrash):  # known now: no further engine dies of it
         ask(engines, [image(DEADLY)], soon())
     ask(engines, [image(2)], soon())
+    assert supervisor.num_started == 4
+
+
+def test_an_image_that_one_version_dies_of_is_still_asked_of_others(engines):
+    for _ in range(3):
+        engines._suspects.note_death(TARGET, image(5).tobytes())
+    with pytest.raises(EngineCrash):
+        ask(engines, [image(5)], soon())
+    with pytest.raises(EngineGone):  # there is no such version here, which is what it is told
+        engines.infer(("toy", 2), [image(5)], soon())
+
+
+def kill_while_computing(engines: Engines, supervisor: ToySupervisor, pixels: int) -> None:
+    """Kill the engine at a moment at which it computes this image."""
+
+    def computed() -> set[bytes]:
+        return wire.read_computing(supervisor.endpoint)
+
+    def in_flight() -> set[bytes]:
+        channels = engines._channels.values()
+        wanted = image(pixels).tobytes()
+        return {p.id for channel in channels for p in channel.in_flight.values() if p.pixels == wanted}
+
+    while not (computed() & in_flight()):
+        gevent.sleep(0.01)
+    supervisor.kill_engine()
+
+
+def test_an_image_whose_engines_are_killed_from_outside_is_answered_in_the_end(engines, supervisor):
+    ask(engines, [image(1)], soon())
+    asked = gevent.spawn(ask, engines, [image(SLOW)], soon())
+    for _ in range(2):
+        kill_while_computing(engines, supervisor, SLOW)
+        engine = supervisor.num_started
+        while supervisor.num_started == engine:
+            gevent.sleep(0.01)
+    assert round(float(asked.get()[0, 0]) * 255) == SLOW
     assert supervisor.num_started == 3
 
 
-@pytest.mark.parametrize("value", [FAILING, NAN])
-def test_a_model_that_fails_or_gives_no_number_is_an_error_for_that_request_only(engines, value):
+def test_many_clients_that_send_the_same_image_count_once_when_an_engine_is_killed(engines, supervisor):
+    ask(engines, [image(1)], soon())
+    asked = [gevent.spawn(ask, engines, [image(SLOW)], soon()) for _ in range(5)]
+    kill_while_computing(engines, supervisor, SLOW)
+    gevent.joinall(asked, raise_error=True)
+    assert supervisor.num_started == 2
+
+
+def test_an_image_that_only_waited_when_an_engine_died_is_not_suspected(engines, supervisor):
+    ask(engines, [image(1)], soon())
+    computed = gevent.spawn(ask, engines, [image(SLOW)], soon())
+    gevent.sleep(0.3)
+    waiting = gevent.spawn(ask, engines, [image(5)], soon())
+    gevent.sleep(0.1)
+    kill_while_computing(engines, supervisor, SLOW)
+    engine = supervisor.num_started
+    while supervisor.num_started == engine:
+        gevent.sleep(0.01)
+    assert engines._suspects.deaths(TARGET, image(SLOW).tobytes()) == 1
+    assert engines._suspects.deaths(TARGET, image(5).tobytes()) == 0
+    gevent.joinall([computed, waiting], raise_error=True)
+    assert engines._suspects.deaths(TARGET, image(SLOW).tobytes()) == 0  # it was answered
+
+
+def test_an_engine_that_was_slow_when_it_started_computes_larger_batches_when_it_is_quick(engines, supervisor):
+    ask(engines, [image(1)], soon())
+    slow = gevent.spawn(ask, engines, [image(SLOW)], soon())
+    gevent.sleep(0.3)
+    rest = [gevent.spawn(ask, engines, [image(v)], soon()) for v in range(1, 13)]
+    gevent.joinall([slow, *rest], raise_error=True)
+    assert 4 in supervisor.sizes()
+
+
+@pytest.mark.parametrize("value", [FAILING, FAILING_AT_START, NAN])
+def test_a_model_that_fails_or_gives_no_number_is_an_error_for_that_image_only(engines, value):
+    ask(engines, [image(1)], soon())
+    slow = gevent.spawn(ask, engines, [image(SLOW)], soon())
+    gevent.sleep(0.3)  # the others wait now, and are computed together
+    asked = {v: gevent.spawn(ask, engines, [image(v)], soon()) for v in (5, value, 7, 9)}
+    gevent.joinall([slow, *asked.values()])
+    assert isinstance(asked.pop(value).exception, ModelFailed)
+    assert {v: round(float(greenlet.value[0, 0]) * 255) for v, greenlet in asked.items()} == {5: 5, 7: 7, 9: 9}
     with pytest.raises(ModelFailed):
         ask(engines, [image(value)], soon())
     assert ask(engines, [image(3)], soon()).shape == (1, 16)
@@ -207,7 +300,8 @@ def test_whoever_waits_longer_than_the_deadline_is_told_so(engines):
     assert slow.get().shape == (1, 16)
 
 
-def test_without_an_engine_one_waits_for_it_until_the_deadline(tmp_path):
+@pytest.mark.parametrize("state", ["rejected", "parked"])
+def test_without_an_engine_one_waits_for_it_until_the_deadline_or_until_there_will_be_none(tmp_path, state):
     routes = Routes("toy", {"toy": ModelRoute(1, {1: VersionRoute("restarting", input_spec=SPEC)})})
     write_routes(tmp_path / "routes.json", routes)
     engines = Engines(tmp_path / "routes.json", queue_capacity=4)
@@ -215,10 +309,12 @@ def test_without_an_engine_one_waits_for_it_until_the_deadline(tmp_path):
         ask(engines, [image(1)], soon(0.1))
     waiting = gevent.spawn(ask, engines, [image(1)], soon())
     gevent.sleep(0)
-    gone = VersionRoute("rejected", reason="deleted", input_spec=SPEC)
+    gone = VersionRoute(state, reason="deleted", input_spec=SPEC)
     write_routes(tmp_path / "routes.json", replace(routes, models={"toy": ModelRoute(1, {1: gone})}))
-    with pytest.raises(NotReady):
+    with pytest.raises(EngineGone):
         waiting.get(timeout=5)
+    with pytest.raises(NotReady):
+        find_version(engines.routes, "toy", None)
     engines.close()
 
 

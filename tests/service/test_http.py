@@ -180,6 +180,17 @@ def test_a_gzip_body_that_is_damaged_or_ends_early_is_the_clients_fault(digits_s
         assert "gzip" in error_of(response)["message"]
 
 
+def test_a_gzip_body_may_have_several_members_and_zeros_after_them(digits_service, three):
+    members = gzip.compress(three[:100]) + gzip.compress(b"") + gzip.compress(three[100:])
+    for body in (members, members + bytes(100_000)):
+        answer = post(digits_service, data=body, headers={"Content-Encoding": "gzip"})
+        assert answer.json()["predictions"][0]["label"] == "3"
+    for body in (members[:-1], members + b"more", members + bytes(10) + gzip.compress(b"")[:5]):
+        response = post(digits_service, data=body, headers={"Content-Encoding": "gzip"})
+        assert response.status_code == 400
+        assert "gzip" in error_of(response)["message"]
+
+
 def test_chunks_that_are_none_are_the_clients_fault_and_the_connection_ends(digits_service):
     host, port = digits_service.removeprefix("http://").split(":")
     for chunk in (b"zz\r\nhello\r\n", b"5\r\nhelloXX0\r\n\r\n", b"-5\r\nhello\r\n0\r\n\r\n"):
@@ -230,6 +241,8 @@ def test_answers_are_compressed_for_who_asks_for_it(digits_service):
         "/models/digits/versions/99999999999999999999999/classify",
         "/models/digits/versions/-1/classify",
         "/models/digits/versions/x/classify",
+        "/models/digits/versions/١/classify",
+        "/models/digits/versions/１/classify",
         "/nowhere",
         "/classify/",
     ],

@@ -1,6 +1,9 @@
 """A real service, real engines: versions come, go, break and die while clients ask."""
 
+import base64
+import json
 import os
+import re
 import shutil
 import signal
 import socket
@@ -11,6 +14,7 @@ import pytest
 import requests
 
 from models.exports import publish, set_live
+from tests.bundles import make_bundle
 from tests.harness import (
     Load,
     copy_of,
@@ -22,6 +26,7 @@ from tests.harness import (
     wait_for_end,
     wait_until,
 )
+from tests.processes import python
 
 
 @pytest.fixture
@@ -52,6 +57,43 @@ def test_a_new_version_goes_live_and_back_without_a_failed_request(exports, tmp_
     order = [body["version"] for _, body in load.answers]
     assert {1, 2} == set(order)
     assert order[-1] == 1
+
+
+UPLOADS = {  # a path of each protocol, and how it wants an image
+    "/classify": lambda image: image,
+    "/predictions/digits": lambda image: image,
+    "/v2/models/digits/infer": lambda image: json.dumps(
+        {"inputs": [{"name": "images", "datatype": "BYTES", "shape": [1], "data": [base64.b64encode(image).decode()]}]}
+    ).encode(),
+    "/v1/models/digits:predict": lambda image: json.dumps(
+        {"instances": [{"b64": base64.b64encode(image).decode()}]}
+    ).encode(),
+    "/v1/models/digits/labels/live:predict": lambda image: json.dumps(
+        {"instances": [{"b64": base64.b64encode(image).decode()}]}
+    ).encode(),
+}
+
+
+def test_an_upload_that_takes_longer_than_its_version_lives_is_answered_by_the_next(exports, tmp_path):
+    with running_service(exports, tmp_path, workers=1, read_timeout_s=60, deadline_s=60) as service:
+        host, port = service.url.removeprefix("http://").split(":")
+        uploads = []
+        for path, encode in UPLOADS.items():
+            body = encode(golden_image(exports))
+            upload = socket.create_connection((host, int(port)))
+            head = f"POST {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: {len(body)}\r\n\r\n"
+            upload.sendall(head.encode() + body[:10])
+            uploads.append((upload, body[10:]))
+        for version in (2, 3):
+            publish(exports / "digits" / "1", exports)
+            wait_until(lambda version=version: live_version(service) == version, service)
+        wait_until(lambda: 1 not in versions_of(service), service)
+        for upload, rest in uploads:
+            upload.sendall(rest)
+            upload.settimeout(20)
+            answer = b"".join(iter(lambda upload=upload: upload.recv(65536), b""))
+            assert answer.startswith(b"HTTP/1.1 200 "), answer
+            upload.close()
 
 
 def test_never_more_than_two_engines_while_versions_pour_in(exports, tmp_path):
@@ -115,6 +157,49 @@ def test_a_rejected_version_that_is_mended_goes_live(exports, tmp_path):
         assert versions_of(service)[2]["reason"] is None
 
 
+def test_a_version_that_is_copied_slowly_goes_live_when_it_is_all_there(exports, tmp_path):
+    source, target = exports / "digits" / "1", exports / "digits" / "2"
+    large = Path("variables/variables.data-00000-of-00001")
+    with running_service(exports, tmp_path) as service:
+        shutil.copytree(source, target, ignore=shutil.ignore_patterns(large.name))
+        (exports / "digits" / "live.json").write_text('{"live": 2, "previous": 1}')
+        wait_until(lambda: 2 in versions_of(service), service)
+        waiting = versions_of(service)[2]
+        assert waiting["state"] == "loading"
+        assert waiting["reason"].startswith("waiting for 1 of the ")
+        listing = python("-m", "service", "models", "--exports", exports)
+        assert re.search(r" 2  incomplete: waiting for 1 of the .*  live$", listing, re.MULTILINE)
+        content = (source / large).read_bytes()
+        (target / large).write_bytes(content[:1000])
+        wait_until(lambda: versions_of(service)[2]["state"] == "rejected", service)
+        listing = python("-m", "service", "models", "--exports", exports)
+        assert re.search(r" 2  broken: .*has altered.*  live$", listing, re.MULTILINE)
+        with (target / large).open("ab") as file:
+            file.write(content[1000:])
+        wait_until(lambda: live_version(service) == 2, service)
+
+
+def test_a_broken_model_takes_nothing_from_the_others(exports, tmp_path):
+    broken = make_bundle(tmp_path / "bundle", model="broken")  # its files are no network
+    publish(broken, exports)
+    image = golden_image(exports)
+    with running_service(exports, tmp_path) as service:  # that it is ready says that one that answers is enough
+        wait_until(lambda: state_of(service, "broken") == "rejected", service)
+        assert requests.get(service.url + "/readyz", timeout=10).json()["models"] == ["digits"]
+        assert status_of(service, "/ping") == 200
+        assert requests.post(service.url + "/models/digits/classify", data=image, timeout=10).status_code == 200
+        refused = requests.post(service.url + "/models/broken/classify", data=image, timeout=10)
+        assert refused.status_code == 503
+    with running_service(exports, tmp_path, ready=False, required_models="digits, broken") as service:
+        wait_until(lambda: state_of(service, "broken") == "rejected", service)
+        assert status_of(service, "/readyz") == 503
+
+
+def state_of(service, model: str) -> str:
+    (version,) = requests.get(f"{service.url}/models/{model}", timeout=5).json()["versions"]
+    return version["state"]
+
+
 def test_a_model_whose_golden_images_get_other_answers_is_rejected(exports, tmp_path):
     from dataclasses import replace
 
@@ -152,14 +237,29 @@ def test_a_hung_engine_is_killed_and_replaced(exports, tmp_path):
         assert service.engine(1) != hung
 
 
-def test_an_http_worker_killed_is_replaced(exports, tmp_path):
+def test_an_http_worker_killed_is_replaced_and_what_it_and_an_engine_counted_is_kept(exports, tmp_path):
     with running_service(exports, tmp_path, workers=2) as service:
+        requests.post(service.url + "/classify", data=golden_image(exports), timeout=30)
+        engine = service.engine(1)
+        os.kill(engine, signal.SIGKILL)
+        wait_until(lambda: metric(service, "striate_engine_restarts") == 1, service)
         master = min(service.pids("gunicorn"))
         killed = max(service.pids("gunicorn"))
         os.kill(killed, signal.SIGKILL)
         wait_until(lambda: len(set(descendants(master)) - {killed}) == 2, service)
         answer = requests.post(service.url + "/classify", data=golden_image(exports), timeout=30)
         assert answer.status_code == 200
+        variables = Path(f"/proc/{master}/environ").read_bytes().split(b"\0")
+        (runtime,) = [Path(v.decode().partition("=")[2]) for v in variables if v.startswith(b"STRIATE_RUNTIME=")]
+        counted = metric(service, r"striate_inference_seconds_count")
+
+        def left_behind() -> list[re.Match[str]]:
+            named = [re.search(rf"(^|[_-])({engine}|{killed})(\.|$)", path.name) for path in runtime.rglob("*")]
+            return [match for match in named if match]
+
+        wait_until(lambda: not left_behind(), service)
+        assert metric(service, r"striate_inference_seconds_count") >= counted >= 2
+        assert metric(service, r'striate_requests_total\{route="/classify",status="200"\}') == 2
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

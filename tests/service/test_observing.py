@@ -99,11 +99,12 @@ def test_a_clients_own_timeout_is_kept(digits_service, digits_exports):
         assert "X-Request-Timeout-Ms" in refused.json()["error"]["message"]
 
 
-def test_work_for_clients_that_have_gone_is_dropped(digits_exports, tmp_path):
+@pytest.mark.parametrize("protocol", ["HTTP/1.1", "HTTP/1.0"])
+def test_work_for_clients_that_have_gone_is_dropped(digits_exports, tmp_path, protocol):
     """Images of many clients wait for an engine that is stopped; the clients go; nothing is left to compute."""
     with running_service(digits_exports, tmp_path, workers=1, hang_timeout_s=60) as service:
         image = golden_image(digits_exports)
-        head = f"POST /classify HTTP/1.1\r\nHost: x\r\nContent-Length: {len(image)}\r\n\r\n".encode()
+        head = f"POST /classify {protocol}\r\nHost: x\r\nContent-Length: {len(image)}\r\n\r\n".encode()
         host, port = service.url.removeprefix("http://").split(":")
         stop(service, 1)
         clients = [socket.create_connection((host, int(port))) for _ in range(20)]
@@ -120,6 +121,23 @@ def test_work_for_clients_that_have_gone_is_dropped(digits_exports, tmp_path):
         assert [line["error"] for line in lines_of(service, "/classify") if line["status"] == 499] == [
             "client_gone"
         ] * 20
+
+
+def test_a_client_that_has_only_closed_its_own_direction_is_answered(digits_exports, tmp_path):
+    with running_service(digits_exports, tmp_path, workers=1, hang_timeout_s=60) as service:
+        image = golden_image(digits_exports)
+        head = f"POST /classify HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: {len(image)}\r\n\r\n"
+        host, port = service.url.removeprefix("http://").split(":")
+        stop(service, 1)
+        with socket.create_connection((host, int(port)), timeout=20) as client:
+            client.sendall(head.encode() + image)
+            client.shutdown(socket.SHUT_WR)
+            assert client.recv(65536) == b"HTTP/1.1 100 Continue\r\n\r\n"  # nobody would reset this connection
+            wait_until(lambda: metric(service, "striate_waiting_images") == 1, service)
+            stop(service, 0)
+            answer = b"".join(iter(lambda: client.recv(65536), b""))
+        assert answer.startswith(b"HTTP/1.1 200 ")
+        assert metric(service, r'striate_requests_total.*status="499"') == 0
 
 
 def stop(service: RunningService, stopped: int) -> None:

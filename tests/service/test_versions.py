@@ -1,5 +1,6 @@
 """Which of a model's versions have engines, decided for engines that are only pretended."""
 
+import re
 import time
 from pathlib import Path
 from typing import Any
@@ -7,7 +8,7 @@ from typing import Any
 import pytest
 
 from models.exports import LIVE, publish, set_canary, set_live, set_loaded
-from service.lifecycle import Model
+from service.lifecycle import MAX_CRASHES, Model, none_can_answer
 from tests.bundles import make_bundle
 
 
@@ -147,6 +148,133 @@ def end_live(model: Model, *, life_s: float, stuck: bool) -> None:
     model.note_end(2, 9)
     version.not_before = 0.0
     settle(model)
+
+
+def look_and_retire(model: Model) -> None:
+    """See what has changed, and have the engines end that are not wanted any more."""
+    model.look()
+    for engine in model.to_retire():
+        engine.retired = time.monotonic()
+        model.note_end(next(n for n, version in model.versions.items() if version.engine is engine), 0)
+
+
+def reject_live(model: Model, exports: Path) -> None:
+    """Version 3 is made live, and its engine says that a file is altered."""
+    (exports / "toy" / LIVE).write_text('{"live": 3, "previous": 2}')
+    look_and_retire(model)
+    start(model, 3, ready=False)
+    model.versions[3].engine.failure = "altered"
+    model.note_end(3, 1)
+    assert model.route().versions[3].state == "rejected"
+    assert model.to_start() == []
+
+
+def test_a_rejected_version_is_tried_again_when_its_files_have_changed_and_nobody_writes_them_any_more(model, exports):
+    reject_live(model, exports)
+    weights = exports / "toy" / "3" / "variables" / "variables.index"
+    for content in (b"weig", b"weight", b"weights"):
+        weights.write_bytes(content)
+        model.look()
+        assert model.to_start() == []
+    model.look()
+    assert model.route().versions[3].state == "loading"
+    assert model.to_start() == []  # each rejection is followed by a pause
+    model.versions[3].not_before = 0.0
+    assert model.to_start() == [3]
+
+
+def test_a_file_that_does_not_belong_to_a_rejected_version_may_be_removed(model, exports):
+    (exports / "toy" / "3" / "variables" / "unlisted").touch()
+    reject_live(model, exports)
+    (exports / "toy" / "3" / "variables" / "unlisted").unlink()
+    for _ in range(2):
+        model.look()
+    assert model.route().versions[3].state == "loading"
+
+
+def test_a_rejected_version_is_tried_again_at_once_when_it_is_promoted_again(model, exports):
+    reject_live(model, exports)
+    set_live(exports, "toy", 3)
+    model.look()
+    assert model.to_start() == [3]
+
+
+def test_a_version_whose_files_are_still_missing_waits_for_them(model, exports):
+    home = exports / "toy" / "3"
+    missing = {path: path.read_bytes() for path in (home / "saved_model.pb", home / "variables" / "variables.index")}
+    for path in missing:
+        path.unlink()
+    (exports / "toy" / LIVE).write_text('{"live": 3, "previous": 2}')
+    look_and_retire(model)
+    for path, content in missing.items():
+        route = model.route().versions[3]
+        assert (route.state, model.to_start()) == ("loading", [])
+        assert re.fullmatch(r"waiting for [12] of the 6 files that its manifest lists", route.reason)
+        path.write_bytes(content)
+        model.look()
+    assert model.to_start() == []  # somebody was writing until just now
+    model.look()
+    assert model.to_start() == [3]
+    assert model.serving == 2
+
+
+def test_a_version_that_was_too_slow_to_load_or_had_no_memory_is_tried_again_later(model, exports):
+    set_live(exports, "toy", 3)
+    look_and_retire(model)
+    for _ in range(3):
+        start(model, 3, ready=False)
+        model.note_end(3, 9)
+    assert model.route().versions[3].state == "rejected"
+    model.look()
+    assert model.to_start() == []
+    model.versions[3].not_before = 0.0
+    model.look()
+    assert model.to_start() == [3]
+    start(model, 3, ready=False)
+    model.note_end(3, 9)
+    assert model.route().versions[3].reason == "its engine ended 4 times while loading"
+
+
+def test_a_version_that_cannot_be_kept_alive_is_parked_and_tried_again_ever_later(model):
+    pauses = []
+    for _ in range(MAX_CRASHES + 6):
+        model.note_end(2, 9)
+        pauses.append(round(model.versions[2].not_before - time.monotonic()))
+        model.versions[2].not_before = 0.0
+        start(model, 2)
+    assert pauses[:3] == [0, 0, 1]
+    assert pauses[MAX_CRASHES - 1 :] == [60, 120, 240, 480, 600, 600, 600]
+    model.note_end(2, 9)
+    route = model.route().versions[2]
+    assert route.state == "parked"
+    assert route.reason == "its engine ended 17 times in a row; it is tried again now and then"
+    start(model, 2)
+    assert model.route().versions[2].state == "available"
+    model.versions[2].engine.life_s = 60
+    model.note_end(2, 9)
+    assert model.route().versions[2].state == "restarting"
+
+
+def test_one_model_that_cannot_be_kept_alive_ends_nothing_while_another_answers_or_may_load(model, exports, tmp_path):
+    publish(make_bundle(tmp_path / "other", model="other"), exports)
+    other = Model(exports / "other")
+    settle(other)
+    model.versions[2].crashes = MAX_CRASHES
+    assert not none_can_answer([model, other])
+    other.versions[1].crashes = MAX_CRASHES
+    assert none_can_answer([model, other])
+    other.versions[1].crashes, other.versions[1].rejected = 0, "altered"
+    assert none_can_answer([model, other])
+    assert not none_can_answer([])
+
+
+def test_a_folder_that_cannot_be_listed_leaves_its_model_as_it_is(model, exports, monkeypatch):
+    def refuse(home: Path) -> None:
+        raise PermissionError(f"{home} cannot be listed")
+
+    monkeypatch.setattr("service.lifecycle.read_live", refuse)
+    model.look()
+    assert engines(model) == {1, 2}
 
 
 @pytest.mark.parametrize(("life_s", "stuck", "hopeless"), [(60, False, False), (60, True, True), (0.1, False, True)])

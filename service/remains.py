@@ -1,0 +1,76 @@
+"""What processes that have ended leave behind in the service's private directory: files named by their ids.
+
+    metrics/<kind>_<pid>.db         what it counted: added to metrics/<kind>_ended.db, so that no count falls
+    drift/<pid>.json recent-<pid>   removed
+
+Whichever HTTP worker looks first clears up. What an engine leaves beside its socket is the supervisor's to remove.
+"""
+
+import contextlib
+import fcntl
+import logging
+import re
+import struct
+from collections.abc import Iterator
+from pathlib import Path
+
+from prometheus_client.mmap_dict import MmapedDict
+
+log = logging.getLogger(__name__)
+
+METRICS = "metrics"
+METRIC_FILE = re.compile(r"(?P<kind>counter|histogram|gauge_[a-z]+)_(?P<pid>[0-9]+)\.db")
+NAMED_BY_PID = {"drift": re.compile(r"(?P<pid>[0-9]+)\.json"), ".": re.compile(r"recent-(?P<pid>[0-9]+)")}
+LIVE = "gauge_live"  # kinds that hold only while the process lives
+HIGHEST = "gauge_max"
+
+
+@contextlib.contextmanager
+def locked(metrics: Path, operation: int) -> Iterator[None]:
+    """Nobody reads while files are added up, since some would be counted twice or not at all.
+
+    Args:
+        operation: fcntl.LOCK_SH to read, fcntl.LOCK_EX to add up.
+
+    Raises:
+        BlockingIOError: somebody else has the lock, and `operation` has fcntl.LOCK_NB.
+    """
+    with (metrics / "lock").open("w") as lock:
+        fcntl.flock(lock, operation)
+        yield
+
+
+def clear_up(runtime: Path) -> None:
+    """Nothing, while another worker is at it or somebody reads; there is a next time."""
+    metrics = runtime / METRICS
+    with contextlib.suppress(BlockingIOError), locked(metrics, fcntl.LOCK_EX | fcntl.LOCK_NB):
+        for path, kind in ended(metrics, METRIC_FILE):
+            if not kind.startswith(LIVE):
+                add_up(path, kind)
+            path.unlink(missing_ok=True)
+        for folder, pattern in NAMED_BY_PID.items():
+            for path, _ in ended(runtime / folder, pattern):
+                path.unlink(missing_ok=True)
+
+
+def ended(folder: Path, pattern: re.Pattern[str]) -> list[tuple[Path, str]]:
+    """(file, its kind), of processes that are no more."""
+    found = [(path, pattern.fullmatch(path.name)) for path in folder.iterdir()]
+    return [
+        (path, match.groupdict().get("kind", ""))
+        for path, match in found
+        if match and not Path("/proc", match["pid"]).exists()
+    ]
+
+
+def add_up(path: Path, kind: str) -> None:
+    """What a process counted goes to what all before it did; of a time, the latest stays."""
+    total = MmapedDict(str(path.with_name(f"{kind}_ended.db")))
+    try:
+        for key, value, timestamp, _ in MmapedDict.read_all_values_from_file(str(path)):
+            before, _ = total.read_value(key)
+            total.write_value(key, max(before, value) if kind == HIGHEST else before + value, timestamp)
+    except (RuntimeError, ValueError, struct.error) as error:  # it was killed before it had written anything sound
+        log.error("%s cannot be read and is removed: %s", path, error)
+    finally:
+        total.close()

@@ -1,0 +1,53 @@
+"""Loops of an HTTP worker go on whatever happens in them, and what they write is not changed under them."""
+
+import copy
+import json
+
+import gevent
+import numpy as np
+
+from models.statistics import STATISTICS, Reference
+from service.drift import DriftMonitor
+from service.loops import repeat
+
+
+def test_a_loop_goes_on_after_an_exception_and_logs_it(caplog):
+    called = []
+
+    def fail_at_first() -> None:
+        called.append(len(called))
+        if len(called) == 1:
+            raise RuntimeError("dictionary changed size during iteration")
+
+    loop = gevent.spawn(repeat, fail_at_first, every_s=0.0)
+    while len(called) < 3:
+        gevent.sleep(0)
+    loop.kill()
+    assert "it is tried again" in caplog.text
+    assert "dictionary changed size" in caplog.text
+
+
+def reference() -> Reference:
+    """Of 100 held-out images, half of them on each side of every edge."""
+    edges, shares = {name: [0.5] for name in STATISTICS}, {name: [0.5, 0.5] for name in STATISTICS}
+    return Reference(100, ["a"], [0.5, 0.5], edges, shares, [0.0] * 5, np.eye(5).tolist(), [0.0, 1.0])
+
+
+def observe(monitor: DriftMonitor, version: int) -> None:
+    probabilities = np.array([[0.9, 0.1]], np.float32)
+    monitor.observe(("toy", version), reference(), ("a", "b"), np.zeros((1, 4, 4, 1), np.uint8), probabilities)
+
+
+def test_counts_that_are_being_written_do_not_change_while_new_versions_are_counted(tmp_path):
+    monitor = DriftMonitor(tmp_path, 1)
+    assert monitor.changed_counts() is None
+    observe(monitor, 1)
+    counts = monitor.changed_counts()
+    before = copy.deepcopy(counts)
+    observe(monitor, 1)
+    observe(monitor, 2)
+    assert counts == before
+    monitor.write(counts)
+    assert [row["target"] for row in json.loads((tmp_path / "1.json").read_text())] == [["toy", 1]]
+    assert len(monitor.changed_counts()) == 2
+    assert monitor.changed_counts() is None
