@@ -46,7 +46,7 @@ class Config:
     deadline_s: float = setting(10.0, "an answer later than this is not worth computing: 504")
     max_body_bytes: int = setting(16_000_000, "413 beyond it, unpacked where the body is compressed")
     max_images: int = setting(64, "in one request")
-    max_pixels: int = setting(MAX_PIXELS, "of one image, by its header")
+    max_pixels: int = setting(MAX_PIXELS, "of one image, by its header; a baseline JPEG may have five times as many")
     read_timeout_s: float = setting(10.0, "for a request's head, and again for its body; idle connections too")
     max_connections: int = setting(4000, "for each HTTP process")
     predict_keys: str = setting("", "API keys that may classify, separated by commas; empty: everybody", secret=True)

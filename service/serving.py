@@ -25,7 +25,7 @@ from service.drift import FOLDER as DRIFT_FOLDER
 from service.drift import DriftMonitor, drift_of
 from service.engines import Engines, find_version
 from service.errors import BadRequest, NotFound, NotReady, ServiceError, TooLarge, Unprocessable, from_bad_image
-from service.inputs import EncodedImage
+from service.inputs import EncodedImage, hint_at_curl
 from service.keys import Keys
 from service.metrics import CONFIDENCE, DECODE, FAR, SHADOW, Drift
 from service.record import record
@@ -176,7 +176,8 @@ class Service:
             decoded, seconds = result if isinstance(result, tuple) else result.get()
             DECODE.labels(chosen.name, str(chosen.version)).observe(seconds)
             if isinstance(decoded, BadImage):
-                raise from_bad_image(decoded, image.position)
+                hint = "" if image.position else hint_at_curl(request, image.data)
+                raise from_bad_image(decoded, image.position, hint)
             images.append(decoded)
         record().add("decode", began, time.monotonic())
         return images
