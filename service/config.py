@@ -79,7 +79,12 @@ class Config:
         16_000_000, "bytes of a request's body, after unpacking; larger ones get 413", least=1, most=10**10
     )
     max_images: int = setting(64, "images in one request", least=1, most=100_000)
-    max_pixels: int = setting(MAX_PIXELS, "pixels of one image, by its header", least=1, most=10**9)
+    max_pixels: int = setting(
+        MAX_PIXELS,
+        "pixels of one image, by its header; a baseline JPEG may have five times as many",
+        least=1,
+        most=10**9,
+    )
     read_timeout_s: float = seconds(
         10.0, "for a request's head, and again for its body; idle connections are closed after it, too", least=0.1
     )

@@ -123,8 +123,8 @@ IMAGE_STATUS = {
 }
 
 
-def from_bad_image(error: BadImage, position: str) -> ServiceError:
-    """What was wrong, and with which image where the request has a way to say."""
-    answer = ServiceError(f"{position}: {error}" if position else str(error), code=error.code)
+def from_bad_image(error: BadImage, position: str, hint: str = "") -> ServiceError:
+    """What was wrong, and with which image where the request has a way to say; a hint follows."""
+    answer = ServiceError(f"{position}: {error}{hint}" if position else f"{error}{hint}", code=error.code)
     answer.status = IMAGE_STATUS[error.code]
     return answer

@@ -34,7 +34,7 @@ from service.errors import (
     Unprocessable,
     from_bad_image,
 )
-from service.inputs import in_time, parse_json, read_base64, read_bytes
+from service.inputs import hint_at_curl, in_time, parse_json, read_base64, read_bytes
 from service.metrics import FEEDBACK
 from service.record import REQUEST_ID
 from service.serving import Chosen, service
@@ -92,7 +92,7 @@ def give_feedback(name: str) -> tuple[Response, int]:
     decode = partial(decode_image, feedback.image, chosen.spec, max_pixels=service().config.max_pixels)
     decoded = service().decoders.spawn(attempt, decode).get()
     if isinstance(decoded, BadImage):
-        raise from_bad_image(decoded, "")
+        raise from_bad_image(decoded, "", hint_at_curl(request, feedback.image) if "label" in request.args else "")
     store = store_of(name)
     outcome: Outcome = change_on_disk(
         lambda turn: store.add(feedback.image, feedback.label, settle=feedback.settle, turn=turn)

@@ -1,10 +1,10 @@
 """A request -> encoded images: raw body, multipart form, or JSON with base64. Strict, bounded, and never a 500."""
 
 import base64
-import binascii
 import contextlib
 import io
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, NoReturn
@@ -19,6 +19,11 @@ from service.config import Config
 from service.errors import BadRequest, ReadTimeout, TooLarge, Unprocessable
 
 DEFAULT_TOP_K = 5
+DATA_URL = re.compile(r"\s*data:[^,]*;base64,", re.IGNORECASE)
+MAX_PREFIX = 200  # characters of a data: URL before its base64
+STANDARD_ALPHABET = bytes.maketrans(b"-_", b"+/")
+BLANKS = b" \t\r\n"
+STRIPPED = (b"\n", b"\r", b"\0")  # by `curl -d @FILE`; hardly any image is without all of them
 ACCEPTED = (
     "Send an encoded image as the body, multipart/form-data with one or more files, "
     'or JSON {"images": ["<base64>", ...]}.'
@@ -151,16 +156,28 @@ def refuse_constant(name: str) -> NoReturn:
 
 
 def read_base64(text: str, position: str) -> EncodedImage:
-    """
+    """Base64 as encoders write it: of either alphabet, padded or not, in one line or several, as a data: URL.
+
     Raises:
         BadRequest: it is none; says where.
     """
     try:
-        return EncodedImage(base64.b64decode(text, validate=True), position)
-    except (binascii.Error, ValueError):
+        prefix = DATA_URL.match(text, 0, MAX_PREFIX)
+        packed = text[prefix.end() :] if prefix else text
+        digits = packed.encode("ascii").translate(STANDARD_ALPHABET, delete=BLANKS).rstrip(b"=")
+        return EncodedImage(base64.b64decode(digits + b"=" * (-len(digits) % 4), validate=True), position)
+    except ValueError:  # so are binascii.Error and UnicodeEncodeError
         raise BadRequest(
-            f"{position} is not base64 of the standard alphabet, padded, without line breaks or a data: prefix."
+            f"{position} is not base64. Send the base64 of an encoded image, by itself or as a data: URL "
+            "(data:image/jpeg;base64,...)."
         ) from None
+
+
+def hint_at_curl(request: Request, body: bytes) -> str:
+    """What to tell who sent a body that is no image, where it looks as `curl -d @FILE` would have left one."""
+    if request.mimetype != "application/x-www-form-urlencoded" or any(byte in body for byte in STRIPPED):
+        return ""
+    return " If curl sent it, use --data-binary @FILE: -d @FILE removes line breaks and zero bytes."
 
 
 def read_top_k(request: Request) -> int:

@@ -35,7 +35,7 @@ from service.errors import (
     Unprocessable,
     from_bad_image,
 )
-from service.inputs import EncodedImage
+from service.inputs import EncodedImage, hint_at_curl
 from service.keys import Keys, Received
 from service.loops import repeat
 from service.metrics import CONFIDENCE, DECODE, FAR, SHADOW, Drift
@@ -227,7 +227,8 @@ class Service:
             decoded, seconds = result if isinstance(result, tuple) else result.get()
             DECODE.labels(chosen.name, str(chosen.version)).observe(seconds)
             if isinstance(decoded, BadImage):
-                raise from_bad_image(decoded, image.position)
+                hint = "" if image.position else hint_at_curl(request, image.data)
+                raise from_bad_image(decoded, image.position, hint)
             images.append(decoded)
         record().add("decode", began, time.monotonic())
         return images

@@ -85,8 +85,8 @@ async function classify() {
   state.request.abort(); // only the newest picture matters
   const { signal } = (state.request = new AbortController());
   const asked = version();
-  const image = asked && (state.file ?? encodeDrawing(asked.drawing));
-  if (!image) return;
+  const image = asked && (await encode(asked));
+  if (!image || signal.aborted) return;
   const url = `models/${encodeURIComponent(byId("model").value)}/versions/${asked.version}/classify?top_k=5`;
   const started = performance.now();
   try {
@@ -100,6 +100,11 @@ async function classify() {
   }
 }
 
+/** What is asked about: a file, or the drawing; null where there is neither. */
+async function encode({ input, drawing }) {
+  return state.file ? scaledDown(state.file, byId("preview"), input) : encodeDrawing(drawing);
+}
+
 /** White ink on black as PNG: made like the data set's images where it is known how, else as it was drawn. */
 function encodeDrawing(spec) {
   if (!state.strokes.length) return null;
@@ -109,8 +114,7 @@ function encodeDrawing(spec) {
   context.fillRect(0, 0, seen.width, seen.height);
   const lineWidth = spec ? fit(context, state.strokes, spec) : INK;
   strokeLines(context, state.strokes, lineWidth, "white");
-  const base64 = seen.toDataURL("image/png").split(",")[1]; // toBlob waits up to a second for an idle moment
-  return Uint8Array.from(atob(base64), (character) => character.charCodeAt(0));
+  return bytesOf(seen, "image/png");
 }
 
 /**

@@ -23,6 +23,12 @@ async function fetchAny(url, options) {
   throw Object.assign(new Error(message), { fromService: true });
 }
 
+/** A canvas as an encoded image. Not by toBlob, which waits up to a second for an idle moment. */
+function bytesOf(canvas, type, quality) {
+  const base64 = canvas.toDataURL(type, quality).split(",")[1];
+  return Uint8Array.from(atob(base64), (character) => character.charCodeAt(0));
+}
+
 function showError(message) {
   const error = byId("error");
   if (error.textContent !== message) error.textContent = message; // or it would be read out again

@@ -128,6 +128,16 @@ def test_a_certain_answer_is_not_kept(service: RunningService, digits_exports: P
     assert requests.get(f"{url}/{hashlib.sha256(sure).hexdigest()}", timeout=10).status_code == 404
 
 
+def test_feedback_reads_base64_as_libraries_write_it_and_knows_what_curl_does(service: RunningService) -> None:
+    url = f"data:image/png;base64,{base64.encodebytes(digit(40)).decode()}"
+    assert outcome(give(service, json={"image": url, "label": "3"})) == "stored"
+    stripped = digit(41).translate(None, delete=b"\r\n\0")
+    headers = {"Content-Type": "application/x-www-form-urlencoded"}
+    refused = give(service, data=stripped, params={"label": "3"}, headers=headers)
+    assert refused.status_code == 400
+    assert "use --data-binary @FILE" in refused.text
+
+
 BAD: list[tuple[dict, int]] = [
     ({"data": digit(50)}, 422),
     ({"data": digit(50), "params": {"label": "cat"}}, 422),

@@ -6,6 +6,7 @@ import os
 import re
 import socket
 from pathlib import Path
+from typing import Any
 
 import pytest
 import requests
@@ -14,6 +15,7 @@ from PIL import Image
 
 from service import control, feedback, lineage, open_inference, tensorflow_serving, torchserve, views
 from tests.harness import descendants, golden_image, memory_of, running_service
+from tests.images import encode, noise
 
 
 @pytest.fixture(scope="module")
@@ -66,6 +68,64 @@ def test_base64_in_json_is_classified(digits_service, three, four):
         "predictions"
     ]
     assert [p["label"] for p in predictions] == ["3", "4"]
+
+
+def spellings(data: bytes) -> dict[str, str]:
+    """Base64 as libraries and people write it."""
+    standard, url_safe = base64.b64encode(data).decode(), base64.urlsafe_b64encode(data).decode()
+    return {
+        "in lines": base64.encodebytes(data).decode().replace("\n", "\r\n"),
+        "without padding": standard.rstrip("="),
+        "of the alphabet for URLs": url_safe,
+        "as that is usual": url_safe.rstrip("="),
+        "as a data: URL": f"data:image/png;base64,{standard}",
+        "as one with parameters, in lines": f"Data:image/png;name=3.png;base64,\n{base64.encodebytes(data).decode()}",
+    }
+
+
+TENSOR = {"name": "images", "datatype": "BYTES", "shape": [1]}
+
+
+def test_base64_may_be_written_in_every_usual_way_in_every_protocol(digits_service):
+    image = encode(noise(8, 8, 3))
+    image += bytes((1 - len(image)) % 3)  # so that there is padding
+    assert len(set(spellings(image).values())) == 6
+    for how, text in spellings(image).items():
+        bodies = {
+            "/classify": {"images": [text]},
+            "/v1/models/digits:predict": {"instances": [{"b64": text}]},
+            "/v2/models/digits/infer": {"inputs": [{**TENSOR, "data": [text]}]},
+            "/predictions/digits": {"images": [text]},
+        }
+        for path, body in bodies.items():
+            response = post(digits_service, path, json=body)
+            assert response.status_code == 200, (how, path, response.text)
+
+
+@pytest.mark.parametrize(
+    "text", ["?", "A", "QUJDR", "QU=JD", "QUJD==QUJD", "é", "data:image/png,QUJD", "QUJDdata:;base64,"]
+)
+def test_what_is_not_base64_is_refused_with_its_position(digits_service, three, text):
+    response = post(digits_service, json={"images": [base64.b64encode(three).decode(), text]})
+    assert response.status_code == 400
+    assert error_of(response)["message"].startswith("images[1] is not base64. Send the base64 of an encoded image")
+
+
+def sent_by_curl(data: bytes) -> dict[str, Any]:
+    """What `curl -d @FILE` makes of a file."""
+    stripped = data.translate(None, delete=b"\r\n\0")
+    return {"data": stripped, "headers": {"Content-Type": "application/x-www-form-urlencoded"}}
+
+
+@pytest.mark.parametrize("path", ["/classify", "/predictions/digits"])
+def test_who_sends_an_image_with_curls_d_is_told_of_data_binary(digits_service, three, path):
+    response = post(digits_service, path, **sent_by_curl(three))
+    assert response.status_code == 400
+    assert "use --data-binary @FILE: -d @FILE removes line breaks" in response.text
+    whole = {"data": three, "headers": sent_by_curl(b"")["headers"]}  # as curl sends --data-binary
+    assert post(digits_service, path, **whole).status_code == 200
+    damaged = {**whole, "data": three[:-20]}
+    assert "curl" not in post(digits_service, path, **damaged).text
 
 
 @pytest.mark.parametrize(("asked", "given"), [("1", 1), ("3", 3), ("10", 10), ("99999", 10)])

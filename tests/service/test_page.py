@@ -12,8 +12,9 @@ import requests
 from PIL import Image
 from playwright.sync_api import Browser, Locator, Page, Request, Route, expect, sync_playwright
 
+from models.preprocessing import InputSpec, decode_image
 from tests.harness import RunningService, golden_image, running_service, wait_until
-from tests.images import encode, noise
+from tests.images import encode, encode_turned, noise, smooth
 
 Point = tuple[float, float]
 CHROMIUM = "/usr/bin/chromium"
@@ -236,6 +237,60 @@ def test_a_pasted_image_is_classified(page, digits_exports):
     )
     page.keyboard.press("Control+V")
     expect_label(page, "3")
+
+
+def sent(page: Page, name: str, data: bytes) -> bytes:
+    """What the page uploads of a file that somebody chooses; Playwright shows no bodies that are files."""
+    page.evaluate(
+        """() => {
+            const send = window.fetch;
+            window.fetch = (url, options) => {
+                if (options?.body) window.sent = options.body;
+                return send(url, options);
+            };
+        }"""
+    )
+    with page.expect_request("**/classify?top_k=5"):
+        page.set_input_files("#file", {"name": name, "mimeType": f"image/{Path(name).suffix[1:]}", "buffer": data})
+    url: str = page.evaluate(
+        """() => new Promise((resolve) => {
+            const reader = new FileReader();
+            reader.onload = () => resolve(reader.result);
+            reader.readAsDataURL(new Blob([window.sent]));
+        })"""
+    )
+    return base64.b64decode(url.partition(",")[2])
+
+
+@pytest.mark.parametrize("orientation", [1, 6, 5])
+def test_a_large_photograph_is_scaled_down_before_it_is_sent_and_stays_upright(page, orientation):
+    """One of 48 million pixels was refused, and each had to go through a telephone's connection whole."""
+    upright = smooth(3000, 2000)
+    body = sent(page, "large.jpeg", encode_turned(upright, orientation, "JPEG"))
+    answer(page)
+    with Image.open(io.BytesIO(body)) as image:
+        assert image.format == "JPEG"
+        assert abs(image.width * image.height - 4e6) < 4e3
+        assert abs(image.width / image.height - 2 / 3) < 1e-3
+    seen, expected = (decode_image(data, InputSpec(30, 20, 3)) for data in (body, encode(upright, "JPEG")))
+    assert abs(seen.astype(int) - expected).max() < 12
+
+
+def test_a_large_transparent_image_is_laid_over_white_as_the_service_does(page):
+    pixels = np.zeros((2400, 2000, 4), np.uint8)
+    pixels[:1200] = (255, 0, 0, 255)
+    body = sent(page, "large.png", encode(pixels, compress_level=1))
+    seen = decode_image(body, InputSpec(20, 1, 3, "squash"))[[0, -1], 0].astype(int)
+    assert abs(seen - [[255, 0, 0], [255, 255, 255]]).max() < 8
+
+
+@pytest.mark.parametrize(
+    ("name", "data"),
+    [("small.png", encode(noise(64, 64, 3))), ("scan.tiff", encode(noise(64, 64, 3), "TIFF"))],
+)
+def test_a_small_file_and_one_that_the_browser_cannot_read_are_sent_as_they_are(page, name, data):
+    assert sent(page, name, data) == data
+    answer(page)
 
 
 def test_a_file_that_is_no_image_shows_what_the_service_says(page):
