@@ -22,6 +22,7 @@ from typing import Any
 import numpy as np
 
 from models.durable import fsync_tree, sha256, write_durably
+from models.errors import UserError
 from models.preprocessing import InputSpec
 from models.statistics import Reference
 
@@ -44,7 +45,7 @@ IMAGE = np.dtype(
 TRAINED_ON, TESTED_ON = 1, 3
 
 
-class BrokenBundle(ValueError):
+class BrokenBundle(UserError):
     """A bundle that must not be served; the message says what is wrong and what to do."""
 
 

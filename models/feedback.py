@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Literal
 
 from models.durable import fsync_path, replacing
+from models.errors import UserError
 from models.preprocessing import ALL_SUFFIXES, suffix_of
 
 LABELLED, CONTRADICTORY, KEPT = "labelled", "contradictory", "kept"
@@ -68,7 +69,7 @@ def check_label(label: str) -> str:
     """
     is_name = 0 < len(label.encode("utf-8", "replace")) <= MAX_NAME_BYTES and label.isprintable()
     if not is_name or "/" in label or label.startswith(".") or label != label.strip():
-        raise ValueError(
+        raise UserError(
             f"No class can be called {label[:100]!r}: a label is 1 to {MAX_NAME_BYTES} bytes of printable text, "
             "without a slash, a leading dot or blanks around it."
         )

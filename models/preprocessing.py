@@ -16,6 +16,8 @@ from typing import Any, Literal, get_args
 import numpy as np
 from PIL import ExifTags, Image, TiffImagePlugin
 
+from models.errors import UserError
+
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")  # APNG is PNG to Pillow
 MAX_PIXELS = 40_000_000  # checked on the header; Pillow's own limit would allow 179 million
 ORIENTATION = ExifTags.Base.Orientation
@@ -32,7 +34,7 @@ Image.MAX_IMAGE_PIXELS = None  # ours is stricter and does not warn
 warnings.filterwarnings("ignore", module=r"PIL\.")  # of odd files, which strangers send; what matters raises
 
 
-class BadImage(ValueError):
+class BadImage(UserError):
     """These bytes are no image that we read; `code` says in one word why, the message in a sentence.
 
     Codes: `image_invalid`, `image_format_unsupported`, `image_too_many_pixels`, `image_mode_unsupported`.
@@ -58,7 +60,7 @@ class InputSpec:
 
     def __post_init__(self) -> None:
         if min(self.height, self.width) < 1 or self.channels not in (1, 3) or self.resize not in get_args(Resize):
-            raise ValueError(
+            raise UserError(
                 f"No input is {self!r}: height and width are at least 1, channels 1 or 3, "
                 f"resize one of {', '.join(get_args(Resize))}."
             )

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal, get_args
 
+from models.errors import UserError
 from models.preprocessing import MAX_PIXELS
 
 PREFIX = "SERVICE_"
@@ -17,7 +18,7 @@ Precision = Literal["auto", "float32", "float16", "bfloat16", "int8"]
 LogFormat = Literal["json", "text"]
 
 
-class BadSetting(ValueError):
+class BadSetting(UserError):
     """A variable that is unknown, or whose value is not accepted; says which are."""
 
 

@@ -10,6 +10,7 @@ from flask import Blueprint, Response, jsonify, request
 
 from models import exports as published
 from models.bundle import BrokenBundle
+from models.errors import UserError
 from models.exports import LivePointer
 from service.errors import Conflict, NotFound, Unprocessable
 from service.inputs import parse_json, read_bytes
@@ -99,13 +100,13 @@ def change(name: str, how: Callable[[Path], LivePointer]) -> LivePointer:
     raise Unprocessable(str(result))
 
 
-def attempt(name: str, how: Callable[[Path], LivePointer], exports: Path) -> LivePointer | ValueError | OSError | None:
+def attempt(name: str, how: Callable[[Path], LivePointer], exports: Path) -> LivePointer | UserError | OSError | None:
     """Runs in a thread, from which exceptions would be printed. None: there is no such model."""
     if not published.MODEL_NAME.fullmatch(name) or not (exports / name).is_dir():
         return None
     try:
         return how(exports)
-    except (ValueError, OSError) as error:
+    except (UserError, OSError) as error:
         return error
 
 

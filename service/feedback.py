@@ -19,6 +19,7 @@ import numpy as np
 from flask import Blueprint, Response, current_app, jsonify, request
 from PIL import Image
 
+from models.errors import UserError
 from models.feedback import FeedbackFull, FeedbackStore, Kept, Outcome, check_label
 from models.preprocessing import BadImage, InputSpec, decode_image
 from service.collector import MOST_WAITING
@@ -183,7 +184,7 @@ def checked(label: Any, image: bytes, settle: bool) -> Feedback:
         raise TooLarge(f"The image has more than {service().config.max_body_bytes:,} bytes.")
     try:
         return Feedback(check_label(label), image, settle)
-    except ValueError as error:
+    except UserError as error:
         raise Unprocessable(str(error)) from None
 
 

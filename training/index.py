@@ -14,13 +14,14 @@ from pathlib import Path
 
 import numpy as np
 
+from models.errors import UserError
 from training.paths import Paths
 
 SPLITS = ("", "train", "val", "test")  # "" is a folder that says nothing
 SPLIT_FOLDERS = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
 
 
-class BadData(ValueError):
+class BadData(UserError):
     """A folder that cannot be trained on as it is; says what is wrong and what to do."""
 
 

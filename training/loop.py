@@ -12,6 +12,7 @@ from pathlib import Path
 
 import keras
 
+from models.errors import Failed
 from training.averages import Lookahead, averaged
 from training.batches import Batch, TrainingBatches
 from training.checkpoint import load_checkpoint, save_checkpoint, save_weights
@@ -25,7 +26,7 @@ MIN_GAIN = 1e-4  # in validation accuracy, below which it has stalled
 MAX_NAMED = 5  # images of a batch that ended training
 
 
-class Diverged(RuntimeError):
+class Diverged(Failed):
     """The loss is no number any more; says where and what to do."""
 
 
