@@ -7,6 +7,9 @@ It joins the cluster that RAY_ADDRESS names; without one it starts Ray on this m
 bundle, the images and the output under the same paths; the code travels along. An actor computes with all cores of its
 machine, so that there should be as many as machines.
 
+Where it starts Ray, Ray asks which cloud it is in (169.254.169.254, metadata.google.internal) and keeps a token in
+~/.ray; neither can be turned off. It reports nothing to its makers.
+
 The output is a folder of Parquet files, one a shard. Its rows are those of the command, and their probabilities are the
 same bit for bit on processors of one kind: OpenVINO's do not depend on the size of a batch. TensorFlow's may in their
 last bit (2e-7 was seen), where an actor measured at its start that another size is quicker.
@@ -36,19 +39,21 @@ def main(
     bundle: Path, source: Path, output: Path, num_actors: int, num_gpus: int, shard_size: int, **settings: Any
 ) -> None:
     """Classify a folder of images, or those that a file names line by line, into a folder of Parquet files."""
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # else it tells its makers about this machine
     sys.path.insert(0, str(ROOT))
-    import ray
-
-    from models.bundle import verify
+    from models.bundle import verify  # before Ray, which is kept from reporting usage by this (models.offline)
+    from models.errors import UserError
+    from models.versions import find_bundle
     from service.listing import list_images
 
     try:
+        bundle = find_bundle(bundle)
         verify(bundle)
         images = list_images(source.absolute(), output)
         output.mkdir(parents=True)
-    except (ValueError, OSError) as error:
+    except (UserError, OSError) as error:
         raise click.ClickException(str(error)) from error
+    import ray
+
     # Names as bytes, since Arrow's strings are UTF-8 and those of files need not be.
     shards = [{"names": os.fsencode("\0".join(names))} for names in images.shards(shard_size)]
     ray.init(runtime_env={"py_modules": [str(ROOT / "models"), str(ROOT / "service")]})

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from inspect import signature
 from typing import TYPE_CHECKING, Any
 
+from models.errors import UserError
+
 if TYPE_CHECKING:
     import keras
 
@@ -63,7 +65,7 @@ class Architecture:
             options: of this network alone, as its file has them.
 
         Raises:
-            ValueError: it is not defined for this input.
+            UserError: it is not defined for this input.
         """
         self.check_size(input_shape)
         rate = self.dropout if dropout is None else dropout
@@ -77,11 +79,11 @@ class Architecture:
     def check_size(self, input_shape: tuple[int, int, int]) -> None:
         """
         Raises:
-            ValueError: the network is not defined for this input.
+            UserError: the network is not defined for this input.
         """
         height, width, _ = input_shape
         if min(height, width) < self.smallest:
-            raise ValueError(
+            raise UserError(
                 f"{self.name} needs images of at least {self.smallest}x{self.smallest} pixels, not {height}x{width}."
             )
 

@@ -23,6 +23,7 @@ import numpy as np
 
 from models.class_names import all_nfc
 from models.durable import fsync_tree, sha256, write_durably
+from models.errors import UserError
 from models.preprocessing import InputSpec
 from models.statistics import Reference
 from models.typed import read_json, typed
@@ -48,7 +49,7 @@ IMAGE = np.dtype(
 TRAINED_ON, VALIDATED_ON, TESTED_ON = 1, 2, 3
 
 
-class BrokenBundle(ValueError):
+class BrokenBundle(UserError):
     """A bundle that must not be served; the message says what is wrong and what to do."""
 
 

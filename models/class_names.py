@@ -8,11 +8,13 @@ or a bundle.
 import unicodedata
 from collections.abc import Iterable
 
+from models.errors import UserError
+
 MAX_BYTES = 255  # of a folder's name, on every file system in use
 TURNS_TEXT = {"LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI"}  # bidirectional classes
 
 
-class BadClassName(ValueError):
+class BadClassName(UserError):
     """What cannot be the name of a class; says why and what to do."""
 
 

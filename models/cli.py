@@ -10,6 +10,7 @@ import click
 from rich.console import Console
 from rich.table import Table as RichTable
 
+from models.commands import explained
 from models.quiet import import_quietly
 
 if TYPE_CHECKING:  # it imports Keras
@@ -42,6 +43,7 @@ class Shape(click.ParamType):
 
 @main.command("list")
 @click.option("--json", "as_json", is_flag=True, help="As JSON.")
+@explained
 def list_networks(as_json: bool) -> None:
     """Every network with its paper; parameters and multiply-accumulates are those at the paper's input."""
     import_quietly("keras")
@@ -88,6 +90,7 @@ def list_networks(as_json: bool) -> None:
 @click.option("--input", "input_shape", type=Shape(), help="Of one image. [default: the paper's]")
 @click.option("--classes", type=click.IntRange(1), help="[default: the paper's]")
 @click.option("--json", "as_json", is_flag=True, help="As JSON.")
+@explained
 def describe_network(name: str, input_shape: tuple[int, int, int] | None, classes: int | None, as_json: bool) -> None:
     """A network layer by layer, and what it adds up to.
 
@@ -98,11 +101,8 @@ def describe_network(name: str, input_shape: tuple[int, int, int] | None, classe
     from models.describe import describe, outline
     from models.registry import architecture_of
 
-    try:
-        entry = architecture_of(name)
-        model = outline(name, input_shape=input_shape, num_classes=classes)
-    except ValueError as error:
-        raise click.ClickException(str(error)) from error
+    entry = architecture_of(name)
+    model = outline(name, input_shape=input_shape, num_classes=classes)
     table = describe(model)
     if as_json:
         network = {"name": entry.name, "paper": str(entry.paper), "url": entry.paper.url}

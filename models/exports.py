@@ -22,6 +22,7 @@ from pathlib import Path
 from models.bundle import BrokenBundle, read_manifest, verify
 from models.default import DEFAULT, write_default
 from models.durable import chmod, fsync_path, fsync_tree, write_durably
+from models.errors import Failed, UserError
 from models.locks import locked
 from models.turn import Turn
 from models.typed import read_json
@@ -61,7 +62,7 @@ class LivePointer:
 
 def check_model_name(name: str) -> str:
     if not MODEL_NAME.fullmatch(name):
-        raise ValueError(
+        raise UserError(
             f"No model can be called {name!r}: use 1 to 64 of a-z, 0-9, - and _, starting with a letter or digit."
         )
     return name
@@ -137,7 +138,7 @@ def copy_tree(source: Path, target: Path) -> None:
         copy.mkdir() if path.is_dir() else shutil.copyfile(path, copy)
 
 
-class Overtaken(RuntimeError):
+class Overtaken(Failed):
     """Somebody else has changed which version is live, and so nothing was done."""
 
 
@@ -194,10 +195,10 @@ def set_canary(
 
     Raises:
         BrokenBundle: the version is missing, does not verify, or is live already.
-        ValueError: there is no such fraction.
+        UserError: there is no such fraction.
     """
     if version is not None and not 0 < fraction <= 1:
-        raise ValueError(f"A canary answers a fraction of the requests above 0 and up to 1, not {fraction:g}.")
+        raise UserError(f"A canary answers a fraction of the requests above 0 and up to 1, not {fraction:g}.")
     changes = {"canary": version, "canary_fraction": fraction if version is not None else 0.0}
     return give_part(exports, model, version, changes, turn)
 

@@ -17,6 +17,7 @@ import numpy as np
 from PIL import ExifTags, Image, TiffImagePlugin
 
 from models import libtiff
+from models.errors import UserError
 from models.jpeg import read_frame
 from models.png import has_deep_key, whiten_deep_key
 
@@ -40,7 +41,7 @@ warnings.filterwarnings("ignore", module=r"PIL\.")  # of odd files, which strang
 libtiff.silence()
 
 
-class BadImage(ValueError):
+class BadImage(UserError):
     """These bytes are no image that we read; `code` says in one word why, the message in a sentence.
 
     Codes: `image_invalid`, `image_format_unsupported`, `image_too_many_pixels`, `image_mode_unsupported`.
@@ -66,7 +67,7 @@ class InputSpec:
 
     def __post_init__(self) -> None:
         if min(self.height, self.width) < 1 or self.channels not in (1, 3) or self.resize not in get_args(Resize):
-            raise ValueError(
+            raise UserError(
                 f"No input is {self!r}: height and width are at least 1, channels 1 or 3, "
                 f"resize one of {', '.join(get_args(Resize))}."
             )

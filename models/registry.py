@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 from models import airbench, alexnet, googlenet, inception, lectures, lenet, nin, resnet, vgg
 from models.architecture import Architecture
+from models.errors import UserError
 
 if TYPE_CHECKING:
     import keras
@@ -27,7 +28,7 @@ def build(
         options: of one network alone, as its file has them: `activation` of lenet5, for example.
 
     Raises:
-        ValueError: no architecture has this name, or it is not defined for this input.
+        UserError: no architecture has this name, or it is not defined for this input.
     """
     architecture = architecture_of(name)
     return architecture.build(input_shape=input_shape, num_classes=num_classes, dropout=dropout, **options)
@@ -36,10 +37,10 @@ def build(
 def architecture_of(name: str) -> Architecture:
     """
     Raises:
-        ValueError: no architecture has this name.
+        UserError: no architecture has this name.
     """
     name = ALIASES.get(name, name)
     if name not in ARCHITECTURES:
         aliases = ", ".join(f"{alias} for {of}" for alias, of in ALIASES.items())
-        raise ValueError(f"No architecture is called {name!r}; choose from {', '.join(ARCHITECTURES)}; or {aliases}.")
+        raise UserError(f"No architecture is called {name!r}; choose from {', '.join(ARCHITECTURES)}; or {aliases}.")
     return ARCHITECTURES[name]

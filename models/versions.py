@@ -5,12 +5,12 @@ from typing import Any
 
 import numpy as np
 
-from models.bundle import BrokenBundle, read_images, read_manifest
+from models.bundle import MANIFEST, BrokenBundle, read_images, read_manifest
 from models.decisions import decision_on, read_decisions
-from models.exports import check_model_name, existing, list_versions, read_live
+from models.exports import check_model_name, existing, list_models, list_versions, read_live
 
 SIDES = {1: "train", 2: "val", 3: "test"}
-NUM_LATEST = 5  # decisions that are shown
+NUM_LATEST = 5  # decisions, or versions, that are shown
 FIGURES = ("accuracy", "accuracy_interval", "balanced_accuracy", "expected_calibration_error", "num_images")
 
 
@@ -19,7 +19,7 @@ def find(exports: Path, name: str) -> tuple[Path, int]:
 
     Raises:
         BrokenBundle: there is none.
-        ValueError: no model can be called that.
+        UserError: no model can be called that.
     """
     model, _, number = name.partition("/")
     home = existing(exports / check_model_name(model))
@@ -32,6 +32,28 @@ def find(exports: Path, name: str) -> tuple[Path, int]:
         known = ", ".join(map(str, list_versions(home))) or "none"
         raise BrokenBundle(f"{home} has no version {number}; it has {known}.")
     return home, int(number)
+
+
+def find_bundle(path: Path) -> Path:
+    """A bundle, as the user named it: its folder, or the directory of the run that made it.
+
+    Raises:
+        BrokenBundle: there is nothing, or it is the folder of a model or of all models; says which bundles are in it.
+    """
+    if (path / "bundle").is_dir():
+        return path / "bundle"
+    if not path.is_dir():
+        raise BrokenBundle(f"There is no folder {path}. Give a bundle, such as exports/digits/1.")
+    if (path / MANIFEST).exists():
+        return path
+    if versions := list_versions(path):
+        listed = ", ".join(str(path / str(version)) for version in versions[-NUM_LATEST:])
+        raise BrokenBundle(f"{path} has {len(versions)} versions of a model. Give one of them: {listed}.")
+    homes = [path / name for name in list_models(path) if list_versions(path / name)]
+    if homes:
+        bundles = ", ".join(str(home / str(list_versions(home)[-1])) for home in homes[:NUM_LATEST])
+        raise BrokenBundle(f"{path} has {len(homes)} models. Give one version of one of them, such as {bundles}.")
+    return path
 
 
 def about_version(home: Path, version: int) -> dict[str, Any]:

@@ -1,3 +1,7 @@
-from service.cli import main
+from models.interrupt import end_at_once, handle_interrupt
+
+handle_interrupt(end_at_once)
+
+from service.cli import main  # noqa: E402 - a Ctrl-C while this is imported is handled, too
 
 main(prog_name="python -m service")

@@ -21,6 +21,7 @@ from service.logs import FIELDS
 from service.machine import num_decoders, num_workers
 from service.metrics import note_request
 from service.open_inference import HEADER_LENGTH
+from service.queries import check_query
 from service.record import REQUEST_ID, Record, record
 from service.serving import TIMEOUT_HEADER, Service, service
 from service.tracing import tracer_for
@@ -34,7 +35,7 @@ SECURITY_HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
 }
-LINEAGE = "/models/<name>/versions"
+LINEAGE, METRICS = "/models/<name>/versions", "/metrics"
 ALLOWED_HEADERS = (
     "Authorization",
     "Content-Type",
@@ -85,6 +86,8 @@ def begin() -> Response | None:
         return Response(status=204)  # a browser asks before it asks; `finish` says who may
     if rule() not in (*PROBES, *PAGE) and not (rule() == LINEAGE and lineage.wants_page()):
         service().keys.check(request.headers, "predict")
+        if rule() != METRICS:
+            check_query(rule(), request.args)
     unpack(request, service().config.max_body_bytes)
     return None
 

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from models.bundle import INT8, Manifest, read_golden, verify
+from models.errors import UserError
 from models.preprocessing import decode_image
 from service.batch_sizes import LONGEST_BATCH_S, BatchSizes, powers_of_two
 from service.machine import available_cores, has_bfloat16
@@ -21,6 +22,10 @@ ENOUGH_S = 0.003  # of batches of a size, to know how long one takes: the quicke
 TINY_S = 0.0005  # for one image; a core that waits for the next piece of so little work is busy with waiting
 LONGEST_WARM_UP_S = 0.03  # of one batch, where larger ones need none: somebody may be waiting, or be answered beside
 TOLERANCE = {"float32": 1e-4, "float16": 0.02, "bfloat16": 0.02, "int8": 0.1}  # in probability, on the golden images
+
+
+class Unfaithful(UserError):
+    """A model does not give its golden images the answers that it gave them when it was made."""
 
 
 class Backend(ABC):
@@ -198,19 +203,20 @@ def load(bundle: Path, engine: str, precision: str, max_batch_size: int, pace: P
 
     Raises:
         BrokenBundle: the files are not what was exported.
-        ValueError: no precision gives the golden images their answers, or the precision asked for is not to be had.
+        Unfaithful: no precision gives the golden images their answers.
+        UserError: the precision asked for is not to be had.
     """
     manifest = pace.aside(lambda: verify(bundle))
     offered = pace.aside(lambda: BACKENDS[engine].precisions(bundle))
     candidates = offered if precision == "auto" else (precision,)
     if not set(candidates) <= set(offered):
-        raise ValueError(f"The {engine} engine computes in {' or '.join(offered)} here, not in {precision}.")
+        raise UserError(f"The {engine} engine computes in {' or '.join(offered)} here, not in {precision}.")
     faithful: list[Loaded] = []
     for candidate in candidates:
         backend = BACKENDS[engine](bundle, candidate, pace)
         try:
             check_golden(backend, bundle, manifest, pace)
-        except ValueError as error:
+        except Unfaithful as error:
             if candidate == candidates[-1] and not faithful:
                 raise
             log.warning("%s", error)
@@ -232,7 +238,7 @@ def check_golden(backend: Backend, bundle: Path, manifest: Manifest, pace: Pace 
     """The bundle's own images must get the answers that the trained network, or in 8 bits the quantized one, gave them.
 
     Raises:
-        ValueError: an answer differs by more than the precision explains.
+        Unfaithful: an answer differs by more than the precision explains.
     """
     tolerance = TOLERANCE[backend.precision]
     for i, (data, row) in enumerate(read_golden(bundle, int8=backend.precision == "int8")):
@@ -240,11 +246,11 @@ def check_golden(backend: Backend, bundle: Path, manifest: Manifest, pace: Pace 
         images = decode_image(data, manifest.input_spec)[None]
         _, (got,) = pace.timed(partial(backend.infer, images))
         if got.shape != expected.shape:
-            raise ValueError(f"{bundle} gives {got.size} probabilities; it names {len(manifest.class_names)} classes.")
+            raise Unfaithful(f"{bundle} gives {got.size} probabilities; it names {len(manifest.class_names)} classes.")
         difference = float(np.abs(got - expected).max())
         same_class = expected[got.argmax()] >= expected.max() - tolerance  # nearly equal classes may change places
         if not (difference <= tolerance and same_class):
-            raise ValueError(
+            raise Unfaithful(
                 f"{bundle} in {backend.precision} differs by {difference:.3g} on golden image {i}; "
                 f"at most {tolerance:g} is allowed."
             )

@@ -3,9 +3,7 @@
 import logging
 import os
 import sys
-from collections.abc import Callable
 from dataclasses import fields
-from functools import wraps
 from pathlib import Path
 from typing import Any, get_args
 
@@ -13,12 +11,12 @@ import click
 
 from models import exports as published
 from models.bundle import BrokenBundle, read_manifest, verify
+from models.commands import explained, resumable
 from models.default import DEFAULT, read_default
 from models.exports import LivePointer
 from service.arrival import look_at
 from service.config import (
     PREFIX,
-    BadSetting,
     Config,
     Engine,
     Precision,
@@ -44,7 +42,9 @@ EXPORTS = click.option(
     show_default=True,
     help="Where bundles are published.",
 )
-MODEL, VERSION = click.argument("model"), click.argument("version", type=click.IntRange(1))
+MODEL, VERSION = click.argument("model"), click.argument("version")
+VERSION_OR_NONE = click.argument("version", required=False)
+MOST_DIGITS = 18  # of a version's number
 PARTS = ("live", "previous", "canary", "shadow")
 
 
@@ -63,37 +63,19 @@ def main(context: click.Context) -> None:
         serve()
 
 
+@explained
 def serve() -> None:
     from service.keys import read_keys
     from service.logs import configure_logging
     from service.supervisor import Supervisor
 
-    try:
-        config = Config.from_environment(os.environ)
-        check_address(config)
-        read_keys(config)
-        configure_logging(config.log_level, config.log_format)
-        for stranger in strangers(os.environ):
-            log.warning("%s", stranger)
-        supervisor = Supervisor(config)
-    except BadSetting as error:
-        raise click.ClickException(str(error)) from error
-    except OSError as error:
-        raise click.ClickException(f"There is no place for the service's own files: {error}.") from error
-    sys.exit(supervisor.run())
-
-
-def explained(command: Callable[..., None]) -> Callable[..., None]:
-    """Whatever is wrong with the exports, or with what was asked, is said in one sentence."""
-
-    @wraps(command)
-    def wrapper(*args: Any, **kwargs: Any) -> None:
-        try:
-            command(*args, **kwargs)
-        except (ValueError, OSError) as error:
-            raise click.ClickException(str(error)) from error
-
-    return wrapper
+    config = Config.from_environment(os.environ)
+    check_address(config)
+    needs_key = bool(read_keys(config).predict)
+    configure_logging(config.log_level, config.log_format)
+    for stranger in strangers(os.environ):
+        log.warning("%s", stranger)
+    sys.exit(Supervisor(config, needs_key=needs_key).run())
 
 
 @main.command()
@@ -165,9 +147,22 @@ def default_of(exports: Path) -> str | None:
 @VERSION
 @EXPORTS
 @explained
-def promote(model: str, version: int, exports: Path) -> None:
+def promote(model: str, version: str, exports: Path) -> None:
     """Make a version live: it answers from now on."""
-    tell(model, published.set_live(exports, model, version))
+    tell(model, published.set_live(exports, model, number_of(exports, model, version)))
+
+
+def number_of(exports: Path, model: str, version: str) -> int:
+    """
+    Raises:
+        BrokenBundle: there is no such model.
+        click.BadParameter: this is no number; says which versions there are.
+    """
+    home = published.existing(exports / published.check_model_name(model))
+    if not (version.isascii() and version.isdecimal() and len(version) <= MOST_DIGITS):
+        known = ", ".join(map(str, published.list_versions(home))) or "none"
+        raise click.BadParameter(f"A version is a whole number, not {version!r}; {home} has {known}.")
+    return int(version)
 
 
 @main.command()
@@ -181,31 +176,31 @@ def rollback(model: str, exports: Path) -> None:
 
 @main.command()
 @MODEL
-@click.argument("version", type=click.IntRange(1), required=False)
+@VERSION_OR_NONE
 @click.option("--fraction", type=float, default=0.1, show_default=True, help="Of the requests that name no version.")
 @click.option("--off", is_flag=True, help="End it.")
 @EXPORTS
 @explained
-def canary(model: str, version: int | None, fraction: float, off: bool, exports: Path) -> None:
+def canary(model: str, version: str | None, fraction: float, off: bool, exports: Path) -> None:
     """Have a version answer a part of the requests."""
-    tell(model, published.set_canary(exports, model, one_of(version, off), fraction))
+    tell(model, published.set_canary(exports, model, one_of(exports, model, version, off), fraction))
 
 
 @main.command()
 @MODEL
-@click.argument("version", type=click.IntRange(1), required=False)
+@VERSION_OR_NONE
 @click.option("--off", is_flag=True, help="End it.")
 @EXPORTS
 @explained
-def shadow(model: str, version: int | None, off: bool, exports: Path) -> None:
+def shadow(model: str, version: str | None, off: bool, exports: Path) -> None:
     """Ask a version whatever the live one is asked, and compare; its answers are never returned."""
-    tell(model, published.set_shadow(exports, model, one_of(version, off)))
+    tell(model, published.set_shadow(exports, model, one_of(exports, model, version, off)))
 
 
-def one_of(version: int | None, off: bool) -> int | None:
+def one_of(exports: Path, model: str, version: str | None, off: bool) -> int | None:
     if (version is None) != off:
         raise click.UsageError("Say a VERSION, or --off.")
-    return version
+    return None if version is None else number_of(exports, model, version)
 
 
 def tell(model: str, pointer: LivePointer) -> None:
@@ -217,7 +212,9 @@ def tell(model: str, pointer: LivePointer) -> None:
 @main.command(context_settings={"show_default": True})
 @click.argument("bundle", type=click.Path(path_type=Path))
 @click.argument("source", metavar="FOLDER-or-LIST", type=click.Path(path_type=Path))
-@click.option("--output", "-o", type=click.Path(path_type=Path), required=True, help="Parquet file.")
+@click.option(
+    "--output", "-o", type=click.Path(path_type=Path), required=True, help="A file: .parquet, .csv or .jsonl."
+)
 @click.option("--shard-size", type=click.IntRange(1), default=1000, help="Images, which are what a kill can lose.")
 @click.option("--engine", type=click.Choice(get_args(Engine)), envvar=f"{PREFIX}ENGINE", default=Config().engine)
 @click.option(
@@ -227,9 +224,9 @@ def tell(model: str, pointer: LivePointer) -> None:
     "--max-batch-size", type=click.IntRange(1), envvar=f"{PREFIX}MAX_BATCH_SIZE", default=Config().max_batch_size
 )
 @click.option("--fresh", is_flag=True, help="Begin anew where a run that was stopped would be gone on with.")
-@explained
+@resumable
 def score(bundle: Path, source: Path, output: Path, **options: Any) -> None:
-    """Classify a folder of images, or those that a file names line by line, into a Parquet file; nothing is served."""
+    """Classify a folder of images, or those that a file names line by line, into one file; nothing is served."""
     try:
         from service.score import score_images
     except ModuleNotFoundError as error:

@@ -10,6 +10,7 @@ from dataclasses import Field, dataclass, fields
 from pathlib import Path
 from typing import Any, Literal, get_args
 
+from models.errors import UserError
 from models.preprocessing import MAX_PIXELS
 
 PREFIX = "SERVICE_"
@@ -26,7 +27,7 @@ NUMBERS = {int: "a whole number", float: "a number"}
 DAY_S = 86_400.0
 
 
-class BadSetting(ValueError):
+class BadSetting(UserError):
     """A variable that is misspelt, or whose value is not accepted; says which are."""
 
 

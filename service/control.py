@@ -10,6 +10,7 @@ from flask import Blueprint, Response, jsonify, request
 
 from models import exports as published
 from models.bundle import BrokenBundle
+from models.errors import UserError
 from models.exports import LivePointer
 from models.turn import GivenUp, Turn
 from service.errors import Conflict, NotFound, Unprocessable
@@ -114,13 +115,13 @@ def change(name: str, how: Callable[[Path, Turn], T]) -> T:
     return changed_to
 
 
-def attempt(name: str, how: Callable[[Path, Turn], T], exports: Path, turn: Turn) -> T | ValueError | OSError | None:
+def attempt(name: str, how: Callable[[Path, Turn], T], exports: Path, turn: Turn) -> T | UserError | OSError | None:
     """Runs in a thread, from which exceptions would be printed. None: there is no such model."""
     if not published.MODEL_NAME.fullmatch(name) or not (exports / name).is_dir():
         return None
     try:
         return how(exports, turn)
-    except (ValueError, OSError) as error:
+    except (UserError, OSError) as error:
         return error
 
 

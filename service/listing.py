@@ -5,6 +5,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from models.errors import UserError
 from models.folders import files_below
 
 
@@ -31,11 +32,11 @@ def list_images(source: Path, output: Path) -> Images:
     """The files below a folder, sorted, or those that a list names; of an output that lies among them, nothing.
 
     Raises:
-        ValueError: there is none.
+        UserError: there is none.
         OSError: a list or a folder cannot be read.
     """
     if not source.exists():
-        raise ValueError(f"There is no {source}. Give a folder of images, or a file with a path on each line.")
+        raise UserError(f"There is no {source}. Give a folder of images, or a file with a path on each line.")
     if source.is_dir():
         ours = os.path.relpath(output.resolve(), source.resolve())
         below = files_below(source, source)
@@ -43,9 +44,7 @@ def list_images(source: Path, output: Path) -> Images:
     else:
         names = read_list(source)
     if not names:
-        raise ValueError(
-            f"{source} names no image. Give a folder with files in it, or a file with a path on each line."
-        )
+        raise UserError(f"{source} names no image. Give a folder with files in it, or a file with a path on each line.")
     return Images(source if source.is_dir() else source.parent, names)
 
 
@@ -53,7 +52,7 @@ def read_list(path: Path) -> list[str]:
     """The lines that are not empty."""
     content = path.read_bytes()
     if b"\0" in content:
-        raise ValueError(f"{path} is no list of paths: it has zero bytes. Give a file with a path on each line.")
+        raise UserError(f"{path} is no list of paths: it has zero bytes. Give a file with a path on each line.")
     return [os.fsdecode(line) for line in content.splitlines() if line.strip()]
 
 

@@ -22,7 +22,7 @@ ERRORS = {
     401: "An API key is wanted, or another.",
     403: "The API key does not allow this.",
     409: "The version is missing, broken or live already, or the exports cannot be written.",
-    400: "There is no image, or it is damaged, or the body or a parameter is malformed.",
+    400: "There is no image, or it is damaged, or the body or a parameter is malformed or not known.",
     404: "There is no such model or version; GET /models lists them.",
     408: "The body did not arrive in time.",
     413: "Too many bytes, images or pixels.",
@@ -188,7 +188,7 @@ TENSORFLOW_SERVING: Schema = {
     "/v1/models": get(
         "KServe: all models",
         answer("Their names.", record(models={"type": "array", "items": STRING})),
-        failures=errors(401, schema="ProtocolError"),
+        failures=errors(400, 401, schema="ProtocolError"),
     ),
     **per_version(
         get("TensorFlow Serving, KServe: state", answer("The state.", ANY), NAME, failures=ASKING_ERRORS),
@@ -240,15 +240,15 @@ OPEN_INFERENCE: Schema = {
     "/v2": get(
         "Open Inference Protocol: the server",
         answer("Its extensions.", ANY),
-        failures=errors(401, schema="ProtocolError"),
+        failures=errors(400, 401, schema="ProtocolError"),
     ),
-    "/v2/": get("The same", answer("Its extensions.", ANY), failures=errors(401, schema="ProtocolError")),
+    "/v2/": get("The same", answer("Its extensions.", ANY), failures=errors(400, 401, schema="ProtocolError")),
     "/v2/health/live": get("Is this process alive?", answer("It is.", record(live={"type": "boolean"}))),
     "/v2/health/ready": get("Do models answer?", answer("They do.", ANY), failures=ASKING_ERRORS),
     "/v2/models": get(
         "All models",
         answer("Their names.", record(models={"type": "array", "items": STRING})),
-        failures=errors(401, schema="ProtocolError"),
+        failures=errors(400, 401, schema="ProtocolError"),
     ),
     **per_version(
         get("Inputs and outputs", answer("The metadata.", ANY), NAME, failures=ASKING_ERRORS),
@@ -433,10 +433,14 @@ LINEAGE: Schema = {
             },
         },
         NAME,
-        failures=errors(401, 404, 503),
+        failures=errors(400, 401, 404, 503),
     ),
     "/models/{name}/versions/{version}/report": get(
-        "How good a version is, as a page", text("HTML.", "text/html"), NAME, NUMBER, failures=errors(401, 404, 503)
+        "How good a version is, as a page",
+        text("HTML.", "text/html"),
+        NAME,
+        NUMBER,
+        failures=errors(400, 401, 404, 503),
     ),
 }
 
@@ -448,8 +452,8 @@ DOCUMENT: Schema = {
         "/classify": classify("Classify with the default model"),
         "/models/{name}/classify": classify("Classify with a model's live version", NAME),
         "/models/{name}/versions/{version}/classify": classify("Classify with one version", NAME, NUMBER),
-        "/models": get("All models", answer("The models.", ref("Models")), failures=errors(401)),
-        "/models/{name}": get("One model", answer("The model.", ref("Model")), NAME, failures=errors(401, 404)),
+        "/models": get("All models", answer("The models.", ref("Models")), failures=errors(400, 401)),
+        "/models/{name}": get("One model", answer("The model.", ref("Model")), NAME, failures=errors(400, 401, 404)),
         "/healthz": get("Is this process alive?", answer("It is.", STATUS)),
         "/readyz": get(
             "Do the required models answer (SERVICE_REQUIRED_MODELS; else the default model, else any model)? An image "

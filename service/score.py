@@ -1,6 +1,6 @@
-"""Every image of a folder or a list, classified into one Parquet file; a run that is killed can be gone on with.
+"""Every image of a folder or a list, classified into one file; a run that is killed can be gone on with.
 
-    OUTPUT                  a row for each image: service.scorer.COLUMNS
+    OUTPUT                  a row for each image: service.scorer.COLUMNS, in the format of its suffix (service.tables)
     OUTPUT.parts/           as long as it is being made; locked by the run that makes it
         plan.json           what the shards belong to: `Plan`
         00000.parquet       rows of the first shard, and so on
@@ -24,13 +24,13 @@ import pyarrow.parquet as pq
 
 from models.bundle import MANIFEST, read_manifest
 from models.durable import fsync_path, replacing, sha256, write_durably
-from models.exports import list_versions
+from models.errors import UserError
 from models.locks import locked
 from models.typed import read_json
+from models.versions import find_bundle
 from service.listing import Images, list_images, parts_of
 from service.scorer import Scorer
-
-WORDS = ["label", "error"]  # columns that repeat themselves; a dictionary of the others would be as long as they are
+from service.tables import WORDS, writer_for
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,8 +80,9 @@ def score_images(
         fresh: shards that an earlier run has left are of no use.
 
     Raises:
-        ValueError, OSError: it cannot be done; says why.
+        UserError, OSError: it cannot be done; says why.
     """
+    bundle = find_bundle(bundle)
     check_paths(bundle, output)
     images = list_images(source, output)
     parts = parts_of(output)
@@ -99,15 +100,12 @@ def score_images(
 def check_paths(bundle: Path, output: Path) -> None:
     """
     Raises:
-        ValueError: there is no bundle, or the output cannot be a file.
+        UserError: the bundle is none, or the output cannot be a file.
     """
-    if not bundle.is_dir():
-        raise ValueError(f"There is no bundle {bundle}. Give one such as exports/digits/1.")
-    if list_versions(bundle):
-        raise ValueError(f"{bundle} has all versions of a model. Give one: {bundle / str(list_versions(bundle)[-1])}.")
     read_manifest(bundle)
     if output.is_dir():
-        raise ValueError(f"{output} is a directory. Give the name of a file, such as {output / 'out.parquet'}.")
+        raise UserError(f"{output} is a directory. Give the name of a file, such as {output / 'out.parquet'}.")
+    writer_for(output)
 
 
 @contextlib.contextmanager
@@ -115,12 +113,12 @@ def parts_of_one_run(parts: Path) -> Iterator[None]:
     """Make the folder, for one run at a time, and remove it if it is empty at the end; a lock dies with its process.
 
     Raises:
-        ValueError: another run is at it.
+        UserError: another run is at it.
     """
     parts.mkdir(parents=True, exist_ok=True)
     with locked(parts, wait=False) as is_ours:
         if not is_ours:
-            raise ValueError(f"Another run is making {parts.with_suffix('')}. Wait for it, or give another -o.")
+            raise UserError(f"Another run is making {parts.with_suffix('')}. Wait for it, or give another -o.")
         try:
             yield
         finally:
@@ -132,13 +130,13 @@ def settle(parts: Path, plan: Plan, *, fresh: bool) -> None:
     """Keep the shards that are there if they belong to this plan; begin with none where nothing says so.
 
     Raises:
-        ValueError: they belong to another; says in what it differs.
+        UserError: they belong to another; says in what it differs.
     """
     path = parts / "plan.json"
     try:
         found = read_json(path, Plan) if path.exists() and not fresh else None
     except ValueError as error:
-        raise ValueError(f"{path} is no plan ({error}). Give --fresh, or delete {parts}, to begin anew.") from error
+        raise UserError(f"{path} is no plan ({error}). Give --fresh, or delete {parts}, to begin anew.") from error
     if found is None:
         empty(parts)
         write_durably(path, json.dumps(asdict(plan), indent=2) + "\n")
@@ -149,7 +147,7 @@ def settle(parts: Path, plan: Plan, *, fresh: bool) -> None:
             for key, value in asdict(plan).items()
             if begun[key] != value
         )
-        raise ValueError(f"{parts} was begun with another {differences}. Give --fresh, or delete it, to begin anew.")
+        raise UserError(f"{parts} was begun with another {differences}. Give --fresh, or delete it, to begin anew.")
 
 
 def compute(scorer: Scorer, images: Images, shard_size: int, parts: Path) -> float | None:
@@ -177,7 +175,7 @@ def shard_path(parts: Path, i: int) -> Path:
 def join(shards: list[Path], schema: pa.Schema, joined: Path, output: Path) -> int:
     """All shards in one file, which then becomes the output. Returns how many images have an error."""
     num_errors = 0
-    with pq.ParquetWriter(joined, schema, use_dictionary=WORDS) as writer:
+    with writer_for(output)(joined, schema) as writer:
         for path in shards:
             with pq.ParquetFile(path) as shard:
                 for i in range(shard.num_row_groups):

@@ -44,7 +44,7 @@ class Scorer:
         schema: of its tables; the metadata say which model it was, and name the classes.
 
     Raises:
-        BrokenBundle, ValueError: as service.backends.load.
+        BrokenBundle, UserError: as service.backends.load.
     """
 
     def __init__(self, bundle: Path, engine: str, precision: str, max_batch_size: int) -> None:

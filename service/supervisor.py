@@ -38,10 +38,15 @@ RETIRE_TIMEOUT_S = 30.0  # an engine that has not finished its queue by then nev
 
 
 class Supervisor:
-    """Runs until SIGTERM, SIGINT or SIGHUP, or until gunicorn ends by itself."""
+    """Runs until SIGTERM, SIGINT or SIGHUP, or until gunicorn ends by itself.
 
-    def __init__(self, config: Config) -> None:
+    Args:
+        needs_key: whether classifying needs an API key.
+    """
+
+    def __init__(self, config: Config, *, needs_key: bool = False) -> None:
         self._config = config
+        self._needs_key = needs_key
         self._directory = RuntimeDirectory()
         self._runtime = self._directory.path
         for folder in ("metrics", DRIFT_FOLDER):
@@ -203,14 +208,18 @@ class Supervisor:
             time.sleep(TICK_S)
 
     def _announce(self) -> None:
-        """Once, when a model answers and the port is open: the page, and one command that works as pasted."""
+        """Once, when a model answers and the port is open: the page, and a command that works as pasted.
+
+        Where a key is needed, a placeholder stands for it.
+        """
         ready = next((model for model in self._models.values() if model.serving is not None), None)
         if self._announced or ready is None or not accepts(self._config):
             return
         self._announced = True
         url = f"http://{self._config.address}"
         golden = ready.home / str(ready.serving) / GOLDEN / "0"
-        curl = f"curl --data-binary @{golden} {url}/models/{ready.home.name}/classify"
+        key = "-H 'X-API-Key: YOUR-KEY' " if self._needs_key else ""
+        curl = f"curl {key}--data-binary @{golden} {url}/models/{ready.home.name}/classify"
         with contextlib.suppress(OSError):  # nobody reads our standard output any more
             print(f"Striate answers at {url}/\n\n  {curl}\n", flush=True)
 

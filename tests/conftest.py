@@ -7,13 +7,20 @@ from pathlib import Path
 import pytest
 
 from tests.harness import running_service
-from tests.processes import python
+from tests.processes import gone_astray, python
 
 KERAS_AND_NUMPY_2 = "ignore:__array__ implementation doesn't accept a copy keyword:DeprecationWarning"  # Keras 3.15.1
 
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("filterwarnings", KERAS_AND_NUMPY_2)
+
+
+@pytest.fixture(autouse=True)
+def nobody_out() -> Iterator[None]:
+    """No command that a test runs looks up a name, connects to another machine, or writes into the user's home."""
+    yield
+    assert gone_astray() == []
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,12 +1,23 @@
-"""Commands run as users run them: in processes of their own, whose output is shown when they fail."""
+"""Commands run as users run them: in processes of their own, whose output is shown when they fail.
 
+All of them are spied on (tests/spy), and have a home folder of their own: whatever a command does, it looks up no name,
+connects to no other machine, and leaves nothing in the user's home. tests/conftest.py looks after each test.
+"""
+
+import atexit
 import os
+import shutil
 import socket
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
+WATCHED = Path(tempfile.mkdtemp(prefix="striate-watched-"))
+HOME, SPY_LOG = WATCHED / "home", WATCHED / "spy.log"
+HOME.mkdir()
+atexit.register(shutil.rmtree, WATCHED, ignore_errors=True)
 
 
 def python(*arguments: object, status: int = 0, timeout_s: float = 240) -> str:
@@ -37,8 +48,19 @@ def start(*arguments: object, log: Path, **variables: str) -> subprocess.Popen[b
 
 
 def environment() -> dict[str, str]:
-    """Ours without the settings of a service that the developer may have set."""
-    return {name: value for name, value in os.environ.items() if not name.startswith(("SERVICE_", "STRIATE_"))}
+    """Ours without the settings of a service that the developer may have set; spied on."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("SERVICE_", "STRIATE_"))}
+    return {**kept, "HOME": str(HOME), "SPY_LOG": str(SPY_LOG), "PYTHONPATH": str(ROOT / "tests" / "spy")}
+
+
+def gone_astray() -> list[str]:
+    """What commands have looked up or connected to, and the files in their home, since this was asked last."""
+    found = SPY_LOG.read_text().splitlines() if SPY_LOG.exists() else []
+    SPY_LOG.unlink(missing_ok=True)
+    left = sorted(HOME.iterdir())
+    for path in left:
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+    return [*found, *map(str, left)]
 
 
 def free_port() -> int:

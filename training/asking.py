@@ -25,6 +25,7 @@ from typing import Any
 import numpy as np
 
 from models.bundle import GOLDEN, list_golden, loaded_bytes, read_golden, read_manifest
+from models.errors import Failed
 from training.gate import Answered
 
 START_TIMEOUT_S = 300.0
@@ -43,7 +44,7 @@ runpy.run_module("service", run_name="__main__")
 GOLDEN_TOLERANCE = 0.1  # in probability; the engine itself holds them to what its precision explains
 
 
-class ServiceFailed(RuntimeError):
+class ServiceFailed(Failed):
     """The service that was started to ask bundles did not start, or did not answer."""
 
 

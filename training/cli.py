@@ -1,12 +1,10 @@
 """The command line of training: `python -m training --help`."""
 
-import errno
 import json
-import os
 import shlex
 import sys
 from collections.abc import Callable
-from functools import partial, wraps
+from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -15,8 +13,11 @@ from rich.console import Console
 
 from models import bundle as bundles
 from models import exports as published
+from models.commands import explained, resumable
 from models.durable import write_durably
+from models.errors import UserError
 from models.quiet import import_quietly
+from models.versions import find_bundle
 from training.datasets import DATA_SETS
 from training.flags import (
     Finite,
@@ -62,39 +63,6 @@ def main() -> None:
     """From folders of images to a published model."""
 
 
-def explained(command: Callable[..., None]) -> Callable[..., None]:
-    """Faults of the input, the disk or the training end with one sentence and exit code 1, no traceback."""
-
-    @wraps(command)
-    def wrapper(*args: Any, **kwargs: Any) -> None:
-        try:
-            command(*args, **kwargs)
-        except Exception as error:
-            if os.environ.get("STRIATE_TRACEBACK") or not is_expected(error):
-                raise
-            raise click.ClickException(sentence(error)) from error
-
-    return wrapper
-
-
-def is_expected(error: Exception) -> bool:
-    """Whether it comes of the input, the machine or the training, and not of a mistake in this code."""
-    if isinstance(error, ModuleNotFoundError):
-        return error.name == "jax"
-    of_tensorflow = type(error).__module__.startswith("tensorflow.python.framework.errors")  # no memory, a full disk
-    return of_tensorflow or isinstance(error, ValueError | RuntimeError | OSError | MemoryError)
-
-
-def sentence(error: Exception) -> str:
-    if isinstance(error, ModuleNotFoundError):
-        return "KERAS_BACKEND=jax needs JAX, which has an environment of its own: make .venv-jax/ready."
-    if isinstance(error, MemoryError):
-        return f"There is not enough memory: {error or 'for so large a batch or network'}."
-    if isinstance(error, OSError) and error.errno == errno.ENOSPC:
-        return f"The disk is full: {error}. Make room, or choose other folders with --cache, --runs and --exports."
-    return str(error)
-
-
 @main.command(epilog=REFUSED_EPILOG)
 @click.option("--data", required=True, help=f"A folder with a folder per class, or one of {', '.join(DATA_SETS)}.")
 @click.option("--name", required=True, help="Name of the model that is made: a-z, 0-9, - and _.")
@@ -138,7 +106,7 @@ def sentence(error: Exception) -> str:
 @click.option("--runs", type=click.Path(path_type=Path, file_okay=False), default="runs", help="Where runs are kept.")
 @CACHE
 @EXPORTS
-@explained
+@resumable
 def fit(
     data: str,
     name: str,
@@ -164,9 +132,9 @@ def fit(
         from training.distributed import join_group
 
         group = join_group()
-    start = bundle_of(flags["start"]) if flags["start"] else None
+    start = find_bundle(flags["start"]) if flags["start"] else None
     if flags["start"] and is_open(flags["start"]):
-        raise ValueError(f"{flags['start']} is a run that is not finished; give its command again first.")
+        raise UserError(f"{flags['start']} is a run that is not finished; give its command again first.")
     if flags["freeze_epochs"] and not start:
         raise click.UsageError("--freeze-epochs is for --from: there is nothing else to freeze.")
     progress = flags["progress"]
@@ -322,7 +290,7 @@ def evaluate(bundle: Path, data: str, as_json: bool, flips: bool, predictions: P
     from training.evaluate import evaluate as run_evaluation
     from training.metrics import measure
 
-    answers, images = run_evaluation(bundle_of(bundle), data, cache, Console(stderr=True), flips=flips)
+    answers, images = run_evaluation(find_bundle(bundle), data, cache, Console(stderr=True), flips=flips)
     if predictions:
         answers.write(predictions)
     metrics: dict[str, Any] = {**measure(answers), **images}
@@ -370,10 +338,10 @@ def quantize(
     from training.labelled import read_labelled
     from training.quantize import quantize as run_quantization
 
-    bundle = bundle_of(bundle)
+    bundle = find_bundle(bundle)
     target = output or bundle.with_name(f"{bundle.name}-int8")
     if target.exists():
-        raise ValueError(f"{target} is there already; delete it, or choose another --output.")
+        raise UserError(f"{target} is there already; delete it, or choose another --output.")
     manifest, console = bundles.verify(bundle), Console()
     if split:
         click.echo("--split has no effect: the bundle says which images it was trained on.", err=True)
@@ -395,9 +363,10 @@ def quantize(
 @explained
 def publish(bundle: Path, live: bool, force: bool, exports: Path) -> None:
     """Publish a bundle, or a run's bundle, as the next version of its model."""
-    model = bundles.read_manifest(bundle_of(bundle)).model
+    found = find_bundle(bundle)
+    model = bundles.read_manifest(found).model
     how = partial(published.publish, make_live=live)
-    version, refusal = publish_checked(bundle_of(bundle), exports, how, force=force or not live)
+    version, refusal = publish_checked(found, exports, how, force=force or not live)
     if refusal:
         refuse(refusal, bundle, exports)
     click.echo(f"published{' and live' if live else ''}: {exports / model / str(version)}")
@@ -417,14 +386,9 @@ def filters(bundle: Path, output: Path, image: Path | None) -> None:
     import_quietly("tensorflow", "keras")
     from training.filters import draw
 
-    picture = draw(bundle_of(bundle), image)
+    picture = draw(find_bundle(bundle), image)
     picture.save(output, "PNG")
     click.echo(f"{output}: {picture.width}x{picture.height} pixels")
-
-
-def bundle_of(path: Path) -> Path:
-    """A run directory holds its bundle; anything else is taken for one."""
-    return path / "bundle" if (path / "bundle").is_dir() else path
 
 
 def publish_checked(

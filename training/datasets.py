@@ -1,15 +1,20 @@
 """Named data sets, written out as folders of PNG files, so that everything after this sees only folders."""
 
+import contextlib
 import logging
+import os
 import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from http.client import HTTPException
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from PIL import Image
+
+from training.index import BadData
 
 log = logging.getLogger(__name__)
 
@@ -40,7 +45,8 @@ class NamedDataSet:
     """A data set that needs no folder of the user's.
 
     Attributes:
-        load: the images by split; "" where the set has no split of its own.
+        load: the images by split; "" where the set has no split of its own. What it downloads goes into the folder
+            that it is given.
         mirrors: whether a mirrored image still belongs to its class.
         drawing: how a drawing becomes an image like these; the page follows it. `height` and `width` is the box
             in pixels of a `grid` into which the ink is stretched (`keep_aspect`: scaled), `centre` says by what
@@ -48,12 +54,12 @@ class NamedDataSet:
     """
 
     class_names: tuple[str, ...]
-    load: Callable[[], dict[str, Split]]
+    load: Callable[[Path], dict[str, Split]]
     mirrors: bool = True
     drawing: dict[str, Any] | None = None
 
 
-def load_digits() -> dict[str, Split]:
+def load_digits(_: Path) -> dict[str, Split]:
     """1,797 digits of 43 writers, 8x8 pixels (Alpaydin and Kaynak, 1998, https://doi.org/10.24432/C50P49)."""
     from sklearn import datasets
 
@@ -61,14 +67,41 @@ def load_digits() -> dict[str, Split]:
     return {"": ((digits.images * 255 / 16).round().astype(np.uint8), digits.target)}
 
 
-def keras_loader(name: str) -> Callable[[], dict[str, Split]]:
-    def load() -> dict[str, Split]:
+def keras_loader(name: str) -> Callable[[Path], dict[str, Split]]:
+    def load(downloads: Path) -> dict[str, Split]:
         import keras
 
-        train, test = getattr(keras.datasets, name).load_data()
+        try:
+            with keras_downloads_into(downloads):
+                train, test = getattr(keras.datasets, name).load_data()
+        except Exception as error:
+            if type(error) is not Exception and not isinstance(error, ConnectionError | HTTPException | TimeoutError):
+                raise  # Keras raises a plain Exception where it cannot download
+            raise BadData(
+                f"The data set {name} could not be downloaded ({error}). Try again with a connection, or give "
+                "--data a folder that has a folder of images for each class, or digits, which needs no download."
+            ) from error
         return {"train": train, "test": test}
 
     return load
+
+
+@contextlib.contextmanager
+def keras_downloads_into(folder: Path) -> Iterator[None]:
+    """Have Keras download into this folder, unless it has downloaded into one of its own before.
+
+    `load_data` takes no folder; the one that Keras keeps in mind is replaced.
+    """
+    from keras.src.backend import config
+
+    before = config._KERAS_DIR
+    homes = (Path(before), Path(os.path.expanduser("~/.keras")))  # noqa: PTH111 - pathlib raises without a home
+    folder.mkdir(parents=True, exist_ok=True)  # Keras would use /tmp instead of a missing one
+    config._KERAS_DIR = str(next((home for home in homes if (home / "datasets").is_dir()), folder))
+    try:
+        yield
+    finally:
+        config._KERAS_DIR = before
 
 
 MNIST_DRAWING = {"grid": 28, "block": 1, "height": 20, "width": 20, "keep_aspect": True, "centre": "mass"}
@@ -87,14 +120,18 @@ DATA_SETS = {
 
 
 def folder_of(name: str, cache: Path) -> Path:
-    """The folder of a named data set, written on first use: `<cache>/datasets/<name>/[train|test/]<class>/*.png`."""
+    """The folder of a named data set, written on first use: `<cache>/datasets/<name>/[train|test/]<class>/*.png`.
+
+    Raises:
+        BadData: it could not be downloaded.
+    """
     folder = cache / "datasets" / name
     if not folder.exists():
         folder.parent.mkdir(parents=True, exist_ok=True)
         data_set = DATA_SETS[name]
         staging = Path(tempfile.mkdtemp(prefix=f".{name}-", dir=folder.parent))
         try:
-            for split, (images, labels) in data_set.load().items():
+            for split, (images, labels) in data_set.load(cache / "downloads").items():
                 write_images(staging / split, images, labels.ravel(), data_set.class_names)
             rename_or_yield(staging, folder)
         finally:

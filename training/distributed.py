@@ -15,6 +15,7 @@ from dataclasses import dataclass
 import keras
 import numpy as np
 
+from models.errors import UserError
 from training.batches import Batch
 from training.position import Position
 
@@ -48,10 +49,10 @@ class Group:
     def check_batch_size(self, batch_size: int) -> None:
         """
         Raises:
-            ValueError: the devices cannot have equal parts of it.
+            UserError: the devices cannot have equal parts of it.
         """
         if batch_size % self.num_devices:
-            raise ValueError(
+            raise UserError(
                 f"{self.num_devices} devices cannot share batches of {batch_size} images equally; choose a "
                 f"--batch-size that {self.num_devices} divides, and is at most the number of training images."
             )
@@ -77,10 +78,10 @@ def join_group() -> Group:
     """Make this process one of its group, and all devices one mesh, over which batches are spread.
 
     Raises:
-        ValueError: Keras does not run on JAX.
+        UserError: Keras does not run on JAX.
     """
     if keras.config.backend() != "jax":
-        raise ValueError(
+        raise UserError(
             f"--distributed needs JAX, and Keras runs on {keras.config.backend()}: set KERAS_BACKEND=jax, in an "
             "environment with requirements-jax.txt."
         )

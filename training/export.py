@@ -18,6 +18,7 @@ import numpy as np
 
 from models.bundle import GOLDEN, IMAGES, Manifest, write_manifest
 from models.durable import write_array
+from models.errors import Failed
 from models.preprocessing import InputSpec, decode_image
 from models.typed import read_json
 
@@ -28,7 +29,7 @@ PARITY = "parity.json"
 WARMUP = Path("assets.extra/tf_serving_warmup_requests")
 
 
-class ExportFailed(RuntimeError):
+class ExportFailed(Failed):
     """The bundle was not made, or does not answer as the trained network does."""
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import keras
 
+from models.errors import UserError
 from training.weights import load_network
 
 
@@ -29,12 +30,12 @@ def take_over(network: keras.Model, bundle: Path, class_names: tuple[str, ...]) 
 
     Raises:
         BrokenBundle: the bundle does not verify.
-        ValueError: it holds another network, or none of its layers fits.
+        UserError: it holds another network, or none of its layers fits.
     """
     source, manifest = load_network(bundle)
     ours, theirs = ([layer for layer in model.layers if layer.weights] for model in (network, source))
     if len(ours) != len(theirs):
-        raise ValueError(f"{bundle} holds {manifest.architecture}, whose layers are not those of {network.name}.")
+        raise UserError(f"{bundle} holds {manifest.architecture}, whose layers are not those of {network.name}.")
     new: list[keras.Variable] = []
     num_taken = 0
     for mine, given in zip(ours, theirs, strict=True):
@@ -45,5 +46,5 @@ def take_over(network: keras.Model, bundle: Path, class_names: tuple[str, ...]) 
         else:
             new += mine.trainable_variables
     if not num_taken:
-        raise ValueError(f"No layer of {bundle} has the shapes that this input and these classes need.")
+        raise UserError(f"No layer of {bundle} has the shapes that this input and these classes need.")
     return TakenOver(num_taken, new)

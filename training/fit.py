@@ -9,6 +9,7 @@ import keras
 import numpy as np
 from rich.console import Console
 
+from models.errors import UserError
 from models.registry import architecture_of
 from training.answers import logits_of, with_mirror_images
 from training.batches import TrainingBatches
@@ -81,7 +82,7 @@ def fit(
 
     Raises:
         Diverged: the loss became infinite or not a number.
-        ValueError: the architecture is unknown, or not defined for this input.
+        UserError: the architecture is unknown, or not defined for this input.
     """
     seen = [
         TrainingProgress(console, on_event=on_event),
@@ -142,12 +143,12 @@ def train(
 def check_length(settings: Settings, num_steps: int, *, validated: bool) -> None:
     """
     Raises:
-        ValueError: the run is too short for what was asked, or lacks what it would go by.
+        UserError: the run is too short for what was asked, or lacks what it would go by.
     """
     if settings.schedule == "plateau" and not validated:
-        raise ValueError("The schedule plateau watches validation, and nothing is held out: choose another --schedule.")
+        raise UserError("The schedule plateau watches validation, and nothing is held out: choose another --schedule.")
     if settings.lookahead > num_steps:
-        raise ValueError(
+        raise UserError(
             f"The run has {num_steps} steps, and --lookahead returns every {settings.lookahead}: train for more "
             "epochs, in smaller batches, or without it."
         )

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, get_type_hints
 
 import click
 
+from models.errors import UserError
 from models.preprocessing import InputSpec
 from training.augment import Augmentation
 from training.datasets import DATA_SETS
@@ -84,7 +85,7 @@ def follow_recipe(context: click.Context, _: click.Parameter, name: str) -> str:
     flags = {parameter.name for parameter in context.command.params} - {"architecture", "recipe"}
     try:
         said = parse_recipe(name, {"model": str} | {field: kinds[field] for field in kinds if field in flags})
-    except (ValueError, OSError) as error:
+    except (UserError, OSError) as error:
         raise click.BadParameter(str(error)) from error
     context.default_map = {"architecture" if field == "model" else field: value for field, value in said.items()}
     return name
@@ -243,7 +244,7 @@ def choose_architecture(flags: dict[str, Any], start: "Manifest | None") -> "Arc
     """What was asked for; that of the model to start from, where there is one.
 
     Raises:
-        ValueError: there is no such network.
+        UserError: there is no such network.
         click.UsageError: the model to start from is another.
     """
     from models.registry import architecture_of

@@ -5,6 +5,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from models.errors import UserError
 from training.significance import Paired
 
 Outcome = Literal["pass", "hold", "reject"]
@@ -45,12 +46,12 @@ class Gate:
 
     def __post_init__(self) -> None:
         if not 0 < self.alpha < 0.5:
-            raise ValueError(f"alpha is a probability above 0 and below 0.5, not {self.alpha:g}.")
+            raise UserError(f"alpha is a probability above 0 and below 0.5, not {self.alpha:g}.")
         wrong = [name for name in self.__slots__ if name != "promote" and getattr(self, name) < 0]
         if wrong:
-            raise ValueError(f"{wrong[0]} is {getattr(self, wrong[0]):g}; it has to be 0 or more.")
+            raise UserError(f"{wrong[0]} is {getattr(self, wrong[0]):g}; it has to be 0 or more.")
         if self.promote not in ("better", "not-worse"):
-            raise ValueError(f'promote is "better" or "not-worse", not {self.promote!r}.')
+            raise UserError(f'promote is "better" or "not-worse", not {self.promote!r}.')
 
 
 @dataclass(frozen=True, slots=True)

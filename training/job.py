@@ -19,6 +19,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal, get_type_hints
 
+from models.errors import UserError
 from models.exports import check_model_name
 from models.typed import fits
 from training.datasets import DATA_SETS
@@ -26,7 +27,7 @@ from training.gate import Gate
 from training.rollout import Rollout
 
 
-class BadJob(ValueError):
+class BadJob(UserError):
     """A job that cannot be done as it is written; says what is wrong and what to do."""
 
 
@@ -46,7 +47,7 @@ class Needed:
 
     def __post_init__(self) -> None:
         if min(self.new_labels, self.drift, self.days) < 0:
-            raise ValueError("new_labels, drift and days are 0 or more.")
+            raise UserError("new_labels, drift and days are 0 or more.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,8 +89,12 @@ def read_job(path: Path) -> Job:
     """
     try:
         said = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise BadJob(f"{path} cannot be read as TOML: {error}.") from None
+    except FileNotFoundError:
+        raise BadJob(f"There is no file {path}. Give a job's TOML file; docs/retraining.md says what it has.") from None
+    except OSError as error:
+        raise BadJob(f"{path} cannot be read: {error.strerror}.") from None
+    except ValueError as error:
+        raise BadJob(f"{path} is not TOML: {error}.") from None
     known = {*TEXTS, *TABLES, "feedback", "training"}
     if set(said) - known:
         raise BadJob(f"{path} says {min(set(said) - known)!r}; what it can say is {', '.join(sorted(known))}.")
@@ -149,5 +154,5 @@ def table_of(path: Path, name: str, kind: Any, document: dict[str, Any]) -> Any:
         raise BadJob(f"{path} has {wrong[0]} = {said[wrong[0]]!r} in [{name}], which is not of its type.")
     try:
         return kind(**said)
-    except ValueError as error:
+    except UserError as error:
         raise BadJob(f"{path}, [{name}]: {error}") from None

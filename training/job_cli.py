@@ -7,8 +7,10 @@ from pathlib import Path
 import click
 from rich.console import Console
 
+from models.commands import explained, resumable
+from models.errors import UserError
 from models.quiet import import_quietly
-from training.cli import EXPORTS, explained, main, say
+from training.cli import EXPORTS, main, say
 
 
 @main.command(
@@ -24,7 +26,7 @@ from training.cli import EXPORTS, explained, main, say
     multiple=True,
     help="Exit with 0 for this outcome too; may be given more than once.",
 )
-@explained
+@resumable
 def retrain(job: Path, if_needed: bool, fine: tuple[str, ...]) -> None:
     """Train on base data and feedback, and promote what is better than the live version.
 
@@ -34,7 +36,7 @@ def retrain(job: Path, if_needed: bool, fine: tuple[str, ...]) -> None:
 
     try:
         read = read_job(job)  # what is wrong with it is said at once
-    except ValueError as error:
+    except UserError as error:
         raise click.UsageError(str(error)) from error
     import_quietly("tensorflow", "keras")
     from training.job_metrics import write_textfile

@@ -10,6 +10,7 @@ import zipfile
 from collections.abc import Iterable
 from pathlib import Path, PurePath
 
+from models.errors import UserError
 from models.folders import Note, list_folder, subfolders
 
 SPLIT_NAME = re.compile(  # of a name in lower case, letters and digits alone
@@ -36,7 +37,7 @@ LAYOUTS = (
 NO_TABLES = "Tables are not read: an image's class is the name of its folder."
 
 
-class BadData(ValueError):
+class BadData(UserError):
     """A folder that cannot be trained on as it is; says what is wrong and what to do."""
 
 

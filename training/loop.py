@@ -13,6 +13,7 @@ from pathlib import Path
 import keras
 import numpy as np
 
+from models.errors import Failed
 from training.averages import Lookahead, judged, num_statistics_batches
 from training.batches import Batch, TrainingBatches
 from training.checkpoint import load_checkpoint, save_checkpoint, save_weights
@@ -26,7 +27,7 @@ MIN_GAIN = 1e-4  # in validation accuracy, below which it has stalled
 MAX_NAMED = 5  # images of a batch that ended training
 
 
-class Diverged(RuntimeError):
+class Diverged(Failed):
     """The loss is no number any more; says where and what to do."""
 
 

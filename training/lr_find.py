@@ -13,6 +13,7 @@ import numpy as np
 
 from training.batches import Batch, TrainingBatches
 from training.fit import Ready
+from training.loop import Diverged
 from training.optimizers import optimizer_for
 
 LOWEST, HIGHEST = 1e-6, 10.0
@@ -37,7 +38,11 @@ class RangeTest:
 
 
 def find_rate(ready: Ready, num_steps: int) -> RangeTest:
-    """Train for so many steps at rising rates; the network is good for nothing afterwards."""
+    """Train for so many steps at rising rates; the network is good for nothing afterwards.
+
+    Raises:
+        Diverged: the loss was no number from the first step on.
+    """
     rising = keras.optimizers.schedules.ExponentialDecay(LOWEST, num_steps - 1, HIGHEST / LOWEST)
     ready.model.compile(optimizer_for(ready.settings, rising, ready.model.trainable_variables), loss=ready.loss)
     rates: list[float] = []
@@ -52,6 +57,11 @@ def find_rate(ready: Ready, num_steps: int) -> RangeTest:
             break
         rates.append(float(rate))
         losses.append(smoothed)
+    if not losses:
+        raise Diverged(
+            f"No learning rate can be suggested: the loss is {loss} at the first step, at a rate of {LOWEST:g}. "
+            "Try --precision float32, or another --model."
+        )
     return RangeTest(rates, losses)
 
 

@@ -8,6 +8,7 @@ import click
 
 from models.architecture import Architecture
 from models.bundle import BrokenBundle, Manifest, verify
+from models.errors import UserError
 from models.preprocessing import InputSpec
 from training.flags import choose_architecture, choose_input, read_fractions, read_settings, training_flags
 from training.index import BadData
@@ -67,7 +68,7 @@ def make_plan(data: str, cache: Path, flags: dict[str, Any], start: Path | None)
 
     Raises:
         BrokenBundle: the start does not verify.
-        ValueError, click.UsageError: flags, network, input and start do not go together.
+        UserError, click.UsageError: flags, network, input and start do not go together.
     """
     known = verify(start) if start else None
     architecture = choose_architecture(flags, known)
@@ -93,7 +94,7 @@ def plan_of_table(table: dict[str, Any], data: str, cache: Path, start: Path | N
     try:
         with flags_alone.make_context("[training]", list(arguments_of(table))) as context:
             return make_plan(data, cache, context.params, start)
-    except (click.UsageError, ValueError) as error:
+    except (click.UsageError, UserError) as error:
         if isinstance(error, BadData | BrokenBundle):
             raise
         said = error.format_message() if isinstance(error, click.UsageError) else str(error)
@@ -101,7 +102,7 @@ def plan_of_table(table: dict[str, Any], data: str, cache: Path, start: Path | N
         raise BadTable(f"[training]: {said} `python -m training fit --help` has what it can say.{hint}") from None
 
 
-class BadTable(ValueError):
+class BadTable(UserError):
     """The table `[training]` of a job says what cannot be done."""
 
 

@@ -15,6 +15,7 @@ import numpy as np
 from rich.console import Console
 
 from models.bundle import INT8, TRAINED_ON, VALIDATED_ON, read_golden, verify, write_manifest
+from models.errors import Failed
 from models.exports import copy_tree
 from models.preprocessing import decode_image
 from training.index import BadData
@@ -24,7 +25,7 @@ NUM_CALIBRATION = 300  # images; NNCF's own default, and more change little
 BATCH_SIZE = 32
 
 
-class LosesTooMuch(ValueError):
+class LosesTooMuch(Failed):
     """The 8-bit network is worse than was allowed; there is no bundle."""
 
 

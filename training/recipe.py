@@ -9,6 +9,7 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
+from models.errors import UserError
 from models.typed import fits
 
 RECIPES = Path(__file__).parent / "recipes"
@@ -23,11 +24,11 @@ def read_recipe(name: str) -> str:
     """The text of a recipe, by its name or by the path of a TOML file.
 
     Raises:
-        ValueError: there is none.
+        UserError: there is none.
     """
     path = RECIPES / f"{name}.toml" if name in recipe_names() else Path(name).expanduser()
     if path.suffix != ".toml" or not path.is_file():
-        raise ValueError(f"No recipe is called {name!r}; choose from {', '.join(recipe_names())}, or give a TOML file.")
+        raise UserError(f"No recipe is called {name!r}; choose from {', '.join(recipe_names())}, or give a TOML file.")
     return path.read_text(encoding="utf-8", errors="replace")
 
 
@@ -43,15 +44,15 @@ def parse_recipe(name: str, kinds: dict[str, Any]) -> dict[str, Any]:
         kinds: the annotated type of each field that a recipe can set.
 
     Raises:
-        ValueError: there is no such recipe, it is no TOML, it names something else, or a value is of another type.
+        UserError: there is no such recipe, it is no TOML, it names something else, or a value is of another type.
     """
     try:
         recipe = tomllib.loads(read_recipe(name))
     except tomllib.TOMLDecodeError as error:
-        raise ValueError(f"The recipe {name} is no TOML: {error}.") from error
+        raise UserError(f"The recipe {name} is no TOML: {error}.") from error
     for field, value in recipe.items():
         if field not in kinds:
-            raise ValueError(f"The recipe {name} says {field!r}; what it can say is {', '.join(sorted(kinds))}.")
+            raise UserError(f"The recipe {name} says {field!r}; what it can say is {', '.join(sorted(kinds))}.")
         if not fits(value, kinds[field]):
-            raise ValueError(f"The recipe {name} has {field} = {value!r}, which is not of the type of that flag.")
+            raise UserError(f"The recipe {name} has {field} = {value!r}, which is not of the type of that flag.")
     return recipe

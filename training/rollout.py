@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 
 from prometheus_client.parser import text_string_to_metric_families
 
+from models.errors import Failed, UserError
 from models.exports import Overtaken, read_live, roll_back, set_canary, set_live, set_shadow
 from training.significance import above, more_often
 
@@ -58,17 +59,17 @@ class Rollout:
 
     def __post_init__(self) -> None:
         if not 0 < self.canary_fraction <= 1:
-            raise ValueError(f"canary_fraction is a fraction above 0 and up to 1, not {self.canary_fraction:g}.")
+            raise UserError(f"canary_fraction is a fraction above 0 and up to 1, not {self.canary_fraction:g}.")
         wrong = [name for name in self.__slots__ if getattr(self, name) < 0]
         if wrong:
-            raise ValueError(f"{wrong[0]} is {getattr(self, wrong[0]):g}; it has to be 0 or more.")
+            raise UserError(f"{wrong[0]} is {getattr(self, wrong[0]):g}; it has to be 0 or more.")
 
     @property
     def is_watched(self) -> bool:
         return bool(self.shadow_s or self.canary_s or self.watch_s)
 
 
-class Unreachable(RuntimeError):
+class Unreachable(Failed):
     """The service that was to be watched does not answer."""
 
 

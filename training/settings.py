@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, get_args
 
+from models.errors import UserError
 from training.augment import Augmentation
 
 if TYPE_CHECKING:
@@ -72,7 +73,7 @@ class Settings:
         mirror_answers: the exported model answers for an image and its mirror image, and takes the mean.
 
     Raises:
-        ValueError: a schedule lacks what it needs, or drops in no order.
+        UserError: a schedule lacks what it needs, or drops in no order.
     """
 
     architecture: str
@@ -111,12 +112,12 @@ class Settings:
     def __post_init__(self) -> None:
         needed = {"steps": "drop_at", "exponential": "drop_every", "plateau": "plateau_epochs"}.get(self.schedule)
         if needed and not getattr(self, needed):
-            raise ValueError(f"The schedule {self.schedule} needs --{needed.replace('_', '-')}.")
+            raise UserError(f"The schedule {self.schedule} needs --{needed.replace('_', '-')}.")
         if list(self.drop_at) != sorted(set(self.drop_at)):
-            raise ValueError(f"The rate drops at ascending fractions of the run, not at {self.drop_at}.")
+            raise UserError(f"The rate drops at ascending fractions of the run, not at {self.drop_at}.")
 
         if self.freeze_epochs and self.decoupled_weight_decay:
-            raise ValueError("Frozen weights would still decay: use --weight-decay with --freeze-epochs.")
+            raise UserError("Frozen weights would still decay: use --weight-decay with --freeze-epochs.")
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)

@@ -17,8 +17,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 from rich.console import Console
 
+import training.job_cli  # noqa: F401 - its commands
 from models.bundle import TESTED_ON, TRAINED_ON, read_images
 from models.decisions import read_decisions, read_set_aside, read_suspected, record_decision, set_aside
 from models.exports import read_live
@@ -26,6 +28,7 @@ from tests.bundles import verified_versions
 from tests.conftest import Training
 from tests.images import write_folder
 from tests.processes import ROOT, environment, python
+from training.cli import main
 from training.gate import Finding
 from training.index import BadData
 from training.job import BadJob, read_job
@@ -63,11 +66,15 @@ retrain(read_job(Path(sys.argv[1])), if_needed=False, console=Console(quiet=True
 
 
 def retrain(work: Path, *flags: str, status: int = 0) -> dict[str, Any]:
-    """What the command says, as a job runner reads it."""
-    command = [sys.executable, "-m", "training", "retrain", str(work / "job.toml"), *flags]
-    done = subprocess.run(command, cwd=ROOT, env=environment(), capture_output=True, text=True, timeout=240)
-    assert done.returncode == status, done.stdout + done.stderr
+    """What the command says, as a job runner reads it; in this process, which has imported TensorFlow already."""
+    done = CliRunner().invoke(main, ["retrain", str(work / "job.toml"), *flags])
+    assert done.exit_code == status, done.output
     return json.loads(done.stdout.splitlines()[-1])
+
+
+def retrain_anew(work: Path) -> dict[str, Any]:
+    """The same in a process of its own."""
+    return json.loads(python("-m", "training", "retrain", work / "job.toml").splitlines()[-1])
 
 
 def split_digits(training: Training) -> Iterator[tuple[str, list[Path]]]:
@@ -206,7 +213,7 @@ def test_a_job_that_is_killed_goes_on_where_it_was(digits_training: Training, tm
     assert killed.returncode == -signal.SIGKILL, killed.stderr.decode()
     home = work / "exports" / "digits"
     assert read_live(home).live in ([1] if step in ("recorded", "finished") else [None])
-    said = retrain(work)
+    said = retrain_anew(work)
     assert said["outcome"] in ("promoted", "skipped")
     assert verified_versions(home) == [1]
     assert read_live(home).live == 1

@@ -6,12 +6,14 @@ import threading
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
 from models.bundle import GOLDEN, read_manifest, write_manifest
 from models.exports import Overtaken, publish, read_live, set_canary, set_live, set_shadow
 from tests.conftest import Training
 from tests.harness import Load, RunningService, copy_of, golden_image, running_service
-from tests.processes import free_port, python
+from tests.processes import free_port
+from training.cli import main
 from training.rollout import Rollout, Traffic, Unreachable, roll_out, take_back, what_is_worse
 
 QUICK = Rollout(shadow_s=1, canary_s=2, watch_s=1, canary_fraction=0.5, min_requests=20, max_latency_ratio=20)
@@ -45,7 +47,8 @@ def test_an_unsure_version_is_taken_back_before_it_goes_live(
     exports = copy_of(digits_exports, tmp_path / "exports")
     flags = ["--model", "lenet5", "--name", "digits", "--epochs", "1", "--learning-rate", "0.001"]
     places = ["--exports", exports, "--runs", tmp_path / "runs", "--cache", digits_training.cache]
-    python("-m", "training", "fit", "--data", "digits", *flags, *places)
+    fitted = CliRunner().invoke(main, ["fit", "--data", "digits", *map(str, (*flags, *places))])
+    assert fitted.exit_code == 0, fitted.output
     (run,) = (tmp_path / "runs").iterdir()
     publish(run / "bundle", exports, make_live=False)
     with running_service(exports, tmp_path) as service:

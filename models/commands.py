@@ -1,0 +1,69 @@
+"""What all commands have in common: mistakes of the user are answered in one sentence, and Ctrl-C in one line."""
+
+import errno
+import os
+import shlex
+import signal
+import sys
+from collections.abc import Callable
+from functools import partial, wraps
+from typing import Any
+
+import click
+
+from models.errors import Failed, UserError
+from models.interrupt import INTERRUPTED, interrupts_handled_by
+
+Command = Callable[..., None]
+
+
+def explained(command: Command, *, goes_on: bool = False) -> Command:
+    """Faults of the input, the machine or the training end in one sentence and exit status 1, without a traceback.
+
+    A fault of the code keeps its traceback; so does every fault where STRIATE_TRACEBACK is set.
+
+    Args:
+        goes_on: the same command goes on where it was interrupted; Ctrl-C prints it.
+    """
+
+    @wraps(command)
+    def wrapper(*args: Any, **kwargs: Any) -> None:
+        try:
+            with interrupts_handled_by(signal.default_int_handler):
+                command(*args, **kwargs)
+        except KeyboardInterrupt:
+            click.echo(f"Interrupted.{f' This goes on from there: {same_command()}' if goes_on else ''}", err=True)
+            sys.exit(INTERRUPTED)
+        except Exception as error:
+            if os.environ.get("STRIATE_TRACEBACK") or not is_expected(error):
+                raise
+            raise click.ClickException(sentence(error)) from error
+
+    return wrapper
+
+
+resumable = partial(explained, goes_on=True)
+
+
+def same_command() -> str:
+    """As it was typed; without --fresh, which would begin anew."""
+    arguments = [argument for argument in sys.argv[1:] if argument != "--fresh"]
+    return f"{click.get_current_context().find_root().info_name} {shlex.join(arguments)}"
+
+
+def is_expected(error: Exception) -> bool:
+    """Whether it comes of the input, the machine or the training, and not of a mistake in this code."""
+    if isinstance(error, ModuleNotFoundError):
+        return error.name == "jax"
+    of_tensorflow = type(error).__module__.startswith("tensorflow.python.framework.errors")  # no memory, a full disk
+    return of_tensorflow or isinstance(error, UserError | Failed | OSError | MemoryError)
+
+
+def sentence(error: Exception) -> str:
+    if isinstance(error, ModuleNotFoundError):
+        return "KERAS_BACKEND=jax needs JAX, which has an environment of its own: make .venv-jax/ready."
+    if isinstance(error, MemoryError):
+        return f"There is not enough memory: {error or 'for so large a batch or network'}."
+    if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+        return f"The disk is full: {error}. Make room, or choose other folders with --cache, --runs and --exports."
+    return str(error)

@@ -1,0 +1,13 @@
+"""Errors whose message is a sentence for the person who gave the command: what came, what is accepted, what to do.
+
+A command prints these as one line (`models.commands`). Any other ValueError or RuntimeError is a mistake in the code,
+and keeps its traceback.
+"""
+
+
+class UserError(ValueError):
+    """What was given is wrong: a flag, a file, a folder, a name, or a combination of them."""
+
+
+class Failed(RuntimeError):
+    """What was given is accepted, and could not be done all the same."""
