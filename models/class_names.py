@@ -9,6 +9,7 @@ import unicodedata
 from collections.abc import Iterable
 
 from models.errors import UserError
+from models.folders import is_passed_over
 
 MAX_BYTES = 255  # of a folder's name, on every file system in use
 TURNS_TEXT = {"LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI"}  # bidirectional classes
@@ -57,6 +58,8 @@ def check_class_name(name: str) -> str:
         raise BadClassName(f"The class name {shown!r} has a slash, which no folder's name can have. Use another sign.")
     if name.startswith("."):
         raise BadClassName(f"The class name {shown!r} begins with a dot, as hidden folders do. Rename the class.")
+    if is_passed_over(name):
+        raise BadClassName(f"The class name {shown!r} is one that operating systems use. Rename the class.")
     if len(name.encode()) > MAX_BYTES:
         raise BadClassName(
             f"The class name {shown!r}... has {len(name.encode())} bytes; at most {MAX_BYTES} are accepted. Shorten it."

@@ -1,4 +1,4 @@
-"""libtiff, which Pillow has loaded, prints what is wrong with a file to standard error: not any more."""
+"""libtiff, which Pillow uses, prints what is wrong with a file to standard error, past Python; here it is silenced."""
 
 import contextlib
 import ctypes
@@ -9,7 +9,7 @@ from PIL import Image
 
 def loaded_libraries() -> set[str]:
     """Paths of every libtiff in this process; of none where Pillow has it built in, or where there is no /proc."""
-    assert Image.core  # by which Pillow has loaded it
+    assert Image.core  # which loads it, even where Python puts imports off until they are used
     try:
         lines = Path("/proc/self/maps").read_text(encoding="utf-8", errors="surrogateescape").splitlines()
     except OSError:

@@ -1,6 +1,7 @@
-"""PNG as Pillow does not read it by itself: metadata cost no image, and transparency is the colour that the file names.
+"""What Pillow's reader of PNG lacks: metadata never make an image unreadable, and the one transparent colour that a
+file may name is found in images of 2, 4 and 16 bits a sample too.
 
-Importing this changes how Pillow reads PNG in the whole process: it offers no other way in.
+Importing this changes how Pillow reads PNG in the whole process, since it has no hook for a reader of one's own.
 """
 
 import contextlib

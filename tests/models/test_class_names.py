@@ -38,6 +38,7 @@ def test_a_blank_or_a_joiner_is_no_control_character(name: str) -> None:
         ("cat\0", r"control character \(U\+0000\)"),
         ("a\u202eb", "changes the direction of text"),
         ("é" * 128, "has 256 bytes; at most 255"),
+        ("Desktop.ini", "one that operating systems use"),
         (os.fsdecode(b"caf\xe9"), "is not valid UTF-8"),
     ],
 )
