@@ -15,6 +15,7 @@ from pathlib import Path
 from models.bundle import BrokenBundle, Manifest, read_manifest
 from models.exports import LIVE, LivePointer, read_live
 from service.arrival import ABSENT, Arrival, look_at, stamp_of
+from service.complaints import Complaint
 from service.processes import EngineProcess
 from service.routes import Label, ModelRoute, State, VersionRoute
 
@@ -96,6 +97,7 @@ class Model:
         self.versions: dict[int, Version] = {}
         self._pointer = LivePointer()
         self._pointer_stamp = ABSENT
+        self._complaint = Complaint(log)
 
     def look(self) -> None:
         """Read the live pointer; one that cannot be read leaves everything as it is."""
@@ -103,8 +105,9 @@ class Model:
         try:
             self._pointer = read_live(self.home)
         except (BrokenBundle, OSError) as error:
-            log.error("%s", error)
+            self._complaint.holds(str(error))
             return
+        self._complaint.is_over()
         promoted, self._pointer_stamp = stamp != self._pointer_stamp, stamp
         for number in [*self._pointed(), *self._beside()]:
             if self._version(number).engine is None:

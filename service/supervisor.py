@@ -20,6 +20,7 @@ from models.bundle import GOLDEN, BrokenBundle
 from models.default import read_default
 from models.exports import list_models
 from service import wire
+from service.complaints import Complaint
 from service.config import Config, is_loopback, without_secrets
 from service.drift import FOLDER as DRIFT_FOLDER
 from service.keys import HandedOver
@@ -64,6 +65,7 @@ class Supervisor:
         self._announced = False
         self._next_look = 0.0
         self._routes: Routes | None = None
+        self._complaint = Complaint(log)
         self._default: str | None = None  # as default.json in the exports names it
         self._ended: deque[tuple[float, str]] = deque()  # when, and the endpoint of the engine
 
@@ -124,10 +126,11 @@ class Supervisor:
             for model in self._models.values():
                 model.look()
             self._default = read_default(self._config.exports)
+            self._complaint.is_over()
         except BrokenBundle as error:  # what was read last holds
-            log.error("%s", error)
+            self._complaint.holds(str(error))
         except OSError as error:  # a file system that is away for a while; what is loaded goes on answering
-            log.error("%s cannot be read: %s", self._config.exports, error)
+            self._complaint.holds(f"{self._config.exports} cannot be read: {error}")
 
     def _start(self, model: Model, number: int) -> None:
         self._num_started += 1

@@ -230,6 +230,7 @@ def test_a_body_that_was_cut_off_is_no_feedback(service: RunningService) -> None
     ):
         for path in ("/models/digits/feedback?label=3", "/classify", "/predictions/digits"):
             assert cut_off(service, path, body, headers) == 400, (path, headers)
+        assert cut_off(service, "/classify", gzip.compress(body) + bytes(20), {"Content-Encoding": "gzip"}) == 400
     assert requests.get(f"{service.url}/models/digits/feedback", timeout=10).json()["labelled"] == before
 
 

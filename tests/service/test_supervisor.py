@@ -31,6 +31,25 @@ def test_a_live_pointer_of_wrong_types_changes_nothing_and_is_said_in_the_log(ex
             assert answer.json()["version"] == 1
 
 
+def test_a_pointer_that_stays_wrong_is_logged_once_each_time_that_it_becomes_so(exports, tmp_path):
+    other = copy_bundle(exports / "digits" / "1", tmp_path / "bundle", model="others")
+    pointer = exports / "digits" / "live.json"
+    sound = pointer.read_bytes()
+    with running_service(exports, tmp_path, log_format="text", poll_interval_s=0.05) as service:
+
+        def have_it_look_several_times() -> None:
+            number = publish(other, exports)
+            wait_until(lambda: f"others version {number}: ready" in service.log(), service)
+
+        for times in (1, 2):
+            pointer.write_text('{"live": "x"}')
+            wait_until(lambda times=times: service.log().count("is no live pointer") == times, service)
+            have_it_look_several_times()
+            assert service.log().count("is no live pointer") == times
+            pointer.write_bytes(sound)
+            have_it_look_several_times()
+
+
 def test_a_second_model_leaves_the_first_the_default_until_somebody_says_otherwise(exports, tmp_path):
     other = copy_bundle(exports / "digits" / "1", tmp_path / "bundle", model="others")
     image = golden_image(exports)
