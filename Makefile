@@ -15,7 +15,7 @@ run: .venv/run-ready
 setup: .venv/dev-ready
 
 test: .venv/dev-ready
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder
 
 check: .venv/dev-ready
 	$(BIN)/ruff check .

@@ -1,5 +1,7 @@
 """What several tests need and is costly to make: a really trained model, and the real service that serves it."""
 
+import fcntl
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,11 +11,21 @@ import pytest
 from tests.harness import running_service
 from tests.processes import gone_astray, python
 
+LONGEST = (  # files, the longest first
+    *("test_every_network", "test_retrain", "test_benchmarks", "test_rollout", "test_resume", "test_cli"),
+    *("test_page", "test_lifecycle", "test_score", "test_mistakes", "test_engines", "test_backends", "test_http"),
+)
 KERAS_AND_NUMPY_2 = "ignore:__array__ implementation doesn't accept a copy keyword:DeprecationWarning"  # Keras 3.15.1
 
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("filterwarnings", KERAS_AND_NUMPY_2)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The files that take longest begin, so that several processes end at about the same time."""
+    places = {name: place for place, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: places.get(item.path.stem, len(places)))
 
 
 @pytest.fixture(autouse=True)
@@ -42,14 +54,23 @@ class Training:
 
 @pytest.fixture(scope="session")
 def digits_training(tmp_path_factory: pytest.TempPathFactory) -> Training:
-    """LeNet-5, trained on the 1,797 digits by the command that the documentation names; about 30 s."""
-    home = tmp_path_factory.mktemp("digits")
-    exports, runs, cache = home / "exports", home / "runs", home / "cache"
-    flags = ["--dropout", "0.3", "--epochs", "30", "--publish"]
-    command = ["fit", "--data", "digits", "--model", "lenet5", "--name", "digits", *flags]
-    output = python("-m", "training", *command, "--exports", exports, "--runs", runs, "--cache", cache)
+    """LeNet-5, trained on the 1,797 digits by the command that the documentation names; about 30 s.
+
+    Made once, by the first of pytest's processes that wants it; the others wait.
+    """
+    base = tmp_path_factory.getbasetemp()
+    home = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "digits"
+    home.mkdir(exist_ok=True)
+    exports, runs, cache, said = (home / name for name in ("exports", "runs", "cache", "said"))
+    with (home / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not said.exists():
+            flags = ["--dropout", "0.3", "--epochs", "30", "--publish"]
+            command = ["fit", "--data", "digits", "--model", "lenet5", "--name", "digits", *flags]
+            places = ["--exports", exports, "--runs", runs, "--cache", cache]
+            said.write_text(python("-m", "training", *command, *places))
     (run,) = runs.iterdir()
-    return Training(exports, run, cache, output)
+    return Training(exports, run, cache, said.read_text())
 
 
 @pytest.fixture(scope="session")

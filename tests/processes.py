@@ -5,6 +5,8 @@ connects to no other machine, and leaves nothing in the user's home. tests/conft
 """
 
 import atexit
+import contextlib
+import itertools
 import os
 import shutil
 import socket
@@ -17,6 +19,8 @@ ROOT = Path(__file__).resolve().parent.parent
 WATCHED = Path(tempfile.mkdtemp(prefix="striate-watched-"))
 HOME, SPY_LOG = WATCHED / "home", WATCHED / "spy.log"
 HOME.mkdir()
+FIRST_PORT, PORTS = 12_000, 20_000  # the kernel's own begin at 32,768
+counter = itertools.count(os.getpid() * 101)
 atexit.register(shutil.rmtree, WATCHED, ignore_errors=True)
 
 
@@ -64,6 +68,14 @@ def gone_astray() -> list[str]:
 
 
 def free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
+    """A port at which nothing listens, and which nobody else is given until somebody does.
+
+    The kernel would take one from the range of its outgoing connections, which may be in use a moment later. These lie
+    below that range; every process of pytest counts from another one, and hands out each only once.
+    """
+    for _ in range(PORTS):
+        port = FIRST_PORT + next(counter) % PORTS
+        with socket.socket() as listener, contextlib.suppress(OSError):
+            listener.bind(("127.0.0.1", port))
+            return port
+    raise RuntimeError(f"Every port from {FIRST_PORT} to {FIRST_PORT + PORTS} is in use.")
