@@ -7,8 +7,9 @@ from pathlib import Path
 import numpy as np
 from rich.console import Console
 
-from models.bundle import Manifest, read_manifest
-from models.exports import publish
+from models.bundle import IMAGE, IMAGES, Manifest, read_manifest, write_manifest
+from models.durable import write_array
+from models.exports import copy_tree, publish
 from models.preprocessing import InputSpec, decode_image
 
 SEED = 0
@@ -45,6 +46,7 @@ def publish_random(architecture: str, spec: InputSpec, num_classes: int, exports
             golden=golden,
             answers=Answers(images, classify(images)),
             report="",
+            images=np.empty(0, IMAGE),  # it was trained on none
         )
         publish(bundle, exports)
 
@@ -54,7 +56,21 @@ def publish_in_8_bits(bundle: Path, images: list[bytes], exports: Path) -> None:
     if (exports / read_manifest(bundle).model / "live.json").exists():
         return
     from training.quantize import quantize
-    from training.run import prepare
+    from training.run import Data, prepare
+
+    def as_if_trained_on(data: Data, target: Path) -> Path:
+        """The bundle once more, whose list of images says on which side each of these was."""
+        sides = (data.split.train, data.split.val, data.split.test)
+        rows = np.concatenate(sides)
+        listed = np.zeros(len(rows), IMAGE)
+        listed["hash"], listed["label"] = data.decoded.hashes()[rows], data.decoded.labels[rows]
+        listed["side"] = np.repeat((1, 2, 3), [len(side) for side in sides])
+        listed["predicted"] = -1
+        target.mkdir()
+        copy_tree(bundle, target)
+        write_array(target / IMAGES, listed)
+        write_manifest(target, manifest)
+        return target
 
     manifest = read_manifest(bundle)
     with tempfile.TemporaryDirectory() as folder:
@@ -64,5 +80,6 @@ def publish_in_8_bits(bundle: Path, images: list[bytes], exports: Path) -> None:
             path.write_bytes(image)
         console = Console(file=io.StringIO())
         data = prepare(str(Path(folder, "images")), manifest.input_spec, Path(folder, "cache"), console)
-        quantize(bundle, data, Path(folder, "bundle"), max_drop=1.0, console=console)  # it knows nothing anyway
-        publish(Path(folder, "bundle"), exports)
+        source, target = as_if_trained_on(data, Path(folder, "source")), Path(folder, "bundle")
+        quantize(source, data, target, max_drop=1.0, console=console)  # it knows nothing anyway
+        publish(target, exports)

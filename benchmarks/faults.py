@@ -29,12 +29,12 @@ import requests
 
 from benchmarks.bundles import publish_random
 from benchmarks.images import photograph
-from benchmarks.processes import machine
+from benchmarks.processes import circumstances, machine
+from benchmarks.serving import BUSY, WARM_UP_S, WORK, exports_of, run_wrk
 from benchmarks.subjects import Running, memory_mb, ours, running, tree
 from models.exports import publish
 from models.preprocessing import InputSpec
 
-WORK = Path("build/bench")
 LOAD = 0.5  # of capacity
 WARM_S = 4.0
 QUIET_S = 3.0  # before each reload
@@ -42,20 +42,22 @@ SETTLING_S = 2.0  # after one: the engine of the version before last ends
 OVERLOAD = 4.0
 KILL_EVERY_S = 4.0
 CAPACITY_S = 6
+PIECE_S = 5
 
 
 @click.command(context_settings={"show_default": True})
-@click.option("--model", default="resnet18", help="Architecture, with random weights, 224x224x3, 1000 classes.")
-@click.option("--seconds", type=click.IntRange(5), default=30, help="Of kills and of overload.")
+@click.option("--model", default="resnet18", help="Architecture, with random weights and 1000 classes.")
+@click.option("--side", type=click.IntRange(1), default=224, help="Height and width of its input, in pixels.")
+@click.option("--seconds", type=click.IntRange(1), default=30, help="Of kills and of overload.")
 @click.option("--reloads", type=click.IntRange(1), default=20)
 @click.option("--deadline-s", type=float, default=2.0, help="SERVICE_DEADLINE_S.")
-def main(model: str, seconds: int, reloads: int, deadline_s: float) -> None:
+def main(model: str, side: int, seconds: int, reloads: int, deadline_s: float) -> None:
     """Disturb the service, and count who noticed."""
     WORK.mkdir(parents=True, exist_ok=True)
     image = WORK / "photograph.jpg"
     image.write_bytes(photograph(500, 375, seed=0))
-    prepared, exports = (WORK / f"exports-{model}").absolute(), (WORK / "faults").absolute()
-    publish_random(model, InputSpec(224, 224, 3), 1000, prepared, [image.read_bytes()])
+    prepared, exports = exports_of(model, side), (WORK / "faults").absolute()
+    publish_random(model, InputSpec(side, side, 3), 1000, prepared, [image.read_bytes()])
     shutil.rmtree(exports, ignore_errors=True)
     bundle = prepared / model / "1"
     publish(bundle, exports)
@@ -98,14 +100,12 @@ def main(model: str, seconds: int, reloads: int, deadline_s: float) -> None:
         found["overload"] = ask(server, image, OVERLOAD * capacity, seconds)
     report(found, capacity, memory, deadline_s, reloads)
     figures = {name: summary(rows) for name, rows in found.items()}
-    result = {"benchmark": "faults", "model": model, "machine": machine(), "capacity": capacity, "memory_mb": memory}
+    result = {"benchmark": "faults", "model": model, **circumstances(), "capacity": capacity, "memory_mb": memory}
     print(json.dumps({**result, **figures}))
 
 
 def measure_capacity(subject: Any, image: Path) -> float:
     """Images/s that 16 clients get, who ask again as soon as they are answered."""
-    from benchmarks.serving import BUSY, WARM_UP_S, run_wrk
-
     with running(subject, image.read_bytes(), WORK / "capacity.log") as server:
         run_wrk(subject, server.url, image, BUSY, WARM_UP_S)
         rate: float = run_wrk(subject, server.url, image, BUSY, CAPACITY_S)["images_per_s"]
@@ -127,13 +127,13 @@ def ask(server: Running, image: Path, rate: float, seconds: float) -> np.ndarray
 
 
 def ask_while(server: Running, image: Path, rate: float, disturb: Callable[[], Iterator[None]]) -> np.ndarray:
-    """The same for as long as the disturbance takes, in pieces of five seconds."""
+    """The same for as long as the disturbance takes, in pieces of PIECE_S."""
     done = threading.Event()
 
     def go_on_asking() -> np.ndarray:
-        pieces = [ask(server, image, rate, 5)]
+        pieces = [ask(server, image, rate, PIECE_S)]
         while not done.is_set():
-            pieces.append(ask(server, image, rate, 5))
+            pieces.append(ask(server, image, rate, PIECE_S))
         return np.concatenate(pieces)
 
     with ThreadPoolExecutor(1) as pool:

@@ -10,6 +10,7 @@ import json
 import click
 import numpy as np
 
+from benchmarks.processes import circumstances
 from training.gate import Answered, Evidence, Gate
 from training.rules import judge
 
@@ -42,7 +43,7 @@ def main(resamples: int, images: int, discordant: float, drop: float) -> None:
         found[name] = {"images": size, **verdicts, "better": better}
         shares = "  ".join(f"{what} {count / resamples:6.1%}" for what, count in verdicts.items())
         print(f"{name:<18} {size:>7,} images  {shares}  said better {better / resamples:6.1%}", flush=True)
-    print(json.dumps({"benchmark": "gate", "resamples": resamples, "alpha": gate.alpha, **found}))
+    print(json.dumps({"benchmark": "gate", **circumstances(), "resamples": resamples, "alpha": gate.alpha, **found}))
 
 
 def draw(rng: np.random.Generator, count: int, discordant: float, loss: float, *, with_newest: bool) -> Evidence:

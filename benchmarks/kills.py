@@ -20,7 +20,7 @@ from pathlib import Path
 
 import click
 
-from benchmarks.processes import machine
+from benchmarks.processes import circumstances
 from models.bundle import verify
 from models.decisions import read_decisions
 from models.exports import list_versions, read_live
@@ -91,7 +91,7 @@ def main(kills: int, seed: int) -> None:
     print(f"{died.total()} jobs were killed: " + ", ".join(f"{count} {where}" for where, count in died.items()))
     print("those that ended: " + ", ".join(f"{count} {ending}" for ending, count in endings.items()))
     print(f"0 half states, 0 of {len(told)} acknowledged labels lost")
-    print(json.dumps({"benchmark": "kills", "machine": machine(), "seed": seed, "killed": died, "ended": endings}))
+    print(json.dumps({"benchmark": "kills", **circumstances(), "seed": seed, "killed": died, "ended": endings}))
 
 
 def prepare(work: Path, rng: random.Random) -> list[Path]:

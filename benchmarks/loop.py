@@ -19,7 +19,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -28,13 +28,17 @@ import click
 import numpy as np
 from PIL import Image
 
-from benchmarks.processes import first_answer, machine
+from benchmarks.processes import circumstances, first_answer
+from benchmarks.subjects import free_port
 from models.durable import write_durably
 from training.plots import drawing
 
 MODEL = "loop"
 NUM_TESTS = 1000  # of each kind, by which the live version is measured
 NUM_SENDERS = 4
+AT_LOWEST_PRIORITY = ("nice", "-n", "19")
+PIECE_S = 15  # for which clients ask, over and over
+KEY = "the key that says right labels"
 JOB = """
 model = "{model}"
 data = "base"
@@ -80,7 +84,15 @@ class Load:
 
     def _ask_while(self, going: list[bool]) -> None:
         while going:
-            command = [sys.executable, "-m", "benchmarks.open_loop", self.url, str(self.image), str(self.rate), "15"]
+            command = [
+                sys.executable,
+                "-m",
+                "benchmarks.open_loop",
+                self.url,
+                str(self.image),
+                str(self.rate),
+                str(PIECE_S),
+            ]
             answers = json.loads(subprocess.run(command, capture_output=True, check=True).stdout)
             self.statuses += [status for _, _, status in answers]
 
@@ -95,7 +107,13 @@ class Load:
 @click.option("--night-from", default=7, show_default=True, help="The first slice with images of the new kind.")
 @click.option("--rate", default=20.0, show_default=True, help="Requests a second.")
 @click.option("--work", type=click.Path(path_type=Path), help="A folder to work in. [default: a temporary one]")
-@click.option("--output", type=click.Path(path_type=Path), default=Path("benchmarks/results"), show_default=True)
+@click.option(
+    "--output",
+    type=click.Path(path_type=Path),
+    default=Path("build/bench"),
+    show_default=True,
+    help="A folder; benchmarks/results has the figures of docs/retraining.md.",
+)
 def main(
     data: Path,
     network: str,
@@ -118,7 +136,7 @@ def main(
     parts = [images[i * slice_size : (i + 1) * slice_size] for i in range(slices)]
     write_folder(work / "base", parts[0])
     (work / "asked.jpg").write_bytes(tests[0][1])
-    port = 8000 + os.getpid() % 1000
+    port = free_port()
     url = f"http://127.0.0.1:{port}"
     (work / "job.toml").write_text(JOB.format(model=MODEL, network=network, epochs=epochs, url=url))
     rows = [{"slice": 1, "kind": "base", **retrain(work)}]
@@ -139,7 +157,8 @@ def main(
                 print_row(rows[-1])
     failed = sum(status != 200 for status in load.statuses)
     print(f"\n{failed} of {len(load.statuses):,} requests failed")
-    found = {"machine": machine(), "requests": len(load.statuses), "failed": failed, "slices": rows}
+    found = {**circumstances(), "requests": len(load.statuses), "failed": failed, "slices": rows}
+    output.mkdir(parents=True, exist_ok=True)
     write_durably(output / "loop.json", json.dumps(found, indent=1, ensure_ascii=False) + "\n")
     title = "accuracy of the live version, slice by slice; below, on images taken at night"
     curves = {kind: [row[kind] for row in rows] for kind in ("night", "day")}
@@ -184,7 +203,7 @@ def at_night(image: bytes, rng: random.Random) -> bytes:
 @contextmanager
 def service(work: Path, port: int) -> Iterator[None]:
     settings = {"PORT": port, "EXPORTS": work / "exports", "FEEDBACK": work / "feedback", "LOG_LEVEL": "WARNING"}
-    settings |= {"FEEDBACK_OPEN": 1}
+    settings["FEEDBACK_KEYS"] = KEY
     environment = {**os.environ, **{f"SERVICE_{name}": str(value) for name, value in settings.items()}}
     with (work / "service.log").open("wb") as log:
         process = subprocess.Popen([sys.executable, "-m", "service"], env=environment, stdout=log, stderr=log)
@@ -198,7 +217,7 @@ def service(work: Path, port: int) -> Iterator[None]:
 def retrain(work: Path) -> dict[str, Any]:
     """One job at the lowest priority: what it decided, and in how many seconds."""
     began = time.monotonic()
-    command = ["nice", "-n", "19", sys.executable, "-m", "training", "retrain", str(work / "job.toml")]
+    command = [*AT_LOWEST_PRIORITY, sys.executable, "-m", "training", "retrain", str(work / "job.toml")]
     with (work / "jobs.log").open("ab") as log:
         done = subprocess.run(command, stdout=subprocess.PIPE, stderr=log, text=True)
     if not done.stdout.strip():
@@ -212,13 +231,13 @@ def send(port: int, images: list[Labelled]) -> None:
     """Each as feedback, over HTTP."""
 
     def give(share: list[Labelled]) -> None:
-        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
-        for label, image in share:
-            connection.request("POST", f"/models/{MODEL}/feedback?label={label}", image)
-            response = connection.getresponse()
-            answer = response.read()
-            if response.status not in (200, 201):
-                raise click.ClickException(f"feedback was answered {response.status}: {answer.decode()}")
+        with closing(http.client.HTTPConnection("127.0.0.1", port, timeout=60)) as connection:
+            for label, image in share:
+                connection.request("POST", f"/models/{MODEL}/feedback?label={label}", image, {"X-API-Key": KEY})
+                response = connection.getresponse()
+                answer = response.read()
+                if response.status not in (200, 201):
+                    raise click.ClickException(f"feedback was answered {response.status}: {answer.decode()}")
 
     with concurrent.futures.ThreadPoolExecutor(NUM_SENDERS) as pool:
         list(pool.map(give, [images[i::NUM_SENDERS] for i in range(NUM_SENDERS)]))
@@ -226,13 +245,14 @@ def send(port: int, images: list[Labelled]) -> None:
 
 def measure(port: int, images: list[Labelled]) -> float:
     """Accuracy of whatever answers."""
-    connection, right = http.client.HTTPConnection("127.0.0.1", port, timeout=60), 0
-    for start in range(0, len(images), 50):
-        some = images[start : start + 50]
-        body = json.dumps({"images": [base64.b64encode(image).decode() for _, image in some]})
-        connection.request("POST", f"/models/{MODEL}/classify", body, {"Content-Type": "application/json"})
-        predictions = json.loads(connection.getresponse().read())["predictions"]
-        right += sum(answer["label"] == label for answer, (label, _) in zip(predictions, some, strict=True))
+    right = 0
+    with closing(http.client.HTTPConnection("127.0.0.1", port, timeout=60)) as connection:
+        for start in range(0, len(images), 50):
+            some = images[start : start + 50]
+            body = json.dumps({"images": [base64.b64encode(image).decode() for _, image in some]})
+            connection.request("POST", f"/models/{MODEL}/classify", body, {"Content-Type": "application/json"})
+            predictions = json.loads(connection.getresponse().read())["predictions"]
+            right += sum(answer["label"] == label for answer, (label, _) in zip(predictions, some, strict=True))
     return round(right / len(images), 4)
 
 

@@ -17,7 +17,7 @@ from typing import Any
 import click
 import numpy as np
 
-from benchmarks.processes import machine
+from benchmarks.processes import circumstances, machine
 from models.quiet import import_quietly
 
 RESULTS = Path(__file__).parent / "results" / "networks.json"
@@ -49,21 +49,21 @@ in {precision}, without decoding. Not measured on a GPU.
 @click.command()
 @click.argument("names", nargs=-1)
 @click.option("--page", is_flag=True, help="Write the page from what was measured before.")
+@click.option("--seconds", default=SECONDS, show_default=True, help="Of each measurement, after warming up.")
 @click.option("--one", is_flag=True, hidden=True, help="Measure one network in this process and print it as JSON.")
-def main(names: tuple[str, ...], page: bool, one: bool) -> None:
+def main(names: tuple[str, ...], page: bool, seconds: float, one: bool) -> None:
     """Measure NAMES, or every network, and write docs/networks.md."""
     import_quietly("keras")
     from models.registry import ARCHITECTURES, architecture_of
 
     if one:
-        click.echo(json.dumps(measure(names[0])))
+        click.echo(json.dumps(measure(names[0], seconds)))
         return
     results = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
     chosen = [architecture_of(name).name for name in names or ARCHITECTURES]  # a misspelt name is an error at once
     for name in () if page else chosen:
-        done = subprocess.run(
-            [sys.executable, "-m", "benchmarks.networks", "--one", name], stdout=subprocess.PIPE, text=True, check=True
-        )
+        command = [sys.executable, "-m", "benchmarks.networks", "--one", name, "--seconds", str(seconds)]
+        done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
         results[name] = json.loads(done.stdout.splitlines()[-1])
         training, inference = results[name]["training"], results[name]["inference"]
         click.echo(f"{name:<16} training {training:>8,.1f}  inference {inference:>8,.1f} images/s")
@@ -75,7 +75,7 @@ def main(names: tuple[str, ...], page: bool, one: bool) -> None:
     click.echo(json.dumps({"machine": machine(), "networks": len(results)}))
 
 
-def measure(name: str) -> dict[str, Any]:
+def measure(name: str, seconds: float) -> dict[str, Any]:
     """Images/s of training and of inference."""
     from models.bundle import GOLDEN, Manifest
     from models.preprocessing import InputSpec
@@ -107,7 +107,7 @@ def measure(name: str) -> dict[str, Any]:
     model = trainable(decoded, settings, precision)
     loss = loss_for(settings, decoded.labels, entry.num_classes)
     compile_for(model, settings, loss, num_steps=1000, steps_per_epoch=100)
-    training = batch_size / seconds_of(lambda: model.train_on_batch(decoded.images, decoded.labels))
+    training = batch_size / seconds_of(lambda: model.train_on_batch(decoded.images, decoded.labels), seconds)
     with tempfile.TemporaryDirectory() as folder:
         run = Path(folder)
         spec = InputSpec(*entry.input_shape, "crop")
@@ -119,23 +119,22 @@ def measure(name: str) -> dict[str, Any]:
         bundle = run / "bundle"
         backend = OpenVINO(bundle, OpenVINO.precisions(bundle)[0], AT_ONCE)
     images = np.resize(decoded.images, (INFERENCE_BATCH_SIZE, *entry.input_shape))
-    inference = INFERENCE_BATCH_SIZE / seconds_of(lambda: backend.infer(images))
+    inference = INFERENCE_BATCH_SIZE / seconds_of(lambda: backend.infer(images), seconds)
     return {
         "training": training,
         "training_precision": precision,
         "inference": inference,
         "inference_precision": backend.precision,
-        "date": time.strftime("%Y-%m-%d"),
-        "machine": machine(),
+        **circumstances(),
     }
 
 
-def seconds_of(step: Callable[[], Any]) -> float:
+def seconds_of(step: Callable[[], Any], seconds: float) -> float:
     """The median step."""
     for _ in range(WARMUP_STEPS):
         step()
     durations: list[float] = []
-    while sum(durations) < SECONDS or len(durations) < WARMUP_STEPS:
+    while sum(durations) < seconds or len(durations) < WARMUP_STEPS:
         started = time.perf_counter()
         step()
         durations.append(time.perf_counter() - started)

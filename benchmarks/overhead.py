@@ -5,7 +5,6 @@
 
 import json
 import tempfile
-import time
 from pathlib import Path
 from statistics import median
 
@@ -13,7 +12,7 @@ import click
 
 from benchmarks.bundles import publish_random
 from benchmarks.images import digit
-from benchmarks.processes import machine
+from benchmarks.processes import circumstances, machine
 from benchmarks.serving import WARM_UP_S, WORK, run_wrk
 from benchmarks.subjects import Subject, cpu_s, nothing, ours, running
 from models.preprocessing import InputSpec
@@ -48,8 +47,7 @@ def main(rounds: int, seconds: int) -> None:
         ratios = [a / b for a, b in zip(ourselves[connections], view[connections], strict=True)]
         spread = f"{median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})"
         print(f"| {connections} | {median(ourselves[connections]):.0f} | {median(view[connections]):.0f} | {spread} |")
-    date = time.strftime("%Y-%m-%d")
-    print(json.dumps({"benchmark": "overhead", "date": date, "machine": machine(), "requests_per_s": found}))
+    print(json.dumps({"benchmark": "overhead", **circumstances(), "requests_per_s": found}))
 
 
 def measure(subject: Subject, image: Path, seconds: int) -> tuple[dict[int, float], float]:

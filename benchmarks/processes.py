@@ -1,10 +1,12 @@
-"""Waiting for a server, and what machine this is."""
+"""Waiting for a server, and under what circumstances something was measured."""
 
 import os
 import re
 import time
 import urllib.request
 from pathlib import Path
+
+from training.lineage import git_revision
 
 
 def first_answer(url: str, data: bytes, *, content_type: str, timeout_s: float) -> bytes:
@@ -22,6 +24,11 @@ def first_answer(url: str, data: bytes, *, content_type: str, timeout_s: float) 
         except OSError:  # nobody listens yet, or the answer is an error
             time.sleep(0.005)
     raise TimeoutError(f"{url} did not answer within {timeout_s:g} s.")
+
+
+def circumstances() -> dict[str, str | None]:
+    """The commit, "-dirty" where files differ from it; the machine; the date."""
+    return {"commit": git_revision(), "machine": machine(), "date": time.strftime("%Y-%m-%d")}
 
 
 def machine() -> str:

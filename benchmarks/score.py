@@ -6,7 +6,6 @@ for both; what counts is the median of their ratios. Loading the model is not co
 
 import json
 import tempfile
-import time
 from pathlib import Path
 from statistics import median
 
@@ -15,26 +14,27 @@ import click
 from benchmarks.bundles import publish_random
 from benchmarks.ceiling import throughput
 from benchmarks.images import photograph
-from benchmarks.processes import machine
+from benchmarks.processes import circumstances, machine
+from benchmarks.serving import exports_of
 from models.preprocessing import InputSpec
 from service.backends import load
 from service.score import score_images
 
-WORK = Path("build/bench")
 NUM_PHOTOGRAPHS = 50  # that differ; the folder has copies of them
 IN_FLIGHT = 64  # images, at the ceiling: as many as are decoded ahead at the largest batches
 
 
 @click.command(context_settings={"show_default": True})
 @click.option("--rounds", type=click.IntRange(1), default=5)
-@click.option("--images", type=click.IntRange(NUM_PHOTOGRAPHS), default=3000, help="In the folder.")
+@click.option("--images", type=click.IntRange(1), default=3000, help="In the folder.")
 @click.option("--seconds", type=click.IntRange(1), default=8, help="Of each measurement of the ceiling.")
-@click.option("--model", default="resnet18", help="Architecture, with random weights, 224x224x3, 1000 classes.")
-def main(rounds: int, images: int, seconds: int, model: str) -> None:
+@click.option("--model", default="resnet18", help="Architecture, with random weights and 1000 classes.")
+@click.option("--side", type=click.IntRange(1), default=224, help="Height and width of its input, in pixels.")
+def main(rounds: int, images: int, seconds: int, model: str, side: int) -> None:
     """Measure scoring a folder of 500x375 JPEGs against its ceiling."""
     photographs = [photograph(500, 375, seed=i) for i in range(NUM_PHOTOGRAPHS)]
-    exports = WORK / f"exports-{model}"
-    publish_random(model, InputSpec(224, 224, 3), 1000, exports, photographs[:1])
+    exports = exports_of(model, side)
+    publish_random(model, InputSpec(side, side, 3), 1000, exports, photographs[:1])
     bundle = exports / model / "1"
     loaded = load(bundle, "openvino", "auto", max_batch_size=32)
     measured = []
@@ -48,7 +48,7 @@ def main(rounds: int, images: int, seconds: int, model: str) -> None:
     ratios = [found["score"] / found["ceiling"] for found in measured]
     print(f"{model}, {rounds} rounds of {images:,} images, {machine()}")
     print(f"  score/ceiling: median {median(ratios):.2f}  ({min(ratios):.2f} to {max(ratios):.2f})")
-    result = {"benchmark": "score", "model": model, "date": time.strftime("%Y-%m-%d"), "machine": machine()}
+    result = {"benchmark": "score", "model": model, "side": side, **circumstances()}
     print(json.dumps({**result, "images": images, "rounds": measured}))
 
 

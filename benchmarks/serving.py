@@ -10,7 +10,6 @@ import os
 import re
 import subprocess
 import sys
-import time
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -19,36 +18,54 @@ import click
 
 from benchmarks.bundles import publish_in_8_bits, publish_random
 from benchmarks.images import photograph
-from benchmarks.processes import machine
+from benchmarks.processes import circumstances, machine
 from benchmarks.subjects import ENGINES, Subject, cpu_s, memory_mb, ours, peers, request_of, running
 from models.preprocessing import InputSpec
 
 WORK = Path("build/bench")
-RESULTS = Path(__file__).with_name("results") / "serving.json"
+MODEL, SIDE = "resnet50", 224
+RESULTS = Path(__file__).with_name("results") / "serving.json"  # of a complete run; of others WORK / "serving.json"
 LATENCY = re.compile(r"(50|99)%\s+([0-9.]+)(us|ms|s|m)\b")
 UNIT_MS = {"us": 0.001, "ms": 1.0, "s": 1000.0, "m": 60_000.0}
 BUSY = 16  # connections at which processor time and memory are taken
 WARM_UP_S = 2
+CONNECTIONS = "1,4,16,64"
 NUM_CALIBRATION = 60  # images: the network is random, and only its speed counts
 
 
 @click.command(context_settings={"show_default": True})
 @click.option("--rounds", type=click.IntRange(1), default=3)
 @click.option("--seconds", type=click.IntRange(1), default=8, help="Of each measurement.")
-@click.option("--model", default="resnet50", help="Architecture, with random weights, 224x224x3, 1000 classes.")
-@click.option("--connections", default="1,4,16,64", help="Separated by commas.")
+@click.option("--model", default=MODEL, help="Architecture, with random weights and 1000 classes.")
+@click.option("--side", type=click.IntRange(1), default=SIDE, help="Height and width of its input, in pixels.")
+@click.option("--connections", default=CONNECTIONS, help="Separated by commas.")
 @click.option("--int8", is_flag=True, help="The same network in 8 bits, too.")
 @click.option("--peers-python", help="A Python that has benchmarks/peers/requirements.txt; without it only ourselves.")
 @click.option("--only", default="", help="Only peers in whose names this is.")
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help=f"A JSON file. [default: benchmarks/results/serving.json of every server with --model {MODEL}, --int8 and all "
+    f"connections; {WORK}/serving.json of anything less]",
+)
 def main(
-    rounds: int, seconds: int, model: str, connections: str, int8: bool, peers_python: str | None, only: str
+    rounds: int,
+    seconds: int,
+    model: str,
+    side: int,
+    connections: str,
+    int8: bool,
+    peers_python: str | None,
+    only: str,
+    output: Path | None,
 ) -> None:
     """Measure the service against its ceiling and against other servers with a 500x375 JPEG."""
     WORK.mkdir(parents=True, exist_ok=True)
     image = WORK / "photograph.jpg"
     image.write_bytes(photograph(500, 375, seed=0))
-    exports = (WORK / f"exports-{model}").absolute()  # of its own: nothing else is loaded
-    publish_random(model, InputSpec(224, 224, 3), 1000, exports, [image.read_bytes()])
+    exports = exports_of(model, side)  # of its own: nothing else is loaded
+    publish_random(model, InputSpec(side, side, 3), 1000, exports, [image.read_bytes()])
     bundle = exports / model / "1"
     subjects = [ours(exports, model)]
     if int8:
@@ -68,10 +85,22 @@ def main(
     print_table(measured, counts)
     if BUSY in counts:
         print_ratios(measured)
-    result = {"model": model, "seconds": seconds, "date": time.strftime("%Y-%m-%d"), "machine": machine()}
-    RESULTS.parent.mkdir(exist_ok=True)
-    RESULTS.write_text(json.dumps({**result, "rounds": measured}, indent=1) + "\n")
-    print(json.dumps({"benchmark": "serving", **result, "results": str(RESULTS)}))
+    of_everything = int8 and peers_python and not only and (model, side, connections) == (MODEL, SIDE, CONNECTIONS)
+    if output is None:
+        output = RESULTS if of_everything and not any_failed(measured) else WORK / "serving.json"
+    result = {**circumstances(), "model": model, "side": side, "seconds": seconds}
+    output.write_text(json.dumps({**result, "rounds": measured}, indent=1) + "\n")
+    print(json.dumps({"benchmark": "serving", **result, "results": str(output)}))
+
+
+def exports_of(model: str, side: int) -> Path:
+    """Where a network with random weights is published."""
+    return (WORK / f"exports-{model}-{side}").absolute()
+
+
+def any_failed(rounds: list[dict[str, Any]]) -> bool:
+    """Whether a server could not be started in any round."""
+    return any("error" in found for measured in rounds for found in measured.values())
 
 
 def measure(subject: Subject, image: Path, counts: list[int], seconds: int) -> dict[Any, Any]:
@@ -152,7 +181,11 @@ def print_ratios(rounds: list[dict[str, Any]]) -> None:
     """How many times as fast we are at 16 connections as the ceiling and as the best peer with each engine."""
     rivals = {"the ceiling": ["ceiling"]}
     for engine in ENGINES:
-        rivals[f"the best peer with {engine}"] = [name for name in rounds[0] if name.endswith(f", {engine}")]
+        rivals[f"the best peer with {engine}"] = [
+            name
+            for name in rounds[0]
+            if name.endswith(f", {engine}") and all(BUSY in found[name] for found in rounds)  # else it failed
+        ]
     for ourselves in (name for name in rounds[0] if name.startswith("Striate")):
         for title, names in rivals.items():
             rates = {name: [found[name][BUSY]["images_per_s"] for found in rounds] for name in names}

@@ -6,7 +6,7 @@ from statistics import median
 
 import click
 
-from benchmarks.processes import machine
+from benchmarks.processes import circumstances, machine
 from benchmarks.subjects import ours, running
 
 
@@ -21,7 +21,7 @@ def main(exports: Path, model: str, runs: int) -> None:
     times = [one_start(exports.absolute(), model, image) for _ in range(runs)]
     print(f"start to first answer of {model}, {runs} starts, {machine()}")
     print(f"  median {median(times):.2f} s  ({min(times):.2f} to {max(times):.2f})")
-    print(json.dumps({"benchmark": "startup", "model": model, "machine": machine(), "seconds": times}))
+    print(json.dumps({"benchmark": "startup", "model": model, **circumstances(), "seconds": times}))
 
 
 def one_start(exports: Path, model: str, image: bytes) -> float:

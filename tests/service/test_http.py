@@ -140,6 +140,32 @@ def test_a_top_k_that_is_no_count_is_refused(digits_service, three, value):
     assert "top_k" in error_of(response)["message"]
 
 
+@pytest.mark.parametrize(
+    ("path", "known"),
+    [
+        ("/classify?topk=3", "this route knows top_k"),
+        ("/models/digits/versions/1/classify?top_k=3&labels=1", "this route knows top_k"),
+        ("/models/digits/feedback?lable=3", "this route knows label, settle"),
+        ("/models/digits/promote?version=1", "this route knows none"),
+        ("/v1/models/digits:predict?signature_name=x", "this route knows none"),
+        ("/v2/models/digits/infer?top_k=3", "this route knows none"),
+        ("/predictions/digits?topk=3", "this route knows top_k"),
+    ],
+)
+def test_a_query_parameter_that_is_not_known_is_refused_with_those_that_are(digits_service, three, path, known):
+    response = post(digits_service, path, data=three)
+    assert response.status_code == 400
+    assert known in response.text
+    assert response.json().keys() in ({"error"}, {"code", "type", "message"})  # in each protocol's own words
+
+
+@pytest.mark.parametrize(
+    "path", ["/", "/label", "/healthz", "/readyz", "/ping", "/v2/health/live", "/metrics", "/openapi.json"]
+)
+def test_probes_pages_and_metrics_take_any_query_parameter(digits_service, path):
+    assert requests.get(f"{digits_service}{path}?verbose&_=123", timeout=30).status_code == 200
+
+
 def damaged_png() -> bytes:
     file = io.BytesIO()
     Image.effect_noise((50, 50), 60).save(file, "PNG")

@@ -1,7 +1,10 @@
 """Who may ask, and who may say which version answers."""
 
+import json
 import os
+import shlex
 import signal
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -61,10 +64,18 @@ def test_a_key_for_classifying_changes_nothing(service):
 
 
 def test_no_key_is_ever_logged(service):
+    requests.post(f"{service.url}/models/digits/promote", json={"version": 1}, headers=bearer(PREDICT), timeout=10)
     assert "GET /healthz" not in service.log()
     assert "POST /models/digits/promote 403" in service.log()
     assert PREDICT not in service.log()
     assert ADMIN not in service.log()
+
+
+def test_the_command_that_the_start_prints_has_a_place_for_the_key_and_works_with_one(service):
+    (command,) = [line for line in service.log().splitlines() if line.startswith("  curl ")]
+    arguments = [argument.replace("YOUR-KEY", PREDICT) for argument in shlex.split(command)]
+    done = subprocess.run([arguments[0], "--silent", *arguments[1:]], capture_output=True, check=True)
+    assert json.loads(done.stdout)["model"] == "digits"
 
 
 def test_keys_from_settings_are_masked_where_settings_are_shown():

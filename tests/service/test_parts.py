@@ -80,6 +80,10 @@ def test_commands_move_the_pointer_and_tell_what_it_says(exports):
     [
         (("promote", "cats", 1), "has no model cats; it has digits"),
         (("promote", "digits", 9), "has no version 9; it has 1, 2, 3"),
+        (("promote", "digits", "abc"), "A version is a whole number, not 'abc'"),
+        (("promote", "digits", "abc"), "digits has 1, 2, 3."),
+        (("shadow", "digits", "²"), "A version is a whole number, not '²'"),
+        (("canary", "digits", "9" * 5000), "A version is a whole number"),
         (("rollback", "cats"), "has no model cats"),
         (("canary", "digits", 2), "Version 2 of digits is live already"),
         (("canary", "digits", 3, "--fraction", 1.5), "above 0 and up to 1, not 1.5"),

@@ -1,0 +1,203 @@
+"""Every benchmark runs, at a size at which its figures mean nothing."""
+
+import json
+import shutil
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+from benchmarks import faults, gate, kills, loop, networks, overhead, score, serving, startup, training
+from benchmarks.bundles import publish_in_8_bits, publish_random
+from benchmarks.images import digit, photograph
+from models.bundle import INT8, TESTED_ON, read_images, read_manifest, verify
+from models.preprocessing import InputSpec
+from tests.images import encode
+from tests.processes import ROOT
+
+MODEL, SIDE = "lenet5", 16
+NEEDS_WRK = pytest.mark.skipif(shutil.which("wrk") is None, reason="needs wrk")
+ON_ONE = ["--model", MODEL, "--side", str(SIDE)]
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where all benchmarks of this file work, so that they share a bundle."""
+    return tmp_path_factory.mktemp("benchmarks")
+
+
+@pytest.fixture(autouse=True)
+def small(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """There, and with little of everything."""
+    monkeypatch.chdir(home)
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    monkeypatch.setattr(serving, "WARM_UP_S", 1)
+    monkeypatch.setattr(serving, "RESULTS", home / "results.json")
+
+
+@pytest.fixture(scope="module")
+def exports(home: Path) -> Path:
+    """The random bundle that benchmarks of serving make of MODEL."""
+    made = home / serving.WORK / f"exports-{MODEL}-{SIDE}"
+    publish_random(MODEL, InputSpec(SIDE, SIDE, 3), 1000, made, [photograph(50, 40, seed=0)])
+    return made
+
+
+def figures(command: click.Command, *arguments: object) -> dict[str, Any]:
+    """The line of JSON with which a benchmark ends."""
+    done = CliRunner().invoke(command, [str(argument) for argument in arguments], catch_exceptions=False)
+    assert done.exit_code == 0, done.output
+    said = json.loads(done.stdout.splitlines()[-1])
+    assert said.get("machine")
+    return said
+
+
+def test_a_random_bundle_is_sound_and_says_that_it_was_trained_on_nothing(exports: Path) -> None:
+    bundle = exports / MODEL / "1"
+    assert len(verify(bundle).class_names) == 1000
+    assert len(read_images(bundle)) == 0
+
+
+def test_a_random_bundle_in_8_bits_lists_the_images_that_calibrated_it(exports: Path, home: Path) -> None:
+    images = [photograph(40, 30, seed=seed) for seed in range(12)]
+    publish_in_8_bits(exports / MODEL / "1", images, home / "int8")
+    (version,) = (home / "int8" / MODEL).glob("1")
+    assert (version / INT8 / "model.xml").exists()
+    assert verify(version) == read_manifest(version)
+    assert set(read_images(version)["side"].tolist()) == {1, 2, TESTED_ON}
+
+
+@NEEDS_WRK
+def test_serving_measures_ourselves_the_ceiling_and_a_peer(exports: Path, home: Path) -> None:
+    flags = ["--rounds", 1, "--seconds", 1, "--connections", "16", "--peers-python", sys.executable]
+    said = figures(serving.main, *ON_ONE, *flags, "--only", "Flask, openvino")
+    stored = json.loads((home / said["results"]).read_text())
+    (found,) = stored.pop("rounds")
+    assert found.keys() == {"ceiling", "Striate", "Flask, openvino"}
+    assert all("error" not in row for row in found.values())
+    assert found["Striate"]["16"]["images_per_s"] > 0
+    assert found["Striate"]["16"]["failed"] == 0
+    assert {"commit", "machine", "date"} <= stored.keys()
+
+
+@pytest.mark.parametrize(
+    ("flags", "fails", "written"),
+    [
+        ([], False, "results.json"),
+        ([], True, "build/bench/serving.json"),
+        (["--connections", "1"], False, "build/bench/serving.json"),
+        (["--only", "Flask"], False, "build/bench/serving.json"),
+        (["-o", "mine.json"], False, "mine.json"),
+    ],
+    ids=["everything", "a server that failed", "fewer connections", "fewer servers", "somewhere else"],
+)
+def test_only_a_run_of_everything_replaces_the_results(
+    home: Path, monkeypatch: pytest.MonkeyPatch, flags: list[str], fails: bool, written: str
+) -> None:
+    row = {"images_per_s": 1.0, "p50_ms": 1.0, "p99_ms": 1.0, "both_ms": 1.0, "failed": 0, "precision": "float32"}
+    found = dict.fromkeys((1, 4, 16, 64), row)
+    monkeypatch.setattr(serving, "NUM_CALIBRATION", 1)
+    monkeypatch.setattr(serving, "publish_random", lambda *_: None)
+    monkeypatch.setattr(serving, "publish_in_8_bits", lambda *_: None)
+    monkeypatch.setattr(serving, "run_ceiling", lambda *_: row)
+    monkeypatch.setattr(
+        serving,
+        "measure",
+        lambda subject, *_: {"error": "no start"} if fails and "Flask" in subject.name else {**found, "start_s": 1.0},
+    )
+    for path in (serving.RESULTS, home / "mine.json", home / "build/bench/serving.json"):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("before")
+    said = figures(serving.main, "--rounds", 1, "--int8", "--peers-python", sys.executable, *flags)
+    assert home / said["results"] == home / written
+    changed = [path for path in home.rglob("*.json") if path.name in ("results.json", "mine.json", "serving.json")]
+    assert [path for path in changed if path.read_text() != "before"] == [home / written]
+
+
+@pytest.mark.parametrize("name", ["serving", "loop"])
+def test_stored_results_name_their_commit(name: str) -> None:
+    stored = json.loads((ROOT / "benchmarks" / "results" / f"{name}.json").read_text())
+    assert stored["commit"]
+    assert stored["machine"]
+
+
+@NEEDS_WRK
+def test_faults_are_counted(exports: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("WARM_S", "QUIET_S", "SETTLING_S", "KILL_EVERY_S", "CAPACITY_S", "PIECE_S"):
+        monkeypatch.setattr(faults, name, 1)
+    said = figures(faults.main, *ON_ONE, "--seconds", 1, "--reloads", 1)
+    assert {"steady", "reloads", "kills", "overload"} <= said.keys()
+    assert said["reloads"]["statuses"].keys() == {"200"}
+
+
+@NEEDS_WRK
+def test_overhead_is_compared_with_a_view_that_does_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(overhead, "WARM_UP_S", 1)
+    monkeypatch.setattr(overhead, "CONNECTIONS", (2,))
+    said = figures(overhead.main, "--rounds", 1, "--seconds", 1)
+    assert said["requests_per_s"].keys() == {"Striate", "a view that does nothing"}
+
+
+def test_scoring_is_compared_with_its_ceiling(exports: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(score, "NUM_PHOTOGRAPHS", 2)
+    (found,) = figures(score.main, *ON_ONE, "--rounds", 1, "--images", 20, "--seconds", 1)["rounds"]
+    assert min(found["ceiling"], found["score"]) > 0
+
+
+def test_startup_is_measured(exports: Path) -> None:
+    assert len(figures(startup.main, "--exports", exports, "--model", MODEL, "--runs", 1)["seconds"]) == 1
+
+
+def test_the_gate_is_asked_about_equal_models() -> None:
+    said = figures(gate.main, "--resamples", 3, "--images", 200)
+    assert sum(said["A/A"][verdict] for verdict in ("promote", "hold", "reject")) == 3
+
+
+def test_networks_are_measured_and_their_page_is_written(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(networks, "RESULTS", home / "results" / "networks.json")
+    monkeypatch.setattr(networks, "PAGE", home / "networks.md")
+    assert figures(networks.main, MODEL, "--seconds", 0.01)["networks"] == 1
+    stored = json.loads(networks.RESULTS.read_text())[MODEL]
+    assert stored["training"] > 0
+    assert stored["commit"]
+    assert f"| `{MODEL}` |" in networks.PAGE.read_text()
+
+
+def test_training_steps_are_measured_with_and_without_pytorch(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(training, "CASES", (("fast_cnn_relu", 32, 8),))
+    monkeypatch.setattr(training, "NUM_INPUT_IMAGES", 512)
+    said = figures(training.main, "--rounds", 1, "--steps", 1)
+    assert said["cases"][0]["rounds"][0]["striate"] > 0
+    assert training.described([{"striate": 3.0, "pytorch": 2.0}]) == "3 images/s, PyTorch 2; ratio 1.50 (1.50 to 1.50)"
+
+
+def test_a_job_is_killed_and_nothing_is_half_done() -> None:
+    assert sum(figures(kills.main, "--kills", 1)["killed"].values()) == 1
+
+
+def test_the_loop_turns(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A base and one slice of feedback, in two classes that are easily told apart."""
+    monkeypatch.setattr(loop, "NUM_TESTS", 20)
+    monkeypatch.setattr(loop, "PIECE_S", 2)
+    monkeypatch.setattr(loop, "AT_LOWEST_PRIORITY", ())  # other tests would starve it
+    monkeypatch.setattr(loop, "JOB", loop.JOB.split("[rollout]")[0])
+    pictures = np.random.default_rng(0)
+    for name, low in (("dark", 0), ("light", 150)):
+        folder = home / "pictures" / name
+        folder.mkdir(parents=True)
+        for i in range(130):
+            (folder / f"{i}.png").write_bytes(encode(pictures.integers(low, low + 100, (32, 32, 3), np.uint8)))
+    flags = ["--network", MODEL, "--epochs", 3, "--slices", 2, "--slice-size", 120, "--poisoned", 9, "--rate", 5]
+    said = figures(loop.main, "--data", home / "pictures", *flags, "--work", home / "loop", "--output", home / "out")
+    assert said["failed"] == 0
+    assert [row["slice"] for row in said["slices"]] == [1, 2]
+    assert {"loop.json", "loop.svg"} == {path.name for path in (home / "out").iterdir()}
+
+
+def test_an_image_costs_what_real_ones_cost() -> None:
+    assert len(photograph(500, 375, seed=0)) > 20_000
+    assert len(digit()) < 1_000
