@@ -22,9 +22,7 @@ from service.routes import Label, ModelRoute, State, VersionRoute
 log = logging.getLogger(__name__)
 
 MAX_ENGINES = 2  # of one model, but for canary and shadow
-MAX_LOAD_CRASHES = (
-    3  # in a row; then a version that has never loaded is rejected, and tried again when PARKED_S are over
-)
+MAX_LOAD_CRASHES = 3  # in a row; then a version that has never loaded is rejected, and tried again after PARKED_S
 STABLE_S = 2.0  # an engine that answered for so long starts afresh with the next one's backoff
 FREE_RESTARTS = 2  # at once: a crash is hidden from clients only by a quick successor
 LONGEST_BACKOFF_S = 30.0
@@ -129,7 +127,7 @@ class Model:
             version.not_before, version.rejections, version.is_changing = 0.0, 0, False
         if version.is_temporary and version.not_before <= time.monotonic():
             version.rejected = None  # its crashes stay counted
-        if promoted or (was_changing and not version.is_changing) or version.arrival.num_missing:
+        if promoted or (was_changing and not version.is_changing) or version.waiting:
             version.try_again()
         if version.arrival.num_missing and (before is None or not before.num_missing):
             log.warning("%s: version %d is %s", self.home.name, number, version.arrival.reason)
@@ -237,7 +235,7 @@ class Model:
         log.error("%s: version %d is rejected: %s", self.home.name, number, reason)
         version = self.versions[number]
         version.rejected = reason.replace(f"{self.home.parent}/", "")  # anybody may read it
-        version.rejections += 1
+        version.rejections, version.is_temporary = version.rejections + 1, False
         version.not_before = time.monotonic() + min(2.0 ** (version.rejections - 1), LONGEST_BACKOFF_S)
 
     @property

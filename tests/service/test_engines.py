@@ -163,6 +163,7 @@ def test_an_image_that_ends_engines_is_refused_and_its_companions_are_answered(e
 
 
 def test_an_image_that_one_version_dies_of_is_still_asked_of_others(engines):
+    ask(engines, [image(1)], soon())
     for _ in range(3):
         engines._suspects.note_death(TARGET, image(5).tobytes())
     with pytest.raises(EngineCrash):
@@ -175,7 +176,7 @@ def kill_while_computing(engines: Engines, supervisor: ToySupervisor, pixels: in
     """Kill the engine at a moment at which it computes this image."""
 
     def computed() -> set[bytes]:
-        return wire.read_computing(supervisor.endpoint)
+        return wire.read_computing(supervisor.endpoint) if supervisor.endpoint else set()
 
     def in_flight() -> set[bytes]:
         channels = engines._channels.values()
@@ -214,8 +215,7 @@ def test_an_image_that_only_waited_when_an_engine_died_is_not_suspected(engines,
     waiting = gevent.spawn(ask, engines, [image(5)], soon())
     gevent.sleep(0.1)
     kill_while_computing(engines, supervisor, SLOW)
-    engine = supervisor.num_started
-    while supervisor.num_started == engine:
+    while not engines._suspects:
         gevent.sleep(0.01)
     assert engines._suspects.deaths(TARGET, image(SLOW).tobytes()) == 1
     assert engines._suspects.deaths(TARGET, image(5).tobytes()) == 0
@@ -265,7 +265,7 @@ def test_a_refusal_says_how_long_the_queue_takes(engines):
     ask(engines, [image(SLOW)], soon())  # a second
     with engines.places("toy", 16), pytest.raises(Overloaded) as refused, engines.places("toy", 1):
         pass
-    assert refused.value.headers == {"Retry-After": "2"}
+    assert int(refused.value.headers["Retry-After"]) >= 2
 
 
 def test_one_model_takes_no_place_in_anothers_queue(engines):

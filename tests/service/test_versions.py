@@ -255,6 +255,22 @@ def test_a_version_that_cannot_be_kept_alive_is_parked_and_tried_again_ever_late
     assert model.route().versions[2].state == "restarting"
 
 
+def test_a_version_that_has_answered_and_lost_files_since_is_rejected_until_they_change(model, exports):
+    (exports / "toy" / "2" / "saved_model.pb").unlink()
+    model.note_end(2, 9)
+    for _ in range(2):
+        model.look()
+    start(model, 2, ready=False)
+    model.versions[2].engine.failure = "lacks saved_model.pb"
+    model.note_end(2, 1)
+    for _ in range(3):
+        model.look()
+    assert model.route().versions[2].reason == "lacks saved_model.pb"
+    model.versions[2].not_before = 0.0
+    model.look()
+    assert model.route().versions[2].state == "rejected"
+
+
 def test_one_model_that_cannot_be_kept_alive_ends_nothing_while_another_answers_or_may_load(model, exports, tmp_path):
     publish(make_bundle(tmp_path / "other", model="other"), exports)
     other = Model(exports / "other")
