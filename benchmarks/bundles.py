@@ -55,6 +55,7 @@ def publish_in_8_bits(bundle: Path, images: list[bytes], exports: Path) -> None:
     """Publish the bundle once more, quantized, in other exports, unless it is there; `images` calibrate it."""
     if (exports / read_manifest(bundle).model / "live.json").exists():
         return
+    from training.labelled import read_labelled
     from training.quantize import quantize
     from training.run import Data, prepare
 
@@ -79,7 +80,9 @@ def publish_in_8_bits(bundle: Path, images: list[bytes], exports: Path) -> None:
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(image)
         console = Console(file=io.StringIO())
-        data = prepare(str(Path(folder, "images")), manifest.input_spec, Path(folder, "cache"), console)
+        labelled_folder, cache = str(Path(folder, "images")), Path(folder, "cache")
+        data = prepare(labelled_folder, manifest.input_spec, cache, console)
         source, target = as_if_trained_on(data, Path(folder, "source")), Path(folder, "bundle")
-        quantize(source, data, target, max_drop=1.0, console=console)  # it knows nothing anyway
+        labelled = read_labelled(source, manifest, labelled_folder, cache, console)
+        quantize(source, labelled, target, max_drop=1.0, console=console)  # it knows nothing anyway
         publish(target, exports)

@@ -56,9 +56,14 @@ def ours(exports: Path, model: str, *, name: str = "Striate", **variables: str) 
 
 
 def nothing(metrics: str) -> Subject:
-    """A view that does nothing under the service's own gunicorn settings; `metrics` is a folder that they want."""
+    """A view that does nothing under the service's own gunicorn settings.
+
+    Args:
+        metrics: an empty folder, which these settings want.
+    """
     command = (sys.executable, "-m", "gunicorn", "--config", "service/gunicorn_conf.py", "benchmarks.nothing:app")
-    settings = {"SERVICE_PORT": "{port}", "SERVICE_LOG_LEVEL": "WARNING", "PROMETHEUS_MULTIPROC_DIR": metrics}
+    settings = {"SERVICE_PORT": "{port}", "SERVICE_LOG_LEVEL": "WARNING"}
+    settings |= {"PROMETHEUS_MULTIPROC_DIR": metrics, "STRIATE_RUNTIME": metrics}
     return Subject("a view that does nothing", "/", "", command, settings)
 
 

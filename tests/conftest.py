@@ -2,6 +2,7 @@
 
 import fcntl
 import os
+import signal
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +21,8 @@ KERAS_AND_NUMPY_2 = "ignore:__array__ implementation doesn't accept a copy keywo
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("filterwarnings", KERAS_AND_NUMPY_2)
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as a job in a script's background inherits it
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # what tests start has to heed Ctrl-C
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -35,7 +35,10 @@ def job(tmp_path: Path) -> Job:
 
 
 def decided(job: Job, outcome: str, *, champion: int | None, version: int | None = None, **more: Any) -> None:
-    record_decision(job.home, {"key": "same", "outcome": outcome, "champion": champion, "version": version, **more})
+    said = {"at": "2026-11-25T12:00:00Z", "reason": "so", "findings": []}
+    record_decision(
+        job.home, {**said, "key": "same", "outcome": outcome, "champion": champion, "version": version, **more}
+    )
 
 
 def is_skipped(job: Job, champion: int | None) -> bool:
