@@ -17,13 +17,13 @@ from models.interrupt import INTERRUPTED, interrupts_handled_by
 Command = Callable[..., None]
 
 
-def explained(command: Command, *, goes_on: bool = False) -> Command:
+def explained(command: Command, *, continues: bool = False) -> Command:
     """Faults of the input, the machine or the training end in one sentence and exit status 1, without a traceback.
 
     A fault of the code keeps its traceback; so does every fault where STRIATE_TRACEBACK is set.
 
     Args:
-        goes_on: the same command goes on where it was interrupted; Ctrl-C prints it.
+        continues: the same command continues the work that was interrupted; Ctrl-C prints it.
     """
 
     @wraps(command)
@@ -32,7 +32,7 @@ def explained(command: Command, *, goes_on: bool = False) -> Command:
             with interrupts_handled_by(signal.default_int_handler):
                 command(*args, **kwargs)
         except KeyboardInterrupt:
-            click.echo(f"Interrupted.{f' This goes on from there: {same_command()}' if goes_on else ''}", err=True)
+            click.echo(f"Interrupted.{f' Continue with: {same_command()}' if continues else ''}", err=True)
             sys.exit(INTERRUPTED)
         except Exception as error:
             if os.environ.get("STRIATE_TRACEBACK") or not is_expected(error):
@@ -42,17 +42,17 @@ def explained(command: Command, *, goes_on: bool = False) -> Command:
     return wrapper
 
 
-resumable = partial(explained, goes_on=True)
+resumable = partial(explained, continues=True)
 
 
 def same_command() -> str:
-    """As it was typed; without --fresh, which would begin anew."""
+    """The command as it was typed, without --fresh, which would begin anew."""
     arguments = [argument for argument in sys.argv[1:] if argument != "--fresh"]
     return f"{click.get_current_context().find_root().info_name} {shlex.join(arguments)}"
 
 
 def is_expected(error: Exception) -> bool:
-    """Whether it comes of the input, the machine or the training, and not of a mistake in this code."""
+    """Whether the input, the machine or the training caused it, and not a mistake in this code."""
     if isinstance(error, ModuleNotFoundError):
         return error.name == "jax"
     of_tensorflow = type(error).__module__.startswith("tensorflow.python.framework.errors")  # no memory, a full disk

@@ -38,7 +38,7 @@ def find_bundle(path: Path) -> Path:
     """A bundle, as the user named it: its folder, or the directory of the run that made it.
 
     Raises:
-        BrokenBundle: there is nothing, or it is the folder of a model or of all models; says which bundles are in it.
+        BrokenBundle: there is no such folder, or it is that of a model or of all models; says which bundles it has.
     """
     if (path / "bundle").is_dir():
         return path / "bundle"
@@ -48,11 +48,11 @@ def find_bundle(path: Path) -> Path:
         return path
     if versions := list_versions(path):
         listed = ", ".join(str(path / str(version)) for version in versions[-NUM_LATEST:])
-        raise BrokenBundle(f"{path} has {len(versions)} versions of a model. Give one of them: {listed}.")
+        raise BrokenBundle(f"{path} is the folder of a model, not a bundle. Give one of its versions: {listed}.")
     homes = [path / name for name in list_models(path) if list_versions(path / name)]
     if homes:
         bundles = ", ".join(str(home / str(list_versions(home)[-1])) for home in homes[:NUM_LATEST])
-        raise BrokenBundle(f"{path} has {len(homes)} models. Give one version of one of them, such as {bundles}.")
+        raise BrokenBundle(f"{path} is a folder of models, not a bundle. Give a version of a model, such as {bundles}.")
     return path
 
 

@@ -354,7 +354,7 @@ def test_a_bundle_that_is_none_is_said_in_a_sentence(bundle, digits, tmp_path):
     assert f"There is no folder {tmp_path / 'none'}. Give a bundle" in run(
         tmp_path / "none", digits, tmp_path / "out.parquet", status=1
     )
-    assert f"Give one of them: {bundle}" in run(bundle.parent, digits, tmp_path / "out.parquet", status=1)
+    assert f"Give one of its versions: {bundle}" in run(bundle.parent, digits, tmp_path / "out.parquet", status=1)
     assert "no manifest.json" in run(digits, digits, tmp_path / "out.parquet", status=1)
     assert not (tmp_path / "out.parquet.parts").exists()
 

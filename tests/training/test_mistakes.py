@@ -49,12 +49,18 @@ def test_who_forgets_the_version_is_told_which_there_are(command: tuple[str, ...
     home = exports / "toy"
     said = striate(*(argument.format(bundle=home) for argument in command))
     assert said.exit_code == 1
-    assert said.output == f"Error: {home} has 2 versions of a model. Give one of them: {home / '1'}, {home / '2'}.\n"
+    versions = f"{home / '1'}, {home / '2'}"
+    assert (
+        said.output == f"Error: {home} is the folder of a model, not a bundle. Give one of its versions: {versions}.\n"
+    )
 
 
 def test_who_forgets_the_model_as_well_is_told_of_one(exports: Path) -> None:
     said = striate("filters", exports)
-    assert f"{exports} has 1 models. Give one version of one of them, such as {exports / 'toy' / '2'}." in said.output
+    assert (
+        f"is a folder of models, not a bundle. Give a version of a model, such as {exports / 'toy' / '2'}."
+        in said.output
+    )
 
 
 def test_a_data_set_that_cannot_be_downloaded_is_said_in_a_sentence(tmp_path: Path) -> None:
@@ -143,19 +149,22 @@ runpy.run_module({package!r}, run_name="__main__", alter_sys=True)
     assert python("-c", code, status=INTERRUPTED) in ("", "Interrupted.\n")
 
 
-def test_ctrl_c_in_fit_ends_with_130_and_names_the_command_that_goes_on(tmp_path: Path) -> None:
+def test_ctrl_c_in_fit_ends_with_130_and_names_the_command_that_continues(tmp_path: Path) -> None:
     data = write_folder(tmp_path / "some data", {"dark": shades(30, 0, 90), "light": shades(30, 160, 255)})
     places = [f"--{name}={tmp_path / name}" for name in ("cache", "runs", "exports")]
-    flags = ["--model", "lenet5", "--epochs", "100000", "--patience", "0", *places]
+    flags = ["--model", "lenet5", "--epochs", "500", "--patience", "0", *places]
     command = ["training", "fit", "--fresh", "--data", data, "--name", "toy", *flags]
     process = start("-m", *command, log=tmp_path / "log")
-    wait_for(lambda: "epoch   " in (tmp_path / "log").read_text(), process)
-    process.send_signal(signal.SIGINT)
-    assert process.wait(TIMEOUT_S) == INTERRUPTED
+    try:
+        wait_for(lambda: "epoch   " in (tmp_path / "log").read_text(), process)
+        process.send_signal(signal.SIGINT)
+        assert process.wait(TIMEOUT_S) == INTERRUPTED
+    finally:
+        process.kill()
     said = (tmp_path / "log").read_text()
     assert "Traceback" not in said
     assert said.splitlines()[-1] == (
-        f"Interrupted. This goes on from there: python -m training fit --data '{data}' --name toy {' '.join(flags)}"
+        f"Interrupted. Continue with: python -m training fit --data '{data}' --name toy {' '.join(flags)}"
     )
 
 
