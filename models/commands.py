@@ -6,6 +6,7 @@ import shlex
 import signal
 import sys
 from collections.abc import Callable
+from concurrent.futures.process import BrokenProcessPool
 from functools import partial, wraps
 from typing import Any
 
@@ -52,16 +53,24 @@ def same_command() -> str:
 
 
 def is_expected(error: Exception) -> bool:
-    """Whether the input, the machine or the training caused it, and not a mistake in this code."""
+    """Whether the input, the machine or the training caused it, and not a mistake in this code.
+
+    TensorFlow and JAX have errors of their own for too little memory, a full disk and hosts that do not answer.
+    """
     if isinstance(error, ModuleNotFoundError):
         return error.name == "jax"
-    of_tensorflow = type(error).__module__.startswith("tensorflow.python.framework.errors")  # no memory, a full disk
-    return of_tensorflow or isinstance(error, UserError | Failed | OSError | MemoryError)
+    kind = type(error)
+    of_a_library = (
+        kind.__module__.startswith("tensorflow.python.framework.errors") or kind.__name__ == "JaxRuntimeError"
+    )
+    return of_a_library or isinstance(error, UserError | Failed | OSError | MemoryError | BrokenProcessPool)
 
 
 def sentence(error: Exception) -> str:
     if isinstance(error, ModuleNotFoundError):
         return "KERAS_BACKEND=jax needs JAX, which has an environment of its own: make .venv-jax/ready."
+    if isinstance(error, BrokenProcessPool):
+        return "A process that decodes images was ended from outside, probably because there is not enough memory."
     if isinstance(error, MemoryError):
         return f"There is not enough memory: {error or 'for so large a batch or network'}."
     if isinstance(error, OSError) and error.errno == errno.ENOSPC:

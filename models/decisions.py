@@ -15,6 +15,7 @@ from typing import Any, NotRequired, TypedDict
 import numpy as np
 
 from models.durable import fsync_path, replacing, write_array, write_durably
+from models.errors import UserError
 from models.typed import typed
 
 DIGEST = re.compile(r"[0-9a-f]{64}")
@@ -99,7 +100,12 @@ def set_aside(home: Path, run: str, images: list[tuple[str, str]]) -> Path:
 def read_suspected(home: Path) -> np.ndarray:
     """uint64 (N,): of images that were ever set aside, taken back or not."""
     path = home / SET_ASIDE / SUSPECTED
-    known: np.ndarray = np.load(path) if path.exists() else np.empty(0, np.uint64)
+    try:
+        known: np.ndarray = np.load(path) if path.exists() else np.empty(0, np.uint64)
+    except (ValueError, EOFError) as error:
+        raise UserError(
+            f"{path} is damaged ({error}); delete it: {SET_ASIDE}/*.txt says what is set aside now."
+        ) from None
     return known
 
 

@@ -240,10 +240,11 @@ def set_default(exports: Path, model: str, *, turn: Turn | None = None) -> str:
     """Have a model answer the requests that name none; returns its name.
 
     Raises:
-        BrokenBundle: there is no such model.
+        BrokenBundle: there is no such model, or it has no version.
         GivenUp: whoever asked has given up; the default stays.
     """
-    existing(exports / check_model_name(model))
+    if not list_versions(existing(exports / check_model_name(model))):
+        raise BrokenBundle(f"{exports / model} has no version yet; publish one first.")
     with locked(exports / LOCK, turn=turn):
         write_default(exports, model)
     return model
@@ -298,7 +299,7 @@ def point(home: Path, after: LivePointer, *, on_step: Callable[[str], None] = la
     on_step("pointed")
     change = {"at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), **asdict(after)}
     history = home / HISTORY
-    before_it = history.read_text(encoding="utf-8").splitlines() if history.exists() else []
+    before_it = history.read_text(encoding="utf-8", errors="replace").splitlines() if history.exists() else []
     write_durably(history, "\n".join([*before_it, json.dumps(change), ""]))
     on_step("recorded")
     return after

@@ -10,6 +10,8 @@ import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from models.errors import UserError
+
 NOT_OURS = {  # in lower case: what macOS, Windows, ext4 and network storage put beside people's files
     *("__macosx", "thumbs.db", "ehthumbs.db", "desktop.ini", "$recycle.bin", "system volume information"),
     *("lost+found", "@eadir"),
@@ -20,6 +22,18 @@ Note = Callable[[str, str], None]  # is called with the path of what is left out
 
 class UnreadableFolder(OSError):
     """A folder that cannot be listed; the message names it."""
+
+
+def expanded(path: str | Path) -> Path:
+    """A path with its `~` replaced.
+
+    Raises:
+        UserError: it begins with the name of nobody, as `~photos/pets` where `~/photos/pets` was meant.
+    """
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        raise UserError(f"{path} begins with ~ and the name of nobody here; did you mean ~/{str(path)[1:]}?") from None
 
 
 def is_passed_over(name: str) -> bool:

@@ -28,7 +28,7 @@ def find(exports: Path, name: str) -> tuple[Path, int]:
         if live is None:
             raise BrokenBundle(f"{home} has no live version; name one, as {model}/1.")
         return home, live
-    if not (number.isascii() and number.isdecimal() and int(number) in list_versions(home)):
+    if number not in map(str, list_versions(home)):
         known = ", ".join(map(str, list_versions(home))) or "none"
         raise BrokenBundle(f"{home} has no version {number}; it has {known}.")
     return home, int(number)

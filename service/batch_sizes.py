@@ -57,6 +57,17 @@ class BatchSizes:
         self._without_s[size] = 0.0
         self._fit()
 
+    def observe_failure(self, size: int, seconds: float) -> None:
+        """A batch of this size has failed after so long, which costs computing each of its images alone as well.
+
+        Other sizes are taken then, and this one is tried again as seldom as any that is slow: it may be too large for
+        the memory, or one of the images may have been the cause.
+        """
+        if size > 1:
+            self._recent[size] = deque([max(seconds, 0.0) + size * self._seconds[1]], NUM_RECENT)
+            self._without_s[size] = 0.0
+            self._fit()
+
     def _fit(self) -> None:
         """Seconds of each size, and the sizes that are not too long.
 

@@ -126,6 +126,7 @@ class Engine:
         self._metrics.observe_batch(len(running.batch.instances), done - started)
         if probabilities is None:
             answers: list[bytes | None] = [None] * len(running.batch.instances)
+            self._sizes.observe_failure(running.batch.size, done - started)
         else:
             self._sizes.observe(running.batch.size, done - started)
             answers = [row.tobytes() if np.isfinite(row).all() else None for row in probabilities]

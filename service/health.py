@@ -40,9 +40,10 @@ def first_that_answers(service: Service, names: list[str]) -> str:
     error: ServiceError = NotReady("No model is published yet.")
     asked = {gevent.spawn(failure_of, service, name): name for name in names}
     for answered in gevent.iwait(asked):
-        if answered.value is None:
+        failure = answered.get()
+        if failure is None:
             return asked[answered]
-        error = answered.value
+        error = failure
     raise error
 
 

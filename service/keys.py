@@ -120,6 +120,11 @@ def read_keys(config: Config) -> Keys:
                     f"Line {number} of {config.keys_file} is none of {', '.join(f'`{s} KEY`' for s in SCOPES)}."
                 )
             found[scope].append(key.strip())
+    if found["feedback"] and config.feedback_open:
+        raise BadSetting(
+            f"With {PREFIX}FEEDBACK_OPEN=1 everybody may give feedback, and {config.keys_file} has feedback keys: take "
+            "one or the other."
+        )
     if any(len(key) < MIN_LENGTH for keys in found.values() for key in keys):
         raise BadSetting(f"An API key is too short: take {MIN_LENGTH} characters or more, as `openssl rand -hex 16`.")
     if not (found["predict"] or config.allow_anonymous or is_loopback(config.host)):

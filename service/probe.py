@@ -4,13 +4,16 @@ import os
 import sys
 import urllib.request
 
-from service.config import Config
+from service.config import BadSetting, Config
 
 TIMEOUT_S = 9.0
 
 
 def main() -> None:
-    url = f"http://127.0.0.1:{Config.from_environment(os.environ).port}/readyz"
+    try:
+        url = f"http://127.0.0.1:{Config.from_environment(os.environ).port}/readyz"
+    except BadSetting as error:
+        sys.exit(str(error))
     try:
         urllib.request.urlopen(url, timeout=TIMEOUT_S).close()
     except OSError as error:

@@ -50,7 +50,7 @@ class RuntimeDirectory:
 def make_locked(home: Path) -> tuple[Path, int]:
     """A new directory in `home`, and the open file that holds its lock; those of dead supervisors are removed."""
     remove_abandoned(home)
-    starting = Path(tempfile.mkdtemp(prefix=STARTING, dir=home))
+    starting, lock = Path(tempfile.mkdtemp(prefix=STARTING, dir=home)), None
     try:
         lock = take_lock(starting / LOCK, wait=False)
         assert lock is not None  # nobody else knows it
@@ -59,6 +59,8 @@ def make_locked(home: Path) -> tuple[Path, int]:
         starting.rename(path)
     except BaseException:
         shutil.rmtree(starting, ignore_errors=True)
+        if lock is not None:
+            os.close(lock)
         raise
     return path, lock
 
@@ -74,7 +76,7 @@ def check_room(folder: Path) -> None:
 
 def remove_abandoned(home: Path) -> None:
     """Remove directories whose lock is free: their supervisors are dead, in whichever container they were."""
-    for path in home.glob(f"{PREFIX}*"):
+    for path in [*home.glob(f"{PREFIX}*"), *home.glob(f"{STARTING}*")]:
         with contextlib.suppress(OSError):  # another user's, or gone just now
             if (path / LOCK).is_file():
                 with locked(path / LOCK, wait=False) as is_free:

@@ -39,14 +39,17 @@ class Suspects:
         self._known: OrderedDict[tuple[Target, bytes], Suspicion] = OrderedDict()
 
     def __bool__(self) -> bool:
+        """Whether any is remembered; what is too old is forgotten here, so that no pixels are hashed for nothing."""
+        while self._known and next(iter(self._known.values())).until <= self._clock():
+            self._known.popitem(last=False)
         return bool(self._known)
 
     def deaths(self, target: Target, pixels: bytes) -> int:
         """Of engines of this version that computed these pixels; from MOST_DEATHS on the image is refused."""
-        if not self._known:
+        if not self:
             return 0
         suspicion = self._known.get((target, digest(pixels)))
-        return suspicion.deaths if suspicion and suspicion.until > self._clock() else 0
+        return suspicion.deaths if suspicion else 0
 
     def note_death(self, target: Target, pixels: bytes) -> int:
         """An engine died while it computed them. Returns how many have."""

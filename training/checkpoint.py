@@ -9,6 +9,7 @@ import keras
 import numpy as np
 
 from models.durable import replacing
+from models.errors import UserError
 from training.position import Position
 
 DAMAGED = (BadZipFile, EOFError, KeyError, TypeError, ValueError, zlib.error)  # what reading a broken file raises
@@ -29,7 +30,7 @@ def load_checkpoint(path: Path, variables: Sequence[keras.Variable]) -> Position
     """Give the variables their values back; the beginning of a run where there is no checkpoint.
 
     Raises:
-        ValueError: it is damaged, or of another network or version.
+        UserError: it is damaged, or of another network or version.
     """
     if not path.exists():
         return Position()
@@ -52,7 +53,7 @@ def load_weights(path: Path, network: keras.Model) -> None:
     """Of a network like the one whose weights they are.
 
     Raises:
-        ValueError: the file is damaged, or of another network.
+        UserError: the file is damaged, or of another network.
     """
     network.set_weights(read_arrays(path, len(network.weights)))
 
@@ -68,5 +69,8 @@ def read_arrays(path: Path, count: int) -> list[np.ndarray]:
     return values
 
 
-def unusable(path: Path) -> ValueError:
-    return ValueError(f"{path} is damaged, or of another network or version of Striate; --fresh begins anew.")
+def unusable(path: Path) -> UserError:
+    return UserError(
+        f"{path} is damaged, or of another network or version of Striate; delete {path.parent}, or begin anew with "
+        "--fresh."
+    )

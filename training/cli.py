@@ -179,7 +179,8 @@ def fit(
     if refusal:
         refuse(refusal, run, exports)
     elif publish:
-        say(console, f"published and live: {exports / name / str(version)}")
+        is_live = published.read_live(exports / name).live == version
+        say(console, f"published{' and live' if is_live else ''}: {exports / name / str(version)}")
     else:
         say(console, f"publish it with: python -m training publish {run}")
 
@@ -339,7 +340,7 @@ def quantize(
     from training.quantize import quantize as run_quantization
 
     bundle = find_bundle(bundle)
-    target = output or bundle.with_name(f"{bundle.name}-int8")
+    target = output or bundle.resolve().with_name(f"{bundle.name}-int8")
     if target.exists():
         raise UserError(f"{target} is there already; delete it, or choose another --output.")
     manifest, console = bundles.verify(bundle), Console()

@@ -51,22 +51,25 @@ def changed(path: str, before: Any, after: Any) -> Iterator[tuple[str, Any, Any]
         yield path, before, after
 
 
-def paired(first: Path, second: Path) -> Paired:
+def paired(first: Path, second: Path, exports: Path | None = None) -> Paired:
     """Images that both were tested on and neither was trained on, with the same label."""
-    ours, theirs = (tested(bundle) for bundle in (first, second))
+    ours, theirs = (answers_when_tested(bundle, exports) for bundle in (first, second))
     common = ours.keys() & theirs.keys()
     rows = [(ours[image], theirs[image]) for image in common if ours[image][0] == theirs[image][0]]
     right = np.array([[label == said for label, said in row] for row in rows], bool).reshape(-1, 2)
     return Paired.of(right[:, 0], right[:, 1])
 
 
-def tested(bundle: Path) -> dict[int, tuple[str, str]]:
+def answers_when_tested(bundle: Path, exports: Path | None = None) -> dict[int, tuple[str, str]]:
     """{hash: (label, what the model said)} of the images that it was tested on.
 
     Images are left out that a model it was made from was trained on.
+
+    Args:
+        exports: as for `images_trained_on`.
     """
     names, images = read_manifest(bundle).class_names, read_images(bundle)
-    trained_on, _ = images_trained_on(bundle.resolve())
+    trained_on, _ = images_trained_on(bundle.resolve(), exports)
     rows = images[(images["side"] == TESTED_ON) & ~np.isin(images["hash"], trained_on)]
     return {int(row["hash"]): (names[row["label"]], names[row["predicted"]]) for row in rows}
 

@@ -5,7 +5,7 @@ A recipe's values are the defaults of those flags; a flag that is typed override
 
 import math
 from collections.abc import Callable
-from dataclasses import fields, replace
+from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_type_hints
 
@@ -19,7 +19,6 @@ from training.geometry import Edge
 from training.recipe import DEFAULT, parse_recipe
 from training.settings import (
     BATCH_SIZE,
-    FINE_TUNING,
     OF_PHOTOGRAPHS,
     PHOTOGRAPH,
     ClassWeights,
@@ -278,9 +277,7 @@ def choose_input(
     return InputSpec(side, side, channels, flags["resize"])
 
 
-def read_settings(
-    architecture: "Architecture", data: str, spec: InputSpec, flags: dict[str, Any], start: "Manifest | None" = None
-) -> Settings:
+def read_settings(architecture: "Architecture", data: str, spec: InputSpec, flags: dict[str, Any]) -> Settings:
     """The recipe's values, or the flags' where they were given."""
     if flags["recipe"] == DEFAULT and min(spec.height, spec.width) >= PHOTOGRAPH:
         flags = {**flags, **{name: value for name, value in OF_PHOTOGRAPHS.items() if not was_typed(name)}}
@@ -293,10 +290,7 @@ def read_settings(
     augmentation = {f.name: flags[f.name] for f in fields(Augmentation)}
     if augmentation["flip"] is None:
         augmentation["flip"] = data not in DATA_SETS or DATA_SETS[data].mirrors
-    settings = settings_for(architecture, **chosen, augmentation=Augmentation(**augmentation))
-    if start is None or flags["learning_rate"]:
-        return settings
-    return replace(settings, learning_rate=FINE_TUNING * settings.learning_rate)
+    return settings_for(architecture, **chosen, augmentation=Augmentation(**augmentation))
 
 
 def read_fractions(flags: dict[str, Any]) -> tuple[float, float]:

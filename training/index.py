@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from models.class_names import BadClassName, check_class_name
-from models.folders import Note, files_below, is_passed_over, subfolders
+from models.folders import Note, expanded, files_below, is_passed_over, subfolders
 from training.layout import BadData, ClassFolders, check_classes, check_is_folder, find_class_folders, note_files
 from training.paths import Paths
 
@@ -116,7 +116,7 @@ def check_apart(data: Path, *written: tuple[str, Path]) -> None:
         BadData: one of them lies in the data, where its files would be taken for images; a hidden folder would not.
     """
     for setting, folder in written:
-        target, root = folder.expanduser().resolve(), data.resolve()
+        target, root = expanded(folder).resolve(), data.resolve()
         if target.is_relative_to(root) and not any(map(is_passed_over, target.relative_to(root).parts)):
             where = "is" if target == root else "lies in"
             raise BadData(

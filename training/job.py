@@ -21,6 +21,7 @@ from typing import Any, Literal, get_type_hints
 
 from models.errors import UserError
 from models.exports import check_model_name
+from models.folders import expanded
 from models.typed import fits
 from training.datasets import DATA_SETS
 from training.gate import Gate
@@ -122,12 +123,12 @@ def job_of(path: Path, said: dict[str, Any]) -> Job:
         raise BadJob(f'{path} has a [rollout] to be watched, and does not say service = "http://...".')
 
     def folder_of(name: str, default: str) -> Path:
-        return here / Path(said.get(name, default)).expanduser()
+        return here / expanded(said.get(name, default))
 
     return Job(
         model=model,
-        data=data if data in DATA_SETS else str(here / Path(data).expanduser()),
-        feedback=tuple(here / Path(folder).expanduser() for folder in feedback),
+        data=data if data in DATA_SETS else str(here / expanded(data)),
+        feedback=tuple(here / expanded(folder) for folder in feedback),
         exports=folder_of("exports", "exports"),
         runs=folder_of("runs", "runs"),
         cache=folder_of("cache", ".cache"),

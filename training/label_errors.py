@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from training.cache import DecodedImages
+from training.index import BadData
 from training.split import Split
 
 
@@ -50,7 +51,13 @@ def find_label_errors(rows: np.ndarray, labels: np.ndarray, probabilities: np.nd
 def folds_of(decoded: DecodedImages, split: Split, num_folds: int) -> Iterator[Split]:
     """The training images in parts, near duplicates in the same: each part is once the test split of the others."""
     _, numbers = np.unique(decoded.files["group"][split.train], return_inverse=True)
-    parts = np.random.default_rng(0).permutation(numbers.max() + 1)[numbers] % num_folds
+    num_groups = int(numbers.max()) + 1
+    if num_groups < num_folds:
+        raise BadData(
+            f"The training images are near duplicates of {num_groups} pictures, too few to look for wrong labels in "
+            f"{num_folds} parts; add images, or leave --label-errors out."
+        )
+    parts = np.random.default_rng(0).permutation(num_groups)[numbers] % num_folds
     for part in range(num_folds):
         yield Split(split.train[parts != part], split.val, split.train[parts == part])
 

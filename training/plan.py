@@ -74,7 +74,7 @@ def make_plan(data: str, cache: Path, flags: dict[str, Any], start: Path | None)
     architecture = choose_architecture(flags, known)
     spec = choose_input(data, architecture, cache, flags, known)
     architecture.check_size(spec.shape)
-    settings = read_settings(architecture, data, spec, flags, known)
+    settings = read_settings(architecture, data, spec, flags)
     has_default_rate = flags["learning_rate"] is None
     return Plan(architecture, spec, settings, has_default_rate, read_fractions(flags), start, known)
 

@@ -10,10 +10,11 @@ import numpy as np
 
 from models.bundle import read_manifest
 from models.exports import read_live
-from training.differences import paired, tested
+from training.differences import answers_when_tested, paired
 from training.gate import Answered, Evidence, Gate
 from training.rules import floors_are_kept, it_beats_the_largest_class, percent
 from training.significance import Paired
+from training.trained_on import images_trained_on, name_of
 
 
 class Refused(Exception):
@@ -24,11 +25,12 @@ def check_before_publishing(bundle: Path, exports: Path) -> None:
     """
     Raises:
         Refused: the model is not significantly better than always naming the most frequent class, a class is
-            recognised significantly less often than by chance, the live version is significantly better, or there are
-            no images by which any of this could be told.
+            recognised significantly less often than by chance, the live version is significantly better, or nobody
+            knows by which images any of this could be told.
         BrokenBundle: a bundle cannot be read.
     """
-    answers = tested(bundle)
+    check_ancestors(bundle.resolve(), exports)
+    answers = answers_when_tested(bundle, exports)
     if not answers:
         raise Refused(
             "No image was held out that neither the model nor one it was made from was trained on, so nothing is known "
@@ -42,7 +44,16 @@ def check_before_publishing(bundle: Path, exports: Path) -> None:
     home = exports / read_manifest(bundle).model
     live = read_live(home).live
     if live is not None:
-        check_against(paired(home / str(live), bundle), live)
+        check_against(paired(home / str(live), bundle, exports), live)
+
+
+def check_ancestors(bundle: Path, exports: Path) -> None:
+    unknown = [name for name in images_trained_on(bundle, exports)[1] if name != name_of(bundle)]
+    if unknown:
+        raise Refused(
+            f"Nobody knows what {unknown[0]}, which it was made from, was trained on; its test images may be among "
+            "that."
+        )
 
 
 def evidence_of(class_names: tuple[str, ...], answers: list[tuple[str, str]]) -> Evidence:

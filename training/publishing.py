@@ -3,9 +3,11 @@
 import contextlib
 import json
 from pathlib import Path
+from typing import TypedDict
 
 from models.bundle import BrokenBundle, read_manifest, verify
 from models.exports import HISTORY, list_versions, publish, read_live, set_live
+from models.typed import typed
 
 
 def publish_once(bundle: Path, exports: Path, *, make_live: bool = True) -> int:
@@ -42,8 +44,18 @@ def version_of(bundle: Path, home: Path) -> int | None:
     return None
 
 
+class Pointed(TypedDict):
+    """What is read of a line of the history."""
+
+    live: int | None
+    previous: int | None
+
+
 def ever_live(home: Path) -> set[int | None]:
-    """The versions that are live or were."""
-    history = home / HISTORY
-    lines = history.read_text(encoding="utf-8").splitlines() if history.exists() else []
-    return {read_live(home).live, *(json.loads(line).get("live") for line in lines)}
+    """The versions that are live or were, as far as the history says; lines of it that are damaged are passed over."""
+    history, found = home / HISTORY, {read_live(home).live}
+    for line in history.read_text(encoding="utf-8", errors="replace").splitlines() if history.exists() else []:
+        with contextlib.suppress(ValueError):
+            pointer = typed(json.loads(line), Pointed)
+            found |= {pointer["live"], pointer["previous"]}
+    return found

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from models.errors import UserError
+from models.folders import expanded
 from models.typed import fits
 
 RECIPES = Path(__file__).parent / "recipes"
@@ -26,7 +27,7 @@ def read_recipe(name: str) -> str:
     Raises:
         UserError: there is none.
     """
-    path = RECIPES / f"{name}.toml" if name in recipe_names() else Path(name).expanduser()
+    path = RECIPES / f"{name}.toml" if name in recipe_names() else expanded(name)
     if path.suffix != ".toml" or not path.is_file():
         raise UserError(f"No recipe is called {name!r}; choose from {', '.join(recipe_names())}, or give a TOML file.")
     return path.read_text(encoding="utf-8", errors="replace")

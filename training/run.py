@@ -29,6 +29,7 @@ from rich.console import Console
 
 from models.bundle import IMAGE, MANIFEST, TESTED_ON, Manifest, read_manifest
 from models.durable import write_durably
+from models.folders import expanded
 from models.preprocessing import InputSpec
 from models.statistics import Reference, make_reference
 from training.audit import Audit, audit, findings
@@ -147,7 +148,7 @@ def resolve(source: str, cache: Path) -> Path:
     """
     if source in DATA_SETS:
         return folder_of(source, cache)
-    root = Path(source).expanduser().resolve()
+    root = expanded(source).resolve()
     check_apart(root, ("--cache", cache))
     return root
 

@@ -56,7 +56,7 @@ def split_by_content(
     sides = np.where(named == 0, TRAIN, named)
     wanted = {side: part for side, part in zip((VAL, TEST), fractions, strict=True) if part}
     missing = {side: part for side, part in wanted.items() if not (named == side).any()}
-    remembered = np.load(memory) if memory and memory.exists() else np.empty(0, HELD_OUT)
+    remembered = recall(memory)
     before = sides_before(hashes, remembered)
     for said, to_make in ((0, wanted), (TRAIN, missing)):
         if to_make:
@@ -70,6 +70,18 @@ def split_by_content(
     split = Split(*(np.flatnonzero(kept & (sides == side)) for side in (TRAIN, VAL, TEST)))
     check_split(split, decoded, held_out=bool(wanted))
     return split
+
+
+def recall(memory: Path | None) -> np.ndarray:
+    """HELD_OUT (N,)."""
+    try:
+        found: np.ndarray = np.load(memory) if memory and memory.exists() else np.empty(0, HELD_OUT)
+    except (ValueError, EOFError) as error:
+        raise BadData(
+            f"{memory}, which remembers what was held out, is damaged ({error}). Delete it; images that models were "
+            "tested on may be trained on then."
+        ) from None
+    return found
 
 
 def sides_before(hashes: np.ndarray, remembered: np.ndarray) -> np.ndarray:

@@ -12,10 +12,13 @@ from training.cache import DecodedImages
 from training.lineage import started_from
 
 
-def images_trained_on(bundle: Path) -> tuple[np.ndarray, list[str]]:
+def images_trained_on(bundle: Path, exports: Path | None = None) -> tuple[np.ndarray, list[str]]:
     """Hashes, uint64 (N,), of what a bundle, its parents, and so on, were trained on; and which of these do not say.
 
     Parents are the version that was live before, and what training started from, be it of another model.
+
+    Args:
+        exports: where its parents are, if the bundle is that of a run and is not published yet.
     """
     found, unknown = [np.empty(0, np.uint64)], list[str]()
     waiting, seen = [Ancestor(name_of(bundle), bundle)], set[str]()
@@ -24,7 +27,7 @@ def images_trained_on(bundle: Path) -> tuple[np.ndarray, list[str]]:
         if name in seen:
             continue
         seen.add(name)
-        images, parents = look_at(place)
+        images, parents = look_at(place, exports)
         if not len(images):
             unknown.append(name)
         found.append(images["hash"][images["side"] == TRAINED_ON])
@@ -39,27 +42,30 @@ class Ancestor(NamedTuple):
     place: Path | None
 
 
-def look_at(bundle: Path | None) -> tuple[np.ndarray, list[Ancestor]]:
+def look_at(bundle: Path | None, exports: Path | None) -> tuple[np.ndarray, list[Ancestor]]:
     """IMAGE (N,): its images; and its parents. None of either where it was deleted, to make room."""
     if bundle is not None:
         with contextlib.suppress(BrokenBundle):
-            return read_images(bundle), list(parents_of(bundle, read_manifest(bundle)))
+            return read_images(bundle), list(parents_of(bundle, read_manifest(bundle), exports))
     return np.empty(0, IMAGE), []
 
 
-def parents_of(bundle: Path, manifest: Manifest) -> Iterator[Ancestor]:
+def parents_of(bundle: Path, manifest: Manifest, exports: Path | None) -> Iterator[Ancestor]:
+    homes = [bundle.parent.parent, *([exports] if exports else [])]
     parent, start = manifest.lineage.get("parent_version"), manifest.lineage.get("from")
     if start:
         of_this_model = start["model"] == manifest.model
         version = start.get("version") or (parent if of_this_model else None)  # older records do not say
         recorded = Path(start["bundle"])
-        published = bundle.parent.with_name(start["model"]) / str(version) if version else recorded
-        place = next((place for place in (published, recorded) if is_start(place, start)), None)
-        yield Ancestor(name_of(published), place)
+        published = [home / start["model"] / str(version) for home in homes] if version else []
+        place = next((place for place in (*published, recorded) if is_start(place, start)), None)
+        yield Ancestor(name_of(published[0] if version else recorded), place)
         if of_this_model:
             return
     if parent is not None:
-        yield Ancestor(name_of(bundle.with_name(str(parent))), bundle.with_name(str(parent)))
+        places = [bundle.with_name(str(parent)), *(home / manifest.model / str(parent) for home in homes)]
+        place = next((place for place in places if place.is_dir()), None)
+        yield Ancestor(f"{manifest.model}/{parent}", place)
 
 
 def is_start(bundle: Path, start: dict[str, Any]) -> bool:

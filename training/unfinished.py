@@ -92,6 +92,7 @@ class Unfinished:
         """Look at what there is now; nothing, where this job was cut off. What another one left is forgotten."""
         if self.is_of(job):
             return
+        (self._folder / FILE).unlink(missing_ok=True)  # before the feedback it speaks of: a kill may come between
         shutil.rmtree(self.feedback, ignore_errors=True)
         for leftover in self._folder.glob(f"{STAGING}*"):
             shutil.rmtree(leftover)

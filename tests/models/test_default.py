@@ -8,7 +8,7 @@ from click.testing import CliRunner
 
 from models.bundle import BrokenBundle
 from models.default import read_default
-from models.exports import publish, published_models, set_default
+from models.exports import publish, published_models, read_live, set_default
 from service.cli import main
 from tests.bundles import make_bundle
 from tests.models.test_publish_killed import AFTER_POINTING, BEFORE_RENAME, DIES
@@ -68,6 +68,16 @@ def test_a_default_that_is_not_there_is_said(bundle: Path, exports: Path) -> Non
     assert "default model: none" in result.output
     with pytest.raises(BrokenBundle, match="has no model gone; it has toy"):
         set_default(exports, "gone")
+    (exports / "empty").mkdir()  # as a first publication leaves it that failed
+    with pytest.raises(BrokenBundle, match="empty has no version yet; publish one first"):
+        set_default(exports, "empty")
+
+
+def test_a_damaged_history_hinders_no_promotion(bundle: Path, exports: Path) -> None:
+    publish(bundle, exports)
+    (exports / "toy" / "history.jsonl").write_bytes(b"\xff\n")
+    publish(bundle, exports)
+    assert read_live(exports / "toy").live == 2
 
 
 @pytest.mark.parametrize("said", ["{", '"toy"', '{"model": 1}', "{}"])

@@ -34,6 +34,22 @@ def test_times_that_were_measured_on_a_busy_machine_heal_while_the_service_answe
     assert serve(sizes, each_costs, batches=100)[32] >= 95
 
 
+def test_a_size_that_fails_is_tried_only_now_and_then_and_taken_again_when_it_succeeds():
+    """As where 32 images do not fit a GPU's memory; each of them is computed alone then."""
+    sizes, failed, batches = BatchSizes({1: 0.005}, 32), 0, 1000
+    for _ in range(batches):
+        size = sizes.best(MANY)
+        if size >= 16:
+            failed += 1
+            sizes.observe_failure(size, each_costs(size))
+        else:
+            sizes.observe(size, each_costs(size))
+    assert 1 <= failed <= 0.03 * batches
+    assert sizes.best(15) == 8
+    serve(sizes, each_costs, batches=500)
+    assert serve(sizes, each_costs, batches=100)[32] >= 95
+
+
 def test_no_batch_is_larger_than_the_setting_allows():
     sizes = BatchSizes({1: 1.0}, 12)
     assert max(serve(sizes, lambda size: 0.001, batches=500)) == 8

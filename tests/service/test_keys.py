@@ -98,6 +98,12 @@ def test_a_file_of_keys_that_is_none_is_refused_at_the_start(tmp_path, text, mes
         read_keys(Config(keys_file=str(tmp_path / "nothing")))
 
 
+def test_feedback_keys_in_the_file_and_open_feedback_exclude_each_other(tmp_path):
+    (tmp_path / "keys").write_text(f"feedback {PREDICT}")
+    with pytest.raises(BadSetting, match="has feedback keys: take one or the other"):
+        read_keys(Config(keys_file=str(tmp_path / "keys"), feedback_open=True))
+
+
 def test_beyond_the_loopback_address_the_service_does_not_start_open():
     result = CliRunner().invoke(main, env={"SERVICE_HOST": "0.0.0.0", "SERVICE_PORT": str(free_port())})
     assert result.exit_code == 1

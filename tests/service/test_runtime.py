@@ -42,6 +42,9 @@ def test_a_starting_service_removes_what_dead_ones_left_and_nothing_of_running_o
     other = memory / "striate-gate-other"  # another program's, with a name like ours
     other.mkdir()
     assert dead.is_dir()
+    starting = memory / ".striate-starting-x"  # it may die before it has its name
+    starting.mkdir()
+    (starting / "lock").touch()
     directory = RuntimeDirectory()
     assert sorted(memory.iterdir()) == sorted([renumbered, other, directory.path])
     os.close(lock)

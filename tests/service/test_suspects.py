@@ -30,6 +30,7 @@ def test_deaths_are_forgotten_after_a_while():
     clock.now = REMEMBERED_S - 1
     assert suspects.note_death(TARGET, PIXELS) == 2
     clock.now += REMEMBERED_S
+    assert not suspects, "or the pixels of every image would be hashed for nothing"
     assert suspects.deaths(TARGET, PIXELS) == 0
     assert suspects.note_death(TARGET, PIXELS) == 1
 

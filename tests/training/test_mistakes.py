@@ -3,6 +3,7 @@
 import signal
 import subprocess
 import time
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
 import numpy as np
@@ -97,6 +98,18 @@ def test_a_job_that_is_not_there_is_a_wrong_command(tmp_path: Path) -> None:
     said = striate("retrain", tmp_path / "nope.toml")
     assert said.exit_code == 2
     assert f"There is no file {tmp_path / 'nope.toml'}. Give a job's TOML file" in said.output
+
+
+def test_a_tilde_before_the_name_of_nobody_is_said(tmp_path: Path) -> None:
+    said = striate("audit", "~photos/pets", "--cache", tmp_path / "cache")
+    assert said.exit_code == 1
+    assert "~photos/pets begins with ~ and the name of nobody here; did you mean ~/photos/pets?" in said.output
+
+
+def test_that_a_decoding_process_was_ended_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    said = recipes_that_raise(BrokenProcessPool(), monkeypatch)
+    assert said.exit_code == 1
+    assert "was ended from outside, probably because there is not enough memory" in said.output
 
 
 @pytest.mark.parametrize("fault", [UserError, Failed, OSError, MemoryError])

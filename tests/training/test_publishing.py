@@ -74,3 +74,14 @@ def test_a_bundle_is_found_among_the_versions_by_its_content_or_its_place(tmp_pa
         exports.publish(bundle, tmp_path / "exports")
     assert [version_of(bundle, home) for bundle in (first, second, home / "3")] == [1, 2, 3]
     assert version_of(make_bundle(tmp_path / "other"), home) is None
+
+
+def test_a_version_whose_history_is_damaged_or_cut_off_counts_as_live_before(tmp_path: Path) -> None:
+    first, second = (make_bundle(tmp_path / name, content=name.encode()) for name in ("first", "second"))
+    exports.publish(first, tmp_path / "exports")
+    exports.publish(second, tmp_path / "exports")
+    history = tmp_path / "exports" / "toy" / "history.jsonl"
+    history.write_bytes(history.read_bytes().splitlines()[0] + b"\n{\xff")  # killed before the second line was there
+    exports.roll_back(tmp_path / "exports", "toy")
+    assert publish_once(second, tmp_path / "exports") == 2
+    assert read_live(tmp_path / "exports" / "toy").live == 1

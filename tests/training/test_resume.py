@@ -20,6 +20,7 @@ import pytest
 import tensorflow as tf
 from rich.console import Console
 
+from models.errors import UserError
 from tests.images import shades, write_folder
 from tests.training.decoded import halves_and_quarters, shuffled_labels
 from training import checkpoint
@@ -137,7 +138,7 @@ def test_a_checkpoint_that_cannot_be_read_is_said_to_be_damaged(tmp_path: Path, 
         save_checkpoint(path, Position(), variables[:1])
     else:
         path.write_bytes(broken.get(content, content) if isinstance(content, str) else content)
-    with pytest.raises(ValueError, match="is damaged, or of another network or version"):
+    with pytest.raises(UserError, match="is damaged, or of another network or version"):
         load_checkpoint(path, variables)
 
 
