@@ -21,8 +21,9 @@ KERAS_AND_NUMPY_2 = "ignore:__array__ implementation doesn't accept a copy keywo
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("filterwarnings", KERAS_AND_NUMPY_2)
-    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as a job in a script's background inherits it
-        signal.signal(signal.SIGINT, signal.default_int_handler)  # what tests start has to heed Ctrl-C
+    for number in (signal.SIGINT, signal.SIGHUP):
+        if signal.getsignal(number) is signal.SIG_IGN:  # as under nohup and in the background of a script
+            signal.signal(number, signal.SIG_DFL)  # what tests start has to heed them
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
