@@ -29,7 +29,7 @@ import requests
 
 from benchmarks.bundles import publish_random
 from benchmarks.images import photograph
-from benchmarks.processes import circumstances, machine
+from benchmarks.processes import AT_LOWEST_PRIORITY, circumstances, machine
 from benchmarks.serving import BUSY, WARM_UP_S, WORK, exports_of, run_wrk
 from benchmarks.subjects import Running, memory_mb, ours, running, tree
 from models.exports import publish
@@ -149,7 +149,7 @@ def ask_while(server: Running, image: Path, rate: float, disturb: Callable[[], I
 def publish_aside(bundle: Path, exports: Path) -> None:
     """Copies and checksums at low priority, as a job that retrains beside a service should run."""
     code = "import pathlib, sys; from models.exports import publish; publish(*map(pathlib.Path, sys.argv[1:]))"
-    subprocess.run(["nice", "-n", "19", sys.executable, "-c", code, str(bundle), str(exports)], check=True)
+    subprocess.run([*AT_LOWEST_PRIORITY, sys.executable, "-c", code, str(bundle), str(exports)], check=True)
 
 
 def wait_for_version(server: Running, number: int) -> None:

@@ -28,7 +28,7 @@ import click
 import numpy as np
 from PIL import Image
 
-from benchmarks.processes import circumstances, first_answer
+from benchmarks.processes import AT_LOWEST_PRIORITY, circumstances, first_answer
 from benchmarks.subjects import free_port
 from models.durable import write_durably
 from training.plots import drawing
@@ -36,7 +36,6 @@ from training.plots import drawing
 MODEL = "loop"
 NUM_TESTS = 1000  # of each kind, by which the live version is measured
 NUM_SENDERS = 4
-AT_LOWEST_PRIORITY = ("nice", "-n", "19")
 PIECE_S = 15  # for which clients ask, over and over
 KEY = "the key that says right labels"
 JOB = """

@@ -13,8 +13,8 @@ from tests.harness import running_service
 from tests.processes import gone_astray, python
 
 LONGEST = (  # files, the longest first
-    *("test_every_network", "test_retrain", "test_benchmarks", "test_rollout", "test_resume", "test_cli"),
-    *("test_page", "test_lifecycle", "test_score", "test_mistakes", "test_engines", "test_backends", "test_http"),
+    *("test_benchmarks", "test_retrain", "test_every_network", "test_resume", "test_rollout", "test_lifecycle"),
+    *("test_score", "test_cli", "test_page", "test_mistakes", "test_engines", "test_offline", "test_http"),
 )
 KERAS_AND_NUMPY_2 = "ignore:__array__ implementation doesn't accept a copy keyword:DeprecationWarning"  # Keras 3.15.1
 

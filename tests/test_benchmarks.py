@@ -37,6 +37,8 @@ def small(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
     monkeypatch.setattr(serving, "WARM_UP_S", 1)
     monkeypatch.setattr(serving, "RESULTS", home / "results.json")
+    for benchmark in (faults, loop):
+        monkeypatch.setattr(benchmark, "AT_LOWEST_PRIORITY", ())  # other tests would starve it
 
 
 @pytest.fixture(scope="module")
@@ -183,7 +185,6 @@ def test_the_loop_turns(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A base and one slice of feedback, in two classes that are easily told apart."""
     monkeypatch.setattr(loop, "NUM_TESTS", 20)
     monkeypatch.setattr(loop, "PIECE_S", 2)
-    monkeypatch.setattr(loop, "AT_LOWEST_PRIORITY", ())  # other tests would starve it
     monkeypatch.setattr(loop, "JOB", loop.JOB.split("[rollout]")[0])
     pictures = np.random.default_rng(0)
     for name, low in (("dark", 0), ("light", 150)):
