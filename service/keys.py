@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Literal, get_args
 
 from models.durable import write_durably
 from models.typed import read_json
+from service.arrival import ABSENT, Stamp, stamp_of
 from service.config import PREFIX, BadSetting, Config, is_loopback, split_list
 from service.errors import Forbidden, Unauthorized
 
@@ -26,7 +27,6 @@ Scope = Literal["predict", "feedback", "admin"]
 SCOPES: tuple[Scope, ...] = get_args(Scope)  # each allows what those before it do
 MIN_LENGTH = 16  # characters: shorter ones can be guessed
 FILE = "keys.json"  # in the private directory
-Stamp = tuple[int, int, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,8 +180,8 @@ class HandedOver:
             return
         self._stamp = stamp
 
-    def _look(self) -> Stamp | None:
-        return stamp_of(Path(self._config.keys_file)) if self._config.keys_file else None
+    def _look(self) -> Stamp:
+        return stamp_of(Path(self._config.keys_file)) if self._config.keys_file else ABSENT
 
     def _write(self, keys: Keys) -> None:
         write_durably(self._path, json.dumps(asdict(keys)) + "\n")
@@ -198,15 +198,6 @@ class Received:
     @property
     def keys(self) -> Keys:
         stamp = stamp_of(self._path)
-        if stamp not in (None, self._stamp):  # None: somebody cleaned up behind us
+        if stamp not in (ABSENT, self._stamp):  # absent: somebody cleaned up behind us
             self._keys, self._stamp = read_json(self._path, Keys), stamp
         return self._keys
-
-
-def stamp_of(path: Path) -> Stamp | None:
-    """Changes with the file; None where it cannot be seen."""
-    try:
-        status = path.stat()
-    except OSError:
-        return None
-    return status.st_ino, status.st_mtime_ns, status.st_size
