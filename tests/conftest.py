@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.harness import running_service
+from tests.harness import STOP_TIMEOUT_S, running_service, stopping
 from tests.processes import gone_astray, python
 
 LONGEST = (  # files, the longest first
@@ -37,6 +37,14 @@ def nobody_out() -> Iterator[None]:
     """No command that a test runs looks up a name, connects to another machine, or writes into the user's home."""
     yield
     assert gone_astray() == []
+
+
+@pytest.fixture(scope="session", autouse=True)
+def every_service_ends() -> Iterator[None]:
+    """One that a test asked to stop does so while other tests run."""
+    yield
+    for process in stopping:
+        process.wait(STOP_TIMEOUT_S)
 
 
 @dataclass(frozen=True, slots=True)

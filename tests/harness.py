@@ -18,6 +18,9 @@ import requests
 from tests.processes import free_port, start
 
 START_TIMEOUT_S = 40
+STOP_TIMEOUT_S = 40
+PAUSE_S = 0.005  # of a client between an answer and its next request; without any they would take all of the machine
+stopping: list[subprocess.Popen[bytes]] = []  # services that were asked to stop; tests/conftest.py waits for their ends
 
 
 @dataclass
@@ -31,7 +34,7 @@ class RunningService:
     def log(self) -> str:
         return self.log_path.read_text(errors="replace")
 
-    def stop(self, number: int = signal.SIGTERM, *, timeout: float = 40) -> int:
+    def stop(self, number: int = signal.SIGTERM, *, timeout: float = STOP_TIMEOUT_S) -> int:
         """Send a signal and return the exit status."""
         self.process.send_signal(number)
         return self.process.wait(timeout)
@@ -48,7 +51,7 @@ class RunningService:
 
 @contextlib.contextmanager
 def running_service(exports: Path, work: Path, *, ready: bool = True, **settings: object) -> Iterator[RunningService]:
-    """Start the service with these SERVICE_ settings; wait until it is ready; stop it at the end."""
+    """Start the service with these SERVICE_ settings; wait until it is ready; in the end ask it to stop."""
     port = free_port()
     variables = {f"SERVICE_{name.upper()}": str(value) for name, value in settings.items()}
     variables |= {"SERVICE_EXPORTS": str(exports), "SERVICE_PORT": str(port)}
@@ -62,7 +65,8 @@ def running_service(exports: Path, work: Path, *, ready: bool = True, **settings
         yield service
     finally:
         if process.poll() is None:
-            service.stop()
+            process.terminate()
+            stopping.append(process)
 
 
 def wait_until(condition: Callable[[], bool], service: RunningService, timeout_s: float = 20) -> None:
@@ -156,6 +160,7 @@ class Load:
                 try:
                     response = session.post(self.service.url + self.path, data=self.image, timeout=30)
                     self.answers.append((response.status_code, response.json()))
+                    time.sleep(PAUSE_S)
                 except requests.RequestException as error:
                     self.failures.append(repr(error))
                     return

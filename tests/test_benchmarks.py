@@ -137,7 +137,13 @@ def test_faults_are_counted(exports: Path, monkeypatch: pytest.MonkeyPatch) -> N
 
 
 @NEEDS_WRK
-def test_overhead_is_compared_with_a_view_that_does_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_overhead_is_compared_with_a_view_that_does_nothing(
+    digits_exports: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(overhead, "MODEL", "digits")
+    monkeypatch.setattr(
+        overhead, "publish_random", lambda *given: shutil.copytree(digits_exports, given[3], dirs_exist_ok=True)
+    )
     monkeypatch.setattr(overhead, "WARM_UP_S", 1)
     monkeypatch.setattr(overhead, "CONNECTIONS", (2,))
     said = figures(overhead.main, "--rounds", 1, "--seconds", 1)

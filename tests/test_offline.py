@@ -40,7 +40,7 @@ def test_the_spy_notices_a_file_in_the_home_folder() -> None:
 @pytest.mark.parametrize(
     "command",
     [
-        ("models", "list"),
+        ("models", "describe", "lenet5"),
         ("training", "audit", "digits", "--cache", "{cache}"),
         ("training", "evaluate", "{run}", "--data", "digits", "--cache", "{cache}"),
         ("training", "quantize", "{run}", "--data", "digits", "--cache", "{cache}", "--max-drop", "1", "-o", "{new}"),

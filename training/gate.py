@@ -25,8 +25,8 @@ class Gate:
         newest_share: accuracy on the newest images must not be significantly below this share of that on the others:
             labels that cannot be learned are likely wrong.
         calibration_margin: of the expected calibration error.
-        max_latency_ratio: of the champion's median for a lone image; 0 is any.
-        max_latency_ms: of that median; 0 is any.
+        max_latency_ratio: of the champion's lower quartile for a lone image; 0 is any.
+        max_latency_ms: of that quartile; 0 is any.
         max_size_ratio: largest ratio of the bytes that an engine loads to those of the champion; 0 is any.
         max_size_bytes: largest number of bytes that an engine loads; 0 is any.
     """

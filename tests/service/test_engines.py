@@ -202,7 +202,7 @@ def test_an_image_whose_engines_are_killed_from_outside_is_answered_in_the_end(e
 
 def test_many_clients_that_send_the_same_image_count_once_when_an_engine_is_killed(engines, supervisor):
     ask(engines, [image(1)], soon())
-    asked = [gevent.spawn(ask, engines, [image(SLOW)], soon()) for _ in range(5)]
+    asked = [gevent.spawn(ask, engines, [image(SLOW)], soon()) for _ in range(3)]
     kill_while_computing(engines, supervisor, SLOW)
     gevent.joinall(asked, raise_error=True)
     assert supervisor.num_started == 2
@@ -253,7 +253,7 @@ def test_pixels_of_a_wrong_shape_are_refused_by_the_engine(engines):
 
 def test_a_full_queue_refuses_rather_than_answers_late(engines):
     ask(engines, [image(1)], soon())
-    waiting = [gevent.spawn(ask, engines, [image(SLOW)] * 8, soon()) for _ in range(2)]
+    waiting = [gevent.spawn(ask, engines, [image(SLOW), *[image(2)] * 7], soon()) for _ in range(2)]
     gevent.sleep(0)
     with pytest.raises(Overloaded):
         ask(engines, [image(1)], soon())

@@ -16,19 +16,32 @@ KEY = "an admin's key of some length"
 ADMIN = {"Authorization": f"Bearer {KEY}"}
 
 
-@pytest.fixture
-def exports(digits_exports, tmp_path) -> Path:
-    """Three versions of digits, of which the second is live and the first was before."""
-    exports = copy_of(digits_exports, tmp_path / "exports")
+def three_versions(digits_exports: Path, target: Path) -> Path:
+    """Of digits, of which the second is live and the first was before."""
+    exports = copy_of(digits_exports, target)
     publish(exports / "digits" / "1", exports)
     publish(exports / "digits" / "1", exports, make_live=False)
     return exports
 
 
 @pytest.fixture
+def exports(digits_exports, tmp_path) -> Path:
+    return three_versions(digits_exports, tmp_path / "exports")
+
+
+@pytest.fixture
 def service(exports, tmp_path):
     with running_service(exports, tmp_path, admin_keys=KEY) as service:
         yield service
+
+
+@pytest.fixture(scope="module")
+def lasting(digits_exports, tmp_path_factory):
+    """A service, with its exports, for requests that change nothing."""
+    work = tmp_path_factory.mktemp("lasting")
+    exports = three_versions(digits_exports, work / "exports")
+    with running_service(exports, work, admin_keys=KEY) as service:
+        yield service, exports
 
 
 def command(exports: Path, *arguments: object) -> Result:
@@ -192,7 +205,8 @@ def test_a_model_is_unloaded_and_loaded_again(service, exports):
         ("/models/digits/shadow", {"version": 2}, 409, "is live already"),
     ],
 )
-def test_over_http_what_makes_no_sense_is_refused(service, exports, path, body, status, message):
+def test_over_http_what_makes_no_sense_is_refused(lasting, path, body, status, message):
+    service, exports = lasting
     before = read_live(exports / "digits")
     response = post(service, path, **body)
     assert response.status_code == status
