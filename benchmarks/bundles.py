@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 from rich.console import Console
 
-from models.bundle import IMAGE, IMAGES, Manifest, read_manifest, write_manifest
-from models.durable import write_array
-from models.exports import copy_tree, publish
-from models.preprocessing import InputSpec, decode_image
+from models.bundle.manifest import IMAGE, IMAGES, Manifest, read_manifest, write_manifest
+from models.bundle.preprocessing import InputSpec, decode_image
+from models.files.durable import write_array
+from models.store.publish import copy_tree, publish
 
 SEED = 0
 
@@ -19,14 +19,14 @@ def publish_random(architecture: str, spec: InputSpec, num_classes: int, exports
     """Publish `architecture` under its own name in `exports`, unless it is there already."""
     if (exports / architecture / "live.json").exists():
         return
-    from models.quiet import import_quietly
+    from models.process.quiet import import_quietly
 
     import_quietly("keras")
     import keras
 
-    from models.registry import build
-    from training.calibration import softmax
-    from training.export import Answers, export
+    from models.networks.registry import build
+    from training.evaluate.calibration import softmax
+    from training.export.export import Answers, export
 
     keras.utils.set_random_seed(SEED)
     model = build(architecture, input_shape=spec.shape, num_classes=num_classes)
@@ -55,9 +55,9 @@ def publish_in_8_bits(bundle: Path, images: list[bytes], exports: Path) -> None:
     """Publish the bundle once more, quantized, in other exports, unless it is there; `images` calibrate it."""
     if (exports / read_manifest(bundle).model / "live.json").exists():
         return
-    from training.labelled import read_labelled
-    from training.quantize import quantize
-    from training.run import Data, prepare
+    from training.data.dataset import Data, prepare
+    from training.evaluate.labelled import read_labelled
+    from training.export.quantize import quantize
 
     def as_if_trained_on(data: Data, target: Path) -> Path:
         """The bundle once more, whose list of images says on which side each of these was."""

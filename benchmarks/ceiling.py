@@ -15,8 +15,8 @@ from statistics import median
 
 import numpy as np
 
-from models.preprocessing import InputSpec, decode_image
-from service.backends import Loaded, load
+from models.bundle.preprocessing import InputSpec, decode_image
+from service.engine.loading import Loaded, load
 from service.machine import available_cores
 
 

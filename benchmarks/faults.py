@@ -32,8 +32,8 @@ from benchmarks.images import photograph
 from benchmarks.processes import AT_LOWEST_PRIORITY, circumstances, machine
 from benchmarks.serving import BUSY, WARM_UP_S, WORK, exports_of, run_wrk
 from benchmarks.subjects import Running, memory_mb, ours, running, tree
-from models.exports import publish
-from models.preprocessing import InputSpec
+from models.bundle.preprocessing import InputSpec
+from models.store.publish import publish
 
 LOAD = 0.5  # of capacity
 WARM_S = 4.0
@@ -148,7 +148,7 @@ def ask_while(server: Running, image: Path, rate: float, disturb: Callable[[], I
 
 def publish_aside(bundle: Path, exports: Path) -> None:
     """Copies and checksums at low priority, as a job that retrains beside a service should run."""
-    code = "import pathlib, sys; from models.exports import publish; publish(*map(pathlib.Path, sys.argv[1:]))"
+    code = "import pathlib, sys; from models.store.publish import publish; publish(*map(pathlib.Path, sys.argv[1:]))"
     subprocess.run([*AT_LOWEST_PRIORITY, sys.executable, "-c", code, str(bundle), str(exports)], check=True)
 
 
@@ -166,7 +166,7 @@ def answering_engine(server: Running, version: int) -> int:
                 command = Path(f"/proc/{pid}/cmdline").read_text()
             except OSError:
                 continue
-            if "service.engine_process" in command and f'"version": {version},' in command:
+            if "service.engine" in command and f'"version": {version},' in command:
                 return pid
         time.sleep(0.05)
 

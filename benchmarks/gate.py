@@ -11,8 +11,8 @@ import click
 import numpy as np
 
 from benchmarks.processes import circumstances
-from training.gate import Answered, Evidence, Gate
-from training.rules import judge
+from training.promotion.gate import Answered, Evidence, Gate
+from training.promotion.rules import judge
 
 CLASSES = tuple(f"class {i}" for i in range(10))
 ACCURACY = 0.9

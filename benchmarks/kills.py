@@ -21,11 +21,11 @@ from pathlib import Path
 import click
 
 from benchmarks.processes import circumstances
-from models.bundle import verify
-from models.decisions import read_decisions
-from models.exports import list_versions, read_live
-from models.feedback import FeedbackStore
-from training.datasets import folder_of
+from models.bundle.manifest import verify
+from models.store.decisions import read_decisions
+from models.store.publish import list_versions, read_live
+from service.feedback.store import FeedbackStore
+from training.data.named_sets import folder_of
 
 MODEL = "digits"
 STEPS = ("looked", "prepared", "trained", "judged", "published", "recorded", "finished")
@@ -48,10 +48,10 @@ TO_KILL = """
 import os, signal, sys
 from pathlib import Path
 from rich.console import Console
-from models.quiet import import_quietly
+from models.process.quiet import import_quietly
 import_quietly("tensorflow", "keras")
-from training.job import read_job
-from training.retrain import retrain
+from training.retrain.job import read_job
+from training.retrain.pipeline import retrain
 
 def die(step):
     if step == sys.argv[2]:

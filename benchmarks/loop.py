@@ -30,8 +30,8 @@ from PIL import Image
 
 from benchmarks.processes import AT_LOWEST_PRIORITY, circumstances, first_answer
 from benchmarks.subjects import free_port
-from models.durable import write_durably
-from training.plots import drawing
+from models.files.durable import write_durably
+from training.report.svg import drawing
 
 MODEL = "loop"
 NUM_TESTS = 1000  # of each kind, by which the live version is measured

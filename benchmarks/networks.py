@@ -18,7 +18,7 @@ import click
 import numpy as np
 
 from benchmarks.processes import circumstances, machine
-from models.quiet import import_quietly
+from models.process.quiet import import_quietly
 
 RESULTS = Path(__file__).parent / "results" / "networks.json"
 PAGE = Path(__file__).parents[1] / "docs" / "networks.md"
@@ -54,7 +54,7 @@ in {precision}, without decoding. Not measured on a GPU.
 def main(names: tuple[str, ...], page: bool, seconds: float, one: bool) -> None:
     """Measure NAMES, or every network, and write docs/networks.md."""
     import_quietly("keras")
-    from models.registry import ARCHITECTURES, architecture_of
+    from models.networks.registry import ARCHITECTURES, architecture_of
 
     if one:
         click.echo(json.dumps(measure(names[0], seconds)))
@@ -77,17 +77,17 @@ def main(names: tuple[str, ...], page: bool, seconds: float, one: bool) -> None:
 
 def measure(name: str, seconds: float) -> dict[str, Any]:
     """Images/s of training and of inference."""
-    from models.bundle import GOLDEN, Manifest
-    from models.preprocessing import InputSpec
-    from models.registry import ARCHITECTURES
-    from service.backends import AT_ONCE, OpenVINO
-    from training.cache import FILE, DecodedImages
-    from training.duplicates import THUMBNAIL
-    from training.export import REQUEST, WEIGHTS, write_saved_model
-    from training.losses import loss_for
-    from training.networks import compile_for, trainable
-    from training.paths import Paths
-    from training.settings import resolve_precision, settings_for
+    from models.bundle.manifest import GOLDEN, Manifest
+    from models.bundle.preprocessing import InputSpec
+    from models.networks.registry import ARCHITECTURES
+    from service.engine.loading import AT_ONCE, OpenVINO
+    from training.config.settings import resolve_precision, settings_for
+    from training.data.decoded import FILE, DecodedImages
+    from training.data.duplicates import THUMBNAIL
+    from training.data.path_table import Paths
+    from training.export.export import REQUEST, WEIGHTS, write_saved_model
+    from training.network.build import compile_for, trainable
+    from training.network.losses import loss_for
 
     entry = ARCHITECTURES[name]
     batch_size = BATCH_SIZES[entry.input_shape[0] > SMALL]
@@ -143,8 +143,8 @@ def seconds_of(step: Callable[[], Any], seconds: float) -> float:
 
 def render(results: dict[str, dict[str, Any]]) -> str:
     """The page, with a row for each network."""
-    from models.describe import describe, outline
-    from models.registry import ARCHITECTURES
+    from models.networks.registry import ARCHITECTURES
+    from models.networks.summary import describe, outline
 
     (some, *_) = results.values()
     small, large = BATCH_SIZES

@@ -15,7 +15,7 @@ from benchmarks.images import digit
 from benchmarks.processes import circumstances, machine
 from benchmarks.serving import WARM_UP_S, WORK, run_wrk
 from benchmarks.subjects import Subject, cpu_s, nothing, ours, running
-from models.preprocessing import InputSpec
+from models.bundle.preprocessing import InputSpec
 
 MODEL = "lenet5"
 CONNECTIONS = (1, 16, 64)

@@ -6,7 +6,7 @@ import time
 import urllib.request
 from pathlib import Path
 
-from training.lineage import git_revision
+from training.runs.lineage import git_revision
 
 AT_LOWEST_PRIORITY = ("nice", "-n", "19")  # before a command, as a job beside a service should run
 

@@ -16,9 +16,9 @@ from benchmarks.ceiling import throughput
 from benchmarks.images import photograph
 from benchmarks.processes import circumstances, machine
 from benchmarks.serving import exports_of
-from models.preprocessing import InputSpec
-from service.backends import load
-from service.score import score_images
+from models.bundle.preprocessing import InputSpec
+from service.engine.loading import load
+from service.scoring.run import score_images
 
 NUM_PHOTOGRAPHS = 50  # that differ; the folder has copies of them
 IN_FLIGHT = 64  # images, at the ceiling: as many as are decoded ahead at the largest batches

@@ -20,7 +20,7 @@ from benchmarks.bundles import publish_in_8_bits, publish_random
 from benchmarks.images import photograph
 from benchmarks.processes import circumstances, machine
 from benchmarks.subjects import ENGINES, Subject, cpu_s, memory_mb, ours, peers, request_of, running
-from models.preprocessing import InputSpec
+from models.bundle.preprocessing import InputSpec
 
 WORK = Path("build/bench")
 MODEL, SIDE = "resnet50", 224

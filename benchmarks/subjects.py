@@ -61,7 +61,14 @@ def nothing(metrics: str) -> Subject:
     Args:
         metrics: an empty folder, which these settings want.
     """
-    command = (sys.executable, "-m", "gunicorn", "--config", "service/gunicorn_conf.py", "benchmarks.nothing:app")
+    command = (
+        sys.executable,
+        "-m",
+        "gunicorn",
+        "--config",
+        "service/worker/gunicorn_conf.py",
+        "benchmarks.nothing:app",
+    )
     settings = {"SERVICE_PORT": "{port}", "SERVICE_LOG_LEVEL": "WARNING"}
     settings |= {"PROMETHEUS_MULTIPROC_DIR": metrics, "STRIATE_RUNTIME": metrics}
     return Subject("a view that does nothing", "/", "", command, settings)

@@ -11,7 +11,7 @@ from torch.nn import functional
 
 
 class FastCnn(nn.Module):
-    """models.airbench, with ReLU."""
+    """models.networks.airbench, with ReLU."""
 
     def __init__(self, num_classes: int) -> None:
         super().__init__()
@@ -51,7 +51,7 @@ class BasicBlock(nn.Module):
 
 
 class ResNet18(nn.Module):
-    """models.resnet, with the paper's stem."""
+    """models.networks.resnet, with the paper's stem."""
 
     def __init__(self, num_classes: int) -> None:
         super().__init__()

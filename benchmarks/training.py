@@ -66,8 +66,8 @@ def images_per_s(command: list[str], batch_size: int) -> float:
 def input_speeds() -> Iterator[tuple[str, float]]:
     """Augmented batches of a mapped cache, made in one thread as `fit` makes them."""
     from tests.training.decoded import decoded_images
-    from training.augment import Augmentation
-    from training.batches import TrainingBatches
+    from training.augment.loader import TrainingBatches
+    from training.augment.pipeline import Augmentation
 
     rng = np.random.default_rng(0)
     images = rng.integers(0, 256, (NUM_INPUT_IMAGES, 32, 32, 3), np.uint8)

@@ -7,7 +7,7 @@ import time
 
 import numpy as np
 
-from models.quiet import import_quietly
+from models.process.quiet import import_quietly
 
 WARM_UP = 3  # steps
 CLASSES = {32: 10, 224: 1000}
@@ -15,13 +15,13 @@ CLASSES = {32: 10, 224: 1000}
 
 def main(network: str, side: int, batch_size: int, num_steps: int) -> None:
     import_quietly("tensorflow", "keras")
-    from models.registry import architecture_of
+    from models.networks.registry import architecture_of
     from tests.training.decoded import decoded_images
-    from training.fit import make_repeatable
-    from training.losses import CrossEntropy
-    from training.networks import compile_for, trainable
-    from training.settings import settings_for
-    from training.whitening import whiten
+    from training.config.settings import settings_for
+    from training.fit.fit import make_repeatable
+    from training.network.build import compile_for, trainable
+    from training.network.losses import CrossEntropy
+    from training.network.whitening import whiten
 
     num_classes = CLASSES[side]
     images = np.random.default_rng(0).integers(0, 256, (max(batch_size, num_classes), side, side, 3), np.uint8)

@@ -40,10 +40,12 @@ def main(
 ) -> None:
     """Classify a folder of images, or those that a file names line by line, into a folder of Parquet files."""
     sys.path.insert(0, str(ROOT))
-    from models.bundle import verify  # before Ray, which is kept from reporting usage by this (models.offline)
+    from models.bundle.manifest import (
+        verify,  # before Ray, which is kept from reporting usage by this (models.process.offline)
+    )
     from models.errors import UserError
-    from models.versions import find_bundle
-    from service.listing import list_images
+    from models.store.history import find_bundle
+    from service.scoring.listing import list_images
 
     try:
         bundle = find_bundle(bundle)
@@ -71,7 +73,7 @@ class ShardScorer:
     """What an actor does: a shard's names -> its rows."""
 
     def __init__(self, *, root: Path, **settings: Any) -> None:
-        from service.scorer import Scorer
+        from service.scoring.scorer import Scorer
 
         self._root = root
         self._scorer = Scorer(**settings)

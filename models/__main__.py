@@ -1,7 +1,7 @@
-from models.interrupt import end_at_once, handle_interrupt
+from models.process.interrupt import end_at_once, handle_interrupt
 
 handle_interrupt(end_at_once)
 
-from models.cli import main  # noqa: E402 - a Ctrl-C while this is imported is handled, too
+from models.networks.cli import main  # noqa: E402 - a Ctrl-C while this is imported is handled, too
 
 main(prog_name="python -m models")

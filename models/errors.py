@@ -1,6 +1,6 @@
 """Errors whose message is a sentence for the person who gave the command: what came, what is accepted, what to do.
 
-A command prints these as one line (`models.commands`). Any other ValueError or RuntimeError is a mistake in the code,
+A command prints these as one line (`models.process.commands`). Any other ValueError or RuntimeError is a mistake in the code,
 and keeps its traceback.
 """
 

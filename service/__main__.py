@@ -1,4 +1,4 @@
-from models.interrupt import end_at_once, handle_interrupt
+from models.process.interrupt import end_at_once, handle_interrupt
 
 handle_interrupt(end_at_once)
 

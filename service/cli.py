@@ -9,12 +9,11 @@ from typing import Any, get_args
 
 import click
 
-from models import exports as published
-from models.bundle import BrokenBundle, read_manifest, verify
-from models.commands import explained, resumable
-from models.default import DEFAULT, read_default
-from models.exports import LivePointer
-from service.arrival import look_at
+from models.bundle.manifest import BrokenBundle, read_manifest, verify
+from models.process.commands import explained, resumable
+from models.store import publish as published
+from models.store.default import DEFAULT, read_default
+from models.store.publish import LivePointer
 from service.config import (
     PREFIX,
     Config,
@@ -25,6 +24,7 @@ from service.config import (
     strangers,
     variable,
 )
+from service.supervisor.arrival import look_at
 
 log = logging.getLogger(__name__)
 
@@ -65,9 +65,9 @@ def main(context: click.Context) -> None:
 
 @explained
 def serve() -> None:
-    from service.keys import read_keys
+    from service.http.api_keys import read_keys
     from service.logs import configure_logging
-    from service.supervisor import Supervisor
+    from service.supervisor.supervisor import Supervisor
 
     config = Config.from_environment(os.environ)
     check_address(config)
@@ -228,7 +228,7 @@ def tell(model: str, pointer: LivePointer) -> None:
 def score(bundle: Path, source: Path, output: Path, **options: Any) -> None:
     """Classify a folder of images, or those that a file names line by line, into one file; nothing is served."""
     try:
-        from service.score import score_images
+        from service.scoring.run import score_images
     except ModuleNotFoundError as error:
         raise click.ClickException(
             f"This needs {error.name}, which requirements.txt pins and the image service-cpu lacks: pip install "

@@ -10,8 +10,8 @@ from dataclasses import Field, dataclass, fields
 from pathlib import Path
 from typing import Any, Literal, get_args
 
+from models.bundle.preprocessing import MAX_PIXELS
 from models.errors import UserError
-from models.preprocessing import MAX_PIXELS
 
 PREFIX = "SERVICE_"
 SECRET = "********"

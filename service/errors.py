@@ -1,6 +1,6 @@
 """Everything that can go wrong for a client: a status, a code for programs, a sentence for people."""
 
-from models.preprocessing import BadImage
+from models.bundle.preprocessing import BadImage
 
 
 class ServiceError(Exception):

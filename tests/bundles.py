@@ -3,9 +3,9 @@
 import json
 from pathlib import Path
 
-from models.bundle import GOLDEN, MANIFEST, Manifest, verify, write_manifest
-from models.exports import list_versions
-from models.preprocessing import InputSpec
+from models.bundle.manifest import GOLDEN, MANIFEST, Manifest, verify, write_manifest
+from models.bundle.preprocessing import InputSpec
+from models.store.publish import list_versions
 from tests.images import encode, noise
 
 CLASS_NAMES = ("cat", "dog", "größte Katze")

@@ -11,10 +11,17 @@ from tests.processes import ROOT, python
 
 HEAVY = {"tensorflow", "keras", "jax", "torch"}
 WITHOUT_KERAS = [
-    *("models", "models.preprocessing", "models.bundle", "models.durable", "models.architecture", "models.cli"),
-    "training.cli",
+    *(
+        "models",
+        "models.bundle.preprocessing",
+        "models.bundle.manifest",
+        "models.files.durable",
+        "models.networks.architecture",
+        "models.networks.cli",
+    ),
+    "training.cli.app",
 ]
-MAY_IMPORT_TENSORFLOW = {"service.backends"}  # the TensorFlow engine, inside the functions that need it
+MAY_IMPORT_TENSORFLOW = {"service.engine.loading"}  # the TensorFlow engine, inside the functions that need it
 
 
 def modules(package: str) -> list[str]:
@@ -66,7 +73,7 @@ def test_the_service_names_tensorflow_in_its_one_backend_only() -> None:
 
 def test_no_part_of_the_service_loads_keras_or_tensorflow() -> None:
     """All of it in one process, but for files that only gunicorn or a person can run."""
-    runnable = {"service.__main__", "service.gunicorn_conf", "service.wsgi"}
+    runnable = {"service.__main__", "service.worker.gunicorn_conf", "service.worker.wsgi"}
     assert not loaded_by(", ".join(set(modules("service")) - runnable)) & HEAVY
 
 

@@ -14,8 +14,8 @@ from click.testing import CliRunner
 from benchmarks import faults, gate, kills, loop, networks, overhead, score, serving, startup, training
 from benchmarks.bundles import publish_in_8_bits, publish_random
 from benchmarks.images import digit, photograph
-from models.bundle import INT8, TESTED_ON, read_images, read_manifest, verify
-from models.preprocessing import InputSpec
+from models.bundle.manifest import INT8, TESTED_ON, read_images, read_manifest, verify
+from models.bundle.preprocessing import InputSpec
 from tests.images import encode
 from tests.processes import ROOT
 

@@ -20,8 +20,8 @@ import requests
 from requests.adapters import HTTPAdapter
 from urllib3 import Retry
 
-from models.bundle import read_golden, read_manifest
-from models.exports import read_live
+from models.bundle.manifest import read_golden, read_manifest
+from models.store.publish import read_live
 from tests.processes import ROOT, free_port
 
 BUILD_TIMEOUT_S = 900.0
@@ -197,7 +197,9 @@ def test_the_health_check_tells_a_ready_service_from_none(container: Container) 
 @builds_an_image
 def test_the_cpu_image_compiles_nothing_when_it_starts(image: Image) -> None:
     """Its root is read-only, so it would compile the same files again at every start of every process."""
-    modules = "service.supervisor, service.engine, service.app, openvino, gunicorn.app.wsgiapp, gevent"
+    modules = (
+        "service.supervisor.supervisor, service.engine.loop, service.worker.app, openvino, gunicorn.app.wsgiapp, gevent"
+    )
     command = ["chroot", image.root, image.config["Entrypoint"][0], "-v", "-c", f"import {modules}"]
     done = subprocess.run(command, env=image.environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

@@ -10,11 +10,11 @@ import click
 import pytest
 import yaml
 
-import training.job_cli  # noqa: F401 - its commands
+import training.cli.retrain  # noqa: F401 - its commands
 from tests.processes import ROOT, environment
-from training.cli import main
-from training.job import read_job
-from training.retrain import EXIT_CODES
+from training.cli.app import main
+from training.retrain.job import read_job
+from training.retrain.pipeline import EXIT_CODES
 
 DEPLOY = ROOT / "deploy"
 UNITS = ["striate-retrain@.service", "striate-retrain@.timer"]

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import requests
 
-from models.bundle import read_golden
+from models.bundle.manifest import read_golden
 
 
 def test_what_was_trained_is_what_answers(digits_exports: Path, digits_service: str) -> None:

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
-from models.bundle import read_manifest
-from models.preprocessing import decode_image
+from models.bundle.manifest import read_manifest
+from models.bundle.preprocessing import decode_image
 
 BUNDLE = Path(os.environ["BENCH_BUNDLE"])
 ENGINE = os.environ["BENCH_ENGINE"]

@@ -6,9 +6,9 @@ import json
 import gevent
 import numpy as np
 
-from models.statistics import STATISTICS, Reference
-from service.drift import DriftMonitor
+from models.bundle.reference import STATISTICS, Reference
 from service.loops import repeat
+from service.telemetry.drift import DriftMonitor
 
 
 def test_a_loop_goes_on_after_an_exception_and_logs_it(caplog):

@@ -11,18 +11,17 @@ from pathlib import Path
 
 import pytest
 
-from training import export
-from training.export import PARITY, write_saved_model
+from training.export.export import PARITY, export, write_saved_model
 
 FRESH = export.in_fresh_process
 
 
 def in_this_process(module: str, run: Path) -> None:
-    from training.parity import check
+    from training.export.parity import check
 
-    if module == "training.export":
+    if module == "training.export.export":
         write_saved_model(run)
-    elif module == "training.parity":
+    elif module == "training.export.parity":
         (run / PARITY).write_text(json.dumps(check(run)))
     else:
         FRESH(module, run)

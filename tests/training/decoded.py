@@ -4,11 +4,11 @@ import hashlib
 
 import numpy as np
 
-from training.cache import FILE, DecodedImages
-from training.duplicates import THUMBNAIL, group_duplicates
-from training.index import SPLITS
-from training.paths import Paths
-from training.split import Split
+from training.data.decoded import FILE, DecodedImages
+from training.data.duplicates import THUMBNAIL, group_duplicates
+from training.data.index import SPLITS
+from training.data.path_table import Paths
+from training.data.split import Split
 
 
 def decoded_images(

@@ -1,0 +1,1 @@
+"""The exported model: its manifest, the decoder of its images, and the statistics of what it was tested on."""

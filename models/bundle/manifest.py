@@ -1,0 +1,255 @@
+"""The exported bundle: the one contract between training and service.
+
+    exports/<model>/<version>/            version: an integer; TensorFlow Serving can load this directory as it is
+        saved_model.pb variables/ assets/
+        assets.extra/
+            manifest.json                 written last: see `Manifest`; sha256 of every other file
+            labels.txt                    line i names class i
+            golden/                       a few encoded images, and probabilities.json: what they must get
+            images.npy                    every image it was made with: `IMAGE`
+            report.html                   how good this model is
+            tf_serving_warmup_requests    TensorFlow Serving's own warm-up file
+            int8/                         where it was quantized: OpenVINO's form of the network, and its golden answers
+
+How versions get there, and which of them is live, is in `models.store.publish`. Nothing in here executes what it reads.
+"""
+
+import json
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Annotated, Any, TypedDict, TypeVar
+
+import numpy as np
+
+from models.bundle.class_names import all_nfc
+from models.bundle.preprocessing import InputSpec
+from models.bundle.reference import Reference
+from models.errors import UserError
+from models.files.durable import fsync_tree, sha256, write_durably
+from models.files.typed import read_json, typed
+
+T = TypeVar("T")
+
+FORMAT = 1  # of the manifest
+MANIFEST = Path("assets.extra/manifest.json")
+LABELS = Path("assets.extra/labels.txt")
+GOLDEN = Path("assets.extra/golden")
+INT8 = Path("assets.extra/int8")  # where training.export.quantize has been: model.xml, model.bin, probabilities.json
+
+
+IMAGES = Path("assets.extra/images.npy")
+IMAGE = np.dtype(
+    [
+        ("hash", np.uint64),  # the first eight bytes of the file's sha256
+        ("label", np.int32),  # position in the class names
+        ("side", np.int8),  # 1 trained on, 2 validated on, 3 tested on
+        ("predicted", np.int32),  # what the model said of it, where it was tested on; else -1
+    ]
+)
+TRAINED_ON, VALIDATED_ON, TESTED_ON = 1, 2, 3
+
+
+class BrokenBundle(UserError):
+    """A bundle that must not be served; the message says what is wrong and what to do."""
+
+
+class Figures(TypedDict, total=False):
+    """Of a split, what others read; there is more."""
+
+    accuracy: float
+    accuracy_interval: tuple[float, float] | None
+
+
+class Lineage(TypedDict, total=False):
+    """What others read; there is more."""
+
+    created_at: str | None
+    parent_version: int | None
+    git_revision: str | None
+    data: dict[str, Any]
+    settings: dict[str, Any]
+    libraries: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Golden:
+    """An image of the bundle, and the probabilities that it must get."""
+
+    file: str
+    probabilities: list[float]
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """What a bundle says of itself.
+
+    Attributes:
+        model: name under which it is published.
+        architecture: name in `models.networks.registry`.
+        class_names: class i is `class_names[i]`, in NFC.
+        input_spec: what `serving_default` takes, and how an image gets there.
+        metrics: `test` on the untouched test split; `parity` of the export; `int8` on validation, where quantized.
+        temperature: by which the logits are divided inside the graph.
+        mirrored: the logits are the mean of the image's and of its mirror image's, inside the graph too.
+        reference: what it met when it was judged (`models.bundle.reference`), for the service to compare; None of old ones.
+        drawing: how a drawing is made into an image like those of the data set; None where nobody draws them.
+        lineage: data fingerprint, split, configuration, git revision, library versions.
+        files: sha256 of every other file, by its path inside the bundle.
+    """
+
+    model: str
+    architecture: str
+    class_names: tuple[str, ...]
+    input_spec: InputSpec
+    metrics: Annotated[dict[str, Any], dict[str, Figures]]
+    temperature: float = 1.0
+    mirrored: bool = False
+    drawing: dict[str, Any] | None = None
+    reference: Reference | None = None
+    lineage: Annotated[dict[str, Any], Lineage] = field(default_factory=dict)
+    files: dict[str, str] = field(default_factory=dict)
+    format: int = FORMAT
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, value: dict[str, Any]) -> "Manifest":
+        """
+        Raises:
+            ValueError: it lacks something, or a value is of another type.
+        """
+        manifest: Manifest = typed(value, cls)
+        names, reference = all_nfc(manifest.class_names), manifest.reference
+        if reference is not None:
+            nfc = dict(zip(manifest.class_names, names, strict=True))
+            reference = replace(reference, classes=[nfc.get(name, name) for name in reference.classes])
+        return replace(manifest, class_names=names, reference=reference)
+
+
+def write_manifest(bundle: Path, manifest: Manifest) -> None:
+    """Seal a bundle: labels, then the manifest with the checksum of every file, all of it on the disk."""
+    write_durably(bundle / LABELS, "".join(f"{name}\n" for name in manifest.class_names))
+    files = {path.relative_to(bundle).as_posix(): sha256(path) for path in files_of(bundle)}
+    sealed = Manifest.from_json({**manifest.to_json(), "files": files})
+    write_durably(bundle / MANIFEST, json.dumps(sealed.to_json(), indent=2, ensure_ascii=False) + "\n")
+    fsync_tree(bundle)
+
+
+def read_manifest(bundle: Path) -> Manifest:
+    """The manifest alone; `verify` also compares the checksums.
+
+    Raises:
+        BrokenBundle: it is missing, or does not say what a manifest says.
+    """
+    try:
+        value = read_json(bundle / MANIFEST, dict[str, Any])
+        if value.get("format") == FORMAT:
+            return Manifest.from_json(value)
+    except FileNotFoundError:
+        raise BrokenBundle(f"{bundle} has no {MANIFEST.name}; export again or delete it.") from None
+    except (OSError, ValueError) as error:
+        raise BrokenBundle(f"{bundle / MANIFEST} is no manifest ({error}); export again or delete it.") from error
+    raise BrokenBundle(
+        f"{bundle} has manifest format {value.get('format')}, and this version of Striate reads {FORMAT}; "
+        "export again or delete it."
+    )
+
+
+def verify(bundle: Path) -> Manifest:
+    """The manifest of a bundle whose every file is there, is what was written, and is listed.
+
+    Raises:
+        BrokenBundle: anything is missing, altered, added, or a link.
+    """
+    manifest = read_manifest(bundle)
+    found = {path.relative_to(bundle).as_posix(): path for path in files_of(bundle)}
+    missing, extra = manifest.files.keys() - found.keys(), found.keys() - manifest.files.keys()
+    altered = [name for name in manifest.files.keys() & found.keys() if sha256(found[name]) != manifest.files[name]]
+    for what, names in (("lacks", missing), ("has unlisted", extra), ("has altered", altered)):
+        if names:
+            raise BrokenBundle(f"{bundle} {what} {', '.join(sorted(names)[:5])}; export again or delete it.")
+    if "saved_model.pb" not in found:
+        raise BrokenBundle(f"{bundle} has no saved_model.pb; export again or delete it.")
+    check_class_names(bundle, manifest.class_names)
+    return manifest
+
+
+def check_class_names(bundle: Path, names: tuple[str, ...]) -> None:
+    if len(names) < 2 or len(set(names)) != len(names):
+        raise BrokenBundle(
+            f"{bundle} names its classes {list(names)[:10]}; there must be two or more, all different; "
+            "export again or delete it."
+        )
+    lines = (bundle / LABELS).read_text(encoding="utf-8").split("\n")
+    if (*all_nfc(lines[:-1]), lines[-1]) != (*names, ""):
+        raise BrokenBundle(f"{bundle / LABELS} differs from the manifest's class names; export again or delete it.")
+
+
+def read_golden(bundle: Path, *, int8: bool = False) -> list[tuple[bytes, list[float]]]:
+    """(encoded image, probabilities it must get), for each golden image; those of the network in 8 bits are others.
+
+    Raises:
+        BrokenBundle: a file does not say them.
+    """
+    rows = list_golden(bundle)
+    answers = [row.probabilities for row in rows]
+    if int8:
+        answers = read_answers(bundle / INT8 / "probabilities.json", list[list[float]])
+        if len(answers) != len(rows):
+            raise BrokenBundle(f"{bundle} has {len(rows)} golden images, and {len(answers)} answers in 8 bits.")
+    return [((bundle / GOLDEN / row.file).read_bytes(), answer) for row, answer in zip(rows, answers, strict=True)]
+
+
+def list_golden(bundle: Path) -> list[Golden]:
+    """
+    Raises:
+        BrokenBundle: the file does not list them.
+    """
+    return read_answers(bundle / GOLDEN / "probabilities.json", list[Golden])
+
+
+def read_answers(path: Path, kind: type[T]) -> T:
+    try:
+        return read_json(path, kind)
+    except ValueError as error:
+        raise BrokenBundle(f"{path} does not list answers ({error}); export again or delete the version.") from error
+
+
+def read_images(bundle: Path) -> np.ndarray:
+    """IMAGE (N,): what it was made with; of none where an older bundle does not say.
+
+    Raises:
+        BrokenBundle: the file is damaged.
+    """
+    path = bundle / IMAGES
+    if not path.exists():
+        return np.empty(0, IMAGE)
+    try:
+        images: np.ndarray = np.load(path)
+        return images.astype(IMAGE, casting="safe")
+    except (ValueError, EOFError, TypeError) as error:
+        raise BrokenBundle(f"{path} cannot be read ({error}); export again or delete the version.") from error
+
+
+def loaded_bytes(bundle: Path) -> int:
+    """The bytes of a bundle that an engine loads: the SavedModel, and the network in 8 bits where there is one.
+
+    What the bundle says about itself does not count: its list of images grows with the data, and not with the network.
+    """
+    about, int8 = bundle / "assets.extra", bundle / INT8
+    loaded = (path for path in files_of(bundle) if not path.is_relative_to(about) or path.is_relative_to(int8))
+    return sum(path.stat().st_size for path in loaded)
+
+
+def files_of(bundle: Path) -> list[Path]:
+    """Every file in a bundle but its manifest, sorted.
+
+    Raises:
+        BrokenBundle: something in it is neither a plain file nor a directory.
+    """
+    paths = sorted(bundle.rglob("*"))
+    odd = [path for path in paths if path.is_symlink() or not (path.is_file() or path.is_dir())]
+    if odd:
+        raise BrokenBundle(f"{odd[0]} is no plain file, and a bundle holds nothing else; export again or delete it.")
+    return [path for path in paths if path.is_file() and path != bundle / MANIFEST]

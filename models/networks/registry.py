@@ -1,0 +1,46 @@
+"""Every architecture by its name: the field's history, one paper a file."""
+
+from typing import TYPE_CHECKING, Any
+
+from models.errors import UserError
+from models.networks import airbench, alexnet, googlenet, inception, lectures, lenet, nin, resnet, vgg
+from models.networks.architecture import Architecture
+
+if TYPE_CHECKING:
+    import keras
+
+ARCHITECTURES: dict[str, Architecture] = {
+    entry.name: entry
+    for paper in (lenet, alexnet, nin, vgg, googlenet, inception, resnet, lectures, airbench)
+    for entry in paper.NETWORKS
+}
+ALIASES = {alias: name for name, entry in ARCHITECTURES.items() for alias in entry.aliases}
+
+
+def build(
+    name: str, *, input_shape: tuple[int, int, int], num_classes: int, dropout: float | None = None, **options: Any
+) -> "keras.Model":
+    """A freshly initialised network: uint8 images (B, H, W, C) -> float32 logits (B, num_classes).
+
+    Args:
+        input_shape: (H, W, C) of one image.
+        dropout: rate in [0, 1); None is the rate of the paper, which may be none at all.
+        options: of one network alone, as its file has them: `activation` of lenet5, for example.
+
+    Raises:
+        UserError: no architecture has this name, or it is not defined for this input.
+    """
+    architecture = architecture_of(name)
+    return architecture.build(input_shape=input_shape, num_classes=num_classes, dropout=dropout, **options)
+
+
+def architecture_of(name: str) -> Architecture:
+    """
+    Raises:
+        UserError: no architecture has this name.
+    """
+    name = ALIASES.get(name, name)
+    if name not in ARCHITECTURES:
+        aliases = ", ".join(f"{alias} for {of}" for alias, of in ALIASES.items())
+        raise UserError(f"No architecture is called {name!r}; choose from {', '.join(ARCHITECTURES)}; or {aliases}.")
+    return ARCHITECTURES[name]

@@ -1,0 +1,1 @@
+"""What every command of Striate does as a process: Ctrl-C, quiet imports, staying off the network."""

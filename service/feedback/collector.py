@@ -1,0 +1,113 @@
+"""What an HTTP worker collects beside answering: the latest images, and those kept to be labelled."""
+
+import logging
+import random
+from pathlib import Path
+
+import gevent
+import numpy as np
+from gevent.threadpool import ThreadPool
+
+from service.config import Config
+from service.feedback.recent import Recent
+from service.feedback.store import FeedbackStore
+from service.http.images import EncodedImage
+from service.loops import repeat
+from service.telemetry.metrics import KEPT
+from service.telemetry.request_record import record
+
+log = logging.getLogger(__name__)
+
+MOST_WAITING = 100  # things for the disk to do; images that were to be kept are dropped then
+EXPIRE_S = 600.0
+TOP = 5
+DAY_S = 86_400.0
+
+
+class Collector:
+    """Nothing of it where SERVICE_FEEDBACK names no folder.
+
+    Attributes:
+        recent: the latest images.
+        threads: one, that waits for the disk.
+        num_waiting: things to be done there.
+    """
+
+    def __init__(self, config: Config, runtime: Path) -> None:
+        self._config = config
+        self._stores: dict[str, FeedbackStore] = {}
+        self.threads = ThreadPool(1)
+        self.recent = Recent(runtime, max_bytes=config.recent_bytes) if config.feedback else None
+        self._keeping = bool(config.feedback and config.keep)
+        self.num_waiting = 0
+        if config.feedback:
+            gevent.spawn(repeat, self._expire, every_s=EXPIRE_S)
+
+    def store(self, model: str) -> FeedbackStore | None:
+        """Where a model's feedback goes."""
+        if not self._config.feedback:
+            return None
+        if model not in self._stores:
+            home = Path(self._config.feedback) / model
+            self._stores[model] = FeedbackStore(home, max_bytes=self._config.feedback_bytes)
+        return self._stores[model]
+
+    def note(
+        self,
+        model: str,
+        version: int,
+        class_names: tuple[str, ...],
+        encoded: list[EncodedImage],
+        probabilities: np.ndarray,
+    ) -> None:
+        """An answered request: remembered, and kept if chance or doubt says so."""
+        if self.recent is None:
+            return
+        self.recent.remember(record().request_id, model, [image.data for image in encoded])
+        if not self._keeping or random.random() >= self._config.keep:
+            return
+        for image, row in zip(encoded, probabilities, strict=True):
+            if row.max() < self._config.keep_below or self._config.keep_below >= 1:
+                order = np.argsort(-row, kind="stable")[:TOP].tolist()
+                self._keep(model, version, image.data, [(class_names[i], float(row[i])) for i in order])
+
+    def _keep(self, model: str, version: int, data: bytes, top: list[tuple[str, float]]) -> None:
+        if self.num_waiting >= MOST_WAITING:
+            KEPT.labels(model, "dropped").inc()
+            return
+        self.num_waiting += 1
+        store, request_id = self.store(model), record().request_id
+        assert store is not None  # what keeps has a folder
+
+        def write() -> bool:
+            try:
+                return store.keep(data, version, request_id, top)
+            except OSError as error:
+                log.error("an image could not be kept: %s", error)
+                return False
+
+        def count() -> None:
+            try:
+                kept = self.threads.spawn(write).get()
+            finally:
+                self.num_waiting -= 1
+            KEPT.labels(model, "kept" if kept else "dropped").inc()
+
+        gevent.spawn(count)
+
+    def _expire(self) -> None:
+        """Kept images go when their time is over."""
+        self.threads.spawn(self._forget_old).get()
+
+    def _forget_old(self) -> None:
+        """Runs in a thread, from which exceptions would be printed."""
+        try:
+            for home in sorted(Path(self._config.feedback).iterdir()):
+                store = self.store(home.name) if home.is_dir() else None
+                gone = store.expire(self._config.keep_days * DAY_S) if store else 0
+                if gone:
+                    log.info("%s: %d files of kept images were deleted, being too old", home.name, gone)
+        except FileNotFoundError:  # nothing has come in yet
+            pass
+        except OSError as error:
+            log.error("kept images could not be looked through: %s", error)

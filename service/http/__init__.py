@@ -1,0 +1,1 @@
+"""What every protocol needs of HTTP: bodies, images in requests, API keys, clients that disconnect."""

@@ -1,0 +1,1 @@
+"""What the supervisor, the HTTP workers and the engines say to each other."""

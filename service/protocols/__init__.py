@@ -1,0 +1,1 @@
+"""One file a protocol: Striate's own, TensorFlow Serving's, Triton's, TorchServe's, and the OpenAPI document."""

@@ -1,0 +1,157 @@
+"""Which versions answer, said over HTTP with an admin's key; the commands of `python -m service` do the same."""
+
+from collections.abc import Callable
+from dataclasses import asdict
+from functools import partial
+from pathlib import Path
+from typing import Any, TypeVar
+
+from flask import Blueprint, Response, jsonify, request
+
+from models.bundle.manifest import BrokenBundle
+from models.errors import UserError
+from models.files.deadline import GivenUp, Turn
+from models.store import publish as published
+from models.store.publish import LivePointer
+from service.errors import Conflict, NotFound, Unprocessable
+from service.http.images import parse_json, read_bytes
+from service.http.in_thread import in_turn
+from service.inference.service import service
+
+bp = Blueprint("control", __name__)
+
+T = TypeVar("T")
+
+LOCK_TIMEOUT_S = 10.0  # for whoever publishes at the same time
+BUSY = "Somebody else is publishing this model, and nothing was changed. Try again later."
+
+
+@bp.before_request
+def authorise() -> None:
+    service().keys.check(request.headers, "admin")
+
+
+@bp.post("/models/<name>/promote")
+def promote(name: str) -> Response:
+    """{"version": N}: that version answers from now on."""
+    version = read_version(read_options("version"))
+    return changed(name, lambda exports, turn: published.set_live(exports, name, version, turn=turn))
+
+
+@bp.post("/models/<name>/rollback")
+def rollback(name: str) -> Response:
+    """The version answers that did before."""
+    read_options()
+    return changed(name, lambda exports, turn: published.roll_back(exports, name, turn=turn))
+
+
+@bp.post("/models/<name>/canary")
+def canary(name: str) -> Response:
+    """{"version": N, "fraction": 0.1}: that version answers a part of the requests; {"version": null} ends it."""
+    options = read_options("version", "fraction")
+    version = read_version(options, or_none=True)
+    fraction = options.get("fraction", 0.1)
+    if isinstance(fraction, bool) or not isinstance(fraction, int | float) or not 0 < fraction <= 1:
+        raise Unprocessable("fraction has to be a number above 0 and up to 1.")
+    return changed(name, lambda exports, turn: published.set_canary(exports, name, version, fraction, turn=turn))
+
+
+@bp.post("/models/<name>/shadow")
+def shadow(name: str) -> Response:
+    """{"version": N}: that version is asked too, and compared; {"version": null} ends it."""
+    version = read_version(read_options("version"), or_none=True)
+    return changed(name, lambda exports, turn: published.set_shadow(exports, name, version, turn=turn))
+
+
+@bp.post("/models/<name>/default")
+def make_default(name: str) -> Response:
+    """Requests that name no model are answered by this one."""
+    read_options()
+    if service().config.default_model:
+        raise Conflict(f"SERVICE_DEFAULT_MODEL says which is the default model here: {service().config.default_model}.")
+    return jsonify(default=change(name, lambda exports, turn: published.set_default(exports, name, turn=turn)))
+
+
+@bp.post("/v2/repository/models/<name>/load")
+def load(name: str) -> Response:
+    """A model that was unloaded answers again, once its engine has loaded."""
+    change(name, lambda exports, turn: published.set_loaded(exports, name, loaded=True, turn=turn))
+    return Response(status=200)
+
+
+@bp.post("/v2/repository/models/<name>/unload")
+def unload(name: str) -> Response:
+    """A model's engines end."""
+    change(name, lambda exports, turn: published.set_loaded(exports, name, loaded=False, turn=turn))
+    return Response(status=200)
+
+
+def changed(name: str, how: Callable[[Path, Turn], LivePointer]) -> Response:
+    return jsonify(model=name, **asdict(change(name, how)))
+
+
+def change(name: str, how: Callable[[Path, Turn], T]) -> T:
+    """Replace a pointer, in a thread since it waits for the disk; a change that was refused never happens.
+
+    Raises:
+        NotFound: there is no such model.
+        Conflict: the version is missing or broken, or the exports cannot be written now or ever.
+        Unprocessable: what was asked makes no sense.
+    """
+    exports = service().config.exports
+    try:
+        result = in_turn(service().writers, partial(attempt, name, how, exports), LOCK_TIMEOUT_S)
+    except GivenUp:
+        raise Conflict(BUSY) from None
+    if result is None:
+        raise NotFound("There is no model of this name; GET /models lists them.")
+    if isinstance(result, BrokenBundle):
+        raise Conflict(without_paths(str(result)))
+    if isinstance(result, OSError):
+        raise Conflict(f"The exports cannot be written here ({result.strerror}): use python -m service where they can.")
+    if isinstance(result, ValueError):
+        raise Unprocessable(str(result))
+    changed_to: T = result
+    return changed_to
+
+
+def attempt(name: str, how: Callable[[Path, Turn], T], exports: Path, turn: Turn) -> T | UserError | OSError | None:
+    """Runs in a thread, from which exceptions would be printed. None: there is no such model."""
+    if not published.MODEL_NAME.fullmatch(name) or not (exports / name).is_dir():
+        return None
+    try:
+        return how(exports, turn)
+    except (UserError, OSError) as error:
+        return error
+
+
+def without_paths(message: str) -> str:
+    """Where things lie on our disk is nobody's business."""
+    exports = str(service().config.exports)
+    return message.replace(f"{exports}/", "").replace(exports, "exports")
+
+
+def read_options(*known: str) -> dict[str, Any]:
+    """The body's JSON object.
+
+    Raises:
+        Unprocessable: it is none, or has a key that is not known.
+    """
+    body = read_bytes(request, service().config)
+    options = parse_json(body) if body.strip() else {}
+    if not isinstance(options, dict) or set(options) - set(known):
+        raise Unprocessable(f"The body has to be a JSON object of {', '.join(known) or 'nothing'}.")
+    return options
+
+
+def read_version(options: dict[str, Any], *, or_none: bool = False) -> Any:
+    """
+    Raises:
+        Unprocessable: it is missing, or no version.
+    """
+    version = options.get("version")
+    if "version" not in options or (version is None and not or_none):
+        raise Unprocessable('Say which: {"version": 3}' + (', or {"version": null} for none.' if or_none else "."))
+    if version is not None and (isinstance(version, bool) or not isinstance(version, int) or version < 1):
+        raise Unprocessable("version has to be a whole number from 1.")
+    return version

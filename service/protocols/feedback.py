@@ -1,0 +1,317 @@
+"""The right label of an image comes back, and images that are kept to be labelled: who may say so, and where it goes.
+
+Everything on the disk is `service.feedback.store`; it is called in a thread, for it waits for the disk.
+"""
+
+import errno
+import hashlib
+import io
+import logging
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+from flask import Blueprint, Response, current_app, jsonify, request
+from PIL import Image
+
+from models.bundle.class_names import BadClassName, check_label
+from models.bundle.preprocessing import BadImage, InputSpec, decode_image
+from models.files.deadline import GivenUp, Turn
+from service.errors import (
+    BadRequest,
+    Conflict,
+    Forbidden,
+    NotFound,
+    Overloaded,
+    StorageFull,
+    TooLarge,
+    Unprocessable,
+    from_bad_image,
+)
+from service.feedback.collector import MOST_WAITING
+from service.feedback.store import FeedbackFull, FeedbackStore, Kept, Outcome
+from service.http.images import hint_at_curl, in_time, parse_json, read_base64, read_bytes
+from service.http.in_thread import in_turn
+from service.inference.service import Chosen, service
+from service.telemetry.metrics import FEEDBACK
+from service.telemetry.request_record import REQUEST_ID
+
+log = logging.getLogger(__name__)
+bp = Blueprint("feedback", __name__)
+
+DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
+TIMEOUT_S = 10.0  # for the disk, and for who writes at the same time
+BUSY = "The feedback folder is busy, and nothing was changed. Try again later."
+DIGEST = re.compile(r"[0-9a-f]{64}")
+THUMBNAIL = InputSpec(384, 384, 3, "pad")  # what a person is shown
+MOST_LISTED = 500
+KNOWN = ("label", "image", "request_id", "index", "digest", "settle")
+SOURCES = ("image", "request_id", "digest")
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Feedback:
+    """What a client says of one image.
+
+    Attributes:
+        image: encoded.
+        settle: this label holds, whatever was said before.
+    """
+
+    label: str
+    image: bytes
+    settle: bool
+
+
+@bp.before_request
+def authorise() -> None:
+    """
+    Raises:
+        Unauthorized, Forbidden: the key is missing or another, or a page of somebody else's asks.
+    """
+    if request.path == "/label":
+        return
+    service().keys.check(request.headers, "feedback")
+    origin = request.headers.get("Origin")
+    if origin and origin.partition("://")[2] != request.host and origin not in current_app.extensions["origins"]:
+        raise Forbidden("Pages of other origins may not teach this service; SERVICE_CORS_ORIGINS says which may.")
+
+
+@bp.post("/models/<name>/feedback")
+def give_feedback(name: str) -> tuple[Response, int]:
+    """Store an image under its right label."""
+    service().find(name)
+    feedback = read_feedback(name)
+    chosen = service().find(name)  # another version may have become live while the body came
+    check_known(chosen, feedback.label)
+    decode = partial(decode_image, feedback.image, chosen.spec, max_pixels=service().config.max_pixels)
+    decoded = service().decoders.spawn(attempt, decode).get()
+    if isinstance(decoded, BadImage):
+        raise from_bad_image(decoded, "", hint_at_curl(request, feedback.image) if "label" in request.args else "")
+    store = store_of(name)
+    outcome: Outcome = change_on_disk(
+        lambda turn: store.add(feedback.image, feedback.label, settle=feedback.settle, turn=turn)
+    )
+    FEEDBACK.labels(name, outcome).inc()
+    body = jsonify(model=name, label=feedback.label, outcome=outcome, image=hashlib.sha256(feedback.image).hexdigest())
+    return body, 200 if outcome == "duplicate" else 201
+
+
+@bp.get("/models/<name>/feedback")
+def show_feedback(name: str) -> Response:
+    """What has come in so far."""
+    service().find(name)
+    return jsonify(model=name, **on_disk(store_of(name).summary))
+
+
+@bp.get("/models/<name>/kept")
+def list_kept(name: str) -> Response:
+    """Images that wait for a label, the most uncertain first; before them those that were given two."""
+    chosen, limit, store = service().find(name), read_limit(), store_of(name)
+    apart: dict[str, list[str]] = on_disk(store.contradictions)
+    found: list[Kept] = on_disk(partial(store.kept, limit))
+    images: list[dict[str, Any]] = [{"image": digest, "labels": labels} for digest, labels in apart.items()]
+    images += [
+        {
+            "image": kept.digest,
+            "version": kept.version,
+            "request_id": kept.request_id,
+            "uncertainty": round(kept.uncertainty, 4),
+            "top": [{"label": label, "probability": round(probability, 6)} for label, probability in kept.top],
+        }
+        for kept in found
+    ]
+    return jsonify(model=name, class_names=list(chosen.route.class_names), images=images[:limit])
+
+
+@bp.get("/models/<name>/kept/<digest>")
+def show_kept(name: str, digest: str) -> Response:
+    """One of them as a PNG of our own making: what a stranger sent is never given back as it came."""
+    png = on_disk(partial(draw, find_image(name, digest), service().config.max_pixels))
+    return Response(png, mimetype="image/png", headers={"Cache-Control": "private, no-store"})
+
+
+@bp.delete("/models/<name>/kept/<digest>")
+def discard(name: str, digest: str) -> Response:
+    """Forget one of them."""
+    service().find(name)
+    store = store_of(name) if DIGEST.fullmatch(digest) else None
+    if store is None or not change_on_disk(lambda turn: store.discard(digest, turn=turn)):
+        raise NotFound("No such image is kept; GET /models/<name>/kept lists them.")
+    return Response(status=204)
+
+
+@bp.get("/label")
+def label_page() -> Response:
+    return current_app.send_static_file("label.html")
+
+
+def read_feedback(name: str) -> Feedback:
+    """A form, or JSON, or the encoded image itself with ?label=.
+
+    Raises:
+        BadRequest, Unprocessable, NotFound, TooLarge: there is no label or no image in it.
+    """
+    if request.mimetype == "multipart/form-data":
+        with in_time(service().config):
+            files, fields = list(request.files.values()), request.form.to_dict()
+        if len(files) > 1:
+            raise Unprocessable(f"{len(files)} files came; send one image with its label.")
+        settle = fields.get("settle", "") in ("1", "true")
+        return checked(fields.get("label"), files[0].read() if files else b"", settle)
+    body = read_bytes(request, service().config)
+    if request.mimetype == "application/json" or body.lstrip()[:1] == b"{":
+        return read_json(name, body)
+    return checked(request.args.get("label"), body, request.args.get("settle") in ("1", "true"))
+
+
+def read_json(name: str, body: bytes) -> Feedback:
+    said = parse_json(body)
+    sources = [source for source in SOURCES if isinstance(said, dict) and source in said]
+    if not isinstance(said, dict) or set(said) - set(KNOWN) or len(sources) != 1:
+        raise Unprocessable(f"The JSON has to be an object of a label and one of {', '.join(SOURCES)}.")
+    if not isinstance(said[sources[0]], str) or not isinstance(said.get("settle", False), bool):
+        raise Unprocessable(f"{sources[0]} has to be text, and settle true or false.")
+    image = IMAGES[sources[0]](name, said)
+    return checked(said.get("label"), image, said.get("settle", False))
+
+
+def checked(label: Any, image: bytes, settle: bool) -> Feedback:
+    if not isinstance(label, str):
+        raise Unprocessable('Say the right label: ?label=cat, a field of the form, or {"label": "cat", ...}.')
+    if not image:
+        raise BadRequest("There is no image in the request.")
+    if len(image) > service().config.max_body_bytes:
+        raise TooLarge(f"The image has more than {service().config.max_body_bytes:,} bytes.")
+    try:
+        return Feedback(check_label(label), image, settle)
+    except BadClassName as error:
+        raise Unprocessable(str(error)) from None
+
+
+def image_of_request(name: str, said: dict[str, Any]) -> bytes:
+    index = said.get("index", 0)
+    if isinstance(index, bool) or not isinstance(index, int) or index < 0:
+        raise Unprocessable("index has to be a whole number from 0: which image of that request.")
+    recent = service().collector.recent
+    request_id = said["request_id"]
+    image = recent.find(request_id, name, index) if recent and REQUEST_ID.fullmatch(request_id) else None
+    if image is None:
+        raise NotFound(
+            "The image of this request is not remembered: only the latest are (SERVICE_RECENT_BYTES), and only "
+            "encoded ones. Send the image itself."
+        )
+    return image
+
+
+def image_here(name: str, said: dict[str, Any]) -> bytes:
+    path = find_image(name, said["digest"])
+    try:
+        return on_disk(path.read_bytes)
+    except Conflict:
+        raise NotFound("Somebody has labelled this image just now.") from None
+
+
+IMAGES: dict[str, Callable[[str, dict[str, Any]], bytes]] = {
+    "image": lambda _, said: read_base64(said["image"], "image").data,
+    "request_id": image_of_request,
+    "digest": image_here,
+}
+
+
+def find_image(name: str, digest: str) -> Path:
+    """An image that has come in before: that is kept, has a label, or two.
+
+    Raises:
+        NotFound: there is none of this digest.
+    """
+    service().find(name)
+    if DIGEST.fullmatch(digest):
+        store = store_of(name)
+        path = on_disk(partial(store.find, digest))
+        if path is not None:
+            return path
+    raise NotFound("No image of this digest is here; GET /models/<name>/kept lists those that wait for a label.")
+
+
+def check_known(chosen: Chosen, label: str) -> None:
+    names = chosen.route.class_names
+    if label not in names and not service().config.feedback_new_labels:
+        shown = ", ".join(names[:20]) + (f" and {len(names) - 20} more" if len(names) > 20 else "")
+        raise Unprocessable(
+            f"{chosen.name} has no class {label[:100]!r}; it has {shown}. SERVICE_FEEDBACK_NEW_LABELS=1 takes others."
+        )
+
+
+def read_limit() -> int:
+    text = request.args.get("limit", "50")
+    if not (text.isascii() and text.isdigit() and len(text) < 4 and 0 < int(text) <= MOST_LISTED):
+        raise BadRequest(f"limit is {text[:50]!r}; it has to be a whole number from 1 to {MOST_LISTED}.")
+    return int(text)
+
+
+def store_of(name: str) -> FeedbackStore:
+    """
+    Raises:
+        Forbidden: no feedback is taken here.
+    """
+    store = service().collector.store(name)
+    if store is None:
+        raise Forbidden("This service takes no feedback: SERVICE_FEEDBACK names no folder.")
+    return store
+
+
+def on_disk(action: Callable[[], T]) -> T:
+    """As `change_on_disk`, for who changes nothing."""
+    return change_on_disk(lambda _: action())
+
+
+def change_on_disk(action: Callable[[Turn], T]) -> T:
+    """Runs in a thread; what is answered with an error does not happen later.
+
+    Raises:
+        StorageFull: the budget or the disk is full.
+        Conflict: the folder cannot be read or written, or somebody holds it.
+    """
+    collector = service().collector
+    if collector.num_waiting >= MOST_WAITING:
+        raise Overloaded("Too much feedback is waiting for the disk. Try again later.")
+    collector.num_waiting += 1
+    try:
+        result: Any = in_turn(collector.threads, lambda turn: attempt(partial(action, turn)), TIMEOUT_S)
+    except GivenUp:
+        raise Conflict(BUSY) from None
+    finally:
+        collector.num_waiting -= 1
+    if isinstance(result, FeedbackFull):
+        raise StorageFull(str(result))
+    if isinstance(result, OSError):
+        log.error("feedback: %s", result)
+        if result.errno in DISK_FULL:
+            raise StorageFull("The disk is full; nothing was stored.")
+        raise Conflict(f"The feedback folder cannot be used ({result.strerror}).")
+    if isinstance(result, BadImage):
+        raise from_bad_image(result, "")
+    found: T = result
+    return found
+
+
+def attempt(action: Callable[[], T]) -> T | Exception:
+    """Of a thread, from which exceptions would be printed: what can be expected is returned."""
+    try:
+        return action()
+    except (OSError, FeedbackFull, BadImage) as error:
+        return error
+
+
+def draw(path: Path, max_pixels: int) -> bytes:
+    """PNG of 384x384."""
+    pixels: np.ndarray = decode_image(path.read_bytes(), THUMBNAIL, max_pixels=max_pixels)
+    png = io.BytesIO()
+    Image.fromarray(pixels).save(png, "PNG", compress_level=1)
+    return png.getvalue()

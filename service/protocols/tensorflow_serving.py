@@ -1,0 +1,247 @@
+"""TensorFlow Serving's REST API under /v1, and with it KServe's first protocol, for their clients.
+
+https://github.com/tensorflow/serving/blob/2.20.0/tensorflow_serving/g3doc/api_rest.md; errors are `{"error": "..."}`.
+Images are `{"b64": "..."}` of an encoded file, under whatever signature, or nested lists of the decoded pixels.
+"""
+
+import contextlib
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+from flask import Blueprint, Response, jsonify, request
+
+from service.errors import BadRequest, NotFound
+from service.http.images import EncodedImage, checked, parse_json, pixels_of, read_base64, read_bytes, read_top_k
+from service.inference.service import Chosen, service
+from service.ipc.routes import ModelRoute, State, VersionRoute
+
+bp = Blueprint("tensorflow_serving", __name__, url_prefix="/v1")
+
+SIGNATURES = ("serving_default", "serving_bytes")
+INPUTS = ("images", "image_bytes", "image")  # the signatures' own names, and what people call it
+STATES: dict[State, str] = {
+    "loading": "LOADING",
+    "available": "AVAILABLE",
+    "restarting": "LOADING",
+    "parked": "LOADING",
+    "rejected": "END",
+}
+METHOD = "tensorflow/serving/predict"
+FLOAT, STRING, UINT8 = "DT_FLOAT", "DT_STRING", "DT_UINT8"
+
+
+def error_body(message: str) -> dict[str, Any]:
+    return {"error": message}
+
+
+@bp.post("/models/<name>:predict")
+@bp.post("/models/<name>/versions/<int:version>:predict")
+@bp.post("/models/<name>/labels/<label>:predict")
+def predict(name: str, version: int | None = None, label: str | None = None) -> Response:
+    """Probabilities of every class: `predictions` for `instances`, `outputs` for `inputs`."""
+    with servable(name, version, label) as asked:
+        service().admit(name, asked)
+    document = read_document()
+    check_signature(document)
+    if ("instances" in document) == ("inputs" in document):
+        raise BadRequest("Missing 'inputs' or 'instances' key: send one of the two.")
+    if "instances" in document:
+        _, probabilities = ask(name, version, label, document["instances"], "instances")
+        return jsonify(predictions=probabilities.tolist())
+    inputs = document["inputs"]
+    if isinstance(inputs, dict) and len(inputs) == 1 and next(iter(inputs)) in INPUTS:
+        (inputs,) = inputs.values()
+    _, probabilities = ask(name, version, label, inputs, "inputs")
+    return jsonify(outputs=probabilities.tolist())
+
+
+@bp.post("/models/<name>:classify")
+@bp.post("/models/<name>/versions/<int:version>:classify")
+@bp.post("/models/<name>/labels/<label>:classify")
+def classify(name: str, version: int | None = None, label: str | None = None) -> Response:
+    """Pairs of label and probability, the most probable first, whichever signatures the model has."""
+    with servable(name, version, label) as asked:
+        service().admit(name, asked)
+    top_k = read_top_k(request)
+    document = read_document()
+    check_signature(document)
+    examples = document.get("examples")
+    if not isinstance(examples, list):
+        raise BadRequest("Missing 'examples' key: a list of objects, each with an image as {\"b64\": ...}.")
+    images = [without_list(example) for example in examples]
+    chosen, probabilities = ask(name, version, label, images, "examples")
+    names = chosen.route.class_names
+    orders = np.argsort(-probabilities, axis=1, kind="stable")[:, :top_k].tolist()
+    results = [[[names[i], float(row[i])] for i in order] for row, order in zip(probabilities, orders, strict=True)]
+    return jsonify(results=results)
+
+
+@bp.post("/models/<name>:regress")
+@bp.post("/models/<name>/versions/<int:version>:regress")
+@bp.post("/models/<name>/labels/<label>:regress")
+def regress(name: str, version: int | None = None, label: str | None = None) -> Response:
+    """No classifier can."""
+    with servable(name, version, label) as asked:
+        service().admit(name, asked)
+    raise BadRequest("Expected regression signature method_name to be tensorflow/serving/regress: ask :classify.")
+
+
+@bp.get("/models")
+def list_models() -> Response:
+    """As KServe has it."""
+    return jsonify(models=list(service().engines.routes.models))
+
+
+@bp.get("/models/<name>")
+@bp.get("/models/<name>/versions/<int:version>")
+@bp.get("/models/<name>/labels/<label>")
+def status(name: str, version: int | None = None, label: str | None = None) -> Response:
+    """`model_version_status` of all versions or of one; and `ready`, which KServe's clients read."""
+    model, asked = find_model(name), version_of(name, version, label)
+    if model is None or not model.versions:
+        raise NotFound(f"Could not find any versions of model {name}")
+    if asked is not None and asked not in model.versions:
+        raise NotFound(f"Could not find version {asked} of model {name}")
+    numbers = sorted(model.versions, reverse=True) if asked is None else [asked]
+    answering = model.live if asked is None else asked
+    ready = answering is not None and model.versions[answering].state == "available"
+    states = [status_of(number, model.versions[number]) for number in numbers]
+    return jsonify(name=name, ready=ready, model_version_status=states)
+
+
+@bp.get("/models/<name>/metadata")
+@bp.get("/models/<name>/versions/<int:version>/metadata")
+@bp.get("/models/<name>/labels/<label>/metadata")
+def metadata(name: str, version: int | None = None, label: str | None = None) -> Response:
+    """The signatures of the SavedModel."""
+    with servable(name, version, label) as asked:
+        chosen = service().find(name, asked)
+    probabilities = {"probabilities": tensor(FLOAT, len(chosen.route.class_names), name="StatefulPartitionedCall:0")}
+    signatures = {
+        "serving_default": {"images": tensor(UINT8, *chosen.spec.shape, name="serving_default_images:0")},
+        "serving_bytes": {"image_bytes": tensor(STRING, name="serving_bytes_image_bytes:0")},
+    }
+    described = {
+        signature: {"inputs": inputs, "outputs": probabilities, "method_name": METHOD, "defaults": {}}
+        for signature, inputs in signatures.items()
+    }
+    return jsonify(
+        model_spec={"name": name, "signature_name": "", "version": str(chosen.version)},
+        metadata={"signature_def": {"signature_def": described}},
+    )
+
+
+@bp.route("/", defaults={"rest": ""}, methods=["GET", "HEAD", "POST", "PUT", "DELETE", "PATCH"])
+@bp.route("/<path:rest>", methods=["GET", "HEAD", "POST", "PUT", "DELETE", "PATCH"])
+def malformed(rest: str) -> Response:
+    """TensorFlow Serving answers 400 to whatever is under /v1 and none of the above."""
+    raise BadRequest(f"Malformed request: {request.method} {request.path[:256]}")
+
+
+@contextlib.contextmanager
+def servable(name: str, version: int | None, label: str | None) -> Iterator[int | None]:
+    """The version that is named by its number or has this label now; None where neither is given.
+
+    Raises:
+        NotFound: there is no such servable, in TensorFlow Serving's words.
+        BadRequest: no version has this label.
+    """
+    asked = version_of(name, version, label)
+    try:
+        yield asked
+    except NotFound:
+        wanted = f"Latest({name})" if asked is None else f"Specific({name}, {asked})"
+        raise NotFound(f"Servable not found for request: {wanted}") from None
+
+
+def version_of(name: str, version: int | None, label: str | None) -> int | None:
+    if label is None:
+        return version
+    model = find_model(name)
+    if model is None:
+        raise NotFound(f"Servable not found for request: Latest({name})")
+    number = next((number for known, number in model.labels.items() if known == label), None)
+    if number is None:
+        raise BadRequest(f"Unrecognized servable version label: {label}")
+    return number
+
+
+def find_model(name: str) -> ModelRoute | None:
+    if ":" in name:  # a method of POST, asked with GET
+        raise BadRequest(f"Malformed request: {request.method} {request.path[:256]}")
+    return service().engines.routes.models.get(name)
+
+
+def read_document() -> dict[str, Any]:
+    body = read_bytes(request, service().config)
+    if not body:
+        raise BadRequest("JSON Parse error: The document is empty")
+    document = parse_json(body)
+    if not isinstance(document, dict):
+        raise BadRequest("JSON Parse error: the document has to be an object.")
+    return document
+
+
+def check_signature(document: dict[str, Any]) -> None:
+    name = document.get("signature_name", SIGNATURES[0])
+    if not isinstance(name, str):
+        raise BadRequest("'signature_name' key must be a string value.")
+    if name and name not in SIGNATURES:
+        raise BadRequest(f'Serving signature name: "{name[:100]}" not found in signature def')
+
+
+def ask(name: str, version: int | None, label: str | None, values: Any, key: str) -> tuple[Chosen, np.ndarray]:
+    """What answered, and its probabilities (N, num_classes) of the values of a batch: all encoded, or all pixels."""
+    if not isinstance(values, list) or not values:
+        raise BadRequest(f"'{key}' has to be a list of one image or more.")
+    rows = [unwrap(value) for value in values]
+    if all(isinstance(row, str) for row in rows):
+        encoded: list[EncodedImage] = [read_base64(row, f"{key}[{i}]") for i, row in enumerate(rows)]
+        with servable(name, version, label) as asked:
+            return service().classify(name, asked, checked(encoded, service().config))
+    pixels = pixels_of(rows, key)
+    with servable(name, version, label) as asked:
+        return service().classify_pixels(name, asked, pixels)
+
+
+def unwrap(value: Any) -> Any:
+    """What is in {"b64": ...}, {"images": ...} and {"image_bytes": {"b64": ...}}: base64, or a list of pixels.
+
+    Raises:
+        BadRequest: another key, or a string that does not say that it is base64.
+    """
+    if isinstance(value, dict) and len(value) == 1:
+        ((key, inner),) = value.items()
+        if key == "b64" and isinstance(inner, str):
+            return inner
+        if key in INPUTS and not (isinstance(inner, dict) and set(inner) & set(INPUTS)):
+            return unwrap(inner)
+    if isinstance(value, list):
+        return value
+    raise BadRequest(
+        f'An image is {{"b64": "..."}} or nested lists of pixels, by itself or as one of {", ".join(INPUTS)}.'
+    )
+
+
+def without_list(example: Any) -> Any:
+    """A feature of an example may be a list of one."""
+    if not isinstance(example, dict) or len(example) != 1:
+        raise BadRequest('An example is an object of one feature: {"image": {"b64": "..."}}.')
+    ((name, value),) = example.items()
+    is_list_of_one = isinstance(value, list) and len(value) == 1 and isinstance(value[0], dict)
+    return {name: value[0] if is_list_of_one else value}
+
+
+def status_of(number: int, route: VersionRoute) -> dict[str, Any]:
+    code = "FAILED_PRECONDITION" if route.state == "rejected" else "OK"
+    return {
+        "version": str(number),
+        "state": STATES[route.state],
+        "status": {"error_code": code, "error_message": route.reason or ""},
+    }
+
+
+def tensor(dtype: str, *dimensions: int, name: str) -> dict[str, Any]:
+    sizes = [{"size": str(size), "name": ""} for size in (-1, *dimensions)]
+    return {"dtype": dtype, "tensor_shape": {"dim": sizes, "unknown_rank": False}, "name": name}

@@ -1,0 +1,54 @@
+"""Whether all files of a version have arrived, and whether one has changed: looked at in every poll, by stat alone.
+
+Whoever copies a version file by file (rsync, kubectl cp, aws s3 sync) may write its manifest before the large files.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from models.bundle.manifest import MANIFEST, BrokenBundle, read_manifest
+from models.files.stamp import ABSENT, Stamp, stamp_of
+
+
+@dataclass(frozen=True, slots=True)
+class Arrival:
+    """What is there of a version.
+
+    Attributes:
+        manifest: stamp of the manifest; the list of files is read again only if that changes.
+        files: that the manifest lists; none while it cannot be read.
+        stamps: of all of them and of their folders, where a file that does not belong there leaves its trace.
+        num_missing: files that are listed and are not there.
+    """
+
+    manifest: Stamp
+    files: tuple[str, ...]
+    stamps: tuple[Stamp, ...]
+    num_missing: int
+
+    @property
+    def reason(self) -> str | None:
+        """Why it cannot be loaded yet."""
+        if not self.num_missing:
+            return None
+        return f"waiting for {self.num_missing} of the {len(self.files)} files that its manifest lists"
+
+
+def look_at(bundle: Path, before: Arrival | None = None) -> Arrival:
+    """
+    Args:
+        before: what was there when it was looked at last.
+    """
+    manifest = stamp_of(bundle / MANIFEST)
+    files = before.files if before is not None and before.manifest == manifest else listed_files(bundle)
+    paths = [bundle / name for name in files]
+    folders = sorted({bundle, bundle / MANIFEST.parent, *(path.parent for path in paths)})
+    stamps = [stamp_of(path) for path in paths]
+    return Arrival(manifest, files, (*stamps, *map(stamp_of, folders)), stamps.count(ABSENT))
+
+
+def listed_files(bundle: Path) -> tuple[str, ...]:
+    try:
+        return tuple(read_manifest(bundle).files)
+    except BrokenBundle:
+        return ()

@@ -1,0 +1,157 @@
+"""The supervisor's children: engines, which report over a pipe of their own, and gunicorn."""
+
+import json
+import logging
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from service.config import Config
+from service.machine import choose_engine
+
+log = logging.getLogger(__name__)
+
+STANDARD_ERROR = 2
+REPORTS: dict[str, dict[str, type]] = {  # by the event: which fields it has
+    "ready": {"precision": str, "threads": int},
+    "failed": {"reason": str},
+    "beat": {},
+}
+LEFTOVERS = 5  # times as long may a model take to load that gives way to another
+
+
+class EngineProcess:
+    """One engine of one model version, from its start to its end.
+
+    Args:
+        considerate: it is to load in the time that a model which answers leaves over.
+
+    Attributes:
+        ready: what the engine said when it had loaded; None before that.
+        failure: why it could not load; None where it did not say.
+        stuck: it was killed because it hung.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        bundle: Path,
+        version: int,
+        endpoint: str,
+        environment: dict[str, str],
+        *,
+        considerate: bool,
+    ) -> None:
+        self.pipe, reports = os.pipe()  # its own: whatever a library prints goes to the log
+        engine, _ = choose_engine(config.engine)
+        settings = {
+            "supervisor": os.getpid(),
+            "bundle": str(bundle),
+            "version": version,
+            "endpoint": endpoint,
+            "engine": engine,
+            "precision": config.precision,
+            "max_batch_size": config.max_batch_size,
+            "considerate": considerate,
+            "log_level": config.log_level,
+            "log_format": config.log_format,
+            "reports": reports,
+        }
+        self.endpoint = endpoint
+        self.load_timeout_s = config.load_timeout_s * (LEFTOVERS if considerate else 1)
+        self.engine = engine
+        self.ready: dict[str, Any] | None = None
+        self.failure: str | None = None
+        self.stuck = False
+        self.retired: float | None = None  # when it was asked to stop
+        self.started = self.last_beat = time.monotonic()
+        self._unread = b""
+        self._ready_at: float | None = None
+        os.set_blocking(self.pipe, False)
+        try:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "service.engine", json.dumps(settings)],
+                stdin=subprocess.DEVNULL,
+                stdout=STANDARD_ERROR,
+                pass_fds=[reports],
+                env=environment,
+                process_group=0,  # a Ctrl-C is for the supervisor alone; across sessions priorities count for little
+            )
+        except OSError:
+            os.close(self.pipe)
+            raise
+        finally:
+            os.close(reports)  # the engine alone holds it open now
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    def answered_for_s(self) -> float:
+        """Since it was ready; 0 before that."""
+        return time.monotonic() - self._ready_at if self._ready_at is not None else 0.0
+
+    def read_reports(self) -> bool:
+        """Take in what the engine has reported; False: the pipe is closed, the engine is gone or going."""
+        try:
+            data = os.read(self.pipe, 65536)
+        except BlockingIOError:
+            return True
+        *lines, self._unread = (self._unread + data).split(b"\n")
+        for line in lines:
+            self._note(line)
+        return bool(data)
+
+    def retire(self) -> None:
+        """Ask it to finish what it has and stop."""
+        self.retired = time.monotonic()
+        self._process.send_signal(signal.SIGTERM)
+
+    def kill(self) -> None:
+        self._process.kill()
+
+    def reap(self) -> int:
+        """Wait for the end, which a closed pipe announces, and return the exit status."""
+        try:
+            return self._process.wait(timeout=1)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            return self._process.wait()
+        finally:
+            os.close(self.pipe)
+
+    def _note(self, line: bytes) -> None:
+        report = read_report(line)
+        if report is None:
+            log.error("engine %d: this is no report: %s", self.pid, line[:500].decode(errors="replace"))
+            return
+        self.last_beat = time.monotonic()
+        if report["event"] == "ready":
+            self.ready, self._ready_at = report, time.monotonic()
+        elif report["event"] == "failed":
+            self.failure = report["reason"]
+
+
+def read_report(line: bytes) -> dict[str, Any] | None:
+    """One line of service.engine; None where it is anything else."""
+    try:
+        report = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    kinds = REPORTS.get(str(report.get("event"))) if isinstance(report, dict) else None
+    if kinds is None or not all(isinstance(report.get(name), kind) for name, kind in kinds.items()):
+        return None
+    return dict(report)
+
+
+def start_gunicorn(environment: dict[str, str]) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "service.worker", str(os.getpid())],
+        stdin=subprocess.DEVNULL,
+        env=environment,
+        process_group=0,
+    )

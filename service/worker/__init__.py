@@ -1,0 +1,1 @@
+"""The HTTP process: gunicorn, its settings, and the Flask application."""

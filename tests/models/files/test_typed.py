@@ -1,0 +1,178 @@
+"""What is read from the disk has the types that it has to have, or an error says where it has not."""
+
+import json
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Annotated, Any, Literal, NotRequired, TypedDict
+
+import pytest
+
+from models.bundle.manifest import BrokenBundle, read_golden, read_manifest
+from models.files.typed import WrongType, fits, read_json, typed
+from models.store.decisions import read_decisions
+from models.store.history import about_version, sentences
+from models.store.publish import LivePointer, publish, read_live
+from service.feedback.store import FeedbackStore
+from service.ipc.routes import ModelRoute, Routes, VersionRoute, read_routes, write_routes
+from tests.bundles import SPEC, edit_manifest
+from tests.images import encode, noise
+
+
+class Told(TypedDict):
+    name: str
+    age: NotRequired[int | None]
+
+
+@dataclass(frozen=True)
+class Inner:
+    side: Literal["left", 1]
+    pair: tuple[str, float] = ("", 0.0)
+
+    def __post_init__(self) -> None:
+        if self.pair[1] < 0:
+            raise ValueError("pairs are positive")
+
+
+@dataclass(frozen=True)
+class Outer:
+    inner: Inner | None
+    counts: dict[int, list[bool]] = field(default_factory=dict)
+    told: Annotated[dict[str, Any], Told] = field(default_factory=dict)
+
+
+def test_a_value_becomes_what_its_annotation_says() -> None:
+    said = {"inner": {"side": "left", "pair": ["a", 1]}, "counts": {"3": [True]}, "told": {"name": "x", "more": [1]}}
+    found = typed(json.loads(json.dumps(said)), Outer)
+    assert found == Outer(Inner("left", ("a", 1)), {3: [True]}, {"name": "x", "more": [1]})
+    assert typed({"inner": None}, Outer) == Outer(None)
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        ([], "it is [], and has to be an object"),
+        ({}, "it does not say 'inner'"),
+        ({"inner": None, "odd": 1}, "it has the unknown key 'odd'; known are inner, counts, told"),
+        ({"inner": 5}, "inner is 5, and has to be an object or null"),
+        ({"inner": {}}, "inner does not say 'side'"),
+        ({"inner": {"side": True}}, 'inner.side is true, and has to be "left" or 1'),
+        ({"inner": {"side": [1]}}, 'inner.side is [1], and has to be "left" or 1'),
+        ({"inner": {"side": 1, "pair": ["a"]}}, "inner.pair has 1 elements, and has to have 2"),
+        ({"inner": {"side": 1, "pair": ["a", "b"]}}, 'inner.pair[1] is "b", and has to be a finite number'),
+        ({"inner": {"side": 1, "pair": ["a", float("nan")]}}, "inner.pair[1] is NaN, and has to be a finite number"),
+        ({"inner": {"side": 1, "pair": ["a", 10**400]}}, "and has to be a finite number"),
+        ({"inner": {"side": 1, "pair": ["a", -1]}}, "pairs are positive"),
+        ({"inner": None, "counts": {"x": []}}, 'a key of counts is "x", and has to be a whole number'),
+        ({"inner": None, "counts": {"1": [0]}}, "counts.1[0] is 0, and has to be true or false"),
+        ({"inner": None, "told": {}}, "told does not say 'name'"),
+        ({"inner": None, "told": {"name": "x", "age": 1.5}}, "told.age is 1.5, and has to be a whole number or null"),
+    ],
+)
+def test_an_error_says_where_a_value_is_and_what_it_has_to_be(value: Any, message: str) -> None:
+    with pytest.raises(ValueError) as raised:  # noqa: PT011
+        typed(value, Outer)
+    assert message in str(raised.value)
+
+
+@pytest.mark.parametrize("text", ["", "{", "[" * 100_000, "\xff", '"text"', "1e400", "1" * 5000])
+def test_a_file_that_is_no_json_or_says_something_else_is_a_value_error(tmp_path: Path, text: str) -> None:
+    (tmp_path / "file").write_bytes(text.encode("latin-1"))
+    with pytest.raises(ValueError):  # noqa: PT011
+        read_json(tmp_path / "file", dict[str, int])
+
+
+def test_a_whole_number_is_a_number_and_true_is_neither() -> None:
+    assert fits(1, float)
+    assert not fits(True, float)
+    assert not fits(True, int)
+    assert not fits(1.0, int)
+    with pytest.raises(WrongType):
+        typed(None, int | str)
+
+
+WRONG = ['{"live":"x"}', '{"live":[1]}', '{"live":1.5}', '{"live":true}', '{"live":1e400}', '{"live":-1}', '{"live":0}']
+WRONG += ['{"canary_fraction":"a"}', '{"canary_fraction":NaN}', '{"canary_fraction":2}', '{"unloaded":0}', "[]", "null"]
+
+
+@pytest.mark.parametrize("content", WRONG)
+def test_a_live_pointer_of_wrong_types_is_refused_with_a_sentence(exports: Path, content: str) -> None:
+    (exports / "toy").mkdir(parents=True)
+    (exports / "toy" / "live.json").write_text(content)
+    with pytest.raises(BrokenBundle, match=r"live\.json is no live pointer \(.*\); publish again or delete it"):
+        read_live(exports / "toy")
+
+
+def test_a_live_pointer_says_what_it_always_said(exports: Path) -> None:
+    (exports / "toy").mkdir(parents=True)
+    pointer = LivePointer(3, 2, canary=4, shadow=5, canary_fraction=0.1, unloaded=True)
+    for said, meant in ((asdict(pointer), pointer), ({"live": 2, "previous": 1}, LivePointer(2, 1))):
+        (exports / "toy" / "live.json").write_text(json.dumps(said))
+        assert read_live(exports / "toy") == meant
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"metrics": {"test": "good"}},
+        {"metrics": {"test": {"accuracy": "high"}}},
+        {"lineage": {"data": [1]}},
+        {"lineage": {"libraries": "all"}},
+        {"class_names": ["cat", 1]},
+        {"class_names": "cats"},
+        {"files": {"saved_model.pb": 1}},
+        {"temperature": "warm"},
+        {"reference": {"num_images": 1}},
+        {"input_spec": [8, 8, 3]},
+        {"input_spec": {"height": "8", "width": 8, "channels": 3}},
+        {"format": True},
+        {"format": None},
+    ],
+)
+def test_a_manifest_of_wrong_types_is_refused_with_a_sentence(bundle: Path, fields: dict[str, Any]) -> None:
+    edit_manifest(bundle, **fields)
+    with pytest.raises(BrokenBundle, match="export again or delete it"):
+        read_manifest(bundle)
+
+
+@pytest.mark.parametrize("rows", ["{", "{}", '[{"file": 1}]', '[{"file": "0", "probabilities": ["a"]}]'])
+def test_golden_answers_of_wrong_types_are_refused_with_a_sentence(bundle: Path, rows: str) -> None:
+    (bundle / "assets.extra" / "golden" / "probabilities.json").write_text(rows)
+    with pytest.raises(BrokenBundle, match="does not list answers"):
+        read_golden(bundle)
+
+
+def test_the_last_number_claimed_has_to_be_a_number(bundle: Path, exports: Path) -> None:
+    publish(bundle, exports)
+    (exports / "toy" / ".claimed").write_text("seven\n")
+    with pytest.raises(BrokenBundle, match=r"\.claimed does not say which version was numbered last"):
+        publish(bundle, exports)
+    (exports / "toy" / ".claimed").write_text("7\n")
+    assert publish(bundle, exports) == 8
+
+
+def test_lines_that_are_no_decisions_are_passed_over(bundle: Path, exports: Path) -> None:
+    publish(bundle, exports)
+    sound = {"at": "2026-01-01T00:00:00Z", "outcome": "held", "reason": "why", "champion": None, "findings": []}
+    odd = [{}, [], {**sound, "findings": [1]}, {**sound, "data": {"feedback_until_ns": "x"}}, {**sound, "version": "1"}]
+    lines = [*map(json.dumps, odd), "{", "[" * 100_000, json.dumps({**sound, "version": 1, "key": "k"})]
+    (exports / "toy" / "decisions.jsonl").write_text("\n".join(lines))
+    assert [decision["key"] for decision in read_decisions(exports / "toy")] == ["k"]
+    assert sentences(about_version(exports / "toy", 1))[-1].startswith("decision    held at 2026")
+
+
+@pytest.mark.parametrize("said", ["[]", '{"version": "1"}', '{"top": [["cat"]]}', '{"top": [[1, 0.5]]}', '{"odd": 1}'])
+def test_a_kept_image_whose_description_is_damaged_is_not_listed(tmp_path: Path, said: str) -> None:
+    store = FeedbackStore(tmp_path / "toy", max_bytes=10**6)
+    for seed in (1, 2):
+        store.keep(encode(noise(8, 8, seed=seed)), 1, f"r{seed}", [("cat", 0.6), ("dog", 0.4)])
+    first, _ = sorted((tmp_path / "toy" / "kept").glob("*.json"))
+    first.write_text(said)
+    (kept,) = store.kept(10)
+    assert kept.top == [("cat", 0.6), ("dog", 0.4)]
+
+
+def test_routes_are_read_as_they_were_written(tmp_path: Path) -> None:
+    version = VersionRoute("available", "ipc:///x", None, ("cat", "größte"), SPEC, {"accuracy": 0.9})
+    routes = Routes("toy", {"toy": ModelRoute(1, {1: version, 2: VersionRoute("loading")}, {"live": 1})})
+    write_routes(tmp_path / "routes.json", routes)
+    assert read_routes(tmp_path / "routes.json") == routes

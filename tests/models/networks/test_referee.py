@@ -1,0 +1,122 @@
+"""The networks that `keras.applications` has too: equal layer by layer, and with equal weights equal in their answers.
+
+The referee's ResNets differ from ours in three ways, which a copy of the weights must respect: their convolutions have
+biases, which move into the mean that batch normalisation takes away; they stride in the 1x1 of a bottleneck, as the
+paper does, which is `stride_in="1x1"` here; and the epsilon of their batch normalisation is 1.001e-5, ours 1e-5.
+"""
+
+import os
+import re
+from collections.abc import Callable, Iterator
+
+import keras
+import numpy as np
+import pytest
+
+from models.networks.registry import build
+
+SIDE, NUM_CLASSES = 96, 10  # large enough for the papers' stems and dense layers
+UNLESS_ALL = pytest.mark.skipif("STRIATE_EVERY_NETWORK" not in os.environ, reason="needs STRIATE_EVERY_NETWORK=1")
+BLOCKS = {"resnet50": (3, 4, 6, 3), "resnet101": (3, 4, 23, 3), "resnet152": (3, 8, 36, 3)}
+
+
+@pytest.fixture(autouse=True)
+def room() -> Iterator[None]:
+    """Names of layers begin anew, and a network is freed before the next."""
+    keras.backend.clear_session()
+    yield
+    keras.backend.clear_session()
+
+
+def referee(kind: Callable[..., keras.Model]) -> keras.Model:
+    """Their network with random weights, moving statistics included."""
+    model = kind(weights=None, input_shape=(SIDE, SIDE, 3), classes=NUM_CLASSES, classifier_activation=None)
+    rng = np.random.default_rng(0)
+    for layer in model.layers:
+        for variable in layer.variables:
+            if variable.name in ("gamma", "moving_variance"):
+                variable.assign(rng.uniform(0.5, 1.5, variable.shape))
+            elif variable.name != "kernel":
+                variable.assign(rng.normal(0, 0.1, variable.shape))
+    return model
+
+
+def assert_same_answers(ours: keras.Model, theirs: keras.Model) -> None:
+    images = np.random.default_rng(1).integers(0, 256, (2, SIDE, SIDE, 3), dtype=np.uint8)
+    expected = np.asarray(theirs(images / 127.5 - 1, training=False))  # scaling is a layer of ours
+    assert np.std(expected) > 1e-3
+    np.testing.assert_allclose(ours(images, training=False), expected, atol=1e-4 * np.abs(expected).max())
+
+
+def weighty(model: keras.Model) -> list[keras.Layer]:
+    """Convolutions and dense layers, in the order in which they were made, which their names count."""
+    layers = [layer for layer in model.layers if hasattr(layer, "kernel")]
+    return sorted(layers, key=lambda layer: (isinstance(layer, keras.layers.Dense), serial(layer)))
+
+
+def normalisations(model: keras.Model) -> list[keras.Layer]:
+    return sorted((x for x in model.layers if isinstance(x, keras.layers.BatchNormalization)), key=serial)
+
+
+def serial(layer: keras.Layer) -> int:
+    number = re.search(r"_(\d+)$", layer.name)
+    return int(number[1]) if number else 0
+
+
+def assert_same_layers(ours: list[keras.Layer], theirs: list[keras.Layer]) -> None:
+    assert [(x.kernel.shape, x.output.shape) for x in ours] == [(x.kernel.shape, x.output.shape) for x in theirs]
+
+
+@pytest.mark.parametrize(("name", "kind"), [("vgg16", keras.applications.VGG16), ("vgg19", keras.applications.VGG19)])
+def test_vgg_is_the_referees(name: str, kind: Callable[..., keras.Model]) -> None:
+    theirs = referee(kind)
+    ours = build(name, input_shape=(SIDE, SIDE, 3), num_classes=NUM_CLASSES)
+    assert_same_layers(
+        [layer for layer in ours.layers if hasattr(layer, "kernel")],
+        [layer for layer in theirs.layers if hasattr(layer, "kernel")],
+    )
+    ours.set_weights(theirs.get_weights())
+    assert_same_answers(ours, theirs)
+
+
+def test_inception_v3_is_the_referees() -> None:
+    theirs = referee(keras.applications.InceptionV3)
+    keras.backend.clear_session()
+    ours = build("inception_v3", input_shape=(SIDE, SIDE, 3), num_classes=NUM_CLASSES)
+    assert_same_layers(weighty(ours), weighty(theirs))
+    for mine, other in zip(weighty(ours) + normalisations(ours), weighty(theirs) + normalisations(theirs), strict=True):
+        mine.set_weights(other.get_weights())
+    assert_same_answers(ours, theirs)
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        ("resnet50", keras.applications.ResNet50),
+        pytest.param("resnet101", keras.applications.ResNet101, marks=UNLESS_ALL),  # resnet152 has the same blocks
+        ("resnet152", keras.applications.ResNet152),
+    ],
+)
+def test_a_resnet_is_the_referees(name: str, kind: Callable[..., keras.Model]) -> None:
+    theirs = referee(kind)
+    ours = build(name, input_shape=(SIDE, SIDE, 3), num_classes=NUM_CLASSES, stride_in="1x1")
+    *convolutions, dense = weighty(ours)
+    names = list(their_names(BLOCKS[name]))
+    assert_same_layers(convolutions, [theirs.get_layer(f"{stem}_conv") for stem in names])
+    for convolution, normalisation, stem in zip(convolutions, normalisations(ours), names, strict=True):
+        kernel, bias = theirs.get_layer(f"{stem}_conv").get_weights()
+        gamma, beta, mean, variance = theirs.get_layer(f"{stem}_bn").get_weights()
+        convolution.set_weights([kernel])
+        normalisation.set_weights([gamma, beta, mean - bias, variance])
+    dense.set_weights(theirs.get_layer("predictions").get_weights())
+    assert_same_answers(ours, theirs)
+
+
+def their_names(blocks_per_stage: tuple[int, ...]) -> Iterator[str]:
+    """What the referee calls its convolutions, in the order in which ours are made."""
+    yield "conv1"
+    for stage, num_blocks in enumerate(blocks_per_stage, start=2):
+        for block in range(1, num_blocks + 1):
+            yield from (f"conv{stage}_block{block}_{i}" for i in (1, 2, 3))
+            if block == 1:
+                yield f"conv{stage}_block{block}_0"  # the projection

@@ -1,0 +1,203 @@
+"""How a model is loaded: in which precision, with how many threads, for which batches; and aside, if others answer."""
+
+import os
+import subprocess
+import sys
+import threading
+import time
+
+import numpy as np
+import pytest
+
+from service import machine
+from service.engine.batch_sizes import LONGEST_BATCH_S
+from service.engine.loading import AT_ONCE, LONGEST_WARM_UP_S, Backend, load, warm_up
+from service.engine.pace import LOWEST, Pace
+from service.machine import available_cores, has_bfloat16
+from tests.processes import python
+
+
+class SlowBackend(Backend):
+    """A batch takes as long as it has images."""
+
+    precision = "float32"
+    threads = 1
+
+    def __init__(self, seconds_per_image: float) -> None:
+        self.seconds_per_image = seconds_per_image
+        self.sizes: list[int] = []
+
+    def start(self, images: np.ndarray) -> np.ndarray:
+        self.sizes.append(len(images))
+        time.sleep(self.seconds_per_image * len(images))
+        return images
+
+    def finish(self, started: np.ndarray) -> np.ndarray:
+        return started.reshape(len(started), -1).astype(np.float32)
+
+
+def test_batches_grow_until_one_takes_too_long_for_those_who_wait():
+    backend = SlowBackend(LONGEST_BATCH_S / 5)
+    seconds = warm_up(backend, (2, 2, 1), 32)
+    assert list(seconds) == [1, 2, 4]
+    assert set(backend.sizes) == {1, 2, 4}
+    assert seconds[1] >= backend.seconds_per_image
+
+
+def test_large_batches_need_no_warm_up_where_the_first_takes_no_longer():
+    class Flexible(SlowBackend):
+        takes_any_size = True
+
+    backend = Flexible(LONGEST_WARM_UP_S / 3)
+    seconds = warm_up(backend, (2, 2, 1), 32)
+    assert set(backend.sizes) == {1, 2}
+    assert list(seconds) == [1, 2]
+
+
+@pytest.mark.parametrize(("limit", "sizes"), [(0, [1]), (1, [1]), (3, [1, 2]), (32, [1, 2, 4, 8, 16, 32])])
+def test_no_batch_is_larger_than_the_limit(limit, sizes):
+    assert list(warm_up(SlowBackend(0.0), (2, 2, 1), limit)) == sizes
+
+
+def test_a_batch_is_never_taken_for_slower_than_its_halves():
+    class Disturbed(SlowBackend):
+        def start(self, images: np.ndarray) -> np.ndarray:
+            time.sleep(0.02 if len(images) == 2 else 0.004)
+            return images
+
+    seconds = warm_up(Disturbed(0.0), (2, 2, 1), 2)
+    assert seconds[2] <= 2 * seconds[1]
+
+
+def test_a_tiny_network_is_computed_by_one_thread(digits_exports):
+    loaded = load(digits_exports / "digits" / "1", "openvino", "auto", 8)
+    assert loaded.backend.threads == 1
+    assert list(loaded.seconds) == [1, 2, 4, 8]
+
+
+AS_PRECISELY_AS_ASKED = """
+import pathlib, sys
+import numpy as np
+from service.engine.loading import load
+from service.machine import available_cores, has_bfloat16
+
+bundle = pathlib.Path(sys.argv[1])
+images = np.random.default_rng(0).integers(0, 256, (2, 32, 32, 1), dtype=np.uint8)
+exact = load(bundle, "tensorflow", "float32", 2).backend
+expected = exact.infer(images)
+assert (exact.precision, exact.threads) == ("float32", available_cores())
+if has_bfloat16():
+    rounded = load(bundle, "tensorflow", "bfloat16", 2).backend
+    assert rounded.precision == "bfloat16"
+    assert 0 < np.abs(rounded.infer(images) - expected).max() < 0.05
+chosen = load(bundle, "tensorflow", "auto", 2).backend
+assert (np.abs(chosen.infer(images) - expected).max() > 0) == (chosen.precision == "bfloat16")
+try:
+    load(bundle, "tensorflow", "float16", 2)
+except ValueError as error:
+    assert "not in float16" in str(error)
+else:
+    raise AssertionError("this CPU has no float16")
+"""
+
+
+def test_tensorflow_computes_as_precisely_as_it_is_asked_to(digits_exports):
+    python("-c", AS_PRECISELY_AS_ASKED, digits_exports / "digits" / "1")
+
+
+def test_what_the_processor_can_multiply_is_read_from_what_the_kernel_says(tmp_path):
+    cpu_info = tmp_path / "cpuinfo"
+    assert not has_bfloat16(cpu_info=cpu_info)
+    cpu_info.write_text("flags\t\t: fpu avx512f\n")
+    assert not has_bfloat16(cpu_info=cpu_info)
+    cpu_info.write_text("flags\t\t: fpu avx512f avx512_bf16\n")
+    assert has_bfloat16(cpu_info=cpu_info)
+
+
+def test_what_is_done_aside_has_the_lowest_priority():
+    assert Pace(considerate=True).aside(lambda: priority(threading.get_native_id())) == LOWEST
+    assert priority(threading.get_native_id()) != LOWEST
+
+
+LOAD_ASIDE = """
+import os, pathlib, sys
+import numpy as np
+from service.engine.loading import OpenVINO
+from service.engine.pace import Pace
+
+backend = OpenVINO(pathlib.Path(sys.argv[1]), "float32", Pace(considerate=True))
+for _ in range(20):
+    backend.infer(np.zeros((1, 64, 64, 1), np.uint8))
+assert backend.threads > 1, "too small a network for this test"
+for thread in pathlib.Path("/proc/self/task").iterdir():
+    fields = (thread / "stat").read_text().rsplit(")", 1)[1].split()
+    print(os.getpriority(os.PRIO_PROCESS, int(thread.name)), int(fields[11]) + int(fields[12]))
+"""
+
+
+@pytest.mark.skipif(available_cores() == 1, reason="one core computes alone")
+def test_the_threads_that_compute_have_full_priority_though_the_model_was_loaded_aside(tmp_path):
+    import tensorflow as tf
+
+    kernels = [tf.Variable(tf.ones((3, 3, channels, 256))) for channels in (1, 256, 256)]
+
+    @tf.function(input_signature=[tf.TensorSpec((None, 64, 64, 1), tf.uint8, "images")])
+    def classify(images):
+        features = tf.cast(images, tf.float32)
+        for kernel in kernels:
+            features = tf.nn.conv2d(features, kernel, 1, "SAME")
+        return {"probabilities": tf.nn.softmax(tf.reduce_mean(features, (1, 2)))}
+
+    module = tf.Module()
+    module.kernels = kernels
+    tf.saved_model.save(module, str(tmp_path), {"serving_default": classify})
+    command = [sys.executable, "-c", LOAD_ASIDE, str(tmp_path)]
+    output = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    threads = [tuple(map(int, line.split())) for line in output.splitlines()]
+    busiest = sorted(threads, key=lambda thread: thread[1])[-available_cores() :]
+    assert all(nice == priority(0) for nice, _ in busiest)
+
+
+def test_an_error_aside_is_an_error_here():
+    def fail() -> None:
+        raise ValueError("no such bundle")
+
+    for pace in (AT_ONCE, Pace(considerate=True)):
+        with pytest.raises(ValueError, match="no such bundle"):
+            pace.aside(fail)
+
+
+def test_who_is_considerate_rests_after_work():
+    started = time.monotonic()
+    seconds, result = Pace(considerate=True).timed(lambda: time.sleep(0.02) or "done")
+    assert result == "done"
+    assert time.monotonic() - started > 3 * seconds
+
+
+def priority(thread: int) -> int:
+    return os.getpriority(os.PRIO_PROCESS, thread)
+
+
+@pytest.mark.parametrize(
+    ("devices", "has_tensorflow", "engine", "why"),
+    [
+        ((), True, "openvino", "there is no NVIDIA GPU here"),
+        (("nvidiactl", "nvidia-uvm", "nvidia-caps"), True, "openvino", "there is no NVIDIA GPU here"),
+        (("nvidia1", "nvidiactl"), True, "tensorflow", "on /dev/nvidia1"),
+        (("nvidia0", "nvidia12"), True, "tensorflow", "on /dev/nvidia0, /dev/nvidia12"),
+        (("nvidia1",), False, "openvino", "since TensorFlow, which would use /dev/nvidia1, is not installed here"),
+    ],
+)
+def test_any_nvidia_gpu_is_seen_and_the_choice_of_the_engine_is_explained(
+    tmp_path, monkeypatch, devices, has_tensorflow, engine, why
+):
+    """A container that is given a machine's second GPU has no /dev/nvidia0."""
+    for device in devices:
+        (tmp_path / device).touch()
+    found = [name.replace(str(tmp_path), "/dev") for name in machine.nvidia_gpus(devices=tmp_path)]
+    monkeypatch.setattr(machine, "nvidia_gpus", lambda: found)
+    monkeypatch.setattr(machine.importlib.util, "find_spec", lambda name: object() if has_tensorflow else None)
+    chosen, reason = machine.choose_engine("auto")
+    assert chosen == engine
+    assert why in reason
+    assert machine.choose_engine("openvino") == ("openvino", "as SERVICE_ENGINE says")

@@ -1,0 +1,309 @@
+"""Which of a model's versions have engines, decided for engines that are only pretended."""
+
+import re
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from models.store.publish import LIVE, publish, set_canary, set_live, set_loaded
+from service.supervisor.model import MAX_CRASHES, Model, none_can_answer
+from tests.bundles import make_bundle
+
+
+class Engine:
+    """What a model knows of an engine's process."""
+
+    pid = 1
+
+    def __init__(self, *, ready: bool) -> None:
+        self.ready: dict[str, Any] | None = {"precision": "float32"} if ready else None
+        self.failure: str | None = None
+        self.retired: float | None = None
+        self.started = time.monotonic()
+        self.endpoint = "ipc:///nowhere"
+        self.stuck = False
+        self.life_s = 0.0
+
+    def answered_for_s(self) -> float:
+        return self.life_s
+
+
+@pytest.fixture
+def exports(tmp_path) -> Path:
+    """Three versions, of which the second is live and the first was before."""
+    bundle = make_bundle(tmp_path / "bundle")
+    for _ in range(2):
+        publish(bundle, tmp_path / "exports")
+    publish(bundle, tmp_path / "exports", make_live=False)
+    return tmp_path / "exports"
+
+
+@pytest.fixture
+def model(exports) -> Model:
+    model = Model(exports / "toy")
+    settle(model)
+    return model
+
+
+def settle(model: Model) -> None:
+    """Start and retire what is to be, until nothing is left to do; every engine that is asked to stop does."""
+    for _ in range(10):
+        model.look()
+        model.follow_pointer()
+        for number, version in list(model.versions.items()):
+            if version.engine in model.to_retire():
+                version.engine.retired = time.monotonic()
+                model.note_end(number, 0)
+        for number in model.to_start():
+            start(model, number)
+
+
+def start(model: Model, number: int, *, ready: bool = True) -> None:
+    model.versions[number].engine = Engine(ready=ready)
+    if ready:
+        model.note_ready(number)
+
+
+def engines(model: Model) -> set[int]:
+    return {number for number, version in model.versions.items() if version.engine is not None}
+
+
+def test_the_live_version_and_the_one_before_have_engines(model):
+    assert model.serving == 2
+    assert engines(model) == {1, 2}
+
+
+def test_no_traffic_goes_to_an_engine_that_was_asked_to_stop(model, exports):
+    set_live(exports, "toy", 3)
+    model.look()
+    (retired,) = model.to_retire()
+    retired.retired = time.monotonic()  # of version 1, which has not ended yet
+    set_live(exports, "toy", 1)
+    model.look()
+    model.follow_pointer()
+    assert model.serving == 2
+    model.note_end(1, 0)
+    settle(model)
+    assert model.serving == 1
+
+
+def test_a_canary_that_crashed_and_is_ended_leaves_nothing_behind(model, exports):
+    set_canary(exports, "toy", 3, 0.5)
+    settle(model)
+    assert engines(model) == {1, 2, 3}
+    for _ in range(4):
+        model.note_end(3, 9)
+        model.versions[3].engine = None
+        start(model, 3)
+    model.note_end(3, 9)
+    set_canary(exports, "toy", None, 0.0)
+    settle(model)
+    assert set(model.route().versions) == {1, 2}
+
+
+def test_the_live_engine_is_started_again_though_a_canary_is_loading(model, exports):
+    set_canary(exports, "toy", 3, 0.5)
+    model.look()
+    assert model.to_start() == [3]
+    start(model, 3, ready=False)
+    model.note_end(2, 9)
+    assert model.to_start() == [2]
+
+
+def test_an_unloaded_model_has_no_engines_until_it_is_loaded(model, exports):
+    set_loaded(exports, "toy", loaded=False)
+    settle(model)
+    assert engines(model) == set()
+    assert model.route().unloaded
+    set_loaded(exports, "toy", loaded=True)
+    settle(model)
+    assert model.serving == 2
+
+
+def test_a_reason_for_a_rejection_names_no_place_on_our_disk(model, exports):
+    set_live(exports, "toy", 3)
+    model.look()
+    engine = Engine(ready=False)
+    engine.failure = f"{exports}/toy/3 has altered saved_model.pb"
+    model.versions[3].engine = engine
+    model.note_end(3, 1)
+    assert model.route().versions[3].reason == "toy/3 has altered saved_model.pb"
+
+
+def test_a_first_pointer_remembers_the_version_that_was_live_without_one(exports, tmp_path):
+    (exports / "toy" / LIVE).unlink()  # the newest, 3, is live now
+    publish(tmp_path / "bundle", exports)
+    model = Model(exports / "toy")
+    settle(model)
+    assert model.serving == 4
+    assert engines(model) == {3, 4}
+
+
+def end_live(model: Model, *, life_s: float, stuck: bool) -> None:
+    """The live engine dies, and the next one is started as soon as it may be."""
+    version = model.versions[2]
+    version.engine.life_s, version.engine.stuck = life_s, stuck
+    model.note_end(2, 9)
+    version.not_before = 0.0
+    settle(model)
+
+
+def look_and_retire(model: Model) -> None:
+    """See what has changed, and have the engines end that are not wanted any more."""
+    model.look()
+    for engine in model.to_retire():
+        engine.retired = time.monotonic()
+        model.note_end(next(n for n, version in model.versions.items() if version.engine is engine), 0)
+
+
+def reject_live(model: Model, exports: Path) -> None:
+    """Version 3 is made live, and its engine says that a file is altered."""
+    (exports / "toy" / LIVE).write_text('{"live": 3, "previous": 2}')
+    look_and_retire(model)
+    start(model, 3, ready=False)
+    model.versions[3].engine.failure = "altered"
+    model.note_end(3, 1)
+    assert model.route().versions[3].state == "rejected"
+    assert model.to_start() == []
+
+
+def test_a_rejected_version_is_tried_again_when_its_files_have_changed_and_nobody_writes_them_any_more(model, exports):
+    reject_live(model, exports)
+    weights = exports / "toy" / "3" / "variables" / "variables.index"
+    for content in (b"weig", b"weight", b"weights"):
+        weights.write_bytes(content)
+        model.look()
+        assert model.to_start() == []
+    model.look()
+    assert model.route().versions[3].state == "loading"
+    assert model.to_start() == []  # each rejection is followed by a pause
+    model.versions[3].not_before = 0.0
+    assert model.to_start() == [3]
+
+
+def test_a_file_that_does_not_belong_to_a_rejected_version_may_be_removed(model, exports):
+    (exports / "toy" / "3" / "variables" / "unlisted").touch()
+    reject_live(model, exports)
+    (exports / "toy" / "3" / "variables" / "unlisted").unlink()
+    for _ in range(2):
+        model.look()
+    assert model.route().versions[3].state == "loading"
+
+
+def test_a_rejected_version_is_tried_again_at_once_when_it_is_promoted_again(model, exports):
+    reject_live(model, exports)
+    set_live(exports, "toy", 3)
+    model.look()
+    assert model.to_start() == [3]
+
+
+def test_a_version_whose_files_are_still_missing_waits_for_them(model, exports):
+    home = exports / "toy" / "3"
+    missing = {path: path.read_bytes() for path in (home / "saved_model.pb", home / "variables" / "variables.index")}
+    for path in missing:
+        path.unlink()
+    (exports / "toy" / LIVE).write_text('{"live": 3, "previous": 2}')
+    look_and_retire(model)
+    for path, content in missing.items():
+        route = model.route().versions[3]
+        assert (route.state, model.to_start()) == ("loading", [])
+        assert re.fullmatch(r"waiting for [12] of the 6 files that its manifest lists", route.reason)
+        path.write_bytes(content)
+        model.look()
+    assert model.to_start() == []  # somebody was writing until just now
+    model.look()
+    assert model.to_start() == [3]
+    assert model.serving == 2
+
+
+def test_a_version_that_was_too_slow_to_load_or_had_no_memory_is_tried_again_later(model, exports):
+    set_live(exports, "toy", 3)
+    look_and_retire(model)
+    for _ in range(3):
+        start(model, 3, ready=False)
+        model.note_end(3, 9)
+    assert model.route().versions[3].state == "rejected"
+    model.look()
+    assert model.to_start() == []
+    model.versions[3].not_before = 0.0
+    model.look()
+    assert model.to_start() == [3]
+    start(model, 3, ready=False)
+    model.note_end(3, 9)
+    assert model.route().versions[3].reason == "its engine ended 4 times while loading"
+
+
+def test_a_version_that_cannot_be_kept_alive_is_parked_and_tried_again_ever_later(model):
+    pauses = []
+    for _ in range(MAX_CRASHES + 6):
+        model.note_end(2, 9)
+        pauses.append(round(model.versions[2].not_before - time.monotonic()))
+        model.versions[2].not_before = 0.0
+        start(model, 2)
+    assert pauses[:3] == [0, 0, 1]
+    assert pauses[MAX_CRASHES - 1 :] == [60, 120, 240, 480, 600, 600, 600]
+    model.note_end(2, 9)
+    route = model.route().versions[2]
+    assert route.state == "parked"
+    assert route.reason == "its engine ended 17 times in a row; it is tried again now and then"
+    start(model, 2)
+    assert model.route().versions[2].state == "available"
+    model.versions[2].engine.life_s = 60
+    model.note_end(2, 9)
+    assert model.route().versions[2].state == "restarting"
+
+
+def test_a_version_that_has_answered_and_lost_files_since_is_rejected_until_they_change(model, exports):
+    (exports / "toy" / "2" / "saved_model.pb").unlink()
+    model.note_end(2, 9)
+    for _ in range(2):
+        model.look()
+    start(model, 2, ready=False)
+    model.versions[2].engine.failure = "lacks saved_model.pb"
+    model.note_end(2, 1)
+    for _ in range(3):
+        model.look()
+    assert model.route().versions[2].reason == "lacks saved_model.pb"
+    model.versions[2].not_before = 0.0
+    model.look()
+    assert model.route().versions[2].state == "rejected"
+
+
+def test_one_model_that_cannot_be_kept_alive_ends_nothing_while_another_answers_or_may_load(model, exports, tmp_path):
+    publish(make_bundle(tmp_path / "other", model="other"), exports)
+    other = Model(exports / "other")
+    settle(other)
+    model.versions[2].crashes = MAX_CRASHES
+    assert not none_can_answer([model, other])
+    other.versions[1].crashes = MAX_CRASHES
+    assert none_can_answer([model, other])
+    other.versions[1].crashes, other.versions[1].rejected = 0, "altered"
+    assert none_can_answer([model, other])
+    assert not none_can_answer([])
+
+
+def test_a_folder_that_cannot_be_listed_leaves_its_model_as_it_is(model, exports, monkeypatch):
+    def refuse(home: Path) -> None:
+        raise PermissionError(f"{home} cannot be listed")
+
+    monkeypatch.setattr("service.supervisor.model.read_live", refuse)
+    model.look()
+    assert engines(model) == {1, 2}
+
+
+@pytest.mark.parametrize(("life_s", "stuck", "hopeless"), [(60, False, False), (60, True, True), (0.1, False, True)])
+def test_who_dies_young_or_hangs_again_and_again_is_hopeless(model, life_s, stuck, hopeless):
+    for _ in range(10):
+        assert not model.is_hopeless()
+        end_live(model, life_s=life_s, stuck=stuck)
+    assert model.is_hopeless() == hopeless
+
+
+def test_a_model_that_is_unloaded_while_its_engine_is_down_answers_nobody(model, exports):
+    assert model.answers
+    model.note_end(2, 9)
+    set_loaded(exports, "toy", loaded=False)
+    model.look()
+    assert not model.answers

@@ -1,0 +1,52 @@
+"""What the supervisor takes for a report of an engine, and what for chatter of a library."""
+
+import os
+import select
+import stat
+import sys
+
+import pytest
+
+from service.config import Config
+from service.supervisor import processes
+from service.supervisor.processes import EngineProcess, read_report
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        *(b"0", b"null", b"[]", b"{}", b'"ready"', b"[" * 100_000, b'{"event": "x"}', b'{"event": []}', b"\xff"),
+        *(b'Loading... {"event": "ready"}', b'{"event": "ready"}', b'{"event": "failed", "reason": 1}'),
+    ],
+)
+def test_what_has_not_the_form_of_a_report_is_none(line):
+    assert read_report(line) is None
+
+
+def test_reports_are_read():
+    for line in (b'{"event": "beat"}', b'{"event": "ready", "precision": "float32", "threads": 2}'):
+        assert read_report(line) is not None
+
+
+TALKATIVE = """\
+#!{python}
+import json, os, sys
+
+reports = json.loads(sys.argv[3])["reports"]
+os.write(1, b"0\\nnull\\n")
+os.write(reports, b"null\\n")
+os.write(reports, json.dumps({{"event": "ready", "precision": "float32", "threads": 1}}).encode() + b"\\n")
+"""
+
+
+def test_what_a_library_prints_in_an_engine_is_no_report_and_ends_nothing(tmp_path, monkeypatch, capfd):
+    program = tmp_path / "python"
+    program.write_text(TALKATIVE.format(python=sys.executable))
+    program.chmod(program.stat().st_mode | stat.S_IXUSR)
+    monkeypatch.setattr(processes.sys, "executable", str(program))
+    engine = EngineProcess(Config(), tmp_path, 1, "ipc:///nowhere", dict(os.environ), considerate=False)
+    while engine.read_reports():
+        assert select.select([engine.pipe], [], [], 20)[0], "the engine neither reports nor ends"
+    assert engine.ready == {"event": "ready", "precision": "float32", "threads": 1}
+    assert engine.reap() == 0
+    assert capfd.readouterr().err.startswith("0\nnull\n")

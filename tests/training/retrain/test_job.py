@@ -1,0 +1,67 @@
+"""JOB.toml: what is wrong with it is said before anything is done."""
+
+from pathlib import Path
+
+import pytest
+
+from models.errors import UserError
+from training.retrain.job import BadJob, read_job
+from training.runs.plan import BadTable, arguments_of, plan_of_table
+
+MINIMAL = 'model = "pets"\ndata = "photos"\n'
+
+
+def job_file(folder: Path, text: str) -> Path:
+    path = folder / "job.toml"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def test_paths_are_relative_to_the_file_and_defaults_are_there(tmp_path: Path) -> None:
+    job = read_job(job_file(tmp_path, MINIMAL))
+    assert job.data == str(tmp_path / "photos")
+    assert job.feedback == (tmp_path / "feedback" / "pets" / "labelled",)
+    assert (job.exports, job.start, job.gate.alpha) == (tmp_path / "exports", "live", 0.05)
+    assert read_job(job_file(tmp_path, 'model = "digits"\ndata = "digits"\n')).data == "digits"
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        ("model = ", "is not TOML: Invalid value"),
+        ('model = "pets"', "does not say data"),
+        ('model = "no good"\ndata = "x"', "No model can be called"),
+        (MINIMAL + "colour = 1", "says 'colour'"),
+        (MINIMAL + "exports = 3", "is no text"),
+        (MINIMAL + 'start = "yesterday"', "live"),
+        (MINIMAL + 'feedback = "one"', "list of folders"),
+        (MINIMAL + "[gate]\nalfa = 0.1", "alfa"),
+        (MINIMAL + '[gate]\nalpha = "much"', "not of its type"),
+        (MINIMAL + "[gate]\nalpha = 2.0", "alpha is a probability"),
+        (MINIMAL + "[rollout]\ncanary_s = 5", "does not say service"),
+        (MINIMAL + "[rollout]\ncanary_fraction = 2.0", "canary_fraction"),
+        (MINIMAL + "training = 3", "table of flags"),
+        (MINIMAL + "[needed]\nnew_labels = -1", "0 or more"),
+    ],
+)
+def test_a_job_that_cannot_be_done_says_why(tmp_path: Path, text: str, complaint: str) -> None:
+    with pytest.raises(UserError, match=complaint):
+        read_job(job_file(tmp_path, text))
+
+
+def test_a_missing_file_is_said(tmp_path: Path) -> None:
+    with pytest.raises(BadJob, match=r"There is no file .*none\.toml\. Give a job's TOML file"):
+        read_job(tmp_path / "none.toml")
+
+
+def test_the_training_table_says_what_flags_say() -> None:
+    table = {"epochs": 3, "flip": False, "nesterov": True, "drop_at": [0.5, 0.75], "learning_rate": 0.1}
+    assert arguments_of(table) == [
+        *("--epochs", "3", "--no-flip", "--nesterov", "--drop-at", "0.5", "--drop-at", "0.75"),
+        *("--learning-rate", "0.1"),
+    ]
+
+
+def test_a_flag_that_there_is_not_is_an_error_that_names_it(tmp_path: Path) -> None:
+    with pytest.raises(BadTable, match="epoch-count"):
+        plan_of_table({"epoch_count": 3}, "digits", tmp_path, None)

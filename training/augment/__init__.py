@@ -1,0 +1,1 @@
+"""Augmented batches, as a function of seed, epoch and image."""

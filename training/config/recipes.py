@@ -1,0 +1,59 @@
+"""Recipes: how a paper or a lecture trained its network, as TOML files in `training/recipes`.
+
+A recipe gives defaults to the flags of `python -m training fit`, by their names; what it leaves out is as in the
+recipe `default`, which says the defaults of `training.config.settings.Settings` with a reason for each, and a flag overrides
+either. The comment that opens a file says in its first line what it is, then where it comes from and what it reaches.
+"""
+
+import tomllib
+from pathlib import Path
+from typing import Any
+
+from models.errors import UserError
+from models.files.folders import expanded
+from models.files.typed import fits
+
+RECIPES = Path(__file__).parents[1] / "recipes"
+DEFAULT = "default"
+
+
+def recipe_names() -> list[str]:
+    return sorted((path.stem for path in RECIPES.glob("*.toml")), key=lambda name: (name != DEFAULT, name))
+
+
+def read_recipe(name: str) -> str:
+    """The text of a recipe, by its name or by the path of a TOML file.
+
+    Raises:
+        UserError: there is none.
+    """
+    path = RECIPES / f"{name}.toml" if name in recipe_names() else expanded(name)
+    if path.suffix != ".toml" or not path.is_file():
+        raise UserError(f"No recipe is called {name!r}; choose from {', '.join(recipe_names())}, or give a TOML file.")
+    return path.read_text(encoding="utf-8", errors="replace")
+
+
+def describe_recipe(name: str) -> str:
+    """The first line of the comment that opens a recipe."""
+    return read_recipe(name).splitlines()[0].removeprefix("# ")
+
+
+def parse_recipe(name: str, kinds: dict[str, Any]) -> dict[str, Any]:
+    """{flag: value}.
+
+    Args:
+        kinds: the annotated type of each field that a recipe can set.
+
+    Raises:
+        UserError: there is no such recipe, it is no TOML, it names something else, or a value is of another type.
+    """
+    try:
+        recipe = tomllib.loads(read_recipe(name))
+    except tomllib.TOMLDecodeError as error:
+        raise UserError(f"The recipe {name} is no TOML: {error}.") from error
+    for field, value in recipe.items():
+        if field not in kinds:
+            raise UserError(f"The recipe {name} says {field!r}; what it can say is {', '.join(sorted(kinds))}.")
+        if not fits(value, kinds[field]):
+            raise UserError(f"The recipe {name} has {field} = {value!r}, which is not of the type of that flag.")
+    return recipe

@@ -1,0 +1,1 @@
+"""From folders to decoded images: index, cache, duplicates, split, audit."""

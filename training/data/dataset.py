@@ -1,0 +1,122 @@
+"""The images of a folder or a named data set: found, decoded and split."""
+
+import hashlib
+import json
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+from models.bundle.preprocessing import InputSpec
+from models.files.folders import expanded
+from training.data.audit import Audit, audit
+from training.data.decoded import DecodedImages, decode_all
+from training.data.index import Index, check_apart, index_folder
+from training.data.named_sets import DATA_SETS, folder_of
+from training.data.split import FRACTIONS, Split, split_by_content
+
+
+@dataclass(frozen=True, slots=True)
+class Data:
+    """Decoded images with their split, and where they come from.
+
+    Attributes:
+        root: what the images' paths are relative to.
+        fractions: of validation and test that were asked for, where the folder was not split already.
+        more: folders of further images.
+    """
+
+    source: str
+    root: Path
+    decoded: DecodedImages
+    audit: Audit
+    split: Split
+    spec: InputSpec
+    fractions: tuple[float, float]
+    more: tuple[Path, ...] = ()
+
+    def fingerprint(self) -> str:
+        """One hash of the images that are on some side, with their labels."""
+        return self.decoded.fingerprint(np.concatenate([self.split.train, self.split.val, self.split.test]))
+
+    def is_further(self) -> np.ndarray:
+        """bool (N,): the images of `more`."""
+        beginnings = tuple(f"{folder.relative_to(self.root)}/" for folder in self.more)
+        return np.array([bool(beginnings) and path.startswith(beginnings) for path in self.decoded.paths], bool)
+
+
+def prepare(
+    source: str,
+    spec: InputSpec,
+    cache: Path,
+    console: Console,
+    *,
+    fractions: tuple[float, float] = FRACTIONS,
+    more: tuple[Path, ...] = (),
+    without: np.ndarray | None = None,
+    memory: Path | None = None,
+) -> Data:
+    """Find, decode and split the images of a folder or a named data set.
+
+    Args:
+        fractions: of validation and test, where the folder is not split already.
+        more: folders of further images (`training.data.index.index_folder`).
+        without: hashes of images that are left out (`training.data.split.split_by_content`).
+        memory: the file that remembers who was held out; one in the cache, where none is named.
+
+    Raises:
+        BadData: it cannot be trained on as it is.
+    """
+    root = resolve(source, cache)
+    index = index_folder(root, more)
+    decoded = decode_folder(index, spec, cache, console)
+    key = hashlib.sha256(json.dumps([str(root), fractions]).encode()).hexdigest()[:32]
+    memory = memory or cache / "splits" / f"{key}.npy"
+    found = audit(decoded, index.left_out)
+    if without is not None:
+        decoded = without_empty_classes(decoded, without)
+    split = split_by_content(decoded, fractions, memory=memory, without=without)
+    return Data(source, index.root, decoded, found, split, spec, fractions, more)
+
+
+def without_empty_classes(decoded: DecodedImages, without: np.ndarray) -> DecodedImages:
+    """No class of which all images are left out; those images have the label 0, and are on no side."""
+    kept = np.bincount(decoded.labels[~np.isin(decoded.hashes(), without)], minlength=len(decoded.class_names)) > 0
+    places = np.maximum(np.cumsum(kept) - 1, 0) * kept
+    names = tuple(name for name, has_images in zip(decoded.class_names, kept, strict=True) if has_images)
+    return replace(decoded, class_names=names, labels=places[decoded.labels])
+
+
+def decode_folder(index: Index, spec: InputSpec, cache: Path, console: Console) -> DecodedImages:
+    """`decode_all` with a bar that shows how far it is."""
+    with decoding_bar(console) as bar:
+        task = bar.add_task("decoding", total=len(index.paths))
+        decoded = decode_all(index, spec, cache, on_progress=lambda done: bar.update(task, advance=done))
+        bar.update(task, completed=len(index.paths))
+    return decoded
+
+
+def resolve(source: str, cache: Path) -> Path:
+    """A named data set's folder, or the path itself.
+
+    Raises:
+        BadData: the cache lies in it, and would be taken for images.
+    """
+    if source in DATA_SETS:
+        return folder_of(source, cache)
+    root = expanded(source).resolve()
+    check_apart(root, ("--cache", cache))
+    return root
+
+
+def decoding_bar(console: Console) -> Progress:
+    return Progress(
+        TextColumn("decoding"),
+        BarColumn(),
+        TextColumn("{task.completed:,}/{task.total:,} images"),
+        TimeRemainingColumn(elapsed_when_finished=True),
+        console=console,
+        disable=not console.is_terminal,
+    )

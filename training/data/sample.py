@@ -1,0 +1,42 @@
+"""A look at some images of a folder, to choose an input that suits them."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+
+from PIL import Image
+
+from models.bundle.preprocessing import FORMATS
+from training.data.index import index_folder
+
+NUM_SAMPLED = 200
+GREY_MODES = {"1", "L", "LA", "I", "I;16", "I;16B"}
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """What the images of a folder are like.
+
+    Attributes:
+        num_files: in the folder.
+        median_side: pixels of the shorter side.
+        all_grey: whether none has colour.
+    """
+
+    num_files: int
+    median_side: int
+    all_grey: bool
+
+
+def sample_images(root: Path) -> Sample:
+    """Read the headers of a few hundred files, spread over the folder; what cannot be read is passed over."""
+    paths = index_folder(root).paths
+    sides, modes = [], set()
+    for path in paths[:: max(1, len(paths) // NUM_SAMPLED)]:
+        try:
+            with Image.open(root / path, formats=FORMATS) as image:
+                sides.append(min(image.size))
+                modes.add(image.mode)
+        except Exception:  # whatever a decoder raises; decoding will name the file and the reason
+            continue
+    return Sample(len(paths), int(median(sides or [0])), modes <= GREY_MODES)

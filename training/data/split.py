@@ -1,0 +1,188 @@
+"""Which images are learnt from, which choose between models, and which judge: decided by content.
+
+An image's side follows from its own hash, or from the smallest hash among its near duplicates, so that all of them are
+on one side. An addition can only lower that, and a low hash is held out. Where chance leaves a side of a small class
+empty, its smallest hashes fill it.
+
+A memory keeps what is held out where it is, whatever is added. The one exception is an image that connects near
+duplicates of different sides: it moves all of them to the test split if some are there, else to the validation split.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from models.files.durable import replacing, write_array
+from training.data.decoded import DecodedImages
+from training.data.index import SPLITS, BadData
+
+FRACTIONS = (0.15, 0.15)  # of validation and test
+SMALLEST_CLASS = 3  # images of which one can train, one validate and one test
+HELD_OUT = np.dtype([("hash", np.uint64), ("side", np.int8)])
+TRAIN, VAL, TEST = (SPLITS.index(side) for side in ("train", "val", "test"))
+
+
+@dataclass(frozen=True, slots=True)
+class Split:
+    """Rows of the decoded images, ascending: int64 (N,) each, no row in two of them."""
+
+    train: np.ndarray
+    val: np.ndarray
+    test: np.ndarray
+
+
+def split_by_content(
+    decoded: DecodedImages,
+    fractions: tuple[float, float] = FRACTIONS,
+    *,
+    memory: Path | None = None,
+    without: np.ndarray | None = None,
+) -> Split:
+    """Follow the splits that the folder names; make the missing ones out of its training images.
+
+    Where some images have no side named, as those that were added to a folder with splits, they get all sides.
+
+    Args:
+        fractions: of validation and of test. 0 holds nothing out.
+        memory: a file that remembers which images were held out by these fractions, so that they stay so.
+        without: uint64, of images that are on no side (`DecodedImages.hashes`).
+
+    Raises:
+        BadData: some class has no image to train on, or nothing is left to validate or test on.
+    """
+    named, groups, hashes = decoded.files["split"], decoded.files["group"], decoded.hashes()
+    sides = np.where(named == 0, TRAIN, named)
+    wanted = {side: part for side, part in zip((VAL, TEST), fractions, strict=True) if part}
+    missing = {side: part for side, part in wanted.items() if not (named == side).any()}
+    remembered = recall(memory)
+    before = sides_before(hashes, remembered)
+    for said, to_make in ((0, wanted), (TRAIN, missing)):
+        if to_make:
+            rows = np.flatnonzero(named == said)
+            sides[rows] = assign(hashes[rows], groups[rows], decoded.labels[rows], to_make, before[rows])
+    follow_named(sides, groups, named, before)
+    if memory and wanted:
+        ours = named <= TRAIN  # the folder itself remembers the others
+        remember(memory, remembered, sides[ours], hashes[ours])
+    kept = np.ones(len(sides), bool) if without is None else ~np.isin(hashes, without)
+    split = Split(*(np.flatnonzero(kept & (sides == side)) for side in (TRAIN, VAL, TEST)))
+    check_split(split, decoded, held_out=bool(wanted))
+    return split
+
+
+def recall(memory: Path | None) -> np.ndarray:
+    """HELD_OUT (N,)."""
+    try:
+        found: np.ndarray = np.load(memory) if memory and memory.exists() else np.empty(0, HELD_OUT)
+    except (ValueError, EOFError) as error:
+        raise BadData(
+            f"{memory}, which remembers what was held out, is damaged ({error}). Delete it; images that models were "
+            "tested on may be trained on then."
+        ) from None
+    return found
+
+
+def sides_before(hashes: np.ndarray, remembered: np.ndarray) -> np.ndarray:
+    """int8 (N,): where an earlier split held each image out; 0 where it did not."""
+    if not len(remembered):
+        return np.zeros(len(hashes), np.int8)
+    places = np.searchsorted(remembered["hash"], hashes).clip(max=len(remembered) - 1)
+    return np.where(remembered["hash"][places] == hashes, remembered["side"][places], np.int8(0))
+
+
+def follow_named(sides: np.ndarray, groups: np.ndarray, named: np.ndarray, before: np.ndarray) -> None:
+    """An image without a side of its own goes where the folder has put a near duplicate of it.
+
+    Near duplicates of what was held out before are not trained on all the same, nor are those of test images used to
+    validate.
+    """
+    free = named == 0
+    least = np.zeros(groups.max(initial=0) + 1, np.int8)
+    np.maximum.at(least, groups, before)
+    for side in (TRAIN, VAL, TEST):
+        there = np.isin(groups, groups[~free & (sides == side)])
+        sides[free & there & (side >= least[groups])] = side
+
+
+def assign(
+    hashes: np.ndarray, groups: np.ndarray, labels: np.ndarray, to_make: dict[int, float], before: np.ndarray
+) -> np.ndarray:
+    """The side of each image, by its content hash, group of duplicates, label, and where it was held out, (N,) each."""
+    sides = np.full(len(hashes), TRAIN)
+    smallest = np.full(groups.max(initial=0) + 1, np.iinfo(np.uint64).max, np.uint64)
+    np.minimum.at(smallest, groups, hashes)
+    keys = smallest[groups]
+    for label in np.unique(labels):
+        rows = np.flatnonzero(labels == label)
+        for side, chosen in held_out(np.unique(keys[rows]), to_make):
+            sides[rows[np.isin(keys[rows], chosen)]] = side
+    known = put_back(sides, labels, np.where(np.isin(before, list(to_make)), before, 0))
+    keep_together(sides, groups, labels, known)
+    return sides
+
+
+def keep_together(sides: np.ndarray, groups: np.ndarray, labels: np.ndarray, known: np.ndarray) -> None:
+    """A whole group is where one of its images is held out: one has another label, or was `known` to be held out.
+
+    A small class that has become one group keeps its training images all the same, so that there are some.
+    """
+    apart = sides.copy()
+    for side in (TEST, VAL):
+        sides[np.isin(groups, groups[sides == side])] = side
+    used_up = np.bincount(labels[sides == TRAIN], minlength=labels.max(initial=0) + 1) == 0
+    stay = (used_up & (np.bincount(labels[known], minlength=len(used_up)) > 0))[labels]
+    sides[stay] = apart[stay]
+
+
+def held_out(keys: np.ndarray, missing: dict[int, float]) -> Iterator[tuple[int, np.ndarray]]:
+    """For each missing side the keys that are held out for it: the small ones, of ascending uint64 of one class.
+
+    A class of three or more gets at least one on each side: its smallest, where none is small enough.
+    """
+    if len(keys) < SMALLEST_CLASS:
+        return
+    threshold = 0.0
+    for still_missing, (side, fraction) in zip(reversed(range(len(missing))), missing.items(), strict=True):
+        threshold += fraction
+        spare = len(keys) - still_missing - 1  # one for each side to come, and one to train on
+        num_chosen = min(spare, max(1, int(np.searchsorted(keys / 2.0**64, threshold))))
+        yield side, keys[:num_chosen]
+        keys = keys[num_chosen:]
+
+
+def put_back(sides: np.ndarray, labels: np.ndarray, before: np.ndarray) -> np.ndarray:
+    """What was held out before stays where it was, but for a class of which nothing else is left to train on.
+
+    Returns:
+        bool (N,): which images those are.
+    """
+    known = before > 0
+    trained = np.bincount(labels[~known & (sides == TRAIN)], minlength=labels.max(initial=0) + 1) > 0
+    known &= trained[labels]
+    sides[known] = before[known]
+    return known
+
+
+def remember(memory: Path, before: np.ndarray, sides: np.ndarray, hashes: np.ndarray) -> None:
+    """Write down what is held out now, and what was before of images that are not there at the moment."""
+    held = sides != TRAIN
+    now = np.empty(held.sum(), HELD_OUT)
+    now["hash"], now["side"] = hashes[held], sides[held]
+    everything = np.concatenate([now, before])
+    _, first = np.unique(everything["hash"], return_index=True)
+    with replacing(memory) as temporary:
+        write_array(temporary, everything[first])
+
+
+def check_split(split: Split, decoded: DecodedImages, *, held_out: bool) -> None:
+    untrained = set(range(len(decoded.class_names))) - set(decoded.labels[split.train].tolist())
+    if untrained:
+        name = decoded.class_names[min(untrained)]
+        raise BadData(f"No image of class {name!r} is left to train on. Add some, or remove the class.")
+    if held_out and not (len(split.val) and len(split.test)):
+        raise BadData(
+            f"{len(decoded.labels)} images are too few to validate and test on: give at least "
+            f"{SMALLEST_CLASS} different ones in some class."
+        )

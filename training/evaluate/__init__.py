@@ -1,0 +1,1 @@
+"""Predictions and what they say: metrics, calibration, significance, wrong labels."""

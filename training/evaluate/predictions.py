@@ -1,0 +1,57 @@
+"""One table of what a model answered, from which every figure is computed, so that no two can disagree.
+
+A CSV in UTF-8 with a line for each image: `image`, its path; `label` and `predicted`, names of classes; `confidence`,
+the probability of what was predicted; then a column `p:<class>` for each class.
+"""
+
+import csv
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from models.files.durable import replacing
+
+COLUMNS = ("image", "label", "predicted", "confidence")
+PREFIX = "p:"
+
+
+@dataclass(frozen=True, slots=True)
+class Predictions:
+    """Attributes:
+    paths: of N images.
+    labels: int64 (N,), positions in `class_names`.
+    probabilities: float64 (N, num_classes).
+    """
+
+    class_names: tuple[str, ...]
+    paths: Sequence[str]
+    labels: np.ndarray
+    probabilities: np.ndarray
+
+    def write(self, path: Path) -> None:
+        """Every digit, so that what is read back gives the same figures."""
+        predicted = self.probabilities.argmax(axis=1)
+        with (
+            replacing(path) as temporary,
+            temporary.open("w", encoding="utf-8", errors="backslashreplace", newline="") as file,
+        ):
+            writer = csv.writer(file)
+            writer.writerow([*COLUMNS, *(PREFIX + name for name in self.class_names)])
+            for image, label, answer, row in zip(self.paths, self.labels, predicted, self.probabilities, strict=True):
+                shares = [repr(float(p)) for p in row]
+                writer.writerow([image, self.class_names[label], self.class_names[answer], shares[answer], *shares])
+
+    @classmethod
+    def read(cls, path: Path) -> "Predictions":
+        with path.open(encoding="utf-8", newline="") as file:
+            header, *rows = csv.reader(file)
+        class_names = tuple(name.removeprefix(PREFIX) for name in header[len(COLUMNS) :])
+        positions = {name: i for i, name in enumerate(class_names)}
+        return cls(
+            class_names,
+            [row[0] for row in rows],
+            np.array([positions[row[1]] for row in rows], np.int64),
+            np.array([row[len(COLUMNS) :] for row in rows], np.float64),
+        )

@@ -1,0 +1,111 @@
+"""What a challenger has to reach, what it is judged by, and what is found; `training.promotion.rules` judges."""
+
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+
+from models.errors import UserError
+from training.evaluate.significance import Paired
+
+Outcome = Literal["pass", "hold", "reject"]
+Verdict = Literal["promote", "hold", "reject"]
+
+
+@dataclass(frozen=True, slots=True)
+class Gate:
+    """What a challenger has to reach; the table `[gate]` of a job.
+
+    Attributes:
+        alpha: how often "better", and "worse", may be said by mistake.
+        promote: `better` wants a significant gain on the frozen hold-out or on the newest images; `not-worse` does not.
+        margin: of accuracy, that a challenger may lose at most, with confidence 1 - alpha.
+        class_margin: of a class's recall, that it may lose at most.
+        min_accuracy, min_recall: absolute floors of accuracy and of each class's recall.
+        newest_share: accuracy on the newest images must not be significantly below this share of that on the others:
+            labels that cannot be learned are likely wrong.
+        calibration_margin: of the expected calibration error.
+        max_latency_ratio: of the champion's lower quartile for a lone image; 0 is any.
+        max_latency_ms: of that quartile; 0 is any.
+        max_size_ratio: largest ratio of the bytes that an engine loads to those of the champion; 0 is any.
+        max_size_bytes: largest number of bytes that an engine loads; 0 is any.
+    """
+
+    alpha: float = 0.05
+    promote: Literal["better", "not-worse"] = "better"
+    margin: float = 0.01
+    class_margin: float = 0.05
+    min_accuracy: float = 0.0
+    min_recall: float = 0.0
+    newest_share: float = 0.5
+    calibration_margin: float = 0.03
+    max_latency_ratio: float = 1.5
+    max_latency_ms: float = 0.0
+    max_size_ratio: float = 2.0
+    max_size_bytes: int = 0
+
+    def __post_init__(self) -> None:
+        if not 0 < self.alpha < 0.5:
+            raise UserError(f"alpha is a probability above 0 and below 0.5, not {self.alpha:g}.")
+        wrong = [name for name in self.__slots__ if name != "promote" and getattr(self, name) < 0]
+        if wrong:
+            raise UserError(f"{wrong[0]} is {getattr(self, wrong[0]):g}; it has to be 0 or more.")
+        if self.promote not in ("better", "not-worse"):
+            raise UserError(f'promote is "better" or "not-worse", not {self.promote!r}.')
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """What one model, in a real service, said of the N held-out images.
+
+    Attributes:
+        class_names: its own, in its order.
+        probabilities: float64 (N, num_classes).
+        latencies_ms: of lone images.
+        num_bytes: that an engine loads of its bundle (`models.bundle.manifest.loaded_bytes`).
+    """
+
+    class_names: tuple[str, ...]
+    probabilities: np.ndarray
+    latencies_ms: list[float]
+    num_bytes: int
+
+    def names(self) -> np.ndarray:
+        return np.array(self.class_names, object)[self.probabilities.argmax(axis=1)]
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """Attributes:
+    labels: names of the N images' classes.
+    newest: bool (N,): images that have come since a job last judged; the others are the frozen hold-out.
+    champion: None where nothing is live yet.
+    leaked: held-out images that the challenger was trained on.
+    unknown: models that it descends from, of which nobody knows what they were trained on.
+    golden: what was wrong with its golden images' answers; empty where nothing was.
+    """
+
+    labels: np.ndarray
+    newest: np.ndarray
+    challenger: Answered
+    champion: Answered | None
+    leaked: int = 0
+    unknown: list[str] = field(default_factory=list)
+    golden: str = ""
+
+    def right(self, answered: Answered) -> np.ndarray:
+        return answered.names() == self.labels
+
+    def paired(self, rows: np.ndarray) -> Paired:
+        assert self.champion is not None  # rules without a champion compare with nothing
+        return Paired.of(self.right(self.champion)[rows], self.right(self.challenger)[rows])
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What one rule came to."""
+
+    rule: str
+    outcome: Outcome
+    reason: str
+    figures: dict[str, Any] = field(default_factory=dict)

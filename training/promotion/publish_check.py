@@ -1,0 +1,82 @@
+"""Whether a model may go live when a person publishes it: it has to know something, and must not be a loss.
+
+`fit --publish`, `quantize --publish` and `publish` ask this; a retraining job has a gate of its own (`training.promotion.rules`).
+Everything is read from what the bundles say they were tested on: no image is classified again.
+"""
+
+from pathlib import Path
+
+import numpy as np
+
+from models.bundle.manifest import read_manifest
+from models.store.publish import read_live
+from training.evaluate.significance import Paired
+from training.evaluate.trained_on import images_trained_on, name_of
+from training.promotion.gate import Answered, Evidence, Gate
+from training.promotion.rules import floors_are_kept, it_beats_the_largest_class, percent
+from training.promotion.version_diff import answers_when_tested, paired
+
+
+class Refused(Exception):
+    """The model should not answer anybody; the message says why."""
+
+
+def check_before_publishing(bundle: Path, exports: Path) -> None:
+    """
+    Raises:
+        Refused: the model is not significantly better than always naming the most frequent class, a class is
+            recognised significantly less often than by chance, the live version is significantly better, or nobody
+            knows by which images any of this could be told.
+        BrokenBundle: a bundle cannot be read.
+    """
+    check_ancestors(bundle.resolve(), exports)
+    answers = answers_when_tested(bundle, exports)
+    if not answers:
+        raise Refused(
+            "No image was held out that neither the model nor one it was made from was trained on, so nothing is known "
+            "about its accuracy."
+        )
+    evidence = evidence_of(read_manifest(bundle).class_names, list(answers.values()))
+    for rule in (it_beats_the_largest_class, floors_are_kept):
+        finding = rule(evidence, Gate())
+        if finding is not None and finding.outcome != "pass":
+            raise Refused(finding.reason)
+    home = exports / read_manifest(bundle).model
+    live = read_live(home).live
+    if live is not None:
+        check_against(paired(home / str(live), bundle, exports), live)
+
+
+def check_ancestors(bundle: Path, exports: Path) -> None:
+    unknown = [name for name in images_trained_on(bundle, exports)[1] if name != name_of(bundle)]
+    if unknown:
+        raise Refused(
+            f"Nobody knows what {unknown[0]}, which it was made from, was trained on; its test images may be among "
+            "that."
+        )
+
+
+def evidence_of(class_names: tuple[str, ...], answers: list[tuple[str, str]]) -> Evidence:
+    """
+    Args:
+        answers: the label and the predicted class of each held-out image.
+    """
+    places = [class_names.index(predicted) for _, predicted in answers]
+    predictions = np.eye(len(class_names))[places]
+    labels = np.array([label for label, _ in answers], object)
+    return Evidence(labels, np.zeros(len(labels), bool), Answered(class_names, predictions, [], 0), champion=None)
+
+
+def check_against(pairs: Paired, live: int) -> None:
+    """Refuse a significant loss, which is what McNemar's exact test finds; a small test split refuses nobody."""
+    if not pairs.num_images:
+        raise Refused(
+            f"Version {live} is live, and no image is known that both models were tested on, so nobody can tell which "
+            "one is better."
+        )
+    if pairs.difference < 0 and pairs.p_value() < Gate().alpha:
+        raise Refused(
+            f"On {pairs.num_images} images that both were tested on, its accuracy differs by "
+            f"{percent(pairs.difference)} from that of the live version {live}, which is a significant loss "
+            f"(p = {pairs.p_value():.2g})."
+        )

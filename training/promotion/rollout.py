@@ -1,0 +1,363 @@
+"""A new version meets real traffic step by step, watched, and goes back by itself where it is worse.
+
+shadow (it is asked, and nobody sees its answers) -> canary (a fraction of the requests) -> live (all), each for as long
+as the job says. Each step is one change of the live pointer, and can be begun again: a job that was killed does so.
+Whatever somebody else makes of the pointer meanwhile holds.
+"""
+
+import http.client
+import json
+import os
+import time
+import urllib.request
+from collections import defaultdict
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from prometheus_client.parser import text_string_to_metric_families
+
+from models.errors import Failed, UserError
+from models.store.publish import Overtaken, read_live, roll_back, set_canary, set_live, set_shadow
+from training.evaluate.significance import above, more_often
+
+POLL_S = 0.5
+LOAD_TIMEOUT_S = 900.0
+PATIENCE_S = 60.0  # with a service that does not answer: it may be starting again
+ANSWER_TIMEOUT_S = 10
+LONGEST = 4  # times as long as the job says, where requests are few
+SIGNIFICANT = 0.001  # of a step's many looks one is nearly always below 0.05
+USUAL_FAULTS = 0.01  # of the requests, where there is nothing to compare with
+KEY = "STRIATE_SERVICE_KEY"
+
+
+@dataclass(frozen=True, slots=True)
+class Rollout:
+    """The table `[rollout]` of a job; without it a version that is promoted answers everybody at once.
+
+    Attributes:
+        shadow_s, canary_s, watch_s: how long it is watched as shadow, as canary, and after it has gone live; 0 leaves
+            a step out.
+        canary_fraction: of the requests.
+        min_requests: of a step, below which nothing is said of latency, confidence and agreement; the step then lasts
+            until they have come, at most four times as long.
+        max_latency_ratio: of the mean time of a request, to that of the version it is to replace; twice that once it
+            is live, where there is no other to compare with at the same time.
+        max_confidence_loss: of the mean confidence, to that version's.
+        min_agreement: of the shadow's answers with the live version's; 0 is any.
+    """
+
+    shadow_s: float = 0.0
+    canary_s: float = 0.0
+    watch_s: float = 0.0
+    canary_fraction: float = 0.1
+    min_requests: int = 100
+    max_latency_ratio: float = 2.0
+    max_confidence_loss: float = 0.15
+    min_agreement: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not 0 < self.canary_fraction <= 1:
+            raise UserError(f"canary_fraction is a fraction above 0 and up to 1, not {self.canary_fraction:g}.")
+        wrong = [name for name in self.__slots__ if getattr(self, name) < 0]
+        if wrong:
+            raise UserError(f"{wrong[0]} is {getattr(self, wrong[0]):g}; it has to be 0 or more.")
+
+    @property
+    def is_watched(self) -> bool:
+        return bool(self.shadow_s or self.canary_s or self.watch_s)
+
+
+class Unreachable(Failed):
+    """The service that was to be watched does not answer."""
+
+
+class Traffic(NamedTuple):
+    """What one version was asked, counted from some beginning.
+
+    Attributes:
+        answered: requests, well.
+        faults: requests that failed by no fault of the client's; of a shadow, images.
+        seconds: that those answered took, from their heads to their answers.
+        images, confidence: how many there were, and the sum of their confidence.
+        agreed, differed: images on which a shadow and the live version did.
+    """
+
+    answered: float = 0.0
+    faults: float = 0.0
+    seconds: float = 0.0
+    images: float = 0.0
+    confidence: float = 0.0
+    agreed: float = 0.0
+    differed: float = 0.0
+
+    @property
+    def asked(self) -> float:
+        return self.answered + self.faults + self.agreed + self.differed
+
+    def plus(self, other: "Traffic") -> "Traffic":
+        return Traffic(*(ours + theirs for ours, theirs in zip(self, other, strict=True)))
+
+    def since(self, before: "Traffic") -> "Traffic":
+        """What came between; all of it, where the service was restarted and counts from 0 again."""
+        if any(now < then for now, then in zip(self, before, strict=True)):
+            return self
+        return Traffic(*(now - then for now, then in zip(self, before, strict=True)))
+
+
+class Watch:
+    """One service, asked over HTTP."""
+
+    def __init__(self, url: str, model: str) -> None:
+        self._url = url
+        self._model = model
+
+    def about(self) -> dict[str, Any]:
+        """What GET /models/<name> says: versions, their states, drift.
+
+        Raises:
+            Unreachable: it does not answer for a minute, or wants another key.
+        """
+        described: dict[str, Any] = json.loads(self._fetch(f"/models/{self._model}"))
+        return described
+
+    def traffic(self) -> dict[int, Traffic]:
+        """By version, since the service started.
+
+        Raises:
+            Unreachable: as above.
+        """
+        sums: dict[int, dict[str, float]] = defaultdict(lambda: defaultdict(float))
+        for family in text_string_to_metric_families(self._fetch("/metrics").decode()):
+            for sample in family.samples:
+                field = FIELDS.get((sample.name, sample.labels.get("outcome")))
+                if field and sample.labels.get("model") == self._model:
+                    sums[int(sample.labels["version"])][field] += sample.value
+        return {version: Traffic(**found) for version, found in sums.items()}
+
+    def _fetch(self, path: str) -> bytes:
+        deadline = time.monotonic() + PATIENCE_S
+        while True:
+            try:
+                return self._fetch_once(path)
+            except (OSError, ValueError, http.client.HTTPException) as error:
+                if time.monotonic() > deadline or isinstance(error, ValueError):
+                    raise Unreachable(
+                        f"{self._url}{path} does not answer ({error}); is it the service's URL?"
+                    ) from None
+                time.sleep(POLL_S)
+
+    def _fetch_once(self, path: str) -> bytes:
+        key = os.environ.get(KEY)
+        request = urllib.request.Request(self._url + path, headers={"Authorization": f"Bearer {key}"} if key else {})
+        with urllib.request.urlopen(request, timeout=ANSWER_TIMEOUT_S) as response:
+            answer: bytes = response.read()
+            return answer
+
+
+FIELDS: dict[tuple[str, str | None], str] = {
+    ("striate_model_request_seconds_count", "success"): "answered",
+    ("striate_model_request_seconds_sum", "success"): "seconds",
+    ("striate_model_faults_total", None): "faults",
+    ("striate_confidence_count", None): "images",
+    ("striate_confidence_sum", None): "confidence",
+    ("striate_shadow_images_total", "agrees"): "agreed",
+    ("striate_shadow_images_total", "differs"): "differed",
+    ("striate_shadow_images_total", "failed"): "faults",
+}
+
+
+def roll_out(
+    exports: Path,
+    model: str,
+    version: int,
+    champion: int | None,
+    rollout: Rollout,
+    service: str,
+    *,
+    on_step: Callable[[str], None] = lambda step: None,
+    on_fault: Callable[[str], None] = lambda fault: None,
+    on_note: Callable[[str], None] = lambda line: None,
+) -> str:
+    """Make a published version live as the job says; returns why it was taken back, or "" where it stays.
+
+    Args:
+        champion: the version that it is to replace.
+        on_fault: called with the reason before anything is taken back.
+        on_note: called with what was seen in each step.
+
+    Raises:
+        Overtaken: somebody else has made another version live, which stays.
+        Unreachable: there is nothing to watch it by; the champion is live then, and the roll-out can be begun again.
+    """
+    roll = RollOut(exports, model, version, champion, rollout, Watch(service, model), on_note)
+    try:
+        fault = roll.begin(on_step)
+    except Exception:  # whatever it is, nobody watches any more
+        take_back(exports, model, version)
+        raise
+    if fault:
+        on_fault(fault)
+        take_back(exports, model, version)
+    return fault
+
+
+def take_back(exports: Path, model: str, version: int) -> None:
+    """Leave a version no part; where somebody else has given the parts to others, those stay."""
+    pointer = read_live(exports / model)
+    if pointer.shadow == version:
+        set_shadow(exports, model, None)
+    if pointer.canary == version:
+        set_canary(exports, model, None, 0)
+    if pointer.live == version and pointer.previous is not None:
+        roll_back(exports, model, instead_of=version)
+
+
+class RollOut:
+    """One version's way to the live pointer."""
+
+    def __init__(
+        self,
+        exports: Path,
+        model: str,
+        version: int,
+        champion: int | None,
+        rollout: Rollout,
+        watch: Watch,
+        on_note: Callable[[str], None],
+    ) -> None:
+        self._exports = exports
+        self._model = model
+        self._version = version
+        self._champion = champion
+        self._rollout = rollout
+        self._watch = watch
+        self._on_note = on_note
+
+    def begin(self, on_step: Callable[[str], None]) -> str:
+        rollout, version = self._rollout, self._version
+        is_live = self._pointer().live == version  # a job was killed while it watched
+        if self._champion is None or not rollout.is_watched:
+            if not is_live:
+                self._go_live()
+            return ""
+        if not is_live:
+            fault = self._shadow(on_step) or self._canary(on_step)
+            if fault:
+                return fault
+        before = self._watch.traffic().get(self._champion, Traffic())
+        if not is_live:
+            self._go_live()
+        on_step("live")
+        return f"live {fault}" if (fault := self._observe(rollout.watch_s, "live", before)) else ""
+
+    def _shadow(self, on_step: Callable[[str], None]) -> str:
+        if not self._rollout.shadow_s:
+            return ""
+        set_shadow(self._exports, self._model, self._version)
+        fault = self._observe(self._rollout.shadow_s, "shadow")
+        if self._pointer().shadow == self._version:
+            set_shadow(self._exports, self._model, None)
+        on_step("shadowed")
+        return f"as shadow {fault}" if fault else ""
+
+    def _canary(self, on_step: Callable[[str], None]) -> str:
+        if not self._rollout.canary_s:
+            return ""
+        set_canary(self._exports, self._model, self._version, self._rollout.canary_fraction)
+        fault = self._observe(self._rollout.canary_s, "canary")
+        on_step("baked")
+        return f"as canary {fault}" if fault else ""
+
+    def _go_live(self) -> None:
+        set_live(self._exports, self._model, self._version, instead_of=self._champion)
+
+    def _observe(self, seconds: float, part: str, champion_before: Traffic | None = None) -> str:
+        """Look on for so long, from when its engine is up; returns what is worse about it as soon as that is sure.
+
+        Args:
+            champion_before: what the champion did before, where it is asked no more.
+
+        Raises:
+            Overtaken: the version has not this part any more, or another is live.
+        """
+        if not seconds:
+            return ""
+        fault = self._wait_until_loaded(part)
+        if fault:
+            return fault
+        began, last = time.monotonic(), self._watch.traffic()
+        ours, theirs = Traffic(), champion_before or Traffic()
+        while True:
+            time.sleep(min(POLL_S, seconds))
+            self._check_part(part)
+            now = self._watch.traffic()
+            ours = ours.plus(change(now, last, self._version))
+            if champion_before is None:
+                theirs = theirs.plus(change(now, last, self._champion))
+            last = now
+            fault = what_is_worse(ours, theirs, self._rollout, side_by_side=champion_before is None)
+            took = time.monotonic() - began
+            if fault or took >= LONGEST * seconds or (took >= seconds and ours.asked >= self._rollout.min_requests):
+                self._on_note(f"{part}: {took:.0f} s, asked {ours.asked:g} times, {ours.faults:g} failed")
+                return fault
+
+    def _wait_until_loaded(self, part: str) -> str:
+        """Why its engine does not answer; "" once it does."""
+        deadline = time.monotonic() + LOAD_TIMEOUT_S
+        while time.monotonic() < deadline:
+            self._check_part(part)
+            found = [row for row in self._watch.about()["versions"] if row["version"] == self._version]
+            if found and found[0]["state"] == "available":
+                return ""
+            if found and found[0]["state"] == "rejected":
+                return f"it is refused by the service: {found[0]['reason']}"
+            time.sleep(POLL_S)
+        return f"it did not load within {LOAD_TIMEOUT_S:g} s"
+
+    def _check_part(self, part: str) -> None:
+        pointer = self._pointer()
+        if getattr(pointer, part) != self._version or (part != "live" and pointer.live != self._champion):
+            raise Overtaken(f"Somebody else has changed which versions of {self._model} answer.")
+
+    def _pointer(self) -> Any:
+        return read_live(self._exports / self._model)
+
+
+def change(now: dict[int, Traffic], last: dict[int, Traffic], version: int | None) -> Traffic:
+    """Of one version, from look to look."""
+    if version is None:
+        return Traffic()
+    return now.get(version, Traffic()).since(last.get(version, Traffic()))
+
+
+def what_is_worse(ours: Traffic, theirs: Traffic, rollout: Rollout, *, side_by_side: bool) -> str:
+    """Faults as soon as they are significant; the rest once there were requests enough.
+
+    Args:
+        side_by_side: both were asked at the same time. If not, twice the ratio of latencies is borne: the machine may
+            have had more to do since.
+    """
+    events = (round(ours.faults), round(ours.asked))
+    if theirs.asked >= rollout.min_requests:
+        p_value = more_often(events, (round(theirs.faults), round(theirs.asked)))
+    else:
+        p_value = above(*events, USUAL_FAULTS)
+    if ours.faults and p_value < SIGNIFICANT:
+        failed = f"it failed {ours.faults:g} of {ours.asked:g} requests"
+        return f"{failed}, the version before {theirs.faults:g} of {theirs.asked:g}"
+    if ours.asked < rollout.min_requests:
+        return ""
+    compared = ours.agreed + ours.differed
+    if compared and ours.agreed / compared < rollout.min_agreement:
+        return f"it agreed on {ours.agreed / compared:.1%} of {compared:g} images"
+    if ours.answered and theirs.answered >= rollout.min_requests:
+        ratio = (ours.seconds / ours.answered) / (theirs.seconds / theirs.answered)
+        if ratio > rollout.max_latency_ratio * (1 if side_by_side else 2):
+            return f"a request took {ratio:.2g} times as long"
+    if ours.images and theirs.images:
+        loss = theirs.confidence / theirs.images - ours.confidence / ours.images
+        if loss > rollout.max_confidence_loss:
+            return f"its mean confidence is lower by {loss:.2f}"
+    return ""

@@ -1,0 +1,252 @@
+"""How a run goes and how good its model is, on one page that needs nothing else, and that grows while the run goes."""
+
+import base64
+import io
+from dataclasses import dataclass, field, replace
+from html import escape
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from models.files.durable import write_durably
+from training.evaluate.significance import DISAGREEMENT, POWER
+from training.fit.state import Observer, Position
+from training.report.svg import plot, reliability
+
+STYLE = """
+:root { color-scheme: light dark; --ink: light-dark(#1a1a1a, #e4e4e4); --paper: light-dark(#fff, #16181b);
+  --line: light-dark(#ddd, #3a3f45); --c0: light-dark(#0b6bcb, #5aa9ff); --c1: light-dark(#9aa5b1, #7b8794) }
+body { font: 16px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem;
+  color: var(--ink); background: var(--paper); overflow-wrap: anywhere }
+.wide { overflow-x: auto } table { border-collapse: collapse; margin: 1rem 0 }
+th, td { padding: .2rem .7rem; text-align: right; overflow-wrap: normal } tr { border-bottom: 1px solid var(--line) }
+th { font-weight: 600 } td:first-child, th:first-child { text-align: left }
+.confusion td { text-align: center; border: 1px solid var(--paper) } .facts td { text-align: left }
+figure { margin: 0 0 1rem } svg { width: 100%; height: auto } svg text { fill: var(--ink) }
+svg polyline { fill: none; stroke-width: 2 } polyline.c0 { stroke: var(--c0) } polyline.c1 { stroke: var(--c1) }
+svg text.c0, circle.c0 { fill: var(--c0) } svg text.c1, circle.c1 { fill: var(--c1) } circle { fill-opacity: .6 }
+svg.square { max-width: 22rem } .pictures { display: flex; flex-wrap: wrap; gap: 1rem } .pictures figure { width: 8rem }
+.pictures img { width: 100%; image-rendering: pixelated; background: var(--line) } figcaption { font-size: .85rem }
+.filters { max-width: 100%; image-rendering: pixelated }
+"""
+MAX_CONFUSION = 40  # classes; a larger matrix is no picture any more
+RENEW_S = 15  # while training goes on
+PICTURE_SIDE = 128  # pixels at most
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """uint8 (H, W, C), and what is to be said about it."""
+
+    pixels: np.ndarray
+    caption: str
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What is known of a run; what is not yet known is empty.
+
+    Attributes:
+        facts: configuration, data and machine, by their names.
+        findings: what is odd about the data, a sentence each, and all examples of it.
+        history: {metric: one value per epoch}.
+        epochs: that are planned.
+        metrics: as `training.evaluate.metrics.measure` gives them.
+        bins: as `training.evaluate.metrics.calibration_bins` gives them.
+        mistakes: the most confident first.
+        filters: the first layer's, as one uint8 picture (H, W, 3).
+        label_errors: the likeliest first; None where nobody asked.
+    """
+
+    title: str
+    facts: dict[str, Any]
+    findings: list[tuple[str, list[str]]]
+    epochs: int = 0
+    history: dict[str, list[float]] = field(default_factory=dict)
+    metrics: dict[str, Any] = field(default_factory=dict)
+    bins: list[tuple[float, float, int]] = field(default_factory=list)
+    mistakes: list[Picture] = field(default_factory=list)
+    filters: np.ndarray | None = None
+    label_errors: list[Picture] | None = None
+
+    def html(self) -> str:
+        """One page; before there are metrics it renews itself in a browser."""
+        renewing = "" if self.metrics else f'<meta http-equiv="refresh" content="{RENEW_S}">'
+        sections = (results(self), training(self), details(self), pictures(self), data(self))
+        return (
+            f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{escape(self.title)}</title>{renewing}'
+            f'<meta name="viewport" content="width=device-width"><style>{STYLE}</style>'
+            f"<h1>{escape(self.title)}</h1>{''.join(sections)}</html>\n"
+        )
+
+
+class GrowingReport(Observer):
+    """Writes the page after every epoch."""
+
+    def __init__(self, path: Path, report: Report) -> None:
+        self._path, self._report = path, report
+
+    def begin(self, position: Position, epochs: int, steps_per_epoch: int) -> None:
+        self._report = replace(self._report, epochs=epochs)
+        self.epoch(position)
+
+    def epoch(self, position: Position) -> None:
+        write_durably(self._path, replace(self._report, history=position.history).html())
+
+
+def results(report: Report) -> str:
+    """The figure to go by first."""
+    done, metrics = len(report.history.get("loss", [])), report.metrics
+    if not metrics:
+        return f"<p>Training: {done} of {report.epochs} epochs are done. This page renews itself.</p>"
+    if not metrics["num_images"]:
+        return f"<p>Nothing was held out to test, and nothing is measured. {calibrated_on(metrics)}</p>"
+    names = {
+        "accuracy": "accuracy",
+        "accuracy_interval": "accuracy, from and to",
+        "balanced_accuracy": "balanced accuracy",
+        "top_5_accuracy": "top-5 accuracy",
+        "negative_log_likelihood": "negative log likelihood",
+        "uncalibrated_error": "expected calibration error before calibration",
+        "expected_calibration_error": "expected calibration error",
+        "temperature": "temperature",
+        "num_images": "images",
+    }
+    order = sorted(names, key=lambda name: name != metrics["headline"])
+    rows = [[f"test {names[name]}", shown(metrics[name])] for name in order if name in metrics]
+    return (
+        f"{table(['', 'value'], rows)}<p>With a probability of {POWER:.0%}, this test split shows a difference between "
+        f"two models of {100 * metrics['resolvable_difference']:.1f} points of accuracy or more, if they disagree on "
+        f"{DISAGREEMENT:.0%} of the images. {calibrated_on(metrics)} Intervals are of 95 %.</p>"
+    )
+
+
+def calibrated_on(metrics: dict[str, Any]) -> str:
+    """A sentence about the temperature; reports of runs before it was recorded have none."""
+    fitted = metrics.get("calibration")
+    if fitted is None:
+        return ""
+    if fitted["method"] == "none":
+        return "The confidence is not calibrated, since there were too few images for it."
+    images = {
+        "validation": "validation images",
+        "resting training images": "training images left out of the last epochs",
+    }
+    return f"The temperature was fitted on {fitted['num_images']:,} {images[fitted['method']]}."
+
+
+def training(report: Report) -> str:
+    history = report.history
+    if not history:
+        return ""
+    epochs = len(history["loss"])
+    plots = [plot(f"{name} over {epochs} epochs", curves_of(history, name)) for name in ("accuracy", "loss")]
+    plots.append(plot("learning rate", {"learning rate": history["learning_rate"]}))
+    plots.append(plot("images/s", {"images/s": history["images_per_s"]}))
+    wait = f"<p>The network waited for images {100 * np.mean(history['input_wait']):.1f} % of the time.</p>"
+    return f"<h2>How training went</h2>{''.join(plots)}{wait}"
+
+
+def curves_of(history: dict[str, list[float]], metric: str) -> dict[str, list[float]]:
+    curves = {"training": history[metric], "validation": history.get(f"val_{metric}", [])}
+    return {name: curve for name, curve in curves.items() if curve}
+
+
+def details(report: Report) -> str:
+    if "per_class" not in report.metrics:
+        return ""
+    classes = report.metrics["per_class"]
+    return (
+        f"<h2>Classes</h2>{per_class(classes)}{confusion(report.metrics['confusion'], list(classes))}"
+        "<h2>Can its confidence be believed?</h2><p>To the right the probability of the answer, upwards how often it "
+        "is right; a dot is as large as it has images. Below the line the model is too sure of itself.</p>"
+        f"{reliability(report.bins)}"
+    )
+
+
+def pictures(report: Report) -> str:
+    sections = []
+    if report.mistakes:
+        sections.append(gallery("Its most confident mistakes", report.mistakes))
+    if report.label_errors is not None:
+        what = "The likeliest errors first, each judged by a network that had not seen the image."
+        sections.append(
+            gallery("Likely label errors", report.label_errors, what if report.label_errors else "None was found.")
+        )
+    if report.filters is not None:
+        image = f'<img class="filters" alt="filters" src="{data_uri(report.filters, report.filters.shape[1])}">'
+        sections.append(f"<h2>What the first layer looks for</h2>{image}")
+    return "".join(sections)
+
+
+def data(report: Report) -> str:
+    found = "".join(map(finding, report.findings)) or "<p>Nothing odd was found.</p>"
+    rows = [[escape(name), escape(printable(shown(value)))] for name, value in report.facts.items()]
+    return f"<h2>Data</h2>{found}<h2>How it was made</h2>{table(['', ''], rows, 'facts')}"
+
+
+def gallery(title: str, shown_pictures: list[Picture], text: str = "") -> str:
+    figures = "".join(
+        f'<figure><img alt="" src="{data_uri(picture.pixels)}">'
+        f"<figcaption>{escape(printable(picture.caption))}</figcaption></figure>"
+        for picture in shown_pictures
+    )
+    return f'<h2>{escape(title)}</h2>{f"<p>{escape(text)}</p>" if text else ""}<div class="pictures">{figures}</div>'
+
+
+def data_uri(pixels: np.ndarray, side: int = PICTURE_SIDE) -> str:
+    """uint8 (H, W, C) as a PNG inside the page, made smaller where it is larger than `side`."""
+    image = Image.fromarray(pixels[:, :, 0] if pixels.shape[-1] == 1 else pixels)
+    image.thumbnail((side, side))
+    png = io.BytesIO()
+    image.save(png, "PNG")
+    return f"data:image/png;base64,{base64.b64encode(png.getvalue()).decode()}"
+
+
+def shown(value: Any) -> str:
+    if isinstance(value, list | tuple):
+        return " to ".join(map(shown, value)) or "–"
+    return f"{value:.4f}" if isinstance(value, float) else "–" if value is None else str(value)
+
+
+def table(head: list[str], rows: list[list[str]], kind: str = "") -> str:
+    heads = "".join(f"<th>{cell}</th>" for cell in head)
+    body = "".join("<tr>" + "".join(f"<td>{cell}</td>" for cell in row) + "</tr>" for row in rows)
+    return f'<div class="wide"><table class="{kind}"><tr>{heads}</tr>{body}</table></div>'
+
+
+def finding(found: tuple[str, list[str]]) -> str:
+    """A sentence, and behind it what it is about."""
+    sentence, examples = found
+    items = "".join(f"<li>{escape(printable(example))}</li>" for example in examples)
+    return f"<details><summary>{escape(printable(sentence))}</summary><ul>{items}</ul></details>"
+
+
+def printable(text: str) -> str:
+    """Line breaks and undecodable bytes of file names as `\\n` and `\\udcff`."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def per_class(classes: dict[str, dict[str, Any]]) -> str:
+    columns = ("recall", "recall_interval", "precision", "precision_interval", "f1", "num_images")
+    rows = [[escape(name), *(shown(row[column]) for column in columns)] for name, row in classes.items()]
+    return table(["class", "recall", "from and to", "precision", "from and to", "F1", "images"], rows)
+
+
+def confusion(matrix: list[list[int]], names: list[str]) -> str:
+    if len(names) > MAX_CONFUSION:
+        return f"<p>The confusion matrix of {len(names)} classes is in metrics.json.</p>"
+    rows = "".join(
+        f"<tr><th>{escape(name)}</th>" + "".join(shaded(n, sum(row), i == j) for j, n in enumerate(row)) + "</tr>"
+        for i, (name, row) in enumerate(zip(names, matrix, strict=True))
+    )
+    heads = "".join(f"<th>{escape(name)}</th>" for name in names)
+    caption = "<h2>What was taken for what</h2><p>A row for the true class, a column for the answer.</p>"
+    return f'{caption}<div class="wide"><table class="confusion"><tr><th></th>{heads}</tr>{rows}</table></div>'
+
+
+def shaded(count: int, total: int, correct: bool) -> str:
+    hue = "11,107,203" if correct else "200,60,30"
+    return f'<td style="background:rgba({hue},{count / total if total else 0:.2f})">{count or ""}</td>'

@@ -1,0 +1,90 @@
+"""The directory of a run: held by one process, and found again by the command that was cut off."""
+
+import contextlib
+import json
+import shutil
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from models.bundle.manifest import MANIFEST
+from models.files.durable import write_durably
+from models.files.locks import locked
+from models.files.typed import read_json
+from models.store.publish import check_model_name
+from training.fit.state import CHECKPOINT
+from training.runs.lineage import circumstances
+
+CONFIG = "config.json"
+FOLDS = "folds"  # of a search for wrong labels
+
+
+@contextlib.contextmanager
+def claim_run(runs: Path, model: str, config: dict[str, Any], *, fresh: bool = False) -> Iterator[Path]:
+    """The directory of an unfinished run of this configuration that no process is at; else a new one.
+
+    Args:
+        config: everything that decides the weights.
+        fresh: take a new one in any case.
+    """
+    check_model_name(model)
+    runs.mkdir(parents=True, exist_ok=True)
+    unfinished = [] if fresh else [path for path in sorted(runs.glob(f"{model}-*")) if is_unfinished(path, config)]
+    with contextlib.ExitStack() as stack:
+        for path in unfinished:
+            if stack.enter_context(locked(path, wait=False)) and is_unfinished(path, config):
+                discard_leftovers(path)
+                break
+        else:
+            path = new_run_directory(runs, model)
+            stack.enter_context(locked(path, wait=False))
+            write_json(path / CONFIG, {**config, **circumstances()})
+        yield path
+
+
+def is_unfinished(run: Path, config: dict[str, Any]) -> bool:
+    """Whether a run of this configuration was cut off: its bundle is not sealed, or was not dealt with."""
+    try:
+        found = read_json(run / CONFIG, dict[str, Any])
+    except (OSError, ValueError):
+        return False
+    same = all(found.get(name) == value for name, value in json.loads(json.dumps(config)).items())
+    return same and ((run / CHECKPOINT).exists() or not (run / "bundle" / MANIFEST).exists())
+
+
+def is_open(path: Path) -> bool:
+    """Whether it is the directory of a run whose bundle is not sealed yet."""
+    return (path / CONFIG).exists() and not (path / "bundle" / MANIFEST).exists()
+
+
+def finish(run: Path) -> None:
+    """The run is over, and what it would take to go on with it is removed."""
+    shutil.rmtree(run / FOLDS, ignore_errors=True)
+    (run / CHECKPOINT).unlink(missing_ok=True)
+
+
+def discard_leftovers(run: Path) -> None:
+    """What a kill left half written: a bundle that is not sealed, files that were to be renamed."""
+    if not (run / "bundle" / MANIFEST).exists():
+        shutil.rmtree(run / "bundle", ignore_errors=True)
+    for path in run.glob(".*-*"):
+        path.unlink()
+
+
+def new_run_directory(runs: Path, model: str) -> Path:
+    """A directory that no other run has, named by model and time."""
+    stem, suffix = f"{model}-{time.strftime('%Y%m%d-%H%M%S')}", 0
+    while True:
+        run = runs / (f"{stem}-{suffix}" if suffix else stem)
+        try:
+            run.mkdir()
+        except FileExistsError:
+            suffix += 1
+        else:
+            return run
+
+
+def write_json(path: Path, value: Any) -> None:
+    text = json.dumps(value, indent=2, ensure_ascii=False) + "\n"
+    write_durably(path, text.encode("utf-8", "backslashreplace").decode())  # file names may be no Unicode
