@@ -23,7 +23,8 @@ import click
 from benchmarks.processes import circumstances
 from models.bundle.manifest import verify
 from models.store.decisions import read_decisions
-from models.store.publish import list_versions, read_live
+from models.store.layout import list_versions
+from models.store.live import read_live
 from service.feedback.store import FeedbackStore
 from training.data.named_sets import folder_of
 

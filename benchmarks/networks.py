@@ -80,12 +80,14 @@ def measure(name: str, seconds: float) -> dict[str, Any]:
     from models.bundle.manifest import GOLDEN, Manifest
     from models.bundle.preprocessing import InputSpec
     from models.networks.registry import ARCHITECTURES
-    from service.engine.loading import AT_ONCE, OpenVINO
+    from service.engine.openvino import OpenVINO
+    from service.engine.pace import AT_ONCE
     from training.config.settings import resolve_precision, settings_for
     from training.data.decoded import FILE, DecodedImages
     from training.data.duplicates import THUMBNAIL
     from training.data.path_table import Paths
-    from training.export.export import REQUEST, WEIGHTS, write_saved_model
+    from training.export.export import REQUEST, WEIGHTS
+    from training.export.saved_model import write_saved_model
     from training.network.build import compile_for, trainable
     from training.network.losses import loss_for
 

@@ -13,7 +13,8 @@ from models.bundle.manifest import BrokenBundle, read_manifest, verify
 from models.process.commands import explained, resumable
 from models.store import publish as published
 from models.store.default import DEFAULT, read_default
-from models.store.publish import LivePointer
+from models.store.layout import check_model_name, existing, list_models, list_versions, published_models
+from models.store.live import LivePointer, read_live, roll_back, set_canary, set_live, set_shadow
 from service.config import (
     PREFIX,
     Config,
@@ -87,10 +88,10 @@ def models(exports: Path) -> None:
     The files of versions that have a part are compared with their checksums.
     """
     default = default_of(exports)
-    for name in published.list_models(exports):
-        pointer = published.read_live(exports / name)
+    for name in list_models(exports):
+        pointer = read_live(exports / name)
         click.echo(f"{name}{', default' if name == default else ''}{', unloaded' if pointer.unloaded else ''}")
-        for version in reversed(published.list_versions(exports / name)):
+        for version in reversed(list_versions(exports / name)):
             parts = [part for part in PARTS if getattr(pointer, part) == version]
             bundle = about(exports / name / str(version), check=bool(parts))
             click.echo(f"  {version:>4}  {bundle}  {described(parts, pointer)}".rstrip())
@@ -133,7 +134,7 @@ def default(model: str | None, exports: Path) -> None:
 
 def default_of(exports: Path) -> str | None:
     """The default model, or the only one; where default.json names one that is not there, None, and that is said."""
-    names, named = published.published_models(exports), read_default(exports)
+    names, named = published_models(exports), read_default(exports)
     if named is None:
         return names[0] if len(names) == 1 else None
     if named not in names:
@@ -149,7 +150,7 @@ def default_of(exports: Path) -> str | None:
 @explained
 def promote(model: str, version: str, exports: Path) -> None:
     """Make a version live: it answers from now on."""
-    tell(model, published.set_live(exports, model, number_of(exports, model, version)))
+    tell(model, set_live(exports, model, number_of(exports, model, version)))
 
 
 def number_of(exports: Path, model: str, version: str) -> int:
@@ -158,9 +159,9 @@ def number_of(exports: Path, model: str, version: str) -> int:
         BrokenBundle: there is no such model.
         click.BadParameter: this is no number; says which versions there are.
     """
-    home = published.existing(exports / published.check_model_name(model))
+    home = existing(exports / check_model_name(model))
     if not (version.isascii() and version.isdecimal() and len(version) <= MOST_DIGITS):
-        known = ", ".join(map(str, published.list_versions(home))) or "none"
+        known = ", ".join(map(str, list_versions(home))) or "none"
         raise click.BadParameter(f"A version is a whole number, not {version!r}; {home} has {known}.")
     return int(version)
 
@@ -171,7 +172,7 @@ def number_of(exports: Path, model: str, version: str) -> int:
 @explained
 def rollback(model: str, exports: Path) -> None:
     """Make the version live that was before."""
-    tell(model, published.roll_back(exports, model))
+    tell(model, roll_back(exports, model))
 
 
 @main.command()
@@ -183,7 +184,7 @@ def rollback(model: str, exports: Path) -> None:
 @explained
 def canary(model: str, version: str | None, fraction: float, off: bool, exports: Path) -> None:
     """Have a version answer a part of the requests."""
-    tell(model, published.set_canary(exports, model, one_of(exports, model, version, off), fraction))
+    tell(model, set_canary(exports, model, one_of(exports, model, version, off), fraction))
 
 
 @main.command()
@@ -194,7 +195,7 @@ def canary(model: str, version: str | None, fraction: float, off: bool, exports:
 @explained
 def shadow(model: str, version: str | None, off: bool, exports: Path) -> None:
     """Ask a version whatever the live one is asked, and compare; its answers are never returned."""
-    tell(model, published.set_shadow(exports, model, one_of(exports, model, version, off)))
+    tell(model, set_shadow(exports, model, one_of(exports, model, version, off)))
 
 
 def one_of(exports: Path, model: str, version: str | None, off: bool) -> int | None:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from models.bundle.manifest import GOLDEN, MANIFEST, Manifest, verify, write_manifest
 from models.bundle.preprocessing import InputSpec
-from models.store.publish import list_versions
+from models.store.layout import list_versions
 from tests.images import encode, noise
 
 CLASS_NAMES = ("cat", "dog", "größte Katze")

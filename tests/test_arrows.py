@@ -1,46 +1,50 @@
-"""Imports flow one way, training -> models <- service, and the CPU service starts without TensorFlow."""
+"""Imports flow one way: between the packages, between their rooms, and never to TensorFlow from the CPU service."""
 
 import ast
+import graphlib
 import json
+import re
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
 
 from tests.processes import ROOT, python
 
+PACKAGES = ("models", "training", "service")
 HEAVY = {"tensorflow", "keras", "jax", "torch"}
-WITHOUT_KERAS = [
-    *(
-        "models",
-        "models.bundle.preprocessing",
-        "models.bundle.manifest",
-        "models.files.durable",
-        "models.networks.architecture",
-        "models.networks.cli",
-    ),
-    "training.cli.app",
-]
-MAY_IMPORT_TENSORFLOW = {"service.engine.loading"}  # the TensorFlow engine, inside the functions that need it
+WITHOUT_KERAS = ["models", "models.bundle.manifest", "models.store.publish", "models.networks.cli", "training.cli.app"]
+MAY_IMPORT_TENSORFLOW = {"service.engine.tensorflow"}
 
 
-def modules(package: str) -> list[str]:
-    names = [path.relative_to(ROOT).with_suffix("").as_posix() for path in sorted((ROOT / package).rglob("*.py"))]
-    return [name.removesuffix("/__init__").replace("/", ".") for name in names]
+@cache
+def modules() -> dict[str, ast.Module]:
+    """Every module of the packages, by its dotted name."""
+    paths = [path for package in PACKAGES for path in (ROOT / package).rglob("*.py")]
+    names = [path.relative_to(ROOT).with_suffix("").as_posix().replace("/", ".") for path in paths]
+    return {
+        name.removesuffix(".__init__"): ast.parse(path.read_text(encoding="utf-8"))
+        for name, path in zip(names, paths, strict=True)
+    }
 
 
-def imports(path: Path) -> Iterator[str]:
-    """First part of the name of everything that a file imports, wherever in it."""
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+def imports(module: str) -> Iterator[str]:
+    """Dotted names of all that a module imports, wherever in it: of ours the modules, of others what stands there."""
+    for node in ast.walk(modules()[module]):
         if isinstance(node, ast.Import):
-            yield from (alias.name.split(".")[0] for alias in node.names)
+            yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
-            assert node.level == 0, f"{path} imports relatively"
-            yield (node.module or "").split(".")[0]
+            assert node.level == 0, f"{module} imports relatively"
+            source = str(node.module)
+            for alias in node.names:
+                yield f"{source}.{alias.name}" if f"{source}.{alias.name}" in modules() else source
 
 
-def imports_of(package: str) -> set[str]:
-    return {name for path in (ROOT / package).rglob("*.py") for name in imports(path)}
+def rooms() -> dict[str, list[str]]:
+    """The rooms of each package in the order that docs/architecture.md names."""
+    text = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    return {package: re.findall(rf"^    {package}: +(.+)$", text, re.MULTILINE)[0].split() for package in PACKAGES}
 
 
 def loaded_by(module: str) -> set[str]:
@@ -49,16 +53,33 @@ def loaded_by(module: str) -> set[str]:
     return set(json.loads(python("-c", code).splitlines()[-1]))
 
 
-@pytest.mark.parametrize(
-    ("package", "forbidden"),
-    [
-        ("models", {"training", "service", "tests"}),
-        ("training", {"service", "tests"}),
-        ("service", {"training", "tests"}),
-    ],
-)
-def test_imports_flow_one_way(package: str, forbidden: set[str]) -> None:
-    assert not imports_of(package) & forbidden
+@pytest.mark.parametrize("package", PACKAGES)
+def test_training_and_service_import_models_and_never_each_other(package: str) -> None:
+    allowed = {package, "models"}
+    others = {*PACKAGES, "tests", "benchmarks"} - allowed
+    found = {name.split(".")[0] for module in modules() if module.split(".")[0] == package for name in imports(module)}
+    assert not found & others
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_a_room_imports_only_rooms_that_stand_before_it(package: str) -> None:
+    order = rooms()[package]
+    inside = {name: name.split(".")[1] for name in modules() if name.startswith(f"{package}.")}
+    entries = {"__main__"}
+    assert set(inside.values()) - entries == set(order), "docs/architecture.md lists the rooms"
+    wrong = [
+        f"{module} imports {name}"
+        for module, room in inside.items()
+        if room not in entries
+        for name in imports(module)
+        if name in inside and order.index(inside[name]) > order.index(room)
+    ]
+    assert wrong == []
+
+
+def test_no_modules_import_each_other_in_a_circle() -> None:
+    graph = {module: {name for name in imports(module) if name in modules()} - {module} for module in modules()}
+    graphlib.TopologicalSorter(graph).prepare()
 
 
 @pytest.mark.parametrize("module", WITHOUT_KERAS)
@@ -67,16 +88,19 @@ def test_what_both_sides_share_loads_neither_keras_nor_tensorflow(module: str) -
 
 
 def test_the_service_names_tensorflow_in_its_one_backend_only() -> None:
-    naming = {module for module in modules("service") if HEAVY & set(imports(source(module)))}
+    service = [module for module in modules() if module.split(".")[0] == "service"]
+    naming = {module for module in service if HEAVY & {name.split(".")[0] for name in imports(module)}}
     assert naming <= MAY_IMPORT_TENSORFLOW
 
 
 def test_no_part_of_the_service_loads_keras_or_tensorflow() -> None:
     """All of it in one process, but for files that only gunicorn or a person can run."""
-    runnable = {"service.__main__", "service.worker.gunicorn_conf", "service.worker.wsgi"}
-    assert not loaded_by(", ".join(set(modules("service")) - runnable)) & HEAVY
+    runnable = {"service.worker.gunicorn_conf", "service.worker.wsgi"}
+    parts = [name for name in modules() if name.split(".")[0] == "service" and not name.endswith("__main__")]
+    assert not loaded_by(", ".join(set(parts) - runnable)) & HEAVY
 
 
-def source(module: str) -> Path:
-    path = ROOT / module.replace(".", "/")
-    return path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
+def test_every_package_says_what_it_is_for() -> None:
+    packages = [path.parent for package in PACKAGES for path in Path(ROOT / package).rglob("__init__.py")]
+    silent = [path for path in packages if not ast.get_docstring(ast.parse((path / "__init__.py").read_text()))]
+    assert silent == []

@@ -17,6 +17,7 @@ from benchmarks.images import digit, photograph
 from models.bundle.manifest import INT8, TESTED_ON, read_images, read_manifest, verify
 from models.bundle.preprocessing import InputSpec
 from tests.images import encode
+from tests.needs import LONG
 from tests.processes import ROOT
 
 MODEL, SIDE = "lenet5", 16
@@ -127,6 +128,7 @@ def test_stored_results_name_their_commit(name: str) -> None:
     assert stored["machine"]
 
 
+@LONG
 @NEEDS_WRK
 def test_faults_are_counted(exports: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("WARM_S", "QUIET_S", "SETTLING_S", "KILL_EVERY_S", "CAPACITY_S", "PIECE_S"):
@@ -187,6 +189,7 @@ def test_a_job_is_killed_and_nothing_is_half_done() -> None:
     assert sum(figures(kills.main, "--kills", 1)["killed"].values()) == 1
 
 
+@LONG
 def test_the_loop_turns(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A base and one slice of feedback, in two classes that are easily told apart."""
     monkeypatch.setattr(loop, "NUM_TESTS", 20)

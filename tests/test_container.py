@@ -21,7 +21,7 @@ from requests.adapters import HTTPAdapter
 from urllib3 import Retry
 
 from models.bundle.manifest import read_golden, read_manifest
-from models.store.publish import read_live
+from models.store.live import read_live
 from tests.processes import ROOT, free_port
 
 BUILD_TIMEOUT_S = 900.0

@@ -8,7 +8,8 @@ import numpy as np
 
 from models.bundle.manifest import MANIFEST, BrokenBundle, read_images, read_manifest, verify
 from models.store.decisions import decision_on, read_decisions
-from models.store.publish import check_model_name, existing, list_models, list_versions, read_live
+from models.store.layout import check_model_name, existing, list_models, list_versions
+from models.store.live import read_live
 
 SIDES = {1: "train", 2: "val", 3: "test"}
 NUM_LATEST = 5  # decisions, or versions, that are shown

@@ -52,3 +52,6 @@ class Pace:
         if self.considerate:
             time.sleep(REST * seconds)
         return seconds, result
+
+
+AT_ONCE = Pace(considerate=False)

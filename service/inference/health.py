@@ -21,7 +21,7 @@ def check_ready(service: Service) -> list[str]:
         NotReady: a required one does not, or there is none.
         ServiceError: what its engine said.
     """
-    routes = service.inference.engines.routes
+    routes = service.engines.routes
     if routes.draining:
         raise NotReady("The service is stopping.")
     required = split_list(service.config.required_models) or [name for name in [routes.default_model] if name]
@@ -61,7 +61,7 @@ def ask_black_image(service: Service, name: str, version: int | None = None) -> 
         NotFound, NotReady: there is no such model, or it has no engine.
         ServiceError: what its engine said.
     """
-    number, route = find_version(service.inference.engines.routes, name, version)
+    number, route = find_version(service.engines.routes, name, version)
     if route.state != "available" or route.input_spec is None:
         raise NotReady(f"The engine of {name} version {number} is {route.state}.")
     error = probe(service, (name, number), np.zeros(route.input_spec.shape, np.uint8)).get()
@@ -77,7 +77,7 @@ def probe(service: Service, target: tuple[str, int], image: np.ndarray) -> geven
 
     def send() -> ServiceError | None:
         try:
-            service.inference.engines.infer(target, [image], time.monotonic() + service.config.deadline_s)
+            service.engines.infer(target, [image], time.monotonic() + service.config.deadline_s)
         except ServiceError as error:
             return error
         return None

@@ -12,7 +12,8 @@ from models.bundle.manifest import BrokenBundle
 from models.errors import UserError
 from models.files.deadline import GivenUp, Turn
 from models.store import publish as published
-from models.store.publish import LivePointer
+from models.store.layout import MODEL_NAME
+from models.store.live import LivePointer, roll_back, set_canary, set_live, set_loaded, set_shadow
 from service.errors import Conflict, NotFound, Unprocessable
 from service.http.images import parse_json, read_bytes
 from service.http.in_thread import in_turn
@@ -35,14 +36,14 @@ def authorise() -> None:
 def promote(name: str) -> Response:
     """{"version": N}: that version answers from now on."""
     version = read_version(read_options("version"))
-    return changed(name, lambda exports, turn: published.set_live(exports, name, version, turn=turn))
+    return changed(name, lambda exports, turn: set_live(exports, name, version, turn=turn))
 
 
 @bp.post("/models/<name>/rollback")
 def rollback(name: str) -> Response:
     """The version answers that did before."""
     read_options()
-    return changed(name, lambda exports, turn: published.roll_back(exports, name, turn=turn))
+    return changed(name, lambda exports, turn: roll_back(exports, name, turn=turn))
 
 
 @bp.post("/models/<name>/canary")
@@ -53,14 +54,14 @@ def canary(name: str) -> Response:
     fraction = options.get("fraction", 0.1)
     if isinstance(fraction, bool) or not isinstance(fraction, int | float) or not 0 < fraction <= 1:
         raise Unprocessable("fraction has to be a number above 0 and up to 1.")
-    return changed(name, lambda exports, turn: published.set_canary(exports, name, version, fraction, turn=turn))
+    return changed(name, lambda exports, turn: set_canary(exports, name, version, fraction, turn=turn))
 
 
 @bp.post("/models/<name>/shadow")
 def shadow(name: str) -> Response:
     """{"version": N}: that version is asked too, and compared; {"version": null} ends it."""
     version = read_version(read_options("version"), or_none=True)
-    return changed(name, lambda exports, turn: published.set_shadow(exports, name, version, turn=turn))
+    return changed(name, lambda exports, turn: set_shadow(exports, name, version, turn=turn))
 
 
 @bp.post("/models/<name>/default")
@@ -75,14 +76,14 @@ def make_default(name: str) -> Response:
 @bp.post("/v2/repository/models/<name>/load")
 def load(name: str) -> Response:
     """A model that was unloaded answers again, once its engine has loaded."""
-    change(name, lambda exports, turn: published.set_loaded(exports, name, loaded=True, turn=turn))
+    change(name, lambda exports, turn: set_loaded(exports, name, loaded=True, turn=turn))
     return Response(status=200)
 
 
 @bp.post("/v2/repository/models/<name>/unload")
 def unload(name: str) -> Response:
     """A model's engines end."""
-    change(name, lambda exports, turn: published.set_loaded(exports, name, loaded=False, turn=turn))
+    change(name, lambda exports, turn: set_loaded(exports, name, loaded=False, turn=turn))
     return Response(status=200)
 
 
@@ -117,7 +118,7 @@ def change(name: str, how: Callable[[Path, Turn], T]) -> T:
 
 def attempt(name: str, how: Callable[[Path, Turn], T], exports: Path, turn: Turn) -> T | UserError | OSError | None:
     """Runs in a thread, from which exceptions would be printed. None: there is no such model."""
-    if not published.MODEL_NAME.fullmatch(name) or not (exports / name).is_dir():
+    if not MODEL_NAME.fullmatch(name) or not (exports / name).is_dir():
         return None
     try:
         return how(exports, turn)

@@ -10,7 +10,7 @@ from flask import Blueprint, Response, current_app, jsonify, request
 from models.bundle.manifest import BrokenBundle
 from models.files.deadline import GivenUp
 from models.store.history import about_version
-from models.store.publish import MODEL_NAME, list_versions
+from models.store.layout import MODEL_NAME, list_versions
 from service.errors import NotFound, NotReady
 from service.http.in_thread import in_turn
 from service.inference.service import service

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from models.bundle.manifest import BrokenBundle, Manifest, read_manifest
 from models.files.stamp import ABSENT, stamp_of
-from models.store.publish import LIVE, LivePointer, read_live
+from models.store.live import LIVE, LivePointer, read_live
 from service.ipc.routes import Label, ModelRoute, State, VersionRoute
 from service.supervisor.arrival import Arrival, look_at
 from service.supervisor.complaints import Complaint

@@ -18,7 +18,7 @@ from collections.abc import Iterator
 
 from models.bundle.manifest import GOLDEN, BrokenBundle
 from models.store.default import read_default
-from models.store.publish import list_models
+from models.store.layout import list_models
 from service.config import Config, is_loopback, without_secrets
 from service.http.api_keys import HandedOver
 from service.ipc import messages as wire

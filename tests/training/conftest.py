@@ -11,7 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from training.export.export import PARITY, export, write_saved_model
+from training.export import export
+from training.export.export import PARITY
+from training.export.saved_model import write_saved_model
 
 FRESH = export.in_fresh_process
 
@@ -19,7 +21,7 @@ FRESH = export.in_fresh_process
 def in_this_process(module: str, run: Path) -> None:
     from training.export.parity import check
 
-    if module == "training.export.export":
+    if module == "training.export.saved_model":
         write_saved_model(run)
     elif module == "training.export.parity":
         (run / PARITY).write_text(json.dumps(check(run)))

@@ -1,4 +1,4 @@
-"""The commands around retraining: `retrain`, `explain`, `diff`."""
+"""`python -m training retrain`."""
 
 import json
 import sys
@@ -8,12 +8,13 @@ import click
 from rich.console import Console
 
 from models.errors import UserError
-from models.process.commands import explained, resumable
+from models.process.commands import resumable
 from models.process.quiet import import_quietly
-from training.cli.app import EXPORTS, main, say
+from training.cli.deferred import jobs, plans, prometheus, retraining
+from training.cli.options import say
 
 
-@main.command(
+@click.command(
     epilog="Exit codes: 0 promoted, skipped or not needed; 1 a fault; 2 a wrong command; 3 held; 4 rejected; 5 another "
     "job of this model is at work; 6 rolled back. The last line on standard output is the result as JSON."
 )
@@ -32,55 +33,20 @@ def retrain(job: Path, if_needed: bool, fine: tuple[str, ...]) -> None:
 
     JOB.toml says what (docs/retraining.md). Given again after a kill, it goes on where it was.
     """
-    from training.retrain.job import read_job
 
     try:
-        read = read_job(job)  # what is wrong with it is said at once
+        read = jobs.read_job(job)  # what is wrong with it is said at once
     except UserError as error:
         raise click.UsageError(str(error)) from error
     import_quietly("tensorflow", "keras")
-    from training.retrain.pipeline import EXIT_CODES
-    from training.retrain.pipeline import retrain as run_job
-    from training.retrain.prometheus import write_textfile
-    from training.runs.plan import BadTable
 
     console = Console(stderr=True)
-    with write_textfile(read) as note:
+    with prometheus.write_textfile(read) as note:
         try:
-            result = run_job(read, if_needed=if_needed, console=console)
-        except BadTable as error:
+            result = retraining.retrain(read, if_needed=if_needed, console=console)
+        except plans.BadTable as error:
             raise click.UsageError(f"{job}, {error}") from error
         note(result)
     say(console, f"{result.outcome}: {result.reason}")
     click.echo(json.dumps(result.to_json(), ensure_ascii=False))
-    sys.exit(0 if result.outcome in fine else EXIT_CODES[result.outcome])
-
-
-@main.command()
-@click.argument("model", metavar="MODEL[/VERSION]")
-@click.option("--json", "as_json", is_flag=True, help="Everything, as JSON.")
-@EXPORTS
-@explained
-def explain(model: str, as_json: bool, exports: Path) -> None:
-    """Print where a version comes from: data, code, settings, figures, decision and parent."""
-    from models.store.history import about_version, find, latest_decisions, sentences
-
-    home, version = find(exports, model)
-    about = about_version(home, version)
-    lines = sentences(about) if "/" in model else [*sentences(about), *latest_decisions(home)]
-    click.echo(json.dumps(about, indent=2, ensure_ascii=False) if as_json else "\n".join(lines))
-
-
-@main.command()
-@click.argument("first", metavar="MODEL/VERSION")
-@click.argument("second", metavar="MODEL/VERSION")
-@click.option("--json", "as_json", is_flag=True, help="Everything, as JSON.")
-@EXPORTS
-@explained
-def diff(first: str, second: str, as_json: bool, exports: Path) -> None:
-    """Print what changed from one version to another, and how accuracy differs on images that both held out."""
-    from models.store.history import find
-    from training.promotion.version_diff import compare, describe_differences
-
-    found = compare(*find(exports, first), *find(exports, second))
-    click.echo(json.dumps(found, indent=2, ensure_ascii=False) if as_json else "\n".join(describe_differences(found)))
+    sys.exit(0 if result.outcome in fine else retraining.EXIT_CODES[result.outcome])

@@ -5,21 +5,16 @@ A recipe's values are the defaults of those flags; a flag that is typed override
 
 import math
 from collections.abc import Callable
-from dataclasses import fields
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_type_hints
 
 import click
 
-from models.bundle.preprocessing import InputSpec
 from models.errors import UserError
 from training.augment.geometric import Edge
 from training.augment.pipeline import Augmentation
 from training.config.recipes import DEFAULT, parse_recipe
 from training.config.settings import (
     BATCH_SIZE,
-    OF_PHOTOGRAPHS,
-    PHOTOGRAPH,
     ClassWeights,
     Decayed,
     Dropout,
@@ -28,13 +23,10 @@ from training.config.settings import (
     Schedule,
     Settings,
     choices,
-    settings_for,
 )
-from training.data.named_sets import DATA_SETS
 
 if TYPE_CHECKING:  # it imports Keras
-    from models.bundle.manifest import Manifest
-    from models.networks.registry import Architecture
+    pass
 
 
 class Finite(click.FloatRange):
@@ -237,70 +229,3 @@ def training_flags(command: Callable[..., None]) -> Callable[..., None]:
     for flag in reversed(FLAGS):
         command = flag(command)
     return command
-
-
-def choose_architecture(flags: dict[str, Any], start: "Manifest | None") -> "Architecture":
-    """What was asked for; that of the model to start from, where there is one.
-
-    Raises:
-        UserError: there is no such network.
-        click.UsageError: the model to start from is another.
-    """
-    from models.networks.registry import architecture_of
-
-    chosen = architecture_of(flags["architecture"])
-    if start is None:
-        return chosen
-    if was_typed("architecture") and chosen.name != start.architecture:
-        raise click.UsageError(f"--from is a {start.architecture}, and --model says {chosen.name}.")
-    return architecture_of(start.architecture)
-
-
-def choose_input(
-    data: str, architecture: "Architecture", cache: Path, flags: dict[str, Any], start: "Manifest | None" = None
-) -> InputSpec:
-    """What was asked for; otherwise that of the model to start from, or what suits the network and the images."""
-    from training.data.dataset import resolve
-    from training.data.sample import sample_images
-
-    if start is not None:
-        old = start.input_spec
-        height, width = (flags["size"],) * 2 if flags["size"] else (old.height, old.width)
-        resize = flags["resize"] if was_typed("resize") else old.resize
-        return InputSpec(height, width, int(flags["channels"] or old.channels), resize)
-    if flags["size"] and flags["channels"]:
-        side, channels = flags["size"], int(flags["channels"])
-    else:
-        sample = sample_images(resolve(data, cache))
-        side = flags["size"] or architecture.side_for(sample.median_side, sample.num_files)
-        channels = int(flags["channels"] or (1 if sample.all_grey else 3))
-    return InputSpec(side, side, channels, flags["resize"])
-
-
-def read_settings(architecture: "Architecture", data: str, spec: InputSpec, flags: dict[str, Any]) -> Settings:
-    """The recipe's values, or the flags' where they were given."""
-    if flags["recipe"] == DEFAULT and min(spec.height, spec.width) >= PHOTOGRAPH:
-        flags = {**flags, **{name: value for name, value in OF_PHOTOGRAPHS.items() if not was_typed(name)}}
-    chosen = {f.name: flags[f.name] for f in fields(Settings) if f.name in flags and f.name != "architecture"}
-    typed = {name for name in ("epochs", "steps") if was_typed(name)}
-    if len(typed) == 2:
-        raise click.UsageError("--epochs and --steps both say how long to train; give one of them.")
-    if typed == {"epochs"}:
-        chosen["steps"] = 0  # a recipe's steps give way to epochs that were typed
-    augmentation = {f.name: flags[f.name] for f in fields(Augmentation)}
-    if augmentation["flip"] is None:
-        augmentation["flip"] = data not in DATA_SETS or DATA_SETS[data].mirrors
-    return settings_for(architecture, **chosen, augmentation=Augmentation(**augmentation))
-
-
-def read_fractions(flags: dict[str, Any]) -> tuple[float, float]:
-    """Of validation and test: `--val 10` is `--split 80/10/10`."""
-    if flags["val"] is None:
-        return flags["fractions"]
-    if was_typed("fractions"):
-        raise click.UsageError("--split and --val both say what is held out; give one of them.")
-    return flags["val"] / 100, flags["val"] / 100
-
-
-def was_typed(flag: str) -> bool:
-    return click.get_current_context().get_parameter_source(flag) is click.core.ParameterSource.COMMANDLINE

@@ -4,17 +4,36 @@
 Everything is read from what the bundles say they were tested on: no image is classified again.
 """
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 
 from models.bundle.manifest import read_manifest
-from models.store.publish import read_live
+from models.store.live import read_live
 from training.evaluate.significance import Paired
 from training.evaluate.trained_on import images_trained_on, name_of
 from training.promotion.gate import Answered, Evidence, Gate
 from training.promotion.rules import floors_are_kept, it_beats_the_largest_class, percent
 from training.promotion.version_diff import answers_when_tested, paired
+
+
+def publish_checked(
+    bundle: Path, exports: Path, how: Callable[[Path, Path], int], *, force: bool
+) -> tuple[int | None, str]:
+    """Publish a bundle, unless it fails the check; returns its version, or None and the reason why it has none.
+
+    Args:
+        how: publishes a bundle in the exports.
+        force: do without the check.
+    """
+
+    if not force:
+        try:
+            check_before_publishing(bundle, exports)
+        except Refused as refusal:
+            return None, str(refusal)
+    return how(bundle, exports), ""
 
 
 class Refused(Exception):

@@ -8,7 +8,8 @@ from typing import TypedDict
 from models.bundle.manifest import read_manifest
 from models.files.typed import typed
 from models.store.history import version_of
-from models.store.publish import HISTORY, publish, read_live, set_live
+from models.store.live import HISTORY, read_live, set_live
+from models.store.publish import publish
 
 
 def publish_once(bundle: Path, exports: Path, *, make_live: bool = True) -> int:

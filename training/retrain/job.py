@@ -22,7 +22,7 @@ from typing import Any, Literal, get_type_hints
 from models.errors import UserError
 from models.files.folders import expanded
 from models.files.typed import fits
-from models.store.publish import check_model_name
+from models.store.layout import check_model_name
 from training.data.named_sets import DATA_SETS
 from training.promotion.gate import Gate
 from training.promotion.rollout import Rollout

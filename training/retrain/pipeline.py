@@ -25,7 +25,8 @@ from rich.console import Console
 from models.files.locks import locked
 from models.files.typed import read_json
 from models.store.decisions import read_decisions, read_set_aside, read_suspected, record_decision, set_aside
-from models.store.publish import Overtaken, list_versions, read_live
+from models.store.layout import list_versions
+from models.store.live import Overtaken, read_live
 from training.config.recipes import DEFAULT, read_recipe
 from training.data.audit import summary
 from training.data.dataset import Data, prepare
@@ -34,8 +35,9 @@ from training.data.named_sets import DATA_SETS
 from training.promotion.gate import Finding, Verdict
 from training.promotion.holdout_comparison import gather, known_to
 from training.promotion.publishing import publish_once
-from training.promotion.rollout import Watch, roll_out, take_back
+from training.promotion.rollout import roll_out, take_back
 from training.promotion.rules import judge, reasons
+from training.promotion.traffic import Watch
 from training.retrain.job import BadJob, Job
 from training.retrain.state import Unfinished
 from training.retrain.trigger import is_needed, last_seen_ns

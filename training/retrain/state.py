@@ -20,8 +20,8 @@ from typing import Any, NotRequired, TypedDict
 from models.files.durable import write_durably
 from models.files.folders import files_below, subfolders
 from models.files.typed import read_json, typed
-from models.store.publish import read_live
-from training.promotion.rollout import Unreachable
+from models.store.live import read_live
+from training.promotion.traffic import Unreachable
 from training.retrain.job import BadJob, Job
 
 FILE, FEEDBACK, STAGING = "unfinished.json", "feedback", ".feedback-"

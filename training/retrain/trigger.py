@@ -9,7 +9,7 @@ from typing import Any
 
 from models.files.folders import files_below, subfolders
 from models.store.decisions import read_decisions
-from training.promotion.rollout import Watch
+from training.promotion.traffic import Watch
 from training.retrain.job import Job
 
 DAY_S = 86_400.0

@@ -12,7 +12,7 @@ from models.bundle.manifest import MANIFEST
 from models.files.durable import write_durably
 from models.files.locks import locked
 from models.files.typed import read_json
-from models.store.publish import check_model_name
+from models.store.layout import check_model_name
 from training.fit.state import CHECKPOINT
 from training.runs.lineage import circumstances
 

@@ -7,7 +7,6 @@ import platform
 import re
 import subprocess
 import time
-from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -71,26 +70,6 @@ def git_revision() -> str | None:
     except OSError:  # no git here, as in the image
         return None
     return done.stdout.strip() or None
-
-
-def facts(data: "Data", settings: Settings) -> dict[str, Any]:
-    """What the report says of configuration, data and machine."""
-    spec, split = data.spec, data.split
-    chosen = {name: value for name, value in settings.to_json().items() if name != "augmentation"}
-    return {
-        "data": data.source,
-        "fingerprint": data.fingerprint(),
-        "images": f"{len(split.train)} trained on, {len(split.val)} to validate, {len(split.test)} to test",
-        "input": f"{spec.height}x{spec.width}x{spec.channels}, {spec.resize}",
-        **{name.replace("_", " "): plain(value) for name, value in (chosen | asdict(settings.augmentation)).items()},
-        "git revision": git_revision(),
-        **machine(),
-        **installed_versions(),
-    }
-
-
-def plain(value: Any) -> Any:
-    return f"{value:g}" if isinstance(value, float) else value
 
 
 def machine() -> dict[str, Any]:

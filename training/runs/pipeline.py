@@ -13,20 +13,17 @@ runs/<model>-<time>/
     bundle/           the exported bundle (models.bundle.manifest), ready to publish
 """
 
-import io
 import itertools
 import tempfile
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
-from PIL import Image
 from rich.console import Console
 
-from models.bundle.manifest import IMAGE, MANIFEST, TESTED_ON, Manifest, read_manifest
-from models.bundle.reference import Reference, make_reference
+from models.bundle.manifest import MANIFEST, Manifest, read_manifest
 from models.files.durable import write_durably
 from training.config.settings import Settings
 from training.data.audit import findings
@@ -35,24 +32,19 @@ from training.data.named_sets import DATA_SETS
 from training.data.split import Split
 from training.evaluate.label_errors import LabelError, find_label_errors, out_of_fold
 from training.evaluate.metrics import calibration_bins
-from training.evaluate.predictions import Predictions
 from training.export.export import Answers, export
 from training.fit.callbacks import Event
+from training.fit.distributed import ALONE, Group
+from training.fit.fit import Trained, fit, train
 from training.fit.state import CHECKPOINT_EVERY_S
-from training.report.page import GrowingReport, Picture, Report
+from training.report.filters import filters_picture
+from training.report.page import GrowingReport, Report
+from training.runs.bundle_contents import NUM_ANSWERS, choose_golden, first_not_empty, list_images, reference_of
 from training.runs.directory import FOLDS, write_json
-from training.runs.lineage import circumstances, describe, facts
+from training.runs.lineage import circumstances, describe
+from training.runs.report_contents import MAX_PICTURES, describe_error, facts, mistakes, picture_of
 
-if TYPE_CHECKING:  # it imports Keras
-    from training.fit.distributed import Group
-    from training.fit.fit import Trained
-
-MAX_PICTURES = 24  # of mistakes, and of likely label errors, in the report
-NUM_ANSWERS = 64  # images on which export must agree
-NUM_REFERENCE = 2000  # images by which later ones are found unusual, where none are held out to test
-NUM_GOLDEN = 10
 NO_ORIGIN = {"from": None, "parent_version": None}
-MAX_GOLDEN_BYTES = 1_000_000  # of one golden image; a bundle is no place for originals of 20 MB
 
 
 def train_and_export(
@@ -83,9 +75,6 @@ def train_and_export(
     Raises:
         Diverged, ExportFailed, ValueError: see `training.fit.fit.fit` and `training.export.export.export`.
     """
-    from training.fit.distributed import ALONE  # these import Keras, and that takes seconds
-    from training.fit.fit import fit
-    from training.report.filters import filters_picture
 
     if (run / "bundle" / MANIFEST).exists():  # cut off after the bundle was sealed
         return read_manifest(run / "bundle")
@@ -162,7 +151,6 @@ def train_and_export(
 
 def follow(data: Data, settings: Settings, console: Console, *, start: Path | None, group: "Group") -> None:
     """Take part in a run that another process leads; nothing is written."""
-    from training.fit.fit import train
 
     with tempfile.TemporaryDirectory() as nowhere:
         train(
@@ -189,82 +177,3 @@ def doubt_labels(
     rows = np.concatenate([rows, data.split.test])
     probabilities = np.concatenate([probabilities, trained.predictions.probabilities])
     return find_label_errors(rows, data.decoded.labels[rows], probabilities)
-
-
-def describe_error(data: Data, error: LabelError) -> dict[str, Any]:
-    names = data.decoded.class_names
-    return {
-        "image": data.decoded.paths[error.row],
-        "label": names[error.label],
-        "suggested": names[error.suggested],
-        "probability": error.probability,
-    }
-
-
-def picture_of(data: Data, error: LabelError) -> Picture:
-    said = describe_error(data, error)
-    caption = f"{said['image']}: rather {said['suggested']} ({error.probability:.0%})"
-    return Picture(np.asarray(data.decoded.images[error.row]), caption)
-
-
-def mistakes(data: Data, predictions: Predictions) -> list[Picture]:
-    """Test images that were taken for something else, the most confident mistakes first."""
-    answers = predictions.probabilities.argmax(axis=1)
-    confidence = predictions.probabilities.max(axis=1, initial=0)
-    wrong = np.flatnonzero(answers != predictions.labels)
-    return [
-        Picture(
-            np.asarray(data.decoded.images[data.split.test[i]]),
-            f"{predictions.paths[i]}: taken for {predictions.class_names[answers[i]]} ({confidence[i]:.0%})",
-        )
-        for i in wrong[np.argsort(-confidence[wrong], kind="stable")][:MAX_PICTURES]
-    ]
-
-
-def choose_golden(data: Data) -> list[bytes]:
-    """Encoded images, of as many different classes as there is room for, each small enough to travel.
-
-    They are test images, unless nothing was held out.
-    """
-    chosen: dict[int, bytes] = {}
-    for row in first_not_empty(data.split.test, data.split.train):
-        label = int(data.decoded.labels[row])
-        if label not in chosen and len(chosen) < NUM_GOLDEN:
-            chosen[label] = travelling(data, row)
-    return [chosen[label] for label in sorted(chosen)]
-
-
-def reference_of(data: Data, trained: "Trained") -> Reference | None:
-    """What the model met when it was judged: the test images and its answers, or without those some others'."""
-    rows, answers = data.split.test, trained.predictions.probabilities
-    if not len(rows):
-        rows = first_not_empty(data.split.val, data.split.train)[:NUM_REFERENCE]
-        batches = (rows[i : i + NUM_ANSWERS] for i in range(0, len(rows), NUM_ANSWERS))
-        answers = np.concatenate([trained.probabilities(np.asarray(data.decoded.images[batch])) for batch in batches])
-    return make_reference(data.decoded.class_names, data.decoded.images, rows, answers) if len(rows) > 1 else None
-
-
-def list_images(data: Data, predictions: Predictions) -> np.ndarray:
-    """IMAGE (N,): the images on some side, and what was said of those tested on."""
-    sides = (data.split.train, data.split.val, data.split.test)
-    listed = np.empty(sum(map(len, sides)), IMAGE)
-    rows = np.concatenate(sides)
-    listed["hash"], listed["label"] = data.decoded.hashes()[rows], data.decoded.labels[rows]
-    listed["side"] = np.repeat((1, 2, TESTED_ON), [len(side) for side in sides])
-    listed["predicted"] = -1
-    listed["predicted"][listed["side"] == TESTED_ON] = predictions.probabilities.argmax(axis=1)
-    return listed
-
-
-def first_not_empty(*choices: np.ndarray) -> np.ndarray:
-    return next(rows for rows in choices if len(rows))
-
-
-def travelling(data: Data, row: int) -> bytes:
-    """The image's file; where that is large, a PNG of what was decoded, which decodes to the same pixels."""
-    path = data.root / data.decoded.paths[row]
-    if path.stat().st_size <= MAX_GOLDEN_BYTES:
-        return path.read_bytes()
-    image, png = data.decoded.images[row], io.BytesIO()
-    Image.fromarray(image[:, :, 0] if image.shape[-1] == 1 else image).save(png, "PNG")
-    return png.getvalue()

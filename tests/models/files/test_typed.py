@@ -11,7 +11,8 @@ from models.bundle.manifest import BrokenBundle, read_golden, read_manifest
 from models.files.typed import WrongType, fits, read_json, typed
 from models.store.decisions import read_decisions
 from models.store.history import about_version, sentences
-from models.store.publish import LivePointer, publish, read_live
+from models.store.live import LivePointer, read_live
+from models.store.publish import publish
 from service.feedback.store import FeedbackStore
 from service.ipc.routes import ModelRoute, Routes, VersionRoute, read_routes, write_routes
 from tests.bundles import SPEC, edit_manifest

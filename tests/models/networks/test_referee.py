@@ -5,7 +5,6 @@ biases, which move into the mean that batch normalisation takes away; they strid
 paper does, which is `stride_in="1x1"` here; and the epsilon of their batch normalisation is 1.001e-5, ours 1e-5.
 """
 
-import os
 import re
 from collections.abc import Callable, Iterator
 
@@ -14,9 +13,9 @@ import numpy as np
 import pytest
 
 from models.networks.registry import build
+from tests.needs import LONG
 
 SIDE, NUM_CLASSES = 96, 10  # large enough for the papers' stems and dense layers
-UNLESS_ALL = pytest.mark.skipif("STRIATE_EVERY_NETWORK" not in os.environ, reason="needs STRIATE_EVERY_NETWORK=1")
 BLOCKS = {"resnet50": (3, 4, 6, 3), "resnet101": (3, 4, 23, 3), "resnet152": (3, 8, 36, 3)}
 
 
@@ -93,7 +92,7 @@ def test_inception_v3_is_the_referees() -> None:
     ("name", "kind"),
     [
         ("resnet50", keras.applications.ResNet50),
-        pytest.param("resnet101", keras.applications.ResNet101, marks=UNLESS_ALL),  # resnet152 has the same blocks
+        pytest.param("resnet101", keras.applications.ResNet101, marks=LONG),  # resnet152 has the same blocks
         ("resnet152", keras.applications.ResNet152),
     ],
 )

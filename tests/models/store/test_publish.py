@@ -10,7 +10,9 @@ import pytest
 
 from models.bundle.manifest import MANIFEST, BrokenBundle, verify
 from models.files.durable import write_durably
-from models.store.publish import STAGING_PREFIX, LivePointer, list_models, list_versions, publish, read_live, set_live
+from models.store.layout import list_models, list_versions
+from models.store.live import LivePointer, read_live, set_live
+from models.store.publish import STAGING_PREFIX, publish
 from tests.bundles import edit_manifest, verified_versions
 
 

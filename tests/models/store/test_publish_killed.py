@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from models.store.publish import publish, read_live
+from models.store.live import read_live
+from models.store.publish import publish
 from tests.bundles import verified_versions
 from tests.processes import start
 

@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 
 from service import machine
+from service.engine.backend import Backend
 from service.engine.batch_sizes import LONGEST_BATCH_S
-from service.engine.loading import AT_ONCE, LONGEST_WARM_UP_S, Backend, load, warm_up
-from service.engine.pace import LOWEST, Pace
+from service.engine.loading import LONGEST_WARM_UP_S, load, warm_up
+from service.engine.pace import AT_ONCE, LOWEST, Pace
 from service.machine import available_cores, has_bfloat16
 from tests.processes import python
 

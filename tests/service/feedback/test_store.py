@@ -15,6 +15,7 @@ import pytest
 from models.bundle.class_names import BadClassName
 from service.feedback.store import FeedbackFull, FeedbackStore, uncertainty_of
 from tests.images import encode, noise
+from tests.needs import KILLS
 from tests.processes import ROOT
 from training.data.index import index_folder
 
@@ -191,7 +192,7 @@ for seed in range(int(sys.argv[2]), 10**6):
 
 def test_a_writer_that_is_killed_loses_nothing_it_has_acknowledged(tmp_path: Path) -> None:
     home, rng, acknowledged = tmp_path / "toy", random.Random(1), [-1]
-    for _ in range(int(os.environ.get("STRIATE_KILLS", "3"))):
+    for _ in range(KILLS):
         command = [sys.executable, "-c", WRITER, str(home), str(acknowledged[-1] + 1)]
         with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as writer:
             assert writer.stdout is not None

@@ -8,7 +8,8 @@ import pytest
 from gevent.threadpool import ThreadPool
 
 from models.files.deadline import GivenUp, Turn
-from models.store.publish import publish, read_live, set_canary, set_live, set_loaded, set_shadow
+from models.store.live import read_live, set_canary, set_live, set_loaded, set_shadow
+from models.store.publish import publish
 from service.feedback.store import FeedbackStore
 from service.http.in_thread import in_turn
 from tests.bundles import make_bundle

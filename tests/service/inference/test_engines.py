@@ -15,7 +15,8 @@ import pytest
 
 from models.bundle.manifest import Manifest
 from models.bundle.preprocessing import InputSpec
-from service.engine.loading import Backend, Loaded
+from service.engine.backend import Backend
+from service.engine.loading import Loaded
 from service.errors import DeadlineExceeded, EngineCrash, EngineGone, ModelFailed, NotReady, Overloaded, TooLarge
 from service.inference.engines import Engines, find_version
 from service.ipc import messages as wire

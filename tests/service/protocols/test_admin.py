@@ -8,7 +8,8 @@ import pytest
 import requests
 from click.testing import CliRunner, Result
 
-from models.store.publish import LivePointer, publish, read_live
+from models.store.live import LivePointer, read_live
+from models.store.publish import publish
 from service.cli import main
 from tests.harness import Load, copy_of, golden_image, metric, running_service, wait_until
 

@@ -23,6 +23,7 @@ from service.scoring.listing import list_images
 from service.scoring.run import Plan, score_images, settle
 from service.scoring.scorer import Scorer
 from tests.images import encode, noise, shades, write_folder
+from tests.needs import LONG
 from tests.processes import gone_astray, python, start
 
 NUM_LARGE, SHARD_SIZE = 300, 10
@@ -434,6 +435,7 @@ def test_with_all_shards_done_there_is_nothing_left_to_compute(bundle, digits, t
 # On more machines
 
 
+@LONG
 def test_ray_gives_the_rows_of_the_command(bundle, digits, tmp_path):
     (digits / os.fsdecode(b"caf\xe9.png")).write_bytes((digits / "some/000.png").read_bytes())
     run(bundle, digits, tmp_path / "out.parquet", "--shard-size", 5)

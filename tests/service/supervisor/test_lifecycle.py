@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 import requests
 
-from models.store.publish import publish, set_live
+from models.store.live import set_live
+from models.store.publish import publish
 from tests.bundles import make_bundle
 from tests.harness import (
     Load,
@@ -221,7 +222,7 @@ def test_an_engine_killed_under_load_is_replaced_and_no_request_fails(exports, t
     with running_service(exports, tmp_path) as service, Load(service, golden_image(exports), num_clients=8) as load:
         for _ in range(3):
             load.wait_for(20)
-            os.kill(service.engine.loop(1), signal.SIGKILL)
+            os.kill(service.engine(1), signal.SIGKILL)
             load.wait_for(20)
         assert metric(service, "striate_engine_restarts") == 3
     load.assert_all_answered()
@@ -229,18 +230,18 @@ def test_an_engine_killed_under_load_is_replaced_and_no_request_fails(exports, t
 
 def test_a_hung_engine_is_killed_and_replaced(exports, tmp_path):
     with running_service(exports, tmp_path, hang_timeout_s=2) as service:
-        hung = service.engine.loop(1)
+        hung = service.engine(1)
         os.kill(hung, signal.SIGSTOP)
         with Load(service, golden_image(exports)) as load:
             load.wait_for(10)
         load.assert_all_answered()
-        assert service.engine.loop(1) != hung
+        assert service.engine(1) != hung
 
 
 def test_an_http_worker_killed_is_replaced_and_what_it_and_an_engine_counted_is_kept(exports, tmp_path):
     with running_service(exports, tmp_path, workers=2) as service:
         requests.post(service.url + "/classify", data=golden_image(exports), timeout=30)
-        engine = service.engine.loop(1)
+        engine = service.engine(1)
         os.kill(engine, signal.SIGKILL)
         wait_until(lambda: metric(service, "striate_engine_restarts") == 1, service)
         master = min(service.pids("gunicorn"))

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from models.store.publish import LIVE, publish, set_canary, set_live, set_loaded
+from models.store.live import LIVE, set_canary, set_live, set_loaded
+from models.store.publish import publish
 from service.supervisor.model import MAX_CRASHES, Model, none_can_answer
 from tests.bundles import make_bundle
 

@@ -142,7 +142,7 @@ def test_a_client_that_has_only_closed_its_own_direction_is_answered(digits_expo
 
 def stop(service: RunningService, stopped: int) -> None:
     """Halt or continue the engine, as a hang would."""
-    os.kill(service.engine.loop(1), signal.SIGSTOP if stopped else signal.SIGCONT)
+    os.kill(service.engine(1), signal.SIGSTOP if stopped else signal.SIGCONT)
 
 
 def test_metrics_have_the_names_that_other_servers_gave_them(digits_exports, tmp_path):

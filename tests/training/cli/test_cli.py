@@ -18,15 +18,17 @@ from rich.console import Console
 from models.bundle.manifest import MANIFEST, BrokenBundle, read_manifest, verify
 from models.bundle.preprocessing import InputSpec, decode_image
 from models.networks.registry import architecture_of
-from models.store.publish import list_versions, read_live
+from models.store.layout import list_versions
+from models.store.live import read_live
 from tests.conftest import Training
 from tests.images import encode, noise, shades, write_folder
 from tests.processes import python
-from training.cli.app import main, say
-from training.config.flags import choose_input
+from training.cli.app import main
+from training.cli.options import say
 from training.config.recipes import recipe_names
 from training.evaluate.metrics import measure
 from training.evaluate.predictions import Predictions
+from training.runs.plan import choose_input
 
 TEXT = b"these are notes, not an image\n"
 
@@ -123,8 +125,8 @@ def test_publishing_explains_what_is_wrong(tmp_path: Path) -> None:
 
 def own_accuracy(training: Training) -> float:
     """Of the digits model on all digits: our decoder, OpenVINO, and a comparison."""
-    bundle = training.runs.pipeline / "bundle"
-    paths = sorted((training.data.decoded / "datasets" / "digits").rglob("*.png"))
+    bundle = training.run / "bundle"
+    paths = sorted((training.cache / "datasets" / "digits").rglob("*.png"))
     images = np.stack([decode_image(path.read_bytes(), InputSpec(32, 32, 1)) for path in paths])
     compiled = openvino.Core().compile_model(bundle, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
     answers = compiled({"images": images})["probabilities"].argmax(axis=1)

@@ -131,7 +131,7 @@ def recipes_that_raise(error: Exception, monkeypatch: pytest.MonkeyPatch) -> Res
     def fail() -> list[str]:
         raise error
 
-    monkeypatch.setattr("training.cli.app.recipe_names", fail)
+    monkeypatch.setattr("training.cli.fit.recipe_names", fail)
     return striate("recipes")
 
 

@@ -12,12 +12,12 @@ import pytest
 from models.bundle.preprocessing import InputSpec
 from models.networks.registry import architecture_of
 from training.cli import app as cli
-from training.config.flags import read_settings
 from training.config.recipes import describe_recipe, read_recipe, recipe_names
 from training.config.settings import Settings, resolve_epochs
 from training.network.build import compile_for
 from training.network.losses import CrossEntropy
 from training.network.optimizers import learning_rate
+from training.runs.plan import read_settings
 
 PAPERS = ("alexnet-2012", "lecture", "resnet-cifar-2015", "vgg-2014")
 OURS = ("best-cifar", "fast-cifar")

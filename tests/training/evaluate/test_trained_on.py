@@ -20,7 +20,8 @@ from models.store.history import about_version, sentences
 from models.store.publish import publish
 from tests.bundles import make_bundle
 from tests.conftest import Training
-from training.cli.app import main, said_of_trained_on
+from training.cli.app import main
+from training.cli.bundles import said_of_trained_on
 from training.evaluate.labelled import read_labelled
 from training.evaluate.trained_on import images_trained_on
 from training.runs.plan import plan_of_table

@@ -16,8 +16,9 @@ from models.bundle.preprocessing import InputSpec, decode_image
 from tests.conftest import Training
 from tests.images import encode, smooth
 from training.evaluate.saved_model import load_signatures
-from training.export.export import PARITY, WARMUP, Answers, ExportFailed, decode_tensor, in_fresh_process
-from training.export.export import export as exporting
+from training.export import export as exporting
+from training.export.export import PARITY, WARMUP, Answers, ExportFailed, in_fresh_process
+from training.export.saved_model import decode_tensor
 
 Signatures = dict[str, Callable[[np.ndarray], np.ndarray]]
 

@@ -13,7 +13,8 @@ from models.bundle.preprocessing import InputSpec, decode_image
 from tests.conftest import Training
 from tests.images import encode, encode_turned
 from training.evaluate.saved_model import load_signatures
-from training.export.export import ANSWERS, parity
+from training.export import parity
+from training.export.export import ANSWERS
 
 SPEC = InputSpec(32, 32, 1)
 

@@ -1,12 +1,11 @@
 """Every network trains out of the box, and its export answers as it does, to OpenVINO and to TensorFlow.
 
 All of them take ten minutes, so that `make test` tries one of most families, and exports those of them that are soon
-trained: STRIATE_EVERY_NETWORK=1 tries all, as `.ci/run` does.
+trained: STRIATE_TEST_ALL=1 tries all, as `.ci/run` does.
 """
 
 import io
 import json
-import os
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -22,12 +21,14 @@ from models.bundle.preprocessing import InputSpec
 from models.networks.layers import LARGEST_SMALL_IMAGE
 from models.networks.registry import ARCHITECTURES
 from models.networks.summary import outline
+from tests.needs import LONG
 from tests.training.decoded import decoded_images, halves_and_quarters
 from training.config.settings import Settings, settings_for
 from training.data.decoded import DecodedImages
 from training.evaluate.calibration import softmax
 from training.evaluate.saved_model import load_signatures
-from training.export.export import REQUEST, WEIGHTS, write_saved_model
+from training.export.export import REQUEST, WEIGHTS
+from training.export.saved_model import write_saved_model
 from training.fit.checkpoint import load_weights
 from training.fit.fit import Trained, fit
 from training.fit.loop import WEIGHTS as BEST
@@ -36,9 +37,8 @@ from training.network.bundle_weights import assign_variables
 from training.network.losses import CrossEntropy, loss_for
 
 ONE_OF_MOST_FAMILIES = {"lenet5_1998", "alexnet_2012", "nin", "googlenet", "resnet20", "residual_net"}
-SOON_TRAINED = ONE_OF_MOST_FAMILIES - {"alexnet_2012", "googlenet"}
+SOON_TRAINED = ONE_OF_MOST_FAMILIES - {"alexnet_2012", "googlenet", "residual_net"}
 FEW_EPOCHS, EPOCHS = 5, 8  # few are enough for these
-UNLESS_ALL = pytest.mark.skipif("STRIATE_EVERY_NETWORK" not in os.environ, reason="needs STRIATE_EVERY_NETWORK=1")
 
 
 def every_network(usual: set[str]) -> pytest.MarkDecorator:
@@ -46,7 +46,7 @@ def every_network(usual: set[str]) -> pytest.MarkDecorator:
     Args:
         usual: those that `make test` tries.
     """
-    networks = [pytest.param(name, marks=() if name in usual else UNLESS_ALL) for name in ARCHITECTURES]
+    networks = [pytest.param(name, marks=() if name in usual else LONG) for name in ARCHITECTURES]
     return pytest.mark.parametrize("name", networks)
 
 
@@ -104,7 +104,7 @@ def test_a_network_learns_what_is_easy_and_its_export_answers_alike_everywhere(n
         has_trained_its_auxiliary_heads_and_left_them_behind(trained, decoded, tmp_path)
 
 
-@pytest.mark.parametrize("name", [pytest.param("resnet18", marks=UNLESS_ALL), pytest.param("vgg11", marks=UNLESS_ALL)])
+@pytest.mark.parametrize("name", [pytest.param("resnet18", marks=LONG), pytest.param("vgg11", marks=LONG)])
 def test_so_does_the_form_for_larger_images(name: str, tmp_path: Path) -> None:
     learns_and_answers_alike(name, two_classes(name, side=LARGEST_SMALL_IMAGE + 1), tmp_path)
 

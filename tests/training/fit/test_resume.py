@@ -22,6 +22,7 @@ from rich.console import Console
 
 from models.errors import UserError
 from tests.images import shades, write_folder
+from tests.needs import KILLS
 from tests.training.decoded import halves_and_quarters, shuffled_labels
 from training.augment.pipeline import Augmentation
 from training.config.settings import Settings
@@ -45,7 +46,6 @@ EVERYTHING = Settings(
     augmentation=Augmentation(rotation=10, saturation=0.2, cutout=0.2, mixup=0.2, cutmix=1.0),
 )
 STEPS_PER_EPOCH = 4
-KILLS = int(os.environ.get("STRIATE_KILLS", "1"))
 
 
 class Killed(Exception):

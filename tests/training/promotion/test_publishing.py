@@ -8,7 +8,7 @@ from click.testing import CliRunner, Result
 
 from models.store import publish as exports
 from models.store.history import version_of
-from models.store.publish import read_live
+from models.store.live import read_live, roll_back, set_live
 from tests.bundles import make_bundle, verified_versions
 from tests.images import shades, write_folder
 from training.cli.app import main
@@ -62,7 +62,7 @@ def test_a_version_that_was_taken_back_meanwhile_is_not_made_live_again(tmp_path
     first, second = (make_bundle(tmp_path / name, content=name.encode()) for name in ("first", "second"))
     exports.publish(first, tmp_path / "exports")
     assert publish_once(second, tmp_path / "exports") == 2
-    exports.set_live(tmp_path / "exports", "toy", 1)
+    set_live(tmp_path / "exports", "toy", 1)
     assert publish_once(second, tmp_path / "exports") == 2
     assert read_live(tmp_path / "exports" / "toy").live == 1
 
@@ -83,6 +83,6 @@ def test_a_version_whose_history_is_damaged_or_cut_off_counts_as_live_before(tmp
     exports.publish(second, tmp_path / "exports")
     history = tmp_path / "exports" / "toy" / "history.jsonl"
     history.write_bytes(history.read_bytes().splitlines()[0] + b"\n{\xff")  # killed before the second line was there
-    exports.roll_back(tmp_path / "exports", "toy")
+    roll_back(tmp_path / "exports", "toy")
     assert publish_once(second, tmp_path / "exports") == 2
     assert read_live(tmp_path / "exports" / "toy").live == 1

@@ -9,12 +9,14 @@ import pytest
 from click.testing import CliRunner
 
 from models.bundle.manifest import GOLDEN, read_manifest, write_manifest
-from models.store.publish import Overtaken, publish, read_live, set_canary, set_live, set_shadow
+from models.store.live import Overtaken, read_live, set_canary, set_live, set_shadow
+from models.store.publish import publish
 from tests.conftest import Training
 from tests.harness import Load, RunningService, copy_of, golden_image, running_service
 from tests.processes import free_port
 from training.cli.app import main
-from training.promotion.rollout import Rollout, Traffic, Unreachable, roll_out, take_back, what_is_worse
+from training.promotion.rollout import Rollout, roll_out, take_back, what_is_worse
+from training.promotion.traffic import Traffic, Unreachable
 
 QUICK = Rollout(shadow_s=1, canary_s=2, watch_s=1, canary_fraction=0.5, min_requests=20, max_latency_ratio=20)
 FINE = Traffic(answered=1000, faults=2, seconds=10, images=1000, confidence=900)
@@ -75,7 +77,7 @@ def test_a_version_that_the_service_refuses_is_taken_back(digits_exports: Path, 
 def test_without_a_service_to_watch_it_by_nothing_goes_live(
     digits_exports: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("training.promotion.rollout.PATIENCE_S", 1.0)
+    monkeypatch.setattr("training.promotion.traffic.PATIENCE_S", 1.0)
     exports = copy_of(digits_exports, tmp_path / "exports")
     publish(exports / "digits" / "1", exports, make_live=False)
     with pytest.raises(Unreachable, match="does not answer"):

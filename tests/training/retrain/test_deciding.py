@@ -14,7 +14,8 @@ from models.store.publish import publish
 from tests.bundles import make_bundle
 from tests.images import shades, write_folder
 from training.data.index import BadData
-from training.promotion.rollout import Rollout, Unreachable
+from training.promotion.rollout import Rollout
+from training.promotion.traffic import Unreachable
 from training.retrain.job import Job
 from training.retrain.pipeline import decided_before, retrain
 from training.retrain.state import Unfinished

@@ -4,7 +4,6 @@ once. Tiny digits, real training, a real service that is asked."""
 import fcntl
 import hashlib
 import json
-import os
 import random
 import shutil
 import signal
@@ -23,10 +22,11 @@ from rich.console import Console
 import training.cli.retrain  # noqa: F401 - its commands
 from models.bundle.manifest import TESTED_ON, TRAINED_ON, read_images
 from models.store.decisions import read_decisions, read_set_aside, read_suspected, record_decision, set_aside
-from models.store.publish import read_live
+from models.store.live import read_live
 from tests.bundles import verified_versions
 from tests.conftest import Training
 from tests.images import write_folder
+from tests.needs import ALL
 from tests.processes import ROOT, environment, python
 from training.cli.app import main
 from training.data.index import BadData
@@ -73,7 +73,7 @@ def retrain(work: Path, *flags: str, status: int = 0) -> dict[str, Any]:
 
 
 def split_digits(training: Training) -> Iterator[tuple[str, list[Path]]]:
-    for folder in sorted((training.data.decoded / "datasets" / "digits").iterdir()):
+    for folder in sorted((training.cache / "datasets" / "digits").iterdir()):
         yield folder.name, sorted(folder.iterdir())
 
 
@@ -202,7 +202,7 @@ def test_a_second_job_of_the_same_model_steps_back(digits_training: Training, tm
 def test_a_job_that_is_killed_again_and_again_goes_on_where_it_was(digits_training: Training, tmp_path: Path) -> None:
     work = new_work(digits_training, tmp_path)
     home = work / "exports" / "digits"
-    for step in STEPS if os.environ.get("STRIATE_KILLS") else ["trained", "published", "recorded"]:
+    for step in STEPS if ALL else ["trained", "published", "recorded"]:
         command = [sys.executable, "-c", KILLED, str(work / "job.toml"), step]
         killed = subprocess.run(command, cwd=ROOT, env=environment(), capture_output=True)
         assert killed.returncode == -signal.SIGKILL, killed.stderr.decode()

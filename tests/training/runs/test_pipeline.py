@@ -26,9 +26,10 @@ from training.fit.state import CHECKPOINT
 from training.network.bundle_weights import load_network
 from training.runs import lineage
 from training.runs import pipeline as runs
+from training.runs.bundle_contents import choose_golden
 from training.runs.directory import claim_run, finish
 from training.runs.lineage import git_revision
-from training.runs.pipeline import choose_golden, train_and_export
+from training.runs.pipeline import train_and_export
 
 SPEC = InputSpec(8, 8, 1)
 QUIET = Console(file=io.StringIO())

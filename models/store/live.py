@@ -1,0 +1,189 @@
+"""Which versions of a model answer: the pointer `exports/<model>/live.json`, and the history of its changes."""
+
+import json
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+from models.bundle.manifest import BrokenBundle
+from models.errors import Failed, UserError
+from models.files.deadline import Turn
+from models.files.durable import write_durably
+from models.files.locks import locked
+from models.files.typed import read_json
+from models.store.layout import LOCK, check_model_name, existing, find_version, list_versions
+
+LIVE = "live.json"
+HISTORY = "history.jsonl"
+
+
+@dataclass(frozen=True, slots=True)
+class LivePointer:
+    """Which versions of a model have a part.
+
+    Raises:
+        ValueError: a version is no number from 1, or the fraction is none.
+
+    Attributes:
+        live: it answers.
+        previous: it was live before; kept warm, so that a rollback is instant.
+        canary: it answers `canary_fraction` of the requests that name no version.
+        shadow: it is asked too, and its answers are compared and never returned.
+        unloaded: none of them is to have an engine.
+    """
+
+    live: int | None = None
+    previous: int | None = None
+    canary: int | None = None
+    shadow: int | None = None
+    canary_fraction: float = 0.0
+    unloaded: bool = False
+
+    def __post_init__(self) -> None:
+        versions = (self.live, self.previous, self.canary, self.shadow)
+        if any(version is not None and version < 1 for version in versions) or not 0 <= self.canary_fraction <= 1:
+            raise ValueError(f"versions are numbered from 1, and fractions are from 0 to 1, unlike in {asdict(self)}")
+
+
+class Overtaken(Failed):
+    """Somebody else has changed which version is live, and so nothing was done."""
+
+
+def set_live(
+    exports: Path, model: str, version: int, *, instead_of: int | None = None, turn: Turn | None = None
+) -> LivePointer:
+    """Send a model's traffic to a version that is there.
+
+    Args:
+        instead_of: the version that has to be live until then; None: whichever is.
+        turn: begun when the lock is had, here as below.
+
+    Raises:
+        BrokenBundle: the version is missing or does not verify; the pointer stays.
+        Overtaken: another one is live.
+        GivenUp: whoever asked has given up; the pointer stays, here as below.
+    """
+    home = find_version(exports, model, version)
+    with locked(home / LOCK, turn=turn):
+        check_still_live(home, instead_of)
+        return point_live(home, version)
+
+
+def check_still_live(home: Path, version: int | None) -> None:
+    live = read_live(home).live
+    if version is not None and live != version:
+        raise Overtaken(f"Version {live} of {home.name} was made live meanwhile, instead of {version}.")
+
+
+def roll_back(exports: Path, model: str, *, instead_of: int | None = None, turn: Turn | None = None) -> LivePointer:
+    """Send a model's traffic to the version that was live before; the canary ends, too.
+
+    Args:
+        instead_of: the version that has to be live until then; None: whichever is.
+
+    Raises:
+        BrokenBundle: there is none, or it does not verify; the pointer stays.
+        Overtaken: another one is live.
+    """
+    home = existing(exports / check_model_name(model))
+    with locked(home / LOCK, turn=turn):
+        check_still_live(home, instead_of)
+        previous = read_live(home).previous
+        if previous is None:
+            raise BrokenBundle(f"{home} has no version that was live before; promote one by its number.")
+        find_version(exports, model, previous)
+        return point_live(home, previous)
+
+
+def set_canary(
+    exports: Path, model: str, version: int | None, fraction: float, *, turn: Turn | None = None
+) -> LivePointer:
+    """Have a version answer a fraction of the requests; None ends it.
+
+    Raises:
+        BrokenBundle: the version is missing, does not verify, or is live already.
+        UserError: there is no such fraction.
+    """
+    if version is not None and not 0 < fraction <= 1:
+        raise UserError(f"A canary answers a fraction of the requests above 0 and up to 1, not {fraction:g}.")
+    changes = {"canary": version, "canary_fraction": fraction if version is not None else 0.0}
+    return give_part(exports, model, version, changes, turn)
+
+
+def set_shadow(exports: Path, model: str, version: int | None, *, turn: Turn | None = None) -> LivePointer:
+    """Ask a version whatever the live one is asked, for comparison alone; None ends it.
+
+    Raises:
+        BrokenBundle: the version is missing, does not verify, or is live already.
+    """
+    return give_part(exports, model, version, {"shadow": version}, turn)
+
+
+def give_part(
+    exports: Path, model: str, version: int | None, changes: dict[str, int | float | None], turn: Turn | None
+) -> LivePointer:
+    home = existing(exports / check_model_name(model))
+    if version is not None:
+        find_version(exports, model, version)
+    with locked(home / LOCK, turn=turn):
+        before = read_live(home)
+        if version is not None and version == before.live:
+            raise BrokenBundle(f"Version {version} of {model} is live already.")
+        return point(home, replace(before, **changes))  # type: ignore[arg-type]
+
+
+def set_loaded(exports: Path, model: str, *, loaded: bool, turn: Turn | None = None) -> LivePointer:
+    """Have a model's versions loaded or none of them.
+
+    Raises:
+        BrokenBundle: there is no such model.
+    """
+    home = existing(exports / check_model_name(model))
+    with locked(home / LOCK, turn=turn):
+        return point(home, replace(read_live(home), unloaded=not loaded))
+
+
+def point_live(
+    home: Path,
+    version: int,
+    *,
+    before: LivePointer | None = None,
+    on_step: Callable[[str], None] = lambda step: None,
+) -> LivePointer:
+    """Replace the live version, which is kept in mind. A canary ends, since it was compared with that.
+
+    Args:
+        before: the pointer as it was before the version was there.
+    """
+    before = before or read_live(home)
+    previous = before.previous if before.live == version else before.live
+    shadow = before.shadow if before.shadow != version else None
+    return point(home, LivePointer(version, previous, shadow=shadow), on_step=on_step)
+
+
+def point(home: Path, after: LivePointer, *, on_step: Callable[[str], None] = lambda step: None) -> LivePointer:
+    """Replace the pointer, and record that."""
+    write_durably(home / LIVE, json.dumps(asdict(after), indent=2) + "\n")
+    on_step("pointed")
+    change = {"at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), **asdict(after)}
+    history = home / HISTORY
+    before_it = history.read_text(encoding="utf-8", errors="replace").splitlines() if history.exists() else []
+    write_durably(history, "\n".join([*before_it, json.dumps(change), ""]))
+    on_step("recorded")
+    return after
+
+
+def read_live(home: Path) -> LivePointer:
+    """The pointer in `exports/<model>`; without one, the newest version is live.
+
+    Raises:
+        BrokenBundle: there is a pointer that cannot be read.
+    """
+    path = home / LIVE
+    try:
+        return read_json(path, LivePointer)
+    except FileNotFoundError:
+        return LivePointer(live=max(list_versions(home), default=None))
+    except (OSError, ValueError) as error:
+        raise BrokenBundle(f"{path} is no live pointer ({error}); publish again or delete it.") from error

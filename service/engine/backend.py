@@ -1,0 +1,51 @@
+"""What an engine asks of whatever computes its model; called from one thread."""
+
+from abc import ABC, abstractmethod
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from service.engine.pace import Pace
+
+ENOUGH_S = 0.003  # of batches of a size, to know how long one takes: the quickest, since others disturb
+
+
+class Backend(ABC):
+    """A model that is loaded.
+
+    Attributes:
+        precision: in which it computes.
+        threads: that compute one batch; 0 on a GPU.
+        in_flight: batches that may be started before the first of them is finished.
+        takes_any_size: whether the first batch of a size takes hardly longer than the second.
+        fastest_first: whether `precisions` are in the order of their speed on every machine.
+    """
+
+    precision: str
+    threads: int
+    in_flight = 1
+    takes_any_size = False
+    fastest_first = True
+
+    @abstractmethod
+    def start(self, images: np.ndarray) -> Any:
+        """uint8 (N, H, W, C), left alone until `finish` -> whatever `finish` wants."""
+
+    @abstractmethod
+    def finish(self, started: Any) -> np.ndarray:
+        """Float32 (N, num_classes), of the batch that was started first."""
+
+    def infer(self, images: np.ndarray) -> np.ndarray:
+        """uint8 (N, H, W, C) -> float32 (N, num_classes)."""
+        return self.finish(self.start(images))
+
+
+def quickest(backend: Backend, images: np.ndarray, pace: Pace) -> float:
+    """Seconds for a batch, once there has been one of its size; more of those that are soon done."""
+    infer = partial(backend.infer, images)
+    pace.timed(infer)
+    times = [pace.timed(infer)[0]]
+    while sum(times) < ENOUGH_S:
+        times.append(pace.timed(infer)[0])
+    return min(times)

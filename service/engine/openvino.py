@@ -1,0 +1,87 @@
+"""OpenVINO on the CPU."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from models.bundle.manifest import INT8
+from service.engine.backend import Backend, quickest
+from service.engine.pace import AT_ONCE, Pace
+from service.machine import available_cores
+
+TINY_S = 0.0008  # for one image on one core; a second that waits for a piece of so little work is busy with waiting
+TINY_BYTES = 8_000_000  # of weights: to read more from memory takes longer than that
+
+
+class OpenVINO(Backend):
+    """OpenVINO on the CPU's cores; it reads the SavedModel directly."""
+
+    takes_any_size = True
+
+    def __init__(self, bundle: Path, precision: str, pace: Pace) -> None:
+        self.precision = precision
+        self._core = pace.aside(import_openvino).Core()
+        if pace.considerate:
+            self._start_threads(pace.aside(small_product))
+        file = bundle / INT8 / "model.xml" if precision == "int8" else bundle
+        self._model = pace.aside(lambda: self._core.read_model(file))
+        rest = self.precisions(bundle)[1] if precision == "int8" else precision  # of what is not in 8 bits
+        weights = sum(file.stat().st_size for file in (bundle / "variables").iterdir())
+        for threads in sorted({1, available_cores()}) if weights < TINY_BYTES else [available_cores()]:
+            self.threads = threads
+            self._request = self._compile(self._model, {"float32": "f32", "bfloat16": "bf16"}[rest], pace)
+            if threads == 1 and self._is_tiny(pace):
+                break
+
+    def start(self, images: np.ndarray) -> np.ndarray:
+        return self._request.infer({"images": images}, share_inputs=True)["probabilities"].copy()
+
+    def finish(self, started: np.ndarray) -> np.ndarray:
+        return started
+
+    def _compile(self, model: Any, precision: str, pace: Pace) -> Any:
+        settings = {
+            "INFERENCE_PRECISION_HINT": precision,
+            "NUM_STREAMS": "1",  # all cores on one batch: two streams gave 0.93 of the images/s on 2 cores
+            "INFERENCE_NUM_THREADS": str(self.threads),
+            "ENABLE_CPU_PINNING": self.threads > 1,  # of one thread it would be taken and given back at every batch
+        }
+        return pace.aside(lambda: self._core.compile_model(model, "CPU", settings).create_infer_request())
+
+    def _is_tiny(self, pace: Pace) -> bool:
+        """Whether a second core would rather wait for work than help with it, which costs others that core.
+
+        Measured with one thread, which a busy machine disturbs least, and up to three times.
+        """
+        images = np.zeros((1, *self._model.inputs[0].get_partial_shape().get_min_shape()[1:]), np.uint8)
+        return any(quickest(self, images, pace) < TINY_S for _ in range(3))
+
+    def _start_threads(self, product: Any) -> None:
+        """Have the pool of threads that computes start them now and here, where they get full priority."""
+        self.threads = available_cores()
+        self._compile(product, "f32", AT_ONCE).infer([np.zeros((256, 1024), np.float32)])
+
+    @staticmethod
+    def precisions(bundle: Path) -> tuple[str, ...]:
+        """Fastest first; 8 bits where training.export.quantize has been at work."""
+        import openvino
+
+        capabilities = openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+        exact = ("bfloat16", "float32") if "BF16" in capabilities else ("float32",)
+        return ("int8", *exact) if (bundle / INT8 / "model.xml").exists() and "INT8" in capabilities else exact
+
+
+def import_openvino() -> Any:
+    import openvino
+
+    return openvino
+
+
+def small_product() -> Any:
+    """A model of one matrix product, large enough that OpenVINO shares it out."""
+    from openvino import Model, opset13
+
+    images = opset13.parameter([-1, 1024], np.float32)
+    weights = opset13.constant(np.zeros((1024, 1024), np.float32))
+    return Model([opset13.matmul(images, weights, False, False)], [images])

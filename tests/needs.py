@@ -1,0 +1,9 @@
+"""Tests that take long: STRIATE_TEST_ALL=1 runs them, as `.ci/run` does; `make test` does without."""
+
+import os
+
+import pytest
+
+ALL = "STRIATE_TEST_ALL" in os.environ
+LONG = pytest.mark.skipif(not ALL, reason="takes long: STRIATE_TEST_ALL=1 runs it")
+KILLS = int(os.environ.get("STRIATE_KILLS", "3" if ALL else "1"))  # of a process, at random moments

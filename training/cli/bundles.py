@@ -1,0 +1,149 @@
+"""The commands that work on a bundle: `evaluate`, `quantize`, `publish`, `filters`."""
+
+import json
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.console import Console
+
+from models.bundle.manifest import read_manifest, verify
+from models.errors import UserError
+from models.process.commands import explained
+from models.process.quiet import import_quietly
+from models.store import publish as published
+from models.store.history import find_bundle
+from training.cli.deferred import drawing, evaluation, labelling, measuring, publish_check, quantizing
+from training.cli.options import (
+    AS_JSON,
+    BUNDLE,
+    CACHE,
+    EXPORTS,
+    FORCE,
+    LABELLED_DATA,
+    PUBLISH,
+    REFUSED_EPILOG,
+    refuse,
+    say,
+)
+from training.config.flags import Finite, Fractions
+
+
+@click.command()
+@BUNDLE
+@LABELLED_DATA
+@AS_JSON
+@click.option("--flips", is_flag=True, help="Answer for each image and its mirror image, and take the mean.")
+@click.option("--predictions", type=click.Path(path_type=Path, dir_okay=False), help="Write every answer, as CSV.")
+@CACHE
+@explained
+def evaluate(bundle: Path, data: str, as_json: bool, flips: bool, predictions: Path | None, cache: Path) -> None:
+    """Measure a bundle, or a run's bundle, on every image of a labelled folder."""
+    import_quietly("tensorflow", "keras")
+
+    answers, images = evaluation.evaluate(find_bundle(bundle), data, cache, Console(stderr=True), flips=flips)
+    if predictions:
+        answers.write(predictions)
+    metrics: dict[str, Any] = {**measuring.measure(answers), **images}
+    if as_json:
+        click.echo(json.dumps(metrics, ensure_ascii=False))
+        return
+    for figure in (
+        "num_images",
+        "accuracy",
+        "balanced_accuracy",
+        "resolvable_difference",
+        "negative_log_likelihood",
+        "expected_calibration_error",
+    ):
+        click.echo(f"{figure.replace('_', ' '):<28} {metrics[figure]:.6g}")
+    click.echo(f"{'trained on':<28} {said_of_trained_on(images)}")
+    for path, reason in metrics["unreadable"].items():
+        click.echo(f"left out: {path}: {reason}", err=True)
+
+
+def said_of_trained_on(images: dict[str, Any]) -> str:
+    """How many of the images the model has seen, which make its figures flatter."""
+    if images["trained_on"] is None:
+        return "an unknown number of these images: the bundle does not list what it was trained on"
+    said = f"{images['trained_on']:,} of these images, and near duplicates of {images['near_trained_on']:,} others"
+    ancestors = ", ".join(images["unknown_ancestors"])
+    return f"{said}; it is made from {ancestors}, and what that was trained on is unknown" if ancestors else said
+
+
+@click.command(epilog=REFUSED_EPILOG)
+@BUNDLE
+@click.option("--data", required=True, help="What it was trained on: the same folder, or data set.")
+@click.option("--max-drop", type=Finite(0, 1), default=0.01, help="Largest loss of validation accuracy, as a fraction.")
+@click.option("-o", "--output", type=click.Path(path_type=Path), help="The new bundle. [default: BUNDLE-int8]")
+@click.option("--split", type=Fractions(), help="Has no effect any more: the bundle says what it was trained on.")
+@PUBLISH
+@FORCE
+@CACHE
+@EXPORTS
+@explained
+def quantize(
+    bundle: Path,
+    data: str,
+    max_drop: float,
+    output: Path | None,
+    split: tuple[float, float] | None,
+    publish: bool,
+    force: bool,
+    cache: Path,
+    exports: Path,
+) -> None:
+    """Have a bundle compute in 8 bits as well; it is refused if that costs too much accuracy."""
+    import_quietly("nncf")
+
+    bundle = find_bundle(bundle)
+    target = output or bundle.resolve().with_name(f"{bundle.name}-int8")
+    if target.exists():
+        raise UserError(f"{target} is there already; delete it, or choose another --output.")
+    manifest, console = verify(bundle), Console()
+    if split:
+        click.echo("--split has no effect: the bundle says which images it was trained on.", err=True)
+    labelled = labelling.read_labelled(bundle, manifest, data, cache, console)
+    found = quantizing.quantize(bundle, labelled, target, max_drop=max_drop, console=console)
+    say(console, f"right on {found}", f"8-bit bundle: {target}")
+    if publish:
+        version, refusal = publish_check.publish_checked(target, exports, published.publish, force=force)
+        if refusal:
+            refuse(refusal, target, exports)
+        say(console, f"published and live: {exports / manifest.model / str(version)}")
+
+
+@click.command(epilog=REFUSED_EPILOG)
+@BUNDLE
+@click.option("--live/--not-live", default=True, help="Send the model's traffic to it. --not-live needs no check.")
+@FORCE
+@EXPORTS
+@explained
+def publish(bundle: Path, live: bool, force: bool, exports: Path) -> None:
+    """Publish a bundle, or a run's bundle, as the next version of its model."""
+    found = find_bundle(bundle)
+    model = read_manifest(found).model
+    how = partial(published.publish, make_live=live)
+    version, refusal = publish_check.publish_checked(found, exports, how, force=force or not live)
+    if refusal:
+        refuse(refusal, bundle, exports)
+    click.echo(f"published{' and live' if live else ''}: {exports / model / str(version)}")
+
+
+@click.command()
+@BUNDLE
+@click.option("-o", "--output", type=click.Path(path_type=Path, dir_okay=False), default="filters.png", help="A PNG.")
+@click.option(
+    "--image",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    help="Whose feature maps are shown. [default: the bundle's first golden image]",
+)
+@explained
+def filters(bundle: Path, output: Path, image: Path | None) -> None:
+    """Draw a bundle's, or a run's, first filters and what each stage makes of an image."""
+    import_quietly("tensorflow", "keras")
+
+    picture = drawing.draw(find_bundle(bundle), image)
+    picture.save(output, "PNG")
+    click.echo(f"{output}: {picture.width}x{picture.height} pixels")

@@ -1,0 +1,61 @@
+"""The commands that look at a folder of images: `audit` and `preview`."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.console import Console
+
+from models.process.commands import explained
+from models.process.quiet import import_quietly
+from training.cli.deferred import auditing, dataset, indexing, plans, previewing
+from training.cli.options import AS_JSON, CACHE, DATA, say
+from training.config.flags import training_flags
+
+
+@click.command()
+@DATA
+@AS_JSON
+@CACHE
+@explained
+def audit(data: str, as_json: bool, cache: Path) -> None:
+    """Look for what is wrong with a folder of images.
+
+    Files that cannot be read, copies and near copies, pictures with two labels, classes of few images, odd formats.
+    """
+
+    console = Console(stderr=True)
+    with dataset.decoding_bar(console) as bar:
+        task = bar.add_task("decoding", total=None)
+        found = auditing.audit_folder(
+            dataset.resolve(data, cache), cache, on_progress=lambda done: bar.update(task, advance=done)
+        )
+    if as_json:
+        click.echo(json.dumps(found.to_json()))
+        return
+    say(Console(), *auditing.statistics(found), *(auditing.summary(found) or ["nothing odd was found"]))
+
+
+@click.command()
+@DATA
+@training_flags
+@click.option("-o", "--output", type=click.Path(path_type=Path, dir_okay=False), default="preview.png", help="A PNG.")
+@CACHE
+@explained
+def preview(data: str, output: Path, cache: Path, **flags: Any) -> None:
+    """Draw what a network will see.
+
+    Images as they are, and as a recipe's augmentation shows them.
+    """
+    import_quietly("tensorflow", "keras")
+
+    chosen = plans.choose_architecture(flags, None)
+    spec = plans.choose_input(data, chosen, cache, flags)
+    augmentation = plans.read_settings(chosen, data, spec, flags).augmentation
+    decoded = dataset.decode_folder(
+        indexing.index_folder(dataset.resolve(data, cache)), spec, cache, Console(stderr=True)
+    )
+    picture = previewing.draw_preview(decoded, augmentation, seed=flags["seed"])
+    picture.save(output, "PNG")
+    click.echo(f"{output}: {picture.width}x{picture.height} pixels")

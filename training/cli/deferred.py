@@ -1,0 +1,57 @@
+"""The modules that commands use, imported when a command uses them: Keras takes seconds, and `--help` does not wait.
+
+They are all named here, since Python executes a module that is imported for a second time.
+"""
+
+from models.process.lazy import imported_when_used
+
+with imported_when_used():
+    import training.data.audit as auditing
+    import training.data.dataset as dataset
+    import training.data.index as indexing
+    import training.evaluate.evaluate as evaluation
+    import training.evaluate.labelled as labelling
+    import training.evaluate.metrics as measuring
+    import training.export.quantize as quantizing
+    import training.fit.distributed as distributed
+    import training.fit.fit as fitting
+    import training.fit.lr_finder as lr_finder
+    import training.promotion.publish_check as publish_check
+    import training.promotion.publishing as publishing
+    import training.promotion.version_diff as version_diff
+    import training.report.filters as drawing
+    import training.report.preview as previewing
+    import training.report.svg as svg
+    import training.retrain.job as jobs
+    import training.retrain.pipeline as retraining
+    import training.retrain.prometheus as prometheus
+    import training.runs.directory as directory
+    import training.runs.lineage as lineage
+    import training.runs.pipeline as pipeline
+    import training.runs.plan as plans
+
+__all__ = [
+    "auditing",
+    "dataset",
+    "directory",
+    "distributed",
+    "drawing",
+    "evaluation",
+    "fitting",
+    "indexing",
+    "jobs",
+    "labelling",
+    "lineage",
+    "lr_finder",
+    "measuring",
+    "pipeline",
+    "plans",
+    "previewing",
+    "prometheus",
+    "publish_check",
+    "publishing",
+    "quantizing",
+    "retraining",
+    "svg",
+    "version_diff",
+]

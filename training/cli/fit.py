@@ -1,0 +1,207 @@
+"""`python -m training fit`, and what helps to choose its settings: `lr-find` and `recipes`."""
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+from rich.console import Console
+
+from models.errors import UserError
+from models.files.durable import write_durably
+from models.process.commands import explained, resumable
+from models.process.quiet import import_quietly
+from models.store.history import find_bundle
+from models.store.layout import check_model_name
+from models.store.live import read_live
+from training.cli.deferred import (
+    auditing,
+    dataset,
+    directory,
+    distributed,
+    fitting,
+    indexing,
+    lineage,
+    lr_finder,
+    pipeline,
+    plans,
+    publish_check,
+    publishing,
+    svg,
+)
+from training.cli.options import CACHE, DATA, EXPORTS, FORCE, LABELLED_DATA, PUBLISH, REFUSED_EPILOG, refuse, say
+from training.config.flags import Finite, training_flags
+from training.config.recipes import describe_recipe, read_recipe, recipe_names
+from training.fit.state import CHECKPOINT_EVERY_S
+
+if TYPE_CHECKING:
+    from training.data.dataset import Data
+
+
+@click.command(epilog=REFUSED_EPILOG)
+@LABELLED_DATA
+@click.option("--name", required=True, help="Name of the model that is made: a-z, 0-9, - and _.")
+@training_flags
+@click.option(
+    "--from",
+    "start",
+    type=click.Path(path_type=Path, exists=True, file_okay=False),
+    metavar="BUNDLE|RUN",
+    help="Start from this model's weights; its classes may be others.",
+)
+@click.option(
+    "--distributed",
+    is_flag=True,
+    help="Train on all devices, and with all processes of KERAS_DISTRIBUTION_JOB_ADDRESSES; needs KERAS_BACKEND=jax.",
+)
+@click.option("--tensorboard", is_flag=True, help="Write TensorBoard logs into the run directory.")
+@click.option(
+    "--progress",
+    type=click.Choice(["text", "json", "quiet"]),
+    default="text",
+    help="What is printed: lines and a bar for people, a line of JSON for each event, or nothing.",
+)
+@click.option(
+    "--label-errors",
+    "num_folds",
+    type=click.IntRange(2),
+    metavar="FOLDS",
+    help="Look for wrong labels, by training so many times more on parts of the images.",
+)
+@click.option("--fresh", is_flag=True, help="Begin anew, where this command was cut off before and would go on.")
+@click.option(
+    "--checkpoint-every",
+    type=Finite(0),
+    metavar="SECONDS",
+    default=CHECKPOINT_EVERY_S,
+    help="How much of the work a kill may cost, at least; an epoch's end is kept in any case.",
+)
+@PUBLISH
+@FORCE
+@click.option("--runs", type=click.Path(path_type=Path, file_okay=False), default="runs", help="Where runs are kept.")
+@CACHE
+@EXPORTS
+@resumable
+def fit(
+    data: str,
+    name: str,
+    publish: bool,
+    force: bool,
+    runs: Path,
+    cache: Path,
+    exports: Path,
+    **flags: Any,
+) -> None:
+    """Train a network and export it as a verified bundle."""
+    check_model_name(name)
+    import_quietly("tensorflow", "keras")
+    group = distributed.join_group() if flags["distributed"] else None
+    start = find_bundle(flags["start"]) if flags["start"] else None
+    if flags["start"] and directory.is_open(flags["start"]):
+        raise UserError(f"{flags['start']} is a run that is not finished; give its command again first.")
+    if flags["freeze_epochs"] and not start:
+        raise click.UsageError("--freeze-epochs is for --from: there is nothing else to freeze.")
+    progress = flags["progress"]
+    console = Console(quiet=progress != "text")
+    on_event = (lambda event: click.echo(json.dumps(event))) if progress == "json" else (lambda event: None)
+    indexing.check_apart(dataset.resolve(data, cache), ("--runs", runs), *([("--exports", exports)] if publish else []))
+    plan = plans.make_plan(data, cache, flags, start)
+    prepared = dataset.prepare(data, plan.spec, cache, console, fractions=plan.fractions)
+    report_data(console, prepared)
+    settings = plan.settings_for(len(prepared.split.train))
+    if group and not group.leads:
+        pipeline.follow(prepared, settings, console, start=start, group=group)
+        return
+    config = {"model": name, **lineage.describe(prepared, settings), "from": plan.started_from}
+    with directory.claim_run(runs, name, config, fresh=flags["fresh"]) as run:
+        manifest = pipeline.train_and_export(
+            run,
+            name,
+            prepared,
+            settings,
+            console=console,
+            tensorboard=flags["tensorboard"],
+            on_event=on_event,
+            checkpoint_every_s=flags["checkpoint_every"],
+            num_folds=flags["num_folds"] or 0,
+            start=start,
+            origin=plan.origin(name, exports),
+            group=group,
+        )
+        version, refusal = (
+            publish_check.publish_checked(run / "bundle", exports, publishing.publish_once, force=force)
+            if publish
+            else (None, "")
+        )
+        directory.finish(run)
+    test = manifest.metrics["test"]
+    say(
+        console,
+        f"test {headline(test)}" if test["num_images"] else "nothing was held out to test",
+        f"report: {run / 'report.html'}",
+    )
+    done = {"event": "done", "run": str(run), "model": name, "version": version, "test": test}
+    on_event({**done, "refused": refusal} if refusal else done)
+    if refusal:
+        refuse(refusal, run, exports)
+    elif publish:
+        is_live = read_live(exports / name).live == version
+        say(console, f"published{' and live' if is_live else ''}: {exports / name / str(version)}")
+    else:
+        say(console, f"publish it with: python -m training publish {run}")
+
+
+def report_data(console: Console, data: "Data") -> None:
+    decoded, split = data.decoded, data.split
+    line = (
+        f"{len(decoded.labels):,} images in {len(decoded.class_names)} classes as "
+        f"{data.spec.height}x{data.spec.width}x{data.spec.channels}: {len(split.train):,} to train, "
+        f"{len(split.val):,} to validate, {len(split.test):,} to test"
+    )
+    say(console, line, *auditing.summary(data.audit))
+
+
+def headline(metrics: dict[str, Any]) -> str:
+    """The figure to go by; where that is not accuracy, accuracy behind it."""
+    accuracy, images = f"accuracy {metrics['accuracy']:.2%}", f"on {metrics['num_images']} images"
+    if metrics["headline"] == "accuracy":
+        return f"{accuracy} {images}"
+    return f"balanced accuracy {metrics['balanced_accuracy']:.2%} ({accuracy}; classes are skewed) {images}"
+
+
+@click.command("lr-find")
+@DATA
+@training_flags
+@click.option("--num-steps", type=click.IntRange(10), default=200, help="Over which the rate rises.")
+@click.option("-o", "--output", type=click.Path(path_type=Path, dir_okay=False), default="lr.svg", help="A drawing.")
+@CACHE
+@explained
+def lr_find(data: str, num_steps: int, output: Path, cache: Path, **flags: Any) -> None:
+    """Find the learning rate a network bears.
+
+    It is trained at ever higher rates until it fails; flags of schedule and length have no effect.
+    """
+    import_quietly("tensorflow", "keras")
+    console = Console()
+    chosen = plans.choose_architecture(flags, None)
+    spec = plans.choose_input(data, chosen, cache, flags)
+    chosen.check_size(spec.shape)
+    prepared = dataset.prepare(data, spec, cache, console, fractions=plans.read_fractions(flags))
+    ready = fitting.get_ready(prepared.decoded, prepared.split, plans.read_settings(chosen, data, spec, flags), console)
+    found = lr_finder.find_rate(ready, num_steps)
+    title = f"loss of {chosen.name} by learning rate; try {found.suggestion:.2g}"
+    ends = (f"{rate:.1g}" for rate in (found.rates[0], found.rates[-1]))
+    write_durably(output, svg.drawing(title, {"loss": found.losses}, *ends))
+    say(console, f"try --learning-rate {found.suggestion:.2g}; the plot: {output}")
+
+
+@click.command()
+@click.argument("name", required=False)
+@explained
+def recipes(name: str | None) -> None:
+    """List the recipes, or print one."""
+    if name:
+        click.echo(read_recipe(name), nl=False)
+        return
+    for recipe in recipe_names():
+        click.echo(f"{recipe:<20} {describe_recipe(recipe)}")

@@ -1,0 +1,65 @@
+"""What the report of a run shows: its facts, its mistakes, and labels that are likely wrong."""
+
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+
+from training.config.settings import Settings
+from training.data.dataset import Data
+from training.evaluate.label_errors import LabelError
+from training.evaluate.predictions import Predictions
+from training.report.page import Picture
+from training.runs.lineage import git_revision, installed_versions, machine
+
+MAX_PICTURES = 24  # of mistakes, and of likely label errors, in the report
+
+
+def describe_error(data: Data, error: LabelError) -> dict[str, Any]:
+    names = data.decoded.class_names
+    return {
+        "image": data.decoded.paths[error.row],
+        "label": names[error.label],
+        "suggested": names[error.suggested],
+        "probability": error.probability,
+    }
+
+
+def picture_of(data: Data, error: LabelError) -> Picture:
+    said = describe_error(data, error)
+    caption = f"{said['image']}: rather {said['suggested']} ({error.probability:.0%})"
+    return Picture(np.asarray(data.decoded.images[error.row]), caption)
+
+
+def mistakes(data: Data, predictions: Predictions) -> list[Picture]:
+    """Test images that were taken for something else, the most confident mistakes first."""
+    answers = predictions.probabilities.argmax(axis=1)
+    confidence = predictions.probabilities.max(axis=1, initial=0)
+    wrong = np.flatnonzero(answers != predictions.labels)
+    return [
+        Picture(
+            np.asarray(data.decoded.images[data.split.test[i]]),
+            f"{predictions.paths[i]}: taken for {predictions.class_names[answers[i]]} ({confidence[i]:.0%})",
+        )
+        for i in wrong[np.argsort(-confidence[wrong], kind="stable")][:MAX_PICTURES]
+    ]
+
+
+def facts(data: "Data", settings: Settings) -> dict[str, Any]:
+    """What the report says of configuration, data and machine."""
+    spec, split = data.spec, data.split
+    chosen = {name: value for name, value in settings.to_json().items() if name != "augmentation"}
+    return {
+        "data": data.source,
+        "fingerprint": data.fingerprint(),
+        "images": f"{len(split.train)} trained on, {len(split.val)} to validate, {len(split.test)} to test",
+        "input": f"{spec.height}x{spec.width}x{spec.channels}, {spec.resize}",
+        **{name.replace("_", " "): plain(value) for name, value in (chosen | asdict(settings.augmentation)).items()},
+        "git revision": git_revision(),
+        **machine(),
+        **installed_versions(),
+    }
+
+
+def plain(value: Any) -> Any:
+    return f"{value:g}" if isinstance(value, float) else value
