@@ -18,7 +18,7 @@ def main(network: str, side: int, batch_size: int, num_steps: int) -> None:
     from models.networks.registry import architecture_of
     from tests.training.decoded import decoded_images
     from training.config.settings import settings_for
-    from training.fit.fit import make_repeatable
+    from training.fit.setup import make_repeatable
     from training.network.build import compile_for, trainable
     from training.network.losses import CrossEntropy
     from training.network.whitening import whiten

@@ -30,7 +30,7 @@ def main(settings: dict[str, Any]) -> None:
     configure_logging(settings["log_level"], settings["log_format"])
     reports = Reports(settings["reports"])
     pace = Pace(considerate=settings["considerate"])
-    backends, engines = pace.aside(import_what_computes)
+    backends, engines = pace.at_low_priority(import_what_computes)
     bundle = Path(settings["bundle"])
     try:
         loaded = backends.load(bundle, settings["engine"], settings["precision"], settings["max_batch_size"], pace)

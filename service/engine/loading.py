@@ -56,8 +56,8 @@ def load(bundle: Path, engine: str, precision: str, max_batch_size: int, pace: P
         Unfaithful: no precision gives the golden images their answers.
         UserError: the precision asked for is not to be had.
     """
-    manifest = pace.aside(lambda: verify(bundle))
-    offered = pace.aside(lambda: BACKENDS[engine].precisions(bundle))
+    manifest = pace.at_low_priority(lambda: verify(bundle))
+    offered = pace.at_low_priority(lambda: BACKENDS[engine].precisions(bundle))
     candidates = offered if precision == "auto" else (precision,)
     if not set(candidates) <= set(offered):
         raise UserError(f"The {engine} engine computes in {' or '.join(offered)} here, not in {precision}.")

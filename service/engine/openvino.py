@@ -21,11 +21,11 @@ class OpenVINO(Backend):
 
     def __init__(self, bundle: Path, precision: str, pace: Pace) -> None:
         self.precision = precision
-        self._core = pace.aside(import_openvino).Core()
+        self._core = pace.at_low_priority(import_openvino).Core()
         if pace.considerate:
-            self._start_threads(pace.aside(small_product))
+            self._start_threads(pace.at_low_priority(small_product))
         file = bundle / INT8 / "model.xml" if precision == "int8" else bundle
-        self._model = pace.aside(lambda: self._core.read_model(file))
+        self._model = pace.at_low_priority(lambda: self._core.read_model(file))
         rest = self.precisions(bundle)[1] if precision == "int8" else precision  # of what is not in 8 bits
         weights = sum(file.stat().st_size for file in (bundle / "variables").iterdir())
         for threads in sorted({1, available_cores()}) if weights < TINY_BYTES else [available_cores()]:
@@ -47,7 +47,7 @@ class OpenVINO(Backend):
             "INFERENCE_NUM_THREADS": str(self.threads),
             "ENABLE_CPU_PINNING": self.threads > 1,  # of one thread it would be taken and given back at every batch
         }
-        return pace.aside(lambda: self._core.compile_model(model, "CPU", settings).create_infer_request())
+        return pace.at_low_priority(lambda: self._core.compile_model(model, "CPU", settings).create_infer_request())
 
     def _is_tiny(self, pace: Pace) -> bool:
         """Whether a second core would rather wait for work than help with it, which costs others that core.

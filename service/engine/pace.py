@@ -23,7 +23,7 @@ class Pace:
     def __init__(self, *, considerate: bool) -> None:
         self.considerate = considerate
 
-    def aside(self, work: Callable[[], T]) -> T:
+    def at_low_priority(self, work: Callable[[], T]) -> T:
         """Do `work` where it takes no time from others: threads that it starts keep that low priority for good."""
         if not self.considerate:
             return work()

@@ -31,9 +31,9 @@ from service.errors import (
     ServiceError,
     TooLarge,
 )
-from service.inference.suspects import MOST_DEATHS, REMEMBERED_S, Suspects, Target
+from service.inference.suspects import MOST_DEATHS, REMEMBERED_S, Suspects
 from service.ipc import messages as wire
-from service.ipc.routes import Routes, VersionRoute, read_routes
+from service.ipc.routes import ModelVersion, Routes, VersionRoute, read_routes
 from service.loops import repeat
 from service.telemetry.metrics import WAITING
 
@@ -73,7 +73,7 @@ class Pending:
     """One image that somebody waits for."""
 
     id: bytes
-    target: Target
+    target: ModelVersion
     pixels: bytes
     deadline: float
     answer: AsyncResult = field(default_factory=AsyncResult)
@@ -155,7 +155,7 @@ class Engines:
         self._queue_capacity = queue_capacity
         self._context = zmq.Context()
         self._channels: dict[str, Channel] = {}  # by endpoint
-        self._homeless: list[Pending] = []  # waiting for an engine to come up
+        self._unassigned: list[Pending] = []  # waiting for an engine to come up
         self._suspects = Suspects()
         self._id_prefix = os.urandom(8)
         self._ids = itertools.count()
@@ -214,7 +214,7 @@ class Engines:
     def queue_capacity(self) -> int:
         return self._queue_capacity
 
-    def infer(self, target: Target, images: list[np.ndarray], deadline: float) -> Answers:
+    def infer(self, target: ModelVersion, images: list[np.ndarray], deadline: float) -> Answers:
         """What a version's engine says of uint8 images (H, W, C).
 
         Args:
@@ -236,7 +236,7 @@ class Engines:
         last = max(answers, key=lambda answer: answer.started)
         return Answers(np.stack([answer.probabilities for answer in answers]), sent, last.started, last.done)
 
-    def _submit(self, target: Target, pixels: bytes, deadline: float) -> Pending:
+    def _submit(self, target: ModelVersion, pixels: bytes, deadline: float) -> Pending:
         request_id = self._id_prefix + next(self._ids).to_bytes(8, "little")
         pending = Pending(request_id, target, pixels, deadline)
         self._send(pending)
@@ -253,7 +253,7 @@ class Engines:
         elif route is None or route.state in OUT_OF_USE:
             pending.answer.set_exception(EngineGone(f"Version {version} of {name} has no engine now. Try again later."))
         elif route.endpoint is None:
-            self._homeless.append(pending)
+            self._unassigned.append(pending)
         else:
             self._channels[route.endpoint].send(pending, deaths)
 
@@ -266,8 +266,8 @@ class Engines:
     def _forget(self, pending: Pending) -> None:
         for channel in self._channels.values():
             channel.cancel(pending)
-        if pending in self._homeless:
-            self._homeless.remove(pending)
+        if pending in self._unassigned:
+            self._unassigned.remove(pending)
 
     def _watch(self) -> None:
         for model in self._routes.models.keys() | self._num_waiting.keys():
@@ -290,12 +290,12 @@ class Engines:
         for endpoint in endpoints - self._channels.keys():
             self._channels[endpoint] = Channel(self._context, endpoint)
         for endpoint in self._channels.keys() - endpoints:
-            self._bury(self._channels.pop(endpoint))
-        homeless, self._homeless = self._homeless, []
-        for pending in homeless:
+            self._requeue_after_death(self._channels.pop(endpoint))
+        unassigned, self._unassigned = self._unassigned, []
+        for pending in unassigned:
             self._send(pending)
 
-    def _bury(self, channel: Channel) -> None:
+    def _requeue_after_death(self, channel: Channel) -> None:
         """An engine is gone: everything in flight is tried again, but for an image of which too many engines died."""
         in_flight, computing = channel.close(), channel.computing()
         for target, pixels in {(p.target, p.pixels) for p in in_flight if p.id in computing}:
@@ -303,7 +303,7 @@ class Engines:
             if deaths >= MOST_DEATHS:
                 what = (deaths, *target, REMEMBERED_S / 60)
                 log.error("%d engines of %s version %d died of an image, which is refused for %g minutes", *what)
-        self._homeless += in_flight
+        self._unassigned += in_flight
 
 
 def find_version(routes: Routes, name: str, version: int | None) -> tuple[int, VersionRoute]:

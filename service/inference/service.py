@@ -53,7 +53,7 @@ SHADOW_SHARE = 0.5  # of the queue: what is asked for nobody's sake gives way to
 
 
 @dataclass(frozen=True, slots=True)
-class Chosen:
+class Target:
     """The version that answers a whole request, whatever goes live while it is computed."""
 
     name: str
@@ -123,7 +123,7 @@ class Service:
         self.engines.check_room(name)
         self._timeout_s()
 
-    def find(self, name: str, version: int | None = None) -> Chosen:
+    def find(self, name: str, version: int | None = None) -> Target:
         """The version named, else the live one, for who wants to know about it and asks it nothing.
 
         Raises:
@@ -131,11 +131,11 @@ class Service:
             BadRequest: the client's own timeout is none.
         """
         number, route = find_version(self.engines.routes, name, version)
-        return Chosen(name, number, route, record().began + self._timeout_s())
+        return Target(name, number, route, record().began + self._timeout_s())
 
     def classify(
         self, name: str, version: int | None, encoded: list[EncodedImage], *, timeout_s: float = math.inf
-    ) -> tuple[Chosen, np.ndarray]:
+    ) -> tuple[Target, np.ndarray]:
         """What answered, and probabilities float32 (N, num_classes) of encoded images.
 
         Args:
@@ -154,8 +154,8 @@ class Service:
         return chosen, probabilities
 
     def _ask(
-        self, name: str, version: int | None, timeout_s: float, images_for: Callable[[Chosen], list[np.ndarray]]
-    ) -> tuple[Chosen, list[np.ndarray], np.ndarray]:
+        self, name: str, version: int | None, timeout_s: float, images_for: Callable[[Target], list[np.ndarray]]
+    ) -> tuple[Target, list[np.ndarray], np.ndarray]:
         """What answered, the images as it takes them, and its probabilities."""
         while True:
             chosen = self._choose(name, version, timeout_s)
@@ -165,7 +165,7 @@ class Service:
             except EngineGone as gone:  # meanwhile; what the routes say now is another version, or an error
                 log.info("%s version %d is chosen no more: %s", name, chosen.version, gone)
 
-    def _choose(self, name: str, version: int | None, timeout_s: float) -> Chosen:
+    def _choose(self, name: str, version: int | None, timeout_s: float) -> Target:
         """The version named; else the live one, or for its share of the requests the canary."""
         routes = self.engines.routes
         model = routes.models.get(name)
@@ -173,7 +173,7 @@ class Service:
             version = self._canary(model)
         number, route = find_version(routes, name, version)
         record().version = number
-        return Chosen(name, number, route, record().began + min(self._timeout_s(), timeout_s))
+        return Target(name, number, route, record().began + min(self._timeout_s(), timeout_s))
 
     def _note_drift(self) -> None:
         """In a thread, since bookkeeping is to cost no answer; counts are copied here, where they are counted."""
@@ -194,7 +194,7 @@ class Service:
 
     def classify_pixels(
         self, name: str, version: int | None, images: np.ndarray, *, timeout_s: float = math.inf
-    ) -> tuple[Chosen, np.ndarray]:
+    ) -> tuple[Target, np.ndarray]:
         """As `classify`, for uint8 images (N, H, W, C) that somebody else has decoded.
 
         Raises:
@@ -215,7 +215,7 @@ class Service:
         with self.engines.places(name, count), while_client_stays():
             yield
 
-    def _decode(self, chosen: Chosen, encoded: list[EncodedImage]) -> list[np.ndarray]:
+    def _decode(self, chosen: Target, encoded: list[EncodedImage]) -> list[np.ndarray]:
         """In the worker's threads, tiny ones here and now; the first image that cannot be decoded is named."""
         began = time.monotonic()
         decode = partial(timed_decode, chosen.spec, self.config.max_pixels)
@@ -233,14 +233,14 @@ class Service:
         record().add("decode", began, time.monotonic())
         return images
 
-    def _infer(self, chosen: Chosen, images: list[np.ndarray]) -> np.ndarray:
+    def _infer(self, chosen: Target, images: list[np.ndarray]) -> np.ndarray:
         answers = self.engines.infer((chosen.name, chosen.version), images, chosen.deadline)
         record().add("queue", answers.sent, answers.started)
         record().add("inference", answers.started, answers.done)
         self._watch(chosen, images, answers.probabilities)
         return answers.probabilities
 
-    def _watch(self, chosen: Chosen, images: list[np.ndarray], probabilities: np.ndarray) -> None:
+    def _watch(self, chosen: Target, images: list[np.ndarray], probabilities: np.ndarray) -> None:
         """How sure and how usual these answers are, for the metrics and for who asked."""
         labels, route = (chosen.name, str(chosen.version)), chosen.route
         confidence, far_away = CONFIDENCE.labels(*labels), FAR.labels(*labels)
@@ -271,7 +271,7 @@ class Service:
         drawn = random.random() if key is None else share_of(key)
         return number if drawn < model.canary_fraction else None
 
-    def _ask_shadow(self, chosen: Chosen, images: list[np.ndarray], answered: np.ndarray) -> None:
+    def _ask_shadow(self, chosen: Target, images: list[np.ndarray], answered: np.ndarray) -> None:
         """Have the shadow answer what the live version did, for the metrics; under load it gives way."""
         model = self.engines.routes.models.get(chosen.name)
         number = model.labels.get("shadow") if model else None
@@ -316,7 +316,7 @@ def service() -> Service:
     return found
 
 
-def fitting(chosen: Chosen, images: np.ndarray) -> list[np.ndarray]:
+def fitting(chosen: Target, images: np.ndarray) -> list[np.ndarray]:
     """
     Raises:
         Unprocessable: they are none, or have another shape than the version takes.

@@ -13,11 +13,11 @@ from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from service.ipc.routes import ModelVersion
+
 MOST_DEATHS = 3
 REMEMBERED_S = 600.0  # after the last death
 MAX_REMEMBERED = 1000  # images
-
-Target = tuple[str, int]  # model name, version
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +36,7 @@ class Suspects:
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
-        self._known: OrderedDict[tuple[Target, bytes], Suspicion] = OrderedDict()
+        self._known: OrderedDict[tuple[ModelVersion, bytes], Suspicion] = OrderedDict()
 
     def __bool__(self) -> bool:
         """Whether any is remembered; what is too old is forgotten here, so that no pixels are hashed for nothing."""
@@ -44,14 +44,14 @@ class Suspects:
             self._known.popitem(last=False)
         return bool(self._known)
 
-    def deaths(self, target: Target, pixels: bytes) -> int:
+    def deaths(self, target: ModelVersion, pixels: bytes) -> int:
         """Of engines of this version that computed these pixels; from MOST_DEATHS on the image is refused."""
         if not self:
             return 0
         suspicion = self._known.get((target, digest(pixels)))
         return suspicion.deaths if suspicion else 0
 
-    def note_death(self, target: Target, pixels: bytes) -> int:
+    def note_death(self, target: ModelVersion, pixels: bytes) -> int:
         """An engine died while it computed them. Returns how many have."""
         deaths = self.deaths(target, pixels) + 1
         key = target, digest(pixels)
@@ -61,7 +61,7 @@ class Suspects:
             self._known.popitem(last=False)
         return deaths
 
-    def acquit(self, target: Target, pixels: bytes) -> None:
+    def acquit(self, target: ModelVersion, pixels: bytes) -> None:
         """An engine has answered them, and so did not die of them."""
         self._known.pop((target, digest(pixels)), None)
 

@@ -68,3 +68,6 @@ def write_routes(path: Path, routes: Routes) -> None:
 
 def read_routes(path: Path) -> Routes:
     return read_json(path, Routes)
+
+
+ModelVersion = tuple[str, int]  # model name, version

@@ -36,7 +36,7 @@ from service.feedback.collector import MOST_WAITING
 from service.feedback.store import FeedbackFull, FeedbackStore, Kept, Outcome
 from service.http.images import hint_at_curl, in_time, parse_json, read_base64, read_bytes
 from service.http.in_thread import in_turn
-from service.inference.service import Chosen, service
+from service.inference.service import Target, service
 from service.telemetry.metrics import FEEDBACK
 from service.telemetry.request_record import REQUEST_ID
 
@@ -239,7 +239,7 @@ def find_image(name: str, digest: str) -> Path:
     raise NotFound("No image of this digest is here; GET /models/<name>/kept lists those that wait for a label.")
 
 
-def check_known(chosen: Chosen, label: str) -> None:
+def check_known(chosen: Target, label: str) -> None:
     names = chosen.route.class_names
     if label not in names and not service().config.feedback_new_labels:
         shown = ", ".join(names[:20]) + (f" and {len(names) - 20} more" if len(names) > 20 else "")

@@ -20,7 +20,7 @@ from flask import Blueprint, Response, jsonify, request
 from service.errors import BadRequest, NotFound, NotReady
 from service.http.images import EncodedImage, checked, parse_json, pixels_of, read_base64, read_bytes
 from service.inference.health import ask_black_image, check_ready
-from service.inference.service import Chosen, service
+from service.inference.service import Target, service
 from service.ipc.routes import ModelRoute
 from service.protocols.openapi import VERSION
 from service.telemetry.metrics import statistics
@@ -302,7 +302,7 @@ def flag(parameters: dict[str, Any], key: str, *, default: bool) -> bool:
 # Writing the answer
 
 
-def respond(chosen: Chosen, asked: Inference, probabilities: np.ndarray) -> Response:
+def respond(chosen: Target, asked: Inference, probabilities: np.ndarray) -> Response:
     output: dict[str, Any] = {"name": OUTPUT, "datatype": "FP32", "shape": list(probabilities.shape)}
     data: list[Any] = probabilities.ravel().tolist()
     packed = probabilities.astype("<f4").tobytes()

@@ -13,7 +13,7 @@ from flask import Blueprint, Response, jsonify, request
 
 from service.errors import BadRequest, NotFound
 from service.http.images import EncodedImage, checked, parse_json, pixels_of, read_base64, read_bytes, read_top_k
-from service.inference.service import Chosen, service
+from service.inference.service import Target, service
 from service.ipc.routes import ModelRoute, State, VersionRoute
 
 bp = Blueprint("tensorflow_serving", __name__, url_prefix="/v1")
@@ -191,7 +191,7 @@ def check_signature(document: dict[str, Any]) -> None:
         raise BadRequest(f'Serving signature name: "{name[:100]}" not found in signature def')
 
 
-def ask(name: str, version: int | None, label: str | None, values: Any, key: str) -> tuple[Chosen, np.ndarray]:
+def ask(name: str, version: int | None, label: str | None, values: Any, key: str) -> tuple[Target, np.ndarray]:
     """What answered, and its probabilities (N, num_classes) of the values of a batch: all encoded, or all pixels."""
     if not isinstance(values, list) or not values:
         raise BadRequest(f"'{key}' has to be a list of one image or more.")

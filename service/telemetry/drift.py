@@ -14,14 +14,13 @@ import numpy as np
 from models.bundle.reference import STATISTICS, Reference, bins_of, describe, features, mahalanobis, psi
 from models.files.durable import write_durably
 from models.files.typed import read_json
-from service.ipc.routes import Routes
+from service.ipc.routes import ModelVersion, Routes
 
 HALF_LIFE = 1000  # images of one worker
 FEWEST = 200  # images, by their weights, below which a distance is chance
 CLASSES = "classes"
 FOLDER = "drift"
 
-Target = tuple[str, int]
 Counts = list[dict[str, Any]]  # of each version: `target`, and a list of numbers by the name of each statistic
 
 
@@ -72,12 +71,12 @@ class DriftMonitor:
 
     def __init__(self, folder: Path, pid: int) -> None:
         self._path = folder / f"{pid}.json"
-        self._watched: dict[Target, Watched] = {}
+        self._watched: dict[ModelVersion, Watched] = {}
         self._changed = False
 
     def observe(
         self,
-        target: Target,
+        target: ModelVersion,
         reference: Reference | None,
         class_names: tuple[str, ...],
         images: np.ndarray,
@@ -126,9 +125,9 @@ class DriftMonitor:
         write_durably(self._path, json.dumps(counts))
 
 
-def drift_of(folder: Path, routes: Routes) -> dict[Target, dict[str, Any]]:
+def drift_of(folder: Path, routes: Routes) -> dict[ModelVersion, dict[str, Any]]:
     """{model and version: images counted, and the index of each statistic}, of those asked often enough."""
-    totals: dict[Target, dict[str, np.ndarray]] = {}
+    totals: dict[ModelVersion, dict[str, np.ndarray]] = {}
     for counts in (counts for path in sorted(folder.glob("*.json")) for counts in read(path)):
         total = totals.setdefault(counts.pop("target"), {})
         for name, values in counts.items():

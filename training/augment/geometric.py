@@ -9,7 +9,7 @@ Edge = Literal["mirror", "grey"]
 MID_GREY = 128  # 0 to a network
 
 
-def move(images: np.ndarray, down: np.ndarray, right: np.ndarray, mirrored: np.ndarray, edge: Edge) -> np.ndarray:
+def shift(images: np.ndarray, down: np.ndarray, right: np.ndarray, mirrored: np.ndarray, edge: Edge) -> np.ndarray:
     """Shift each image by whole pixels (B,), then mirror those that are chosen (B,)."""
     height, width = images.shape[1:3]
     ys, xs = np.arange(height) + down[:, None], np.arange(width) + right[:, None]  # (B, H), (B, W)
@@ -26,7 +26,7 @@ def move(images: np.ndarray, down: np.ndarray, right: np.ndarray, mirrored: np.n
 
 
 @dataclass(frozen=True, slots=True)
-class Views:
+class CropParams:
     """What part of each image is seen, float (B,) each.
 
     Attributes:
@@ -44,20 +44,20 @@ class Views:
     mirrored: np.ndarray
 
 
-def look(images: np.ndarray, views: Views, edge: Edge) -> np.ndarray:
+def warp(images: np.ndarray, crops: CropParams, edge: Edge) -> np.ndarray:
     """uint8 (B, H, W, C) -> the same shape, each image's view of it, by bilinear interpolation."""
     height, width = images.shape[1:3]
     y = (np.arange(height) - (height - 1) / 2).astype(np.float32)[None, :, None]
     x = (np.arange(width) - (width - 1) / 2).astype(np.float32)[None, None, :]
-    x = np.where(views.mirrored[:, None, None], -x, x)
+    x = np.where(crops.mirrored[:, None, None], -x, x)
 
     def column(values: np.ndarray) -> np.ndarray:
         return values.astype(np.float32)[:, None, None]
 
-    y, x = y * column(views.tall), x * column(views.wide)
-    cosine, sine = column(np.cos(views.angle)), column(np.sin(views.angle))
-    ys = cosine * y - sine * x + column(views.down) + np.float32((height - 1) / 2)  # (B, H, W)
-    xs = sine * y + cosine * x + column(views.right) + np.float32((width - 1) / 2)
+    y, x = y * column(crops.tall), x * column(crops.wide)
+    cosine, sine = column(np.cos(crops.angle)), column(np.sin(crops.angle))
+    ys = cosine * y - sine * x + column(crops.down) + np.float32((height - 1) / 2)  # (B, H, W)
+    xs = sine * y + cosine * x + column(crops.right) + np.float32((width - 1) / 2)
     seen = interpolate(images, ys, xs)
     if edge == "grey":
         outside = (ys < -0.5) | (ys > height - 0.5) | (xs < -0.5) | (xs > width - 0.5)

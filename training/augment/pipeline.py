@@ -6,7 +6,7 @@ import numpy as np
 
 from training.augment.colour import change_colours, change_saturation, change_tones
 from training.augment.counter_rng import normals, symmetric, uniforms
-from training.augment.geometric import Edge, Views, cut_out, look, move, spread
+from training.augment.geometric import CropParams, Edge, cut_out, shift, spread, warp
 from training.augment.mixup import cutmix, mixup
 
 MAX_CHANNELS = 3
@@ -78,11 +78,11 @@ def augment(
     mirrored = (flip < 0.5) & augmentation.flip
     down, right = spread(down, augmentation.shift * height), spread(right, augmentation.shift * width)
     if augmentation.rotation or augmentation.min_area < 1:
-        tall, wide, angle, below, beside = views(augmentation, drawn(VIEW, 5))
+        tall, wide, angle, below, beside = draw_crops(augmentation, drawn(VIEW, 5))
         down, right = down + below * (1 - tall) * height, right + beside * (1 - wide) * width
-        images = look(images, Views(down, right, tall, wide, angle, mirrored), augmentation.edge)
+        images = warp(images, CropParams(down, right, tall, wide, angle, mirrored), augmentation.edge)
     elif augmentation.flip or augmentation.shift:
-        images = move(images, down, right, mirrored, augmentation.edge)
+        images = shift(images, down, right, mirrored, augmentation.edge)
     if augmentation.contrast or augmentation.brightness:
         images = change_tones(
             images, 1 + symmetric(contrast, augmentation.contrast), symmetric(brightness, augmentation.brightness) * 255
@@ -102,7 +102,7 @@ def augment(
     return images
 
 
-def views(augmentation: Augmentation, numbers: np.ndarray) -> tuple[np.ndarray, ...]:
+def draw_crops(augmentation: Augmentation, numbers: np.ndarray) -> tuple[np.ndarray, ...]:
     """(5, B) in [0, 1) -> tall and wide, fractions; angle, radians; where in the room that is left it lies, ± 1/2."""
     areas = augmentation.min_area + numbers[0] * (1 - augmentation.min_area)
     narrowest, widest = np.log(ASPECTS)

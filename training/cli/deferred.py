@@ -14,8 +14,9 @@ with imported_when_used():
     import training.evaluate.metrics as measuring
     import training.export.quantize as quantizing
     import training.fit.distributed as distributed
-    import training.fit.fit as fitting
     import training.fit.lr_finder as lr_finder
+    import training.fit.options as fit_options
+    import training.fit.setup as setup
     import training.promotion.publish_check as publish_check
     import training.promotion.publishing as publishing
     import training.promotion.version_diff as version_diff
@@ -37,7 +38,7 @@ __all__ = [
     "distributed",
     "drawing",
     "evaluation",
-    "fitting",
+    "fit_options",
     "indexing",
     "jobs",
     "labelling",
@@ -52,6 +53,7 @@ __all__ = [
     "publishing",
     "quantizing",
     "retraining",
+    "setup",
     "svg",
     "version_diff",
 ]

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from rich.console import Console
 
+from models.bundle.manifest import Manifest
 from models.errors import UserError
 from models.files.durable import write_durably
 from models.process.commands import explained, resumable
@@ -19,7 +20,7 @@ from training.cli.deferred import (
     dataset,
     directory,
     distributed,
-    fitting,
+    fit_options,
     indexing,
     lineage,
     lr_finder,
@@ -27,6 +28,7 @@ from training.cli.deferred import (
     plans,
     publish_check,
     publishing,
+    setup,
     svg,
 )
 from training.cli.options import CACHE, DATA, EXPORTS, FORCE, LABELLED_DATA, PUBLISH, REFUSED_EPILOG, refuse, say
@@ -36,6 +38,8 @@ from training.fit.state import CHECKPOINT_EVERY_S
 
 if TYPE_CHECKING:
     from training.data.dataset import Data
+    from training.fit.callbacks import Event
+    from training.fit.options import FitOptions
 
 
 @click.command(epilog=REFUSED_EPILOG)
@@ -95,22 +99,25 @@ def fit(
     """Train a network and export it as a verified bundle."""
     check_model_name(name)
     import_quietly("tensorflow", "keras")
-    group = distributed.join_group() if flags["distributed"] else None
     start = find_bundle(flags["start"]) if flags["start"] else None
     if flags["start"] and directory.is_open(flags["start"]):
         raise UserError(f"{flags['start']} is a run that is not finished; give its command again first.")
     if flags["freeze_epochs"] and not start:
         raise click.UsageError("--freeze-epochs is for --from: there is nothing else to freeze.")
-    progress = flags["progress"]
-    console = Console(quiet=progress != "text")
-    on_event = (lambda event: click.echo(json.dumps(event))) if progress == "json" else (lambda event: None)
+    options = fit_options.FitOptions(
+        Console(quiet=flags["progress"] != "text"),
+        on_event=print_as_json if flags["progress"] == "json" else ignore,
+        tensorboard=flags["tensorboard"],
+        checkpoint_every_s=flags["checkpoint_every"],
+        group=distributed.join_group() if flags["distributed"] else distributed.ALONE,
+    )
     indexing.check_apart(dataset.resolve(data, cache), ("--runs", runs), *([("--exports", exports)] if publish else []))
     plan = plans.make_plan(data, cache, flags, start)
-    prepared = dataset.prepare(data, plan.spec, cache, console, fractions=plan.fractions)
-    report_data(console, prepared)
+    prepared = dataset.prepare(data, plan.spec, cache, options.console, fractions=plan.fractions)
+    report_data(options.console, prepared)
     settings = plan.settings_for(len(prepared.split.train))
-    if group and not group.leads:
-        pipeline.follow(prepared, settings, console, start=start, group=group)
+    if not options.group.leads:
+        pipeline.follow(prepared, settings, options, start=start)
         return
     config = {"model": name, **lineage.describe(prepared, settings), "from": plan.started_from}
     with directory.claim_run(runs, name, config, fresh=flags["fresh"]) as run:
@@ -119,14 +126,10 @@ def fit(
             name,
             prepared,
             settings,
-            console=console,
-            tensorboard=flags["tensorboard"],
-            on_event=on_event,
-            checkpoint_every_s=flags["checkpoint_every"],
+            options,
             num_folds=flags["num_folds"] or 0,
             start=start,
             origin=plan.origin(name, exports),
-            group=group,
         )
         version, refusal = (
             publish_check.publish_checked(run / "bundle", exports, publishing.publish_once, force=force)
@@ -134,21 +137,31 @@ def fit(
             else (None, "")
         )
         directory.finish(run)
-    test = manifest.metrics["test"]
-    say(
-        console,
-        f"test {headline(test)}" if test["num_images"] else "nothing was held out to test",
-        f"report: {run / 'report.html'}",
-    )
-    done = {"event": "done", "run": str(run), "model": name, "version": version, "test": test}
-    on_event({**done, "refused": refusal} if refusal else done)
+    report_result(options, run, manifest, version, refusal)
     if refusal:
         refuse(refusal, run, exports)
     elif publish:
         is_live = read_live(exports / name).live == version
-        say(console, f"published{' and live' if is_live else ''}: {exports / name / str(version)}")
+        say(options.console, f"published{' and live' if is_live else ''}: {exports / name / str(version)}")
     else:
-        say(console, f"publish it with: python -m training publish {run}")
+        say(options.console, f"publish it with: python -m training publish {run}")
+
+
+def print_as_json(event: "Event") -> None:
+    click.echo(json.dumps(event))
+
+
+def ignore(event: "Event") -> None:
+    pass
+
+
+def report_result(options: "FitOptions", run: Path, manifest: Manifest, version: int | None, refusal: str) -> None:
+    """Print the test figures, and pass them on as the last event."""
+    test = manifest.metrics["test"]
+    figures = f"test {headline(test)}" if test["num_images"] else "nothing was held out to test"
+    say(options.console, figures, f"report: {run / 'report.html'}")
+    done = {"event": "done", "run": str(run), "model": manifest.model, "version": version, "test": test}
+    options.on_event({**done, "refused": refusal} if refusal else done)
 
 
 def report_data(console: Console, data: "Data") -> None:
@@ -187,7 +200,7 @@ def lr_find(data: str, num_steps: int, output: Path, cache: Path, **flags: Any) 
     spec = plans.choose_input(data, chosen, cache, flags)
     chosen.check_size(spec.shape)
     prepared = dataset.prepare(data, spec, cache, console, fractions=plans.read_fractions(flags))
-    ready = fitting.get_ready(prepared.decoded, prepared.split, plans.read_settings(chosen, data, spec, flags), console)
+    ready = setup.get_ready(prepared.decoded, prepared.split, plans.read_settings(chosen, data, spec, flags), console)
     found = lr_finder.find_rate(ready, num_steps)
     title = f"loss of {chosen.name} by learning rate; try {found.suggestion:.2g}"
     ends = (f"{rate:.1g}" for rate in (found.rates[0], found.rates[-1]))

@@ -10,12 +10,12 @@ import numpy as np
 
 from models.errors import UserError
 from models.files.durable import replacing
-from training.fit.state import Position
+from training.fit.state import TrainState
 
 DAMAGED = (BadZipFile, EOFError, KeyError, TypeError, ValueError, zlib.error)  # what reading a broken file raises
 
 
-def save_checkpoint(path: Path, position: Position, variables: Sequence[keras.Variable]) -> None:
+def save_checkpoint(path: Path, state: TrainState, variables: Sequence[keras.Variable]) -> None:
     """Replace the checkpoint in one step.
 
     Raises:
@@ -23,22 +23,22 @@ def save_checkpoint(path: Path, position: Position, variables: Sequence[keras.Va
     """
     values = [keras.ops.convert_to_numpy(variable) for variable in variables]
     with replacing(path) as temporary, temporary.open("wb") as file:
-        np.savez(file, *values, np.array(position.to_text()))
+        np.savez(file, *values, np.array(state.to_text()))
 
 
-def load_checkpoint(path: Path, variables: Sequence[keras.Variable]) -> Position:
+def load_checkpoint(path: Path, variables: Sequence[keras.Variable]) -> TrainState:
     """Give the variables their values back; the beginning of a run where there is no checkpoint.
 
     Raises:
         UserError: it is damaged, or of another network or version.
     """
     if not path.exists():
-        return Position()
+        return TrainState()
     values = read_arrays(path, len(variables) + 1)
     try:
         for variable, value in zip(variables, values[:-1], strict=True):
             variable.assign(value)
-        return Position.from_text(str(values[-1]))
+        return TrainState.from_text(str(values[-1]))
     except DAMAGED as error:
         raise unusable(path) from error
 

@@ -17,7 +17,7 @@ import numpy as np
 
 from models.errors import UserError
 from training.augment.loader import Batch
-from training.fit.state import Position
+from training.fit.state import TrainState
 
 ADDRESSES = "KERAS_DISTRIBUTION_JOB_ADDRESSES"
 
@@ -57,18 +57,18 @@ class Group:
                 f"--batch-size that {self.num_devices} divides, and is at most the number of training images."
             )
 
-    def share(self, position: Position, variables: list[keras.Variable]) -> Position:
-        """The leader's position, and its values in everyone's variables."""
+    def share(self, state: TrainState, variables: list[keras.Variable]) -> TrainState:
+        """The leader's state, and its values in everyone's variables."""
         if self.size == 1:
-            return position
+            return state
         from jax.experimental.multihost_utils import broadcast_one_to_all
 
-        text = np.frombuffer(position.to_text().encode(), np.uint8)
+        text = np.frombuffer(state.to_text().encode(), np.uint8)
         length = int(broadcast_one_to_all(np.array(len(text))))
         text = broadcast_one_to_all(np.resize(text, length))
         for variable in variables:
             variable.assign(np.asarray(broadcast_one_to_all(keras.ops.convert_to_numpy(variable))))
-        return Position.from_text(np.asarray(text, np.uint8).tobytes().decode())
+        return TrainState.from_text(np.asarray(text, np.uint8).tobytes().decode())
 
 
 ALONE = Group()

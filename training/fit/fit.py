@@ -1,24 +1,19 @@
 """Train a network on decoded images: best weights kept, judged on the untouched test split."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import keras
 import numpy as np
-from rich.console import Console
 
 from models.errors import UserError
-from models.networks.registry import architecture_of
-from training.augment.loader import TrainingBatches
-from training.config.settings import Settings, resolve_dropout, resolve_epochs, resolve_precision, run_length
+from training.config.settings import Settings, run_length
 from training.data.decoded import DecodedImages
 from training.data.split import Split
 from training.evaluate.calibration import (
     Calibration,
     Method,
-    first_resting_epoch,
     fit_temperature,
     resting_rows,
     softmax,
@@ -26,15 +21,12 @@ from training.evaluate.calibration import (
 from training.evaluate.metrics import expected_calibration_error, measure
 from training.evaluate.predict import logits_of
 from training.evaluate.predictions import Predictions
-from training.fit.callbacks import Event, TensorBoard, TrainingProgress
 from training.fit.checkpoint import load_weights
-from training.fit.distributed import ALONE, Group, leave_group
+from training.fit.distributed import leave_group
 from training.fit.loop import WEIGHTS, Loop
-from training.fit.state import CHECKPOINT_EVERY_S, Observer
+from training.fit.options import FitOptions
+from training.fit.setup import get_ready
 from training.network.build import build_for, compile_for, trainable, with_mirror_images, without_auxiliary_heads
-from training.network.losses import CrossEntropy, loss_for
-from training.network.pretrained import take_over
-from training.network.whitening import whiten
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,14 +62,9 @@ def fit(
     split: Split,
     settings: Settings,
     run: Path,
+    options: FitOptions,
     *,
-    console: Console,
-    tensorboard: bool = False,
-    on_event: Callable[[Event], None] = lambda event: None,
-    observers: Sequence[Observer] = (),
-    checkpoint_every_s: float = CHECKPOINT_EVERY_S,
     start: Path | None = None,
-    group: Group = ALONE,
 ) -> Trained:
     """Train, keep the weights of the lowest validation loss (or the last: `patience`) in `run`, and measure them.
 
@@ -85,21 +72,13 @@ def fit(
 
     Args:
         start: a bundle to start from, instead of random weights.
-        group: the processes that train together, of which this one leads.
 
     Raises:
         Diverged: the loss became infinite or not a number.
         UserError: the architecture is unknown, or not defined for this input.
     """
-    seen = [
-        TrainingProgress(console, on_event=on_event),
-        *([TensorBoard(run / "tensorboard")] if tensorboard else []),
-        *observers,
-    ]
-    settings, history = train(
-        decoded, split, settings, run, console, seen, checkpoint_every_s=checkpoint_every_s, start=start, group=group
-    )
-    leave_group(group)
+    settings, history = train(decoded, split, settings, run, options, start=start)
+    leave_group(options.group)
     return judge(best_of(run, decoded, settings), decoded, split, settings, history)
 
 
@@ -108,21 +87,18 @@ def train(
     split: Split,
     settings: Settings,
     run: Path,
-    console: Console,
-    observers: Sequence[Observer],
+    options: FitOptions,
     *,
-    checkpoint_every_s: float,
     start: Path | None,
-    group: Group,
 ) -> tuple[Settings, dict[str, list[float]]]:
     """The part of `fit` that all processes of a group take part in.
 
     Returns:
         the settings, with what `auto` and the network's own dropout came to, and the history.
     """
-    ready = get_ready(decoded, split, settings, console, start=start)
+    ready = get_ready(decoded, split, settings, options.console, start=start)
     model, batches, settings = ready.model, ready.batches, ready.settings
-    group.check_batch_size(batches.batch_size)
+    options.group.check_batch_size(batches.batch_size)
     length = run_length(settings, len(batches) * batches.batch_size)
     check_length(settings, length.num_steps, validated=bool(len(split.val)))
     steps = {"num_steps": length.num_steps, "steps_per_epoch": length.steps_per_epoch}
@@ -140,9 +116,9 @@ def train(
         settings,
         length.epochs,
         run,
-        observers=observers,
-        checkpoint_every_s=checkpoint_every_s,
-        group=group,
+        callbacks=options.callbacks_in(run),
+        checkpoint_every_s=options.checkpoint_every_s,
+        group=options.group,
     )
     return settings, loop.train()
 
@@ -168,74 +144,6 @@ def best_of(run: Path, decoded: DecodedImages, settings: Settings) -> keras.Mode
     exact = build_for(decoded, settings, "float32")
     exact.set_weights(without_auxiliary_heads(model).get_weights())
     return exact
-
-
-@dataclass(frozen=True, slots=True)
-class Ready:
-    """All that training begins with.
-
-    Attributes:
-        model: not yet compiled.
-        settings: with what `auto` and the network's own dropout came to.
-        new: weights that were not taken over from another model, where some were.
-    """
-
-    model: keras.Model
-    batches: TrainingBatches
-    loss: CrossEntropy
-    settings: Settings
-    new: list[keras.Variable]
-
-
-def get_ready(
-    decoded: DecodedImages, split: Split, settings: Settings, console: Console, *, start: Path | None = None
-) -> Ready:
-    """
-    Args:
-        start: a bundle whose weights the network takes over.
-    """
-    make_repeatable(settings.seed)
-    num_parameters = build_for(decoded, settings, "float32").count_params()
-    precision, reason = resolve_precision(settings.precision, num_parameters)
-    architecture = architecture_of(settings.architecture)
-    dropout = resolve_dropout(settings.dropout, architecture, num_parameters, len(split.train))
-    epochs = resolve_epochs(settings.epochs, len(split.train))
-    settings = replace(settings, precision=precision, dropout=dropout, epochs=epochs)
-    console.print(
-        f"precision {precision} ({reason}), learning rate {settings.learning_rate:g}, dropout {dropout:g}, "
-        f"seed {settings.seed}",
-        highlight=False,
-        soft_wrap=True,
-    )
-    resting = resting_rows(decoded, split)
-    batches = TrainingBatches(
-        decoded,
-        split.train,
-        batch_size=settings.batch_size,
-        seed=settings.seed,
-        augmentation=settings.augmentation,
-        resting=resting,
-        rest_from=first_resting_epoch(run_length(settings, len(split.train) - len(resting)).epochs),
-    )
-    model = trainable(decoded, settings, precision)
-    whiten(model, decoded, split.train)
-    new = []
-    if start:
-        taken = take_over(without_auxiliary_heads(model), start, decoded.class_names)
-        own = {id(weight) for weight in without_auxiliary_heads(model).weights}
-        new = taken.new + [weight for weight in model.trainable_variables if id(weight) not in own]
-        console.print(f"{taken.num_layers} layers taken over from {start}", highlight=False, soft_wrap=True)
-    loss = loss_for(settings, decoded.labels[split.train], len(decoded.class_names))
-    return Ready(model, batches, loss, settings, new)
-
-
-def make_repeatable(seed: int) -> None:
-    """The same weights for the same seed, on the same machine with as many threads; it costs some 6 % of the speed."""
-    keras.utils.set_random_seed(seed)
-    if keras.config.backend() == "tensorflow":
-        import tensorflow as tf
-
-        tf.config.experimental.enable_op_determinism()
 
 
 def judge(

@@ -1,7 +1,7 @@
 """The training loop: killed at any instant, it goes on from its last checkpoint to the same weights.
 
 Keras's `fit` restores the epoch, not the step, and forgets what its callbacks knew (keras issues 14862, 22010). Here
-all that decides the weights is in `Position` and in variables: weights, statistics, seeds, momentum, averages.
+all that decides the weights is in `TrainState` and in variables: weights, statistics, seeds, momentum, averages.
 """
 
 import math
@@ -16,9 +16,10 @@ import numpy as np
 from models.errors import Failed
 from training.augment.loader import Batch, TrainingBatches
 from training.config.settings import Settings
+from training.fit.callbacks import Callback, Speed
 from training.fit.checkpoint import load_checkpoint, save_checkpoint, save_weights
 from training.fit.distributed import ALONE, Group
-from training.fit.state import CHECKPOINT, CHECKPOINT_EVERY_S, Observer, Position, Speed
+from training.fit.state import CHECKPOINT, CHECKPOINT_EVERY_S, TrainState
 from training.network.averaging import Lookahead, judged, num_statistics_batches
 
 WEIGHTS = "best.weights.npz"
@@ -50,7 +51,7 @@ class Loop:
     settings: Settings
     epochs: int
     run: Path
-    observers: Sequence[Observer] = ()
+    callbacks: Sequence[Callback] = ()
     checkpoint_every_s: float = CHECKPOINT_EVERY_S
     group: Group = ALONE
 
@@ -64,92 +65,92 @@ class Loop:
         self.model.optimizer.build(self.model.trainable_variables)
         average = Lookahead(self.model, self.settings.lookahead, self.epochs * len(self.batches))
         variables = [*self.model.variables, *self.model.optimizer.variables, *average.variables]
-        position = load_checkpoint(self.run / CHECKPOINT, variables) if self.group.leads else Position()
-        position = self.group.share(position, variables)
+        state = load_checkpoint(self.run / CHECKPOINT, variables) if self.group.leads else TrainState()
+        state = self.group.share(state, variables)
         clock = CheckpointClock(self.checkpoint_every_s)
 
         def save() -> None:
             with clock:
-                save_checkpoint(self.run / CHECKPOINT, position, variables)
+                save_checkpoint(self.run / CHECKPOINT, state, variables)
 
-        for observer in self.observers:
-            observer.begin(position, self.epochs, len(self.batches))
+        for callback in self.callbacks:
+            callback.begin(state, self.epochs, len(self.batches))
         try:
-            while not self.is_over(position):
-                self._finish_epoch(position, average, lambda: save() if self.group.leads and clock.is_due() else None)
+            while not self.is_over(state):
+                self._finish_epoch(state, average, lambda: save() if self.group.leads and clock.is_due() else None)
                 if self.group.leads:
                     save()
         finally:
-            for observer in self.observers:
-                observer.end()
-        return position.history
+            for callback in self.callbacks:
+                callback.end()
+        return state.history
 
-    def is_over(self, position: Position) -> bool:
+    def is_over(self, state: TrainState) -> bool:
         """Whether all epochs are done, or validation has not improved for too long."""
         patience = self.settings.patience
-        return position.epoch >= self.epochs or bool(patience and position.waited >= patience)
+        return state.epoch >= self.epochs or bool(patience and state.waited >= patience)
 
-    def _finish_epoch(self, position: Position, average: Lookahead, after_step: Callable[[], None]) -> None:
+    def _finish_epoch(self, state: TrainState, average: Lookahead, after_step: Callable[[], None]) -> None:
         """From wherever it stands to its end, validation included."""
         stopwatch = Stopwatch(self.batches.batch_size)
-        for images, targets in stopwatch.waits(self.batches.rest_of_epoch(position.epoch, position.step)):
+        for images, targets in stopwatch.waits(self.batches.rest_of_epoch(state.epoch, state.step)):
             figures = self.model.train_on_batch(*self.group.part_of((images, targets)), return_dict=True)
-            self._check("loss", figures["loss"], position)
-            position.step += 1
-            average.update(position.epoch * len(self.batches) + position.step)
+            self._check("loss", figures["loss"], state)
+            state.step += 1
+            average.update(state.epoch * len(self.batches) + state.step)
             for name, value in figures.items():
-                position.sums[name] = position.sums.get(name, 0.0) + float(value)
-            for observer in self.observers:
-                observer.step(position, self._figures(position), stopwatch.speed())
+                state.sums[name] = state.sums.get(name, 0.0) + float(value)
+            for callback in self.callbacks:
+                callback.step(state, self._figures(state), stopwatch.speed())
             after_step()
         speed = stopwatch.speed()
-        record = {**self._figures(position), "images_per_s": speed.images_per_s, "input_wait": speed.input_wait}
-        some_batches = self._images_for_statistics(position.epoch)
+        record = {**self._figures(state), "images_per_s": speed.images_per_s, "input_wait": speed.input_wait}
+        some_batches = self._images_for_statistics(state.epoch)
         with judged(self.model, some_batches, step=int(self.model.optimizer.iterations)):
             if self.validate is not None:
                 found = self.validate()
-                self._check("val_loss", found["loss"], position)
+                self._check("val_loss", found["loss"], state)
                 record |= {f"val_{name}": value for name, value in found.items()}
-                self._lower_rate_on_plateau(position, found["accuracy"])
-            self._keep_best(position, record.get("val_loss"))
+                self._lower_rate_on_plateau(state, found["accuracy"])
+            self._keep_best(state, record.get("val_loss"))
         for name, value in record.items():
-            position.history.setdefault(name, []).append(value)
-        position.epoch, position.step, position.sums = position.epoch + 1, 0, {}
-        for observer in self.observers:
-            observer.epoch(position)
+            state.history.setdefault(name, []).append(value)
+        state.epoch, state.step, state.sums = state.epoch + 1, 0, {}
+        for callback in self.callbacks:
+            callback.epoch(state)
 
     def _images_for_statistics(self, epoch: int) -> Iterator[np.ndarray]:
         steps = range(num_statistics_batches(self.batches.batch_size, len(self.batches)))
         return (self.batches.batch(epoch, step)[0] for step in steps)
 
-    def _figures(self, position: Position) -> dict[str, float]:
-        means = {name: total / position.step for name, total in position.sums.items()}
+    def _figures(self, state: TrainState) -> dict[str, float]:
+        means = {name: total / state.step for name, total in state.sums.items()}
         return {**means, "learning_rate": float(self.model.optimizer.learning_rate)}
 
-    def _keep_best(self, position: Position, loss: float | None) -> None:
+    def _keep_best(self, state: TrainState, loss: float | None) -> None:
         """The weights of the lowest validation loss, or of every epoch where none is awaited."""
-        position.waited += 1
-        if not self.settings.patience or loss is None or position.best_loss is None or loss < position.best_loss:
-            position.best_loss, position.waited = loss, 0
+        state.waited += 1
+        if not self.settings.patience or loss is None or state.best_loss is None or loss < state.best_loss:
+            state.best_loss, state.waited = loss, 0
             if self.group.leads:
                 save_weights(self.run / WEIGHTS, self.model)
 
-    def _lower_rate_on_plateau(self, position: Position, accuracy: float) -> None:
+    def _lower_rate_on_plateau(self, state: TrainState, accuracy: float) -> None:
         if self.settings.schedule != "plateau":
             return
-        position.stalled += 1
-        if accuracy > position.best_accuracy + MIN_GAIN:
-            position.best_accuracy, position.stalled = accuracy, 0
-        if position.stalled >= self.settings.plateau_epochs:
+        state.stalled += 1
+        if accuracy > state.best_accuracy + MIN_GAIN:
+            state.best_accuracy, state.stalled = accuracy, 0
+        if state.stalled >= self.settings.plateau_epochs:
             self.model.optimizer.learning_rate = float(self.model.optimizer.learning_rate) * self.settings.drop_factor
-            position.stalled = 0
+            state.stalled = 0
 
-    def _check(self, name: str, loss: float, position: Position) -> None:
+    def _check(self, name: str, loss: float, state: TrainState) -> None:
         """Name the images of the batch that did it, or that were the last before validation."""
         if math.isfinite(loss):
             return
         step, rate = int(self.model.optimizer.iterations), float(self.model.optimizer.learning_rate)
-        rows = self.batches.rows(position.epoch, min(position.step, len(self.batches) - 1))
+        rows = self.batches.rows(state.epoch, min(state.step, len(self.batches) - 1))
         images = ", ".join(self.paths[row] for row in rows[:MAX_NAMED])
         more = f" and {len(rows) - MAX_NAMED} more" if len(rows) > MAX_NAMED else ""
         weights = self.run / WEIGHTS

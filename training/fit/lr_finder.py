@@ -12,8 +12,8 @@ import keras
 import numpy as np
 
 from training.augment.loader import Batch, TrainingBatches
-from training.fit.fit import Ready
 from training.fit.loop import Diverged
+from training.fit.setup import Ready
 from training.network.optimizers import optimizer_for
 
 LOWEST, HIGHEST = 1e-6, 10.0

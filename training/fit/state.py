@@ -8,7 +8,7 @@ CHECKPOINT_EVERY_S = 60.0  # of the work a kill may cost
 
 
 @dataclass(slots=True)
-class Position:
+class TrainState:
     """How far a run has come, and what it has found out.
 
     Attributes:
@@ -35,33 +35,5 @@ class Position:
         return json.dumps(asdict(self))
 
     @classmethod
-    def from_text(cls, text: str) -> "Position":
+    def from_text(cls, text: str) -> "TrainState":
         return cls(**json.loads(text))
-
-
-@dataclass(frozen=True, slots=True)
-class Speed:
-    """Of an epoch, since its start or since the run was taken up again.
-
-    Attributes:
-        input_wait: share of the time in which the network waited for images.
-    """
-
-    images_per_s: float
-    input_wait: float
-
-
-class Observer:
-    """What looks on: a bar, a report, a log. It decides nothing."""
-
-    def begin(self, position: Position, epochs: int, steps_per_epoch: int) -> None:
-        """Before the first step, or when a run is taken up again."""
-
-    def step(self, position: Position, figures: dict[str, float], speed: Speed) -> None:
-        """After each step; `figures` are means of the epoch so far, and the learning rate."""
-
-    def epoch(self, position: Position) -> None:
-        """After each epoch, whose figures are the last of `position.history`."""
-
-    def end(self) -> None:
-        """After the last epoch, or when training failed."""

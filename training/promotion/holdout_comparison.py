@@ -8,7 +8,7 @@ from models.bundle.manifest import TRAINED_ON, read_images
 from training.data.dataset import Data
 from training.evaluate.trained_on import images_trained_on, near_to
 from training.promotion.gate import Evidence
-from training.promotion.trial_service import answers_of, asked, golden_fault, golden_files
+from training.promotion.trial_service import answers_of, golden_fault, golden_files, trial_service
 
 
 def gather(
@@ -35,7 +35,7 @@ def gather(
     is_late = np.array([path.stat().st_mtime_ns > seen_ns for path in images], bool)
     newest = is_new & (is_late | np.isin(hashes[rows], suspected))
     bundles = [challenger] if champion is None else [home / str(champion), challenger]
-    with asked(bundles) as service:
+    with trial_service(bundles) as service:
         versions = list(range(1, len(bundles) + 1))
         golden = golden_fault(service, versions[-1], challenger)
         latencies = service.latencies_ms(versions, images or golden_files(challenger))

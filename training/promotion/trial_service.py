@@ -49,7 +49,7 @@ class ServiceFailed(Failed):
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class TrialService:
     """A started service with some bundles: version i + 1 of `model` is the i-th."""
 
     port: int
@@ -94,7 +94,7 @@ class Asked:
 
 
 @contextlib.contextmanager
-def asked(bundles: Sequence[Path]) -> Iterator[Asked]:
+def trial_service(bundles: Sequence[Path]) -> Iterator[TrialService]:
     """A service of one's own with these bundles of one model, at most two.
 
     Raises:
@@ -110,7 +110,7 @@ def asked(bundles: Sequence[Path]) -> Iterator[Asked]:
         pointer = {"live": len(bundles), "previous": len(bundles) - 1 or None}
         (home / "live.json").write_text(json.dumps(pointer))
         with running(work) as (process, port):
-            service = Asked(port, model)
+            service = TrialService(port, model)
             wait_for(service, len(bundles), process, work / "service.log")
             yield service
     finally:
@@ -154,7 +154,7 @@ def running(work: Path) -> Iterator[tuple[subprocess.Popen[bytes], int]]:
             process.wait()
 
 
-def wait_for(service: Asked, count: int, process: subprocess.Popen[bytes], log: Path) -> None:
+def wait_for(service: TrialService, count: int, process: subprocess.Popen[bytes], log: Path) -> None:
     """Until every version answers."""
     deadline = time.monotonic() + START_TIMEOUT_S
     while True:
@@ -170,7 +170,7 @@ def wait_for(service: Asked, count: int, process: subprocess.Popen[bytes], log: 
         time.sleep(0.1)
 
 
-def states_of(service: Asked) -> list[dict[str, Any]]:
+def states_of(service: TrialService) -> list[dict[str, Any]]:
     connection = http.client.HTTPConnection("127.0.0.1", service.port, timeout=5)
     try:
         connection.request("GET", f"/models/{service.model}")
@@ -198,7 +198,7 @@ def in_requests(images: Sequence[Path]) -> Iterator[list[Path]]:
         yield chosen
 
 
-def golden_fault(service: Asked, version: int, bundle: Path) -> str:
+def golden_fault(service: TrialService, version: int, bundle: Path) -> str:
     """What is wrong with the answers to a bundle's golden images; "" where nothing is."""
     golden = read_golden(bundle)
     got = service.classify(version, golden_files(bundle))
@@ -213,6 +213,8 @@ def golden_files(bundle: Path) -> list[Path]:
     return [bundle / GOLDEN / row.file for row in list_golden(bundle)]
 
 
-def answers_of(service: Asked, version: int, bundle: Path, images: Sequence[Path], latencies: list[float]) -> Answered:
+def answers_of(
+    service: TrialService, version: int, bundle: Path, images: Sequence[Path], latencies: list[float]
+) -> Answered:
     names = read_manifest(bundle).class_names
     return Answered(names, service.classify(version, images), latencies, loaded_bytes(bundle))

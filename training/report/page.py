@@ -12,7 +12,8 @@ from PIL import Image
 
 from models.files.durable import write_durably
 from training.evaluate.significance import DISAGREEMENT, POWER
-from training.fit.state import Observer, Position
+from training.fit.callbacks import Callback
+from training.fit.state import TrainState
 from training.report.svg import plot, reliability
 
 STYLE = """
@@ -82,18 +83,18 @@ class Report:
         )
 
 
-class GrowingReport(Observer):
+class GrowingReport(Callback):
     """Writes the page after every epoch."""
 
     def __init__(self, path: Path, report: Report) -> None:
         self._path, self._report = path, report
 
-    def begin(self, position: Position, epochs: int, steps_per_epoch: int) -> None:
+    def begin(self, state: TrainState, epochs: int, steps_per_epoch: int) -> None:
         self._report = replace(self._report, epochs=epochs)
-        self.epoch(position)
+        self.epoch(state)
 
-    def epoch(self, position: Position) -> None:
-        write_durably(self._path, replace(self._report, history=position.history).html())
+    def epoch(self, state: TrainState) -> None:
+        write_durably(self._path, replace(self._report, history=state.history).html())
 
 
 def results(report: Report) -> str:

@@ -11,86 +11,46 @@ killed anywhere is done again by the same command: it finds its run, its bundle 
         .lock
 """
 
-import hashlib
-import json
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any, Literal
 
 import numpy as np
 from rich.console import Console
 
 from models.files.locks import locked
-from models.files.typed import read_json
 from models.store.decisions import read_decisions, read_set_aside, read_suspected, record_decision, set_aside
-from models.store.layout import list_versions
 from models.store.live import Overtaken, read_live
-from training.config.recipes import DEFAULT, read_recipe
 from training.data.audit import summary
 from training.data.dataset import Data, prepare
 from training.data.index import BadData, check_apart
 from training.data.named_sets import DATA_SETS
+from training.fit.options import FitOptions
 from training.promotion.gate import Finding, Verdict
 from training.promotion.holdout_comparison import gather, known_to
 from training.promotion.publishing import publish_once
 from training.promotion.rollout import roll_out, take_back
 from training.promotion.rules import judge, reasons
 from training.promotion.traffic import Watch
-from training.retrain.job import BadJob, Job
+from training.retrain.decided import decided_before, key_of
+from training.retrain.job import Job
+from training.retrain.result import Ending, Judged, Result, read_verdict
 from training.retrain.state import Unfinished
 from training.retrain.trigger import is_needed, last_seen_ns
 from training.runs.directory import claim_run, finish, write_json
-from training.runs.lineage import code_fingerprint, describe
+from training.runs.lineage import describe
 from training.runs.pipeline import train_and_export
 from training.runs.plan import Plan, plan_of_table
 
 STATE, HELD_OUT, LOCK = "retrain", "held_out.npy", ".lock"
 VERDICT, RESULT = "verdict.json", "decision.json"  # in the run's directory
 BY_LABELS = ("not worse", "newest", "newest not worse")  # rules that wrong labels make fail
-Ending = Literal["promoted", "held", "rejected", "rolled back", "skipped", "not needed", "busy"]
 EXIT_CODES: dict[Ending, int] = {
     **{"promoted": 0, "skipped": 0, "not needed": 0},
     **{"held": 3, "rejected": 4, "busy": 5, "rolled back": 6},
 }
 ENDINGS: dict[Verdict, Ending] = {"promote": "promoted", "hold": "held", "reject": "rejected"}
-
-
-@dataclass(frozen=True, slots=True)
-class Result:
-    """What became of a job; the line of JSON that it prints.
-
-    Attributes:
-        version: that was published; None where none was.
-        champion: the version that was live when the job began.
-        findings: of the gate.
-        rollout: what was seen, step by step.
-        new_images: feedback that the champion did not know.
-        set_aside: of those, how many no later job trains on.
-    """
-
-    outcome: Ending
-    model: str
-    reason: str
-    version: int | None = None
-    champion: int | None = None
-    run: str | None = None
-    findings: list[Finding] = field(default_factory=list)
-    rollout: list[str] = field(default_factory=list)
-    new_images: int = 0
-    set_aside: int = 0
-
-    def to_json(self) -> dict[str, Any]:
-        return asdict(self)
-
-
-@dataclass(frozen=True, slots=True)
-class Judged:
-    """What verdict.json says."""
-
-    verdict: Verdict
-    findings: list[Finding]
 
 
 def retrain(
@@ -166,7 +126,7 @@ class Attempt:
         report_sizes(self._console, data, num_left_out=len(data.decoded.labels) - num_on_sides(data))
         with claim_run(job.runs, job.model, config) as run:
             self._unfinished.note_run(run.name)
-            train_and_export(run, job.model, data, settings, console=self._console, start=plan.start, origin=origin)
+            train_and_export(run, job.model, data, settings, FitOptions(self._console), start=plan.start, origin=origin)
             self._on_step("trained")
             result = self._decide(run, data, key)
             finish(run)
@@ -290,44 +250,6 @@ class Attempt:
         now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
         rollout = {"rollout_settings": asdict(self._job.rollout)}
         record_decision(self._job.home, {"at": now, "key": key, **result.to_json(), "data": facts, **rollout})
-
-
-def read_verdict(path: Path) -> tuple[Verdict, list[Finding]]:
-    """
-    Raises:
-        BadJob: the file says something else.
-    """
-    try:
-        found = read_json(path, Judged)
-    except ValueError as error:
-        raise BadJob(f"{path} is no verdict ({error}). Delete it, and the job asks both models again.") from error
-    return found.verdict, found.findings
-
-
-def key_of(job: Job, data: Data) -> str:
-    """What a verdict depends on, but for the champion."""
-    recipe = read_recipe(str(job.training.get("recipe", DEFAULT)))
-    parts = [data.fingerprint(), data.fractions, job.training, recipe, job.start, asdict(job.gate), code_fingerprint()]
-    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
-
-
-def decided_before(job: Job, key: str, champion: int | None) -> dict[str, Any] | None:
-    """The newest decision that answers what would be asked now."""
-    decisions = [decision for decision in read_decisions(job.home) if decision.get("key") == key]
-    return next((decision for decision in reversed(decisions) if still_holds(decision, job, champion)), None)
-
-
-def still_holds(decision: dict[str, Any], job: Job, champion: int | None) -> bool:
-    """Whether a decision with the same key answers the same question.
-
-    Another champion makes it another question, but for the version that was promoted itself; so does another roll-out
-    where the version was taken back.
-    """
-    if decision["outcome"] == "promoted":
-        there = decision["version"] in list_versions(job.home)
-        return there and champion in (decision["champion"], decision["version"])
-    same_rollout = decision.get("rollout_settings") == asdict(job.rollout)
-    return decision["champion"] == champion and (decision["outcome"] != "rolled back" or same_rollout)
 
 
 def check_service(job: Job, champion: int | None) -> None:

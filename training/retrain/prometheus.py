@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterator
 from prometheus_client import CollectorRegistry, Gauge, write_to_textfile
 
 from training.retrain.job import Job
-from training.retrain.pipeline import EXIT_CODES, Result
+from training.retrain.pipeline import EXIT_CODES
+from training.retrain.result import Result
 
 OUTCOMES = (*EXIT_CODES, "failed")
 

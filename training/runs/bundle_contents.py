@@ -30,7 +30,7 @@ def choose_golden(data: Data) -> list[bytes]:
     for row in first_not_empty(data.split.test, data.split.train):
         label = int(data.decoded.labels[row])
         if label not in chosen and len(chosen) < NUM_GOLDEN:
-            chosen[label] = travelling(data, row)
+            chosen[label] = golden_bytes(data, row)
     return [chosen[label] for label in sorted(chosen)]
 
 
@@ -60,7 +60,7 @@ def first_not_empty(*choices: np.ndarray) -> np.ndarray:
     return next(rows for rows in choices if len(rows))
 
 
-def travelling(data: Data, row: int) -> bytes:
+def golden_bytes(data: Data, row: int) -> bytes:
     """The image's file; where that is large, a PNG of what was decoded, which decodes to the same pixels."""
     path = data.root / data.decoded.paths[row]
     if path.stat().st_size <= MAX_GOLDEN_BYTES:

@@ -15,13 +15,11 @@ runs/<model>-<time>/
 
 import itertools
 import tempfile
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from rich.console import Console
 
 from models.bundle.manifest import MANIFEST, Manifest, read_manifest
 from models.files.durable import write_durably
@@ -33,10 +31,8 @@ from training.data.split import Split
 from training.evaluate.label_errors import LabelError, find_label_errors, out_of_fold
 from training.evaluate.metrics import calibration_bins
 from training.export.export import Answers, export
-from training.fit.callbacks import Event
-from training.fit.distributed import ALONE, Group
 from training.fit.fit import Trained, fit, train
-from training.fit.state import CHECKPOINT_EVERY_S
+from training.fit.options import FitOptions
 from training.report.filters import filters_picture
 from training.report.page import GrowingReport, Report
 from training.runs.bundle_contents import NUM_ANSWERS, choose_golden, first_not_empty, list_images, reference_of
@@ -52,128 +48,125 @@ def train_and_export(
     model_name: str,
     data: Data,
     settings: Settings,
+    options: FitOptions,
     *,
-    console: Console,
-    tensorboard: bool = False,
-    on_event: Callable[[Event], None] = lambda event: None,
-    checkpoint_every_s: float = CHECKPOINT_EVERY_S,
     num_folds: int = 0,
     start: Path | None = None,
     origin: dict[str, Any] | None = None,
-    group: "Group | None" = None,
 ) -> Manifest:
     """Fill a run directory; the bundle lies sealed in `run/bundle` when this returns.
 
     Args:
         run: a directory of one's own: `claim_run`.
-        on_event: called with the figures of each epoch.
         num_folds: parts of the training images by which to look for wrong labels; 0: do not look.
         start: a bundle to start from.
         origin: what the lineage says of that.
-        group: the processes that train with this one, which leads.
 
     Raises:
         Diverged, ExportFailed, ValueError: see `training.fit.fit.fit` and `training.export.export.export`.
     """
-
     if (run / "bundle" / MANIFEST).exists():  # cut off after the bundle was sealed
         return read_manifest(run / "bundle")
     write_json(run / "audit.json", data.audit.to_json())
     title = f"{model_name}: {settings.architecture} on {Path(data.source).name}"
-    growing = Report(title, facts(data, settings), list(findings(data.audit)))
+    report = Report(title, facts(data, settings), list(findings(data.audit)))
+    growing = GrowingReport(run / "report.html", report)
 
     trained = fit(
         data.decoded,
         data.split,
         settings,
         run,
-        console=console,
-        tensorboard=tensorboard,
-        on_event=on_event,
-        observers=[GrowingReport(run / "report.html", growing)],
-        checkpoint_every_s=checkpoint_every_s,
+        replace(options, callbacks=[*options.callbacks, growing]),
         start=start,
-        group=group or ALONE,
     )
     write_json(run / "history.json", trained.history)
     trained.predictions.write(run / "predictions.csv")
     write_json(run / "metrics.json", trained.metrics)
-    label_errors = []
-    if num_folds:
-        console.print(f"looking for wrong labels: training {num_folds} times on parts of the images", highlight=False)
+    label_errors = doubt_labels(run, data, trained, settings, num_folds, options, start=start) if num_folds else None
+    report = completed(report, data, trained, label_errors)
+    write_durably(run / "report.html", report.html())
 
-        def train(fold: Split, number: int) -> "Trained":
-            folder = run / FOLDS / f"{number}-of-{num_folds}"
-            folder.mkdir(parents=True, exist_ok=True)
-            return fit(data.decoded, fold, settings, folder, console=console, start=start)
+    lineage = {**describe(data, trained.settings), **NO_ORIGIN, **(origin or {}), **circumstances()}
+    rows = first_not_empty(data.split.val, data.split.train)[:NUM_ANSWERS]
+    images = np.asarray(data.decoded.images[rows])
+    options.console.print("exporting, and asking the export in a fresh process", highlight=False)
+    export(
+        run,
+        model=trained.model,
+        classify=trained.probabilities,
+        manifest=manifest_of(model_name, data, trained, lineage),
+        golden=choose_golden(data),
+        answers=Answers(images, trained.probabilities(images)),
+        report=report.html(),
+        images=list_images(data, trained.predictions),
+    )
+    return read_manifest(run / "bundle")
 
-        label_errors = doubt_labels(data, trained, num_folds, train)
-        write_json(run / "label_errors.json", [describe_error(data, error) for error in label_errors])
-    report = replace(
-        growing,
+
+def follow(data: Data, settings: Settings, options: FitOptions, *, start: Path | None) -> None:
+    """Take part in a run that another process leads; nothing is written or printed."""
+    options = FitOptions(group=options.group)
+    with tempfile.TemporaryDirectory() as nowhere:
+        train(data.decoded, data.split, settings, Path(nowhere), options, start=start)
+
+
+def doubt_labels(
+    run: Path,
+    data: Data,
+    trained: Trained,
+    settings: Settings,
+    num_folds: int,
+    options: FitOptions,
+    *,
+    start: Path | None,
+) -> list[LabelError]:
+    """Labels that are contradicted by a network that had not seen the image: of a test image the run's own."""
+    options.console.print(
+        f"looking for wrong labels: training {num_folds} times on parts of the images", highlight=False
+    )
+    numbers = itertools.count()
+
+    def predict(fold: Split) -> np.ndarray:
+        folder = run / FOLDS / f"{next(numbers)}-of-{num_folds}"
+        folder.mkdir(parents=True, exist_ok=True)
+        return fit(
+            data.decoded, fold, settings, folder, FitOptions(options.console), start=start
+        ).predictions.probabilities
+
+    rows, probabilities = out_of_fold(data.decoded, data.split, num_folds, predict)
+    rows = np.concatenate([rows, data.split.test])
+    probabilities = np.concatenate([probabilities, trained.predictions.probabilities])
+    found = find_label_errors(rows, data.decoded.labels[rows], probabilities)
+    write_json(run / "label_errors.json", [describe_error(data, error) for error in found])
+    return found
+
+
+def completed(report: Report, data: Data, trained: Trained, label_errors: list[LabelError] | None) -> Report:
+    """The report of a run that is over."""
+    pictures = None if label_errors is None else [picture_of(data, error) for error in label_errors[:MAX_PICTURES]]
+    return replace(
+        report,
         facts=facts(data, trained.settings),
         history=trained.history,
         metrics=trained.metrics,
         bins=calibration_bins(trained.predictions),
         mistakes=mistakes(data, trained.predictions),
         filters=filters_picture(trained.model),
-        label_errors=[picture_of(data, error) for error in label_errors[:MAX_PICTURES]] if num_folds else None,
-    ).html()
-    write_durably(run / "report.html", report)
-    manifest = Manifest(
+        label_errors=pictures,
+    )
+
+
+def manifest_of(model_name: str, data: Data, trained: Trained, lineage: dict[str, Any]) -> Manifest:
+    return Manifest(
         model=model_name,
-        architecture=settings.architecture,
+        architecture=trained.settings.architecture,
         class_names=data.decoded.class_names,
         input_spec=data.spec,
         metrics={"test": trained.metrics},
         temperature=trained.calibration.temperature,
-        mirrored=settings.mirror_answers,
+        mirrored=trained.settings.mirror_answers,
         reference=reference_of(data, trained),
         drawing=DATA_SETS[data.source].drawing if data.source in DATA_SETS else None,
-        lineage={**describe(data, trained.settings), **NO_ORIGIN, **(origin or {}), **circumstances()},
+        lineage=lineage,
     )
-    rows_to_check = first_not_empty(data.split.val, data.split.train)[:NUM_ANSWERS]
-    images = np.asarray(data.decoded.images[rows_to_check])
-    answers = Answers(images, trained.probabilities(images))
-    console.print("exporting, and asking the export in a fresh process", highlight=False)
-    export(
-        run,
-        model=trained.model,
-        classify=trained.probabilities,
-        manifest=manifest,
-        golden=choose_golden(data),
-        answers=answers,
-        report=report,
-        images=list_images(data, trained.predictions),
-    )
-    return read_manifest(run / "bundle")
-
-
-def follow(data: Data, settings: Settings, console: Console, *, start: Path | None, group: "Group") -> None:
-    """Take part in a run that another process leads; nothing is written."""
-
-    with tempfile.TemporaryDirectory() as nowhere:
-        train(
-            data.decoded,
-            data.split,
-            settings,
-            Path(nowhere),
-            console,
-            observers=[],
-            checkpoint_every_s=CHECKPOINT_EVERY_S,
-            start=start,
-            group=group,
-        )
-
-
-def doubt_labels(
-    data: Data, trained: "Trained", num_folds: int, train: Callable[[Split, int], "Trained"]
-) -> list[LabelError]:
-    """Labels that are contradicted by a network that had not seen the image: of a test image the run's own."""
-    numbers = itertools.count()
-    rows, probabilities = out_of_fold(
-        data.decoded, data.split, num_folds, lambda fold: train(fold, next(numbers)).predictions.probabilities
-    )
-    rows = np.concatenate([rows, data.split.test])
-    probabilities = np.concatenate([probabilities, trained.predictions.probabilities])
-    return find_label_errors(rows, data.decoded.labels[rows], probabilities)

@@ -116,7 +116,7 @@ def test_what_the_processor_can_multiply_is_read_from_what_the_kernel_says(tmp_p
 
 
 def test_what_is_done_aside_has_the_lowest_priority():
-    assert Pace(considerate=True).aside(lambda: priority(threading.get_native_id())) == LOWEST
+    assert Pace(considerate=True).at_low_priority(lambda: priority(threading.get_native_id())) == LOWEST
     assert priority(threading.get_native_id()) != LOWEST
 
 
@@ -165,7 +165,7 @@ def test_an_error_aside_is_an_error_here():
 
     for pace in (AT_ONCE, Pace(considerate=True)):
         with pytest.raises(ValueError, match="no such bundle"):
-            pace.aside(fail)
+            pace.at_low_priority(fail)
 
 
 def test_who_is_considerate_rests_after_work():

@@ -8,7 +8,7 @@ from flask import Flask, g
 
 from models.bundle.preprocessing import InputSpec
 from service.errors import EngineGone, NotFound
-from service.inference.service import Chosen, Service
+from service.inference.service import Service, Target
 from service.ipc.routes import ModelRoute, Routes, VersionRoute
 from service.telemetry.request_record import Record
 
@@ -34,13 +34,13 @@ class Asked(Service):
     def _timeout_s(self) -> float:
         return 10.0
 
-    def _infer(self, chosen: Chosen, images: list[np.ndarray]) -> np.ndarray:
+    def _infer(self, chosen: Target, images: list[np.ndarray]) -> np.ndarray:
         if chosen.version == 1:
             self.engines.routes = self.engines.with_live(2)
             raise EngineGone("gone")
         return np.ones((len(images), 2), np.float32)
 
-    def images_for(self, chosen: Chosen) -> list[np.ndarray]:
+    def images_for(self, chosen: Target) -> list[np.ndarray]:
         self.decoded_for.append(chosen.version)
         return [np.zeros(SPEC.shape, np.uint8)]
 

@@ -8,7 +8,7 @@ import pytest
 from tests.images import noise
 from training.augment.colour import colour_components
 from training.augment.counter_rng import normals, uniforms
-from training.augment.geometric import MID_GREY, Views, interpolate, look, reflected, spread
+from training.augment.geometric import MID_GREY, CropParams, interpolate, reflected, spread, warp
 from training.augment.mixup import cutmix, mixup
 from training.augment.pipeline import Augmentation, augment, mix
 
@@ -184,25 +184,25 @@ def test_alternating_flips_show_both_sides_of_every_image_in_any_two_epochs() ->
     assert 70 < mirrored.sum() < 130
 
 
-def whole(count: int, **changes: float) -> Views:
-    """Views of all of an image, but for what is changed."""
+def whole(count: int, **changes: float) -> CropParams:
+    """The whole of each image, but for what is changed."""
     values = {"down": 0.0, "right": 0.0, "tall": 1.0, "wide": 1.0, "angle": 0.0, **changes}
-    return Views(**{name: np.full(count, value) for name, value in values.items()}, mirrored=np.zeros(count, bool))
+    return CropParams(**{name: np.full(count, value) for name, value in values.items()}, mirrored=np.zeros(count, bool))
 
 
 def test_a_view_of_everything_is_the_image() -> None:
-    np.testing.assert_array_equal(look(IMAGES, whole(200), "mirror"), IMAGES)
+    np.testing.assert_array_equal(warp(IMAGES, whole(200), "mirror"), IMAGES)
 
 
 def test_a_view_turned_by_a_quarter_is_the_image_turned() -> None:
     square = noise(5, 9, 9, 3)
-    turned = look(square, whole(5, angle=np.pi / 2), "mirror")
+    turned = warp(square, whole(5, angle=np.pi / 2), "mirror")
     assert (turned == np.rot90(square, axes=(1, 2))).all() or (turned == np.rot90(square, -1, axes=(1, 2))).all()
 
 
 def test_a_view_of_the_middle_is_the_middle_enlarged() -> None:
     ramp = np.broadcast_to(np.arange(0, 160, 10, dtype=np.uint8)[None, None, :, None], (2, 16, 16, 1))
-    seen = look(ramp, whole(2, tall=0.5, wide=0.5), "mirror")[0, 8, :, 0].astype(float)
+    seen = warp(ramp, whole(2, tall=0.5, wide=0.5), "mirror")[0, 8, :, 0].astype(float)
     np.testing.assert_allclose(seen, 75 + (np.arange(16) - 7.5) * 5, atol=0.51)
 
 
@@ -213,7 +213,7 @@ def test_between_pixels_lies_their_mean_and_past_an_edge_the_mirrored_image() ->
 
 
 def test_what_a_grey_edge_lets_in_is_grey() -> None:
-    seen = look(np.full((1, 8, 8, 1), 200, np.uint8), whole(1, right=4), "grey")[0, :, :, 0]
+    seen = warp(np.full((1, 8, 8, 1), 200, np.uint8), whole(1, right=4), "grey")[0, :, :, 0]
     assert (seen[:, :4] == 200).all()
     assert (seen[:, 4:] == MID_GREY).all()
 

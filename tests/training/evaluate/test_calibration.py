@@ -1,6 +1,5 @@
 """The temperature: what it is fitted on, and that it is sound where there is little to fit it on."""
 
-import io
 import logging
 import math
 from dataclasses import replace
@@ -8,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from rich.console import Console
 
 from tests.training.decoded import decoded_images, separable
 from training.augment.loader import TrainingBatches
@@ -18,6 +16,7 @@ from training.data.split import Split
 from training.evaluate import calibration
 from training.evaluate.calibration import first_resting_epoch, fit_temperature, resting_rows, softmax
 from training.fit.fit import fit
+from training.fit.options import FitOptions
 
 NOTHING = Augmentation(flip=False, shift=0, contrast=0, brightness=0)
 NONE = np.arange(0)
@@ -107,6 +106,6 @@ def test_a_run_without_validation_says_what_its_confidence_is_fitted_on(
         "lenet5", learning_rate=0.02, epochs=3, batch_size=16, augmentation=NOTHING, precision="float32"
     )
     settings = replace(settings, label_smoothing=0.2, patience=0)
-    trained = fit(decoded, Split(everything, NONE, NONE), settings, tmp_path, console=Console(file=io.StringIO()))
+    trained = fit(decoded, Split(everything, NONE, NONE), settings, tmp_path, FitOptions())
     assert trained.metrics["calibration"] == {"method": method, "num_images": num_images}
     assert (trained.calibration.temperature == 1.0) == (method == "none")

@@ -4,7 +4,6 @@ All of them take ten minutes, so that `make test` tries one of most families, an
 trained: STRIATE_TEST_ALL=1 tries all, as `.ci/run` does.
 """
 
-import io
 import json
 from collections.abc import Iterator
 from dataclasses import replace
@@ -14,7 +13,6 @@ import keras
 import numpy as np
 import openvino
 import pytest
-from rich.console import Console
 
 from models.bundle.manifest import GOLDEN, Manifest
 from models.bundle.preprocessing import InputSpec
@@ -32,6 +30,7 @@ from training.export.saved_model import write_saved_model
 from training.fit.checkpoint import load_weights
 from training.fit.fit import Trained, fit
 from training.fit.loop import WEIGHTS as BEST
+from training.fit.options import FitOptions
 from training.network.build import build_for, compile_for, trainable
 from training.network.bundle_weights import assign_variables
 from training.network.losses import CrossEntropy, loss_for
@@ -48,9 +47,6 @@ def every_network(usual: set[str]) -> pytest.MarkDecorator:
     """
     networks = [pytest.param(name, marks=() if name in usual else LONG) for name in ARCHITECTURES]
     return pytest.mark.parametrize("name", networks)
-
-
-QUIET = Console(file=io.StringIO())
 
 
 @pytest.fixture(autouse=True)
@@ -111,7 +107,7 @@ def test_so_does_the_form_for_larger_images(name: str, tmp_path: Path) -> None:
 
 def learns_and_answers_alike(name: str, decoded: DecodedImages, tmp_path: Path) -> Trained:
     settings = default_settings(name)
-    trained = fit(decoded, halves_and_quarters(decoded), settings, tmp_path, console=QUIET)
+    trained = fit(decoded, halves_and_quarters(decoded), settings, tmp_path, FitOptions())
     assert trained.metrics["accuracy"] == 1
 
     between = blend(decoded.images[0], decoded.images[1])

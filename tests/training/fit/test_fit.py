@@ -21,6 +21,7 @@ from training.evaluate.calibration import fit_temperature, softmax
 from training.evaluate.metrics import negative_log_likelihood
 from training.fit.fit import Trained, fit
 from training.fit.loop import WEIGHTS, Diverged
+from training.fit.options import FitOptions
 from training.network import build as networks
 
 NOTHING = Augmentation(flip=False, shift=0, contrast=0, brightness=0)
@@ -34,7 +35,7 @@ def train(decoded: DecodedImages, run: Path, settings: Settings = SETTINGS, *, t
     run.mkdir()
     text = io.StringIO()
     console = Console(file=text, width=200)
-    trained = fit(decoded, halves_and_quarters(decoded), settings, run, console=console, tensorboard=tensorboard)
+    trained = fit(decoded, halves_and_quarters(decoded), settings, run, FitOptions(console, tensorboard=tensorboard))
     (run / "console.txt").write_text(text.getvalue())
     return trained
 
@@ -167,7 +168,7 @@ def test_a_run_that_could_not_do_what_is_asked_is_refused(tmp_path: Path, change
     decoded = separable()
     everything = Split(np.arange(64), np.arange(0), np.arange(0))
     with pytest.raises(ValueError, match=told):
-        fit(decoded, everything, replace(SETTINGS, **changes), tmp_path, console=Console(file=io.StringIO()))
+        fit(decoded, everything, replace(SETTINGS, **changes), tmp_path, FitOptions())
 
 
 def test_a_loss_that_is_no_number_only_in_validation_is_told_too(tmp_path: Path) -> None:

@@ -7,8 +7,8 @@ from rich.console import Console
 
 from tests.training.decoded import halves_and_quarters, separable, shuffled_labels
 from training.config.settings import Settings
-from training.fit.fit import get_ready
 from training.fit.lr_finder import HIGHEST, LOWEST, RangeTest, find_rate
+from training.fit.setup import get_ready
 
 
 def test_the_rate_rises_by_a_factor_and_one_at_which_the_network_learns_is_suggested() -> None:

@@ -1,7 +1,6 @@
 """A run that is cut off, wherever that is, ends with the weights of one that was not."""
 
 import errno
-import io
 import json
 import os
 import random
@@ -18,7 +17,6 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from rich.console import Console
 
 from models.errors import UserError
 from tests.images import shades, write_folder
@@ -27,10 +25,12 @@ from tests.training.decoded import halves_and_quarters, shuffled_labels
 from training.augment.pipeline import Augmentation
 from training.config.settings import Settings
 from training.fit import checkpoint
+from training.fit.callbacks import Callback
 from training.fit.checkpoint import load_checkpoint, save_checkpoint
 from training.fit.fit import Trained, fit
 from training.fit.loop import WEIGHTS, Diverged
-from training.fit.state import CHECKPOINT, Observer, Position
+from training.fit.options import FitOptions
+from training.fit.state import CHECKPOINT, TrainState
 
 EVERYTHING = Settings(
     "lenet5",
@@ -52,19 +52,19 @@ class Killed(Exception):
     pass
 
 
-class KillAt(Observer):
+class KillAt(Callback):
     """After so many steps from the beginning of the run."""
 
     def __init__(self, when: int) -> None:
         self._when = when
 
-    def step(self, position: Position, *_: Any) -> None:
-        if position.epoch * STEPS_PER_EPOCH + position.step == self._when:
+    def step(self, state: TrainState, *_: Any) -> None:
+        if state.epoch * STEPS_PER_EPOCH + state.step == self._when:
             raise Killed
 
 
-class KillBeforeTheEpochIsKept(Observer):
-    def epoch(self, position: Position) -> None:
+class KillBeforeTheEpochIsKept(Callback):
+    def epoch(self, state: TrainState) -> None:
         raise Killed
 
 
@@ -74,7 +74,7 @@ def train(
     *,
     kill_at: int | None = None,
     checkpoint_every_s: float = 0.0,
-    observers: Sequence[Observer] = (),
+    callbacks: Sequence[Callback] = (),
 ) -> Trained:
     run.mkdir(exist_ok=True)
     decoded = shuffled_labels()
@@ -83,9 +83,9 @@ def train(
         halves_and_quarters(decoded),
         settings,
         run,
-        console=Console(file=io.StringIO()),
-        observers=[*observers, *([KillAt(kill_at)] if kill_at else [])],
-        checkpoint_every_s=checkpoint_every_s,
+        FitOptions(
+            callbacks=[*callbacks, *([KillAt(kill_at)] if kill_at else [])], checkpoint_every_s=checkpoint_every_s
+        ),
     )
 
 
@@ -121,7 +121,7 @@ def test_cut_off_between_the_last_step_of_an_epoch_and_its_end_it_goes_on(
 ) -> None:
     for _ in range(2):
         with pytest.raises(Killed):
-            train(tmp_path, EVERYTHING, observers=[KillBeforeTheEpochIsKept()])
+            train(tmp_path, EVERYTHING, callbacks=[KillBeforeTheEpochIsKept()])
     assert decided(train(tmp_path, EVERYTHING)) == uninterrupted
 
 
@@ -131,11 +131,11 @@ def test_cut_off_between_the_last_step_of_an_epoch_and_its_end_it_goes_on(
 def test_a_checkpoint_that_cannot_be_read_is_said_to_be_damaged(tmp_path: Path, content: Any) -> None:
     variables = [keras.Variable(np.arange(500.0)), keras.Variable(np.zeros(3))]
     path = tmp_path / CHECKPOINT
-    save_checkpoint(path, Position(), variables)
+    save_checkpoint(path, TrainState(), variables)
     whole = path.read_bytes()
     broken = {"cut": whole[: len(whole) // 2], "other": whole.replace(whole[300:310], b"0123456789")}
     if content is None:
-        save_checkpoint(path, Position(), variables[:1])
+        save_checkpoint(path, TrainState(), variables[:1])
     else:
         path.write_bytes(broken.get(content, content) if isinstance(content, str) else content)
     with pytest.raises(UserError, match="is damaged, or of another network or version"):

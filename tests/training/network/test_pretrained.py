@@ -14,7 +14,9 @@ from models.bundle.preprocessing import InputSpec
 from models.networks.registry import build
 from tests.training.decoded import decoded_images, halves_and_quarters, separable
 from training.config.settings import Settings
-from training.fit.fit import fit, get_ready
+from training.fit.fit import fit
+from training.fit.options import FitOptions
+from training.fit.setup import get_ready
 from training.network import pretrained as fine_tuning
 from training.network.pretrained import take_over
 
@@ -70,7 +72,7 @@ def test_while_they_are_frozen_old_layers_stay_and_new_ones_learn(source: keras.
         run = tmp_path / str(epochs)
         run.mkdir()
         settings = replace(frozen, epochs=epochs)
-        trained = fit(decoded, halves_and_quarters(decoded), settings, run, console=QUIET, start=tmp_path)
+        trained = fit(decoded, halves_and_quarters(decoded), settings, run, FitOptions(), start=tmp_path)
         pairs = zip(layers(trained.model), layers(start.model), strict=True)
         assert [not equal(mine, before) for mine, before in pairs] == moved
 

@@ -1,17 +1,16 @@
 """What comes out of the whitening layer is uncorrelated, and training leaves the layer alone."""
 
-import io
 from pathlib import Path
 
 import numpy as np
 import pytest
-from rich.console import Console
 
 from models.networks.airbench import WHITENING
 from models.networks.registry import build
 from tests.training.decoded import decoded_images, halves_and_quarters
 from training.config.settings import Settings
 from training.fit.fit import fit
+from training.fit.options import FitOptions
 from training.network.whitening import whiten, whitening_filters
 
 RNG = np.random.default_rng(0)
@@ -36,7 +35,7 @@ def test_training_leaves_the_layer_as_the_images_made_it(tmp_path: Path) -> None
     decoded = decoded_images(images, labels)
     split = halves_and_quarters(decoded)
     settings = Settings("fast_cnn_relu", learning_rate=0.1, epochs=1, batch_size=16, shift_rate=64, decayed="all")
-    trained = fit(decoded, split, settings, tmp_path, console=Console(file=io.StringIO()))
+    trained = fit(decoded, split, settings, tmp_path, FitOptions())
     expected = build("fast_cnn_relu", input_shape=(32, 32, 3), num_classes=2)
     whiten(expected, decoded, split.train)
     for found, wanted in zip(*(m.get_layer(WHITENING).get_weights() for m in (trained.model, expected)), strict=True):

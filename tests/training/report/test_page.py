@@ -10,7 +10,7 @@ import numpy as np
 
 from training.evaluate.metrics import calibration_bins, measure
 from training.evaluate.predictions import Predictions
-from training.fit.state import Position
+from training.fit.state import TrainState
 from training.report.page import MAX_CONFUSION, GrowingReport, Picture, Report
 
 HISTORY = {
@@ -111,8 +111,8 @@ def test_label_errors_are_there_where_they_were_asked_for() -> None:
 def test_it_grows_while_the_run_goes(tmp_path: Path) -> None:
     page = tmp_path / "report.html"
     growing = GrowingReport(page, Report("toy", {"seed": 3}, [("odd", [])]))
-    growing.begin(Position(), 9, 4)
+    growing.begin(TrainState(), 9, 4)
     assert "0 of 9 epochs are done" in page.read_text()
-    growing.epoch(Position(epoch=2, history=HISTORY))
+    growing.epoch(TrainState(epoch=2, history=HISTORY))
     for text in ("2 of 9 epochs are done", 'http-equiv="refresh"', "accuracy over 2 epochs", "seed", "odd"):
         assert text in page.read_text()

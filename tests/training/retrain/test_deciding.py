@@ -16,8 +16,9 @@ from tests.images import shades, write_folder
 from training.data.index import BadData
 from training.promotion.rollout import Rollout
 from training.promotion.traffic import Unreachable
+from training.retrain.decided import decided_before
 from training.retrain.job import Job
-from training.retrain.pipeline import decided_before, retrain
+from training.retrain.pipeline import retrain
 from training.retrain.state import Unfinished
 
 QUIET = Console(file=io.StringIO())

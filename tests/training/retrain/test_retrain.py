@@ -32,8 +32,8 @@ from training.cli.app import main
 from training.data.index import BadData
 from training.promotion.gate import Finding
 from training.retrain.job import BadJob, read_job
-from training.retrain.pipeline import read_verdict
 from training.retrain.pipeline import retrain as run_job
+from training.retrain.result import read_verdict
 from training.retrain.state import Unfinished
 from training.runs.directory import write_json
 

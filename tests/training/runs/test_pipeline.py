@@ -22,6 +22,7 @@ from training.evaluate.calibration import softmax
 from training.evaluate.metrics import measure
 from training.evaluate.predictions import Predictions
 from training.evaluate.saved_model import load_signatures
+from training.fit.options import FitOptions
 from training.fit.state import CHECKPOINT
 from training.network.bundle_weights import load_network
 from training.runs import lineage
@@ -131,9 +132,9 @@ def test_a_run_that_was_cut_off_is_taken_up_by_the_same_configuration_alone(tmp_
 
 def test_a_run_whose_bundle_is_sealed_is_not_trained_again(data: Data, tmp_path: Path) -> None:
     settings = Settings("lenet5", learning_rate=0.05, epochs=1)
-    first = train_and_export(tmp_path, "toy", data, settings, console=QUIET)
+    first = train_and_export(tmp_path, "toy", data, settings, FitOptions())
     before = (tmp_path / "bundle" / MANIFEST).stat()
-    assert train_and_export(tmp_path, "toy", data, settings, console=QUIET) == first
+    assert train_and_export(tmp_path, "toy", data, settings, FitOptions()) == first
     assert (tmp_path / "bundle" / MANIFEST).stat() == before
 
 
@@ -146,7 +147,7 @@ def test_a_named_data_set_or_a_path(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 def test_a_model_whose_answers_are_mirrored_answers_alike_for_both_sides(data: Data, tmp_path: Path) -> None:
     settings = Settings("lenet5", learning_rate=0.05, epochs=1, mirror_answers=True)
-    train_and_export(tmp_path, "toy", data, settings, console=QUIET)
+    train_and_export(tmp_path, "toy", data, settings, FitOptions())
     images = np.random.default_rng(0).integers(0, 256, (9, *SPEC.shape), np.uint8)
     answers, of_mirrored = (
         load_signatures(tmp_path / "bundle")["serving_default"](views) for views in (images, images[:, :, ::-1])
@@ -164,12 +165,12 @@ def test_what_is_odd_about_the_data_is_written_down_before_training_begins(
     def no_fit(*_: object, **__: object) -> None:
         raise Enough
 
-    monkeypatch.setattr("training.fit.fit.fit", no_fit)
+    monkeypatch.setattr("training.runs.pipeline.fit", no_fit)
     unreadable = {"cat/text.jpg": "no image", os.fsdecode(b"dog/caf\xe9\n.jpg"): "cut short"}
     found = replace(data.audit, unreadable=unreadable)
     with pytest.raises(Enough):
         train_and_export(
-            tmp_path, "toy", replace(data, audit=found), Settings("lenet5", learning_rate=0.1), console=QUIET
+            tmp_path, "toy", replace(data, audit=found), Settings("lenet5", learning_rate=0.1), FitOptions()
         )
     assert read(tmp_path / "audit.json")["unreadable"] == unreadable
 
