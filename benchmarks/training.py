@@ -67,7 +67,7 @@ def input_speeds() -> Iterator[tuple[str, float]]:
     """Augmented batches of a mapped cache, made in one thread as `fit` makes them."""
     from tests.training.decoded import decoded_images
     from training.augment.loader import TrainingBatches
-    from training.augment.pipeline import Augmentation
+    from training.config.augmentation import Augmentation
 
     rng = np.random.default_rng(0)
     images = rng.integers(0, 256, (NUM_INPUT_IMAGES, 32, 32, 3), np.uint8)

@@ -1,7 +1,7 @@
 """Errors whose message is a sentence for the person who gave the command: what came, what is accepted, what to do.
 
-A command prints these as one line (`models.process.commands`). Any other ValueError or RuntimeError is a mistake in the code,
-and keeps its traceback.
+A command prints these as one line (`models.process.commands`). Any other ValueError or RuntimeError is a mistake in the
+code, and keeps its traceback.
 """
 
 

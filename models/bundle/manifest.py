@@ -91,7 +91,7 @@ class Manifest:
         metrics: `test` on the untouched test split; `parity` of the export; `int8` on validation, where quantized.
         temperature: by which the logits are divided inside the graph.
         mirrored: the logits are the mean of the image's and of its mirror image's, inside the graph too.
-        reference: what it met when it was judged (`models.bundle.reference`), for the service to compare; None of old ones.
+        reference: statistics of the images that it was tested on (`models.bundle.reference`); None in old bundles.
         drawing: how a drawing is made into an image like those of the data set; None where nobody draws them.
         lineage: data fingerprint, split, configuration, git revision, library versions.
         files: sha256 of every other file, by its path inside the bundle.

@@ -1,8 +1,8 @@
 """The network of airbench94 (Jordan, 2024, https://arxiv.org/abs/2404.00498): 94 % on CIFAR-10 in ten epochs.
 
 1,971,640 trained parameters at 32x32x3 and 10 classes. The first layer sees patches of 2x2 pixels; training sets it to
-filters that make those of the training images uncorrelated, and never changes them (`training.network.whitening`). The two
-middle dimensions of a 3x3 kernel start as the identity, so that images come through the untrained network.
+filters that make those of the training images uncorrelated, and never changes them (`training.network.whitening`). The
+two middle dimensions of a 3x3 kernel start as the identity, so that images come through the untrained network.
 `fast_cnn_relu` has ReLU for GELU, which costs a CPU in bfloat16 nearly as much as a convolution.
 """
 

@@ -1,7 +1,8 @@
 """Ctrl-C ends a command with exit status 130, as shells have it, and without a traceback.
 
 While modules are imported the process ends at once: an exception in the middle of an import may be swallowed, or come
-out as another one. While a command works, Ctrl-C is a KeyboardInterrupt, so that it can clean up (`models.process.commands`).
+out as another one. While a command works, Ctrl-C is a KeyboardInterrupt, so that it can clean up
+(`models.process.commands`).
 """
 
 import contextlib

@@ -112,8 +112,8 @@ def warm_up(
     """Compute batches of 1, 2, 4 and so on, so that no request is the first of its kind.
 
     Returns:
-        The seconds that each takes. A size that would take too long is not computed: service.engine.batch_sizes tries it
-        while the service answers, if smaller batches turn out to be quicker than they were here.
+        The seconds that each takes. A size that would take too long is not computed: `service.engine.batch_sizes`
+        tries it while the service answers, if smaller batches turn out to be quicker than they were here.
     """
     seconds: dict[int, float] = {}
     longest_s = LONGEST_WARM_UP_S if backend.takes_any_size else LONGEST_BATCH_S

@@ -1,4 +1,4 @@
-"""What the parts of the OpenAPI document are made of: parameters, bodies, answers and errors that several routes share."""
+"""Parts of the OpenAPI document that several routes share: parameters, bodies, answers and errors."""
 
 from typing import Any
 

@@ -1,6 +1,6 @@
 """Every image of a folder or a list, classified into one file; a run that is killed can be gone on with.
 
-    OUTPUT                  a row for each image: service.scoring.scorer.COLUMNS, in the format of its suffix (service.scoring.tables)
+    OUTPUT                  a row for each image (`scorer.COLUMNS`), in the format of its suffix (`tables`)
     OUTPUT.parts/           as long as it is being made; locked by the run that makes it
         plan.json           what the shards belong to: `Plan`
         00000.parquet       rows of the first shard, and so on

@@ -22,7 +22,7 @@ class Record:
         num_images: in the request.
         stages: name, beginning and end by CLOCK_MONOTONIC, in order.
         error: the code of what went wrong.
-        out_of_distribution: of each image, from 0 to 1 (`service.telemetry.drift`); None where the model has no reference.
+        out_of_distribution: of each image, from 0 to 1 (`service.telemetry.drift`); None without a reference.
     """
 
     request_id: str

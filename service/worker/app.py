@@ -51,7 +51,7 @@ ALLOWED_HEADERS = (
 
 def create_app(config: Config, runtime: Path) -> Flask:
     """The application; `runtime` is the directory in which the supervisor keeps routes.json."""
-    app = Flask(__name__, static_folder="static")
+    app = Flask("service")
     app.request_class = ServiceRequest
     app.config["MAX_CONTENT_LENGTH"] = config.max_body_bytes + 1  # a chunked body is cut there, which tells it
     app.config["MAX_FORM_MEMORY_SIZE"] = config.max_body_bytes

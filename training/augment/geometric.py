@@ -1,11 +1,11 @@
 """Where the pixels of an augmented image come from: moves by whole pixels, crops and turns by interpolation."""
 
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 
-Edge = Literal["mirror", "grey"]
+from training.config.augmentation import Edge
+
 MID_GREY = 128  # 0 to a network
 
 

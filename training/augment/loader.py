@@ -8,7 +8,8 @@ from typing import TypeAlias
 import numpy as np
 
 from training.augment.colour import sampled_components
-from training.augment.pipeline import Augmentation, augment, mix
+from training.augment.pipeline import augment, mix
+from training.config.augmentation import Augmentation
 from training.data.decoded import DecodedImages
 
 Batch: TypeAlias = tuple[np.ndarray, np.ndarray]  # images and labels, or images and targets
@@ -41,7 +42,7 @@ class TrainingBatches:
         self.batch_size = min(batch_size, len(self._awake))
         self._seed = seed
         self._augmentation = augmentation
-        self._components = sampled_components(decoded.images, rows) if augmentation.colour else None
+        self._components = sampled_components(decoded.images, rows) if augmentation.pca_noise else None
         self._order = lru_cache(maxsize=2)(self._draw_order)
 
     def __len__(self) -> int:

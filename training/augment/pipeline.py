@@ -1,55 +1,16 @@
 """Augmentation of whole batches in NumPy, a function of (seed, epoch, image) and of nothing else."""
 
-from dataclasses import dataclass
-
 import numpy as np
 
 from training.augment.colour import change_colours, change_saturation, change_tones
 from training.augment.counter_rng import normals, symmetric, uniforms
-from training.augment.geometric import CropParams, Edge, cut_out, shift, spread, warp
+from training.augment.geometric import CropParams, cut_out, shift, spread, warp
 from training.augment.mixup import cutmix, mixup
+from training.config.augmentation import Augmentation
 
 MAX_CHANNELS = 3
 ASPECTS = (3 / 4, 4 / 3)  # of a random crop, as Szegedy et al. (2014) have it
 BASE, COLOUR, VIEW, SATURATION, CUTOUT, MIXING = range(6)  # streams of random numbers
-
-
-@dataclass(frozen=True, slots=True)
-class Augmentation:
-    """How far a training image may be changed; zero or False switches a kind off.
-
-    Attributes:
-        flip: mirror left to right with probability 1/2.
-        alternate: flip a random half in the first epoch, then every image whenever the epoch before it did not: two
-            epochs then show both sides of each (Jordan, 2024, https://arxiv.org/abs/2404.00498).
-        shift: move by up to this fraction of height and width.
-        edge: what comes in at the edge: the mirrored image, or mid-grey, which is 0 to a network.
-        min_area: a random crop has this share of the image or more, and is scaled to its size (Szegedy et al., 2014); 1
-            is off.
-        rotation: turn by up to this many degrees either way.
-        contrast: scale the distance from the image's mean by a factor in 1 ± contrast.
-        brightness: add up to ± this fraction of the full range.
-        saturation: scale the distance from grey by a factor in 1 ± saturation.
-        colour: standard deviation of the noise along each principal component of the training pixels, as a multiple of
-            theirs (section 4.1 of Krizhevsky et al., 2012, has 0.1).
-        cutout: side of a mid-grey square, as a fraction of the shorter side.
-        mixup: alpha of the Beta distribution by which two images share a pixel.
-        cutmix: alpha of that by which they share the area; with mixup too, each has half of the batches.
-    """
-
-    flip: bool = True
-    alternate: bool = False
-    shift: float = 0.1
-    edge: Edge = "mirror"
-    min_area: float = 1.0
-    rotation: float = 0.0
-    contrast: float = 0.2
-    brightness: float = 0.1
-    saturation: float = 0.0
-    colour: float = 0.0
-    cutout: float = 0.0
-    mixup: float = 0.0
-    cutmix: float = 0.0
 
 
 def augment(
@@ -65,7 +26,7 @@ def augment(
 
     Args:
         rows: int64 (B,), which image of the data set each one is.
-        components: `colour_components` of the training images; wanted for `colour` alone.
+        components: `colour_components` of the training images; wanted for `pca_noise` alone.
     """
 
     def drawn(stream: int, count: int) -> np.ndarray:
@@ -89,10 +50,10 @@ def augment(
         )
     if augmentation.saturation:
         images = change_saturation(images, 1 + symmetric(drawn(SATURATION, 1)[0], augmentation.saturation))
-    if augmentation.colour and components is not None:
+    if augmentation.pca_noise and components is not None:
         colours = drawn(COLOUR, 2 * MAX_CHANNELS)
         strengths = normals(colours[:MAX_CHANNELS], colours[MAX_CHANNELS:])  # (3, B)
-        images = change_colours(images, augmentation.colour * strengths.T[:, : len(components)] @ components)
+        images = change_colours(images, augmentation.pca_noise * strengths.T[:, : len(components)] @ components)
     if augmentation.cutout:
         side = round(augmentation.cutout * min(height, width))
         tops, lefts = (

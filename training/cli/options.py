@@ -8,12 +8,17 @@ from typing import NoReturn
 import click
 from rich.console import Console
 
+from training.config.flags import EVERYDAY, Flag
 from training.data.named_sets import DATA_SETS
 
 BUNDLE = click.argument("bundle", type=click.Path(path_type=Path, exists=True, file_okay=False))
 DATA = click.argument("data", metavar="PATH")
 LABELLED_DATA = click.option(
-    "--data", required=True, help=f"A folder with a folder per class, or one of {', '.join(DATA_SETS)}."
+    "--data",
+    required=True,
+    help=f"Folder with a folder of images for each class, or one of {', '.join(DATA_SETS)}.",
+    cls=Flag,
+    heading=EVERYDAY,
 )
 CACHE = click.option(
     "--cache",
@@ -29,7 +34,13 @@ EXPORTS = click.option(
     show_default=True,
     help="Folder of published models.",
 )
-PUBLISH = click.option("--publish", is_flag=True, help="Publish the bundle and make it live, if it passes a check.")
+PUBLISH = click.option(
+    "--publish",
+    is_flag=True,
+    help="Publish the bundle and make it live, if it passes a check.",
+    cls=Flag,
+    heading=EVERYDAY,
+)
 FORCE = click.option(
     "--force",
     is_flag=True,

@@ -1,7 +1,7 @@
 """Recipes: how a paper or a lecture trained its network, as TOML files in `training/recipes`.
 
-A recipe gives defaults to the flags of `python -m training fit`, by their names; what it leaves out is as in the
-recipe `default`, which says the defaults of `training.config.settings.Settings` with a reason for each, and a flag overrides
+A recipe gives defaults to the flags of `python -m training fit`, by their names. What it leaves out is as in the recipe
+`default`, which repeats the defaults of `training.config.settings.Settings` with a reason for each. A flag overrides
 either. The comment that opens a file says in its first line what it is, then where it comes from and what it reaches.
 """
 
@@ -12,6 +12,7 @@ from typing import Any
 from models.errors import UserError
 from models.files.folders import expanded
 from models.files.typed import fits
+from training.config.fields import with_new_names
 
 RECIPES = Path(__file__).parents[1] / "recipes"
 DEFAULT = "default"
@@ -48,7 +49,7 @@ def parse_recipe(name: str, kinds: dict[str, Any]) -> dict[str, Any]:
         UserError: there is no such recipe, it is no TOML, it names something else, or a value is of another type.
     """
     try:
-        recipe = tomllib.loads(read_recipe(name))
+        recipe = with_new_names(tomllib.loads(read_recipe(name)))
     except tomllib.TOMLDecodeError as error:
         raise UserError(f"The recipe {name} is no TOML: {error}.") from error
     for field, value in recipe.items():

@@ -1,12 +1,14 @@
 """How a network is trained: one frozen object, written into the run directory as it was used."""
 
+import dataclasses
 import math
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, get_args
 
 from models.errors import UserError
-from training.augment.pipeline import Augmentation
+from training.config.augmentation import Augmentation
+from training.config.fields import setting
 
 if TYPE_CHECKING:
     from models.networks.architecture import Architecture
@@ -35,7 +37,7 @@ FEWEST_FOR_DROPOUT = 10  # parameters for each training image, of a network with
 SMALL_NETWORK = 1_000_000  # parameters
 Optimizer = Literal["sgd", "adam"]
 Schedule = Literal["cosine", "one-cycle", "steps", "exponential", "plateau"]
-Decayed = Literal["kernels", "all"]
+DecayParams = Literal["kernels", "all"]
 Dropout = float | Literal["paper"] | None
 ClassWeights = Literal["none", "balanced", "effective"]
 Precision = Literal["auto", "float32", "mixed_bfloat16"]
@@ -46,67 +48,116 @@ class Settings:
     """Everything that decides the weights, but for the images; the defaults are the recipe `default`.
 
     Attributes:
-        learning_rate: at its peak.
         recipe: the name under which these settings were found, for the record.
         schedule: `cosine` falls to 0, after `warmup_epochs` of rising; `one-cycle` rises to the peak at the fraction
             `peak_at` of the run and falls, both in straight lines; `steps` falls by `drop_factor` at each fraction
             of the run in `drop_at`; `exponential` by `drop_factor` every `drop_every` epochs; `plateau` by
             `drop_factor` after `plateau_epochs` without a better validation accuracy.
-        epochs: at most; 0 is by the number of images (`resolve_epochs`).
-        steps: length of the run where a paper gives it in steps; 0 is `epochs`.
-        momentum: of SGD, as is `nesterov`.
+        epochs: 0 is by the number of images (`resolve_epochs`).
         weight_decay: coefficient of w in the gradient (L2 coupled with the loss, as in the papers).
         decoupled_weight_decay: what each step takes from a weight beside its gradient, times the learning rate
             (Loshchilov and Hutter, 2017), which is another rule.
-        decayed: `kernels` leaves biases and normalisation alone, `all` does not.
-        shift_rate: multiple of the learning rate for the shifts of batch normalisation.
-        clip_norm: the gradient is scaled down to this norm; 0 clips nothing.
+        decay_params: `kernels` leaves biases and normalisation alone, `all` does not.
         dropout: `paper` is the rate of the network's paper; None too, unless the network is small beside its data
             (`resolve_dropout`).
-        class_weights: what an image counts for by the size of its class (`training.network.losses.class_weights`).
-        label_smoothing: share of each target that is spread over all classes.
-        ema: weights are judged and kept as their moving average, of which each step keeps this share; 0 is off.
-        lookahead: steps after which the weights start again from slow weights that follow them; 0 is off.
-        freeze_epochs: in which, of a model that was started from, only layers learn that are new.
-        patience: epochs without a lower validation loss after which training stops, and the best weights are kept; 0
-            runs to the end and keeps the last.
-        mirror_answers: the exported model answers for an image and its mirror image, and takes the mean.
+        class_weights: weight of an image by the size of its class (`training.network.losses.class_weights`).
 
     Raises:
         UserError: a schedule lacks what it needs, or drops in no order.
     """
 
     architecture: str
-    learning_rate: float
+    learning_rate: float = setting(
+        dataclasses.MISSING,
+        "Peak learning rate. [default: the network's; a tenth of it with --from]",
+        group="optimizer",
+        above=0,
+        everyday=True,
+        depends=True,
+    )
     recipe: str = "default"
-    optimizer: Optimizer = "sgd"
-    momentum: float = 0.9
-    nesterov: bool = True
-    schedule: Schedule = "cosine"
-    warmup_epochs: int = 1
-    peak_at: float = 0.23
-    drop_factor: float = 0.1
-    drop_at: tuple[float, ...] = ()
-    drop_every: int = 0
-    plateau_epochs: int = 0
-    epochs: int = 0
-    steps: int = 0
-    batch_size: int = BATCH_SIZE
-    weight_decay: float = 5e-4
-    decoupled_weight_decay: float = 0.0
-    decayed: Decayed = "kernels"
-    shift_rate: float = 1.0
-    clip_norm: float = CLIP_NORM_UNNORMALISED
-    dropout: Dropout = None
-    class_weights: ClassWeights = "none"
-    label_smoothing: float = 0.0
-    ema: float = 0.0
-    lookahead: int = 0
-    freeze_epochs: int = 0
-    patience: int = 15
-    mirror_answers: bool = False
-    seed: int = 0
-    precision: Precision = "auto"
+    optimizer: Optimizer = setting("sgd", "Optimizer.", group="optimizer")
+    momentum: float = setting(0.9, "Momentum of SGD.", group="optimizer", least=0, below=1)
+    nesterov: bool = setting(True, "Nesterov's momentum in SGD.", group="optimizer")
+    schedule: Schedule = setting("cosine", "Schedule of the learning rate.", group="schedule")
+    warmup_epochs: int = setting(1, "Epochs in which the cosine schedule rises first.", group="schedule", least=0)
+    peak_at: float = setting(
+        0.23, "one-cycle: fraction of the run at which the rate is highest.", group="schedule", above=0, below=1
+    )
+    drop_factor: float = setting(
+        0.1, "steps, exponential, plateau: factor of each drop.", group="schedule", above=0, most=1
+    )
+    drop_at: tuple[float, ...] = setting(
+        (),
+        "steps: fraction of the run after which the rate drops; may be repeated.",
+        group="schedule",
+        above=0,
+        below=1,
+    )
+    drop_every: int = setting(0, "exponential: epochs between drops.", group="schedule", least=0)
+    plateau_epochs: int = setting(
+        0, "plateau: epochs without a better validation accuracy before a drop.", group="schedule", least=0
+    )
+    epochs: int = setting(
+        0, "Largest number of epochs; 0: 30, and up to 200 for few images.", group="run", least=0, everyday=True
+    )
+    steps: int = setting(
+        0, "Length of the run in steps, rounded up to whole epochs; 0: --epochs.", group="run", least=0
+    )
+    batch_size: int = setting(BATCH_SIZE, "Images in a batch.", group="run", least=1, everyday=True)
+    weight_decay: float = setting(
+        5e-4, "Weight decay that is part of the gradient, as an L2 penalty is.", group="optimizer", least=0
+    )
+    decoupled_weight_decay: float = setting(
+        0.0, "Weight decay beside the gradient, as in AdamW.", group="optimizer", least=0
+    )
+    decay_params: DecayParams = setting("kernels", "Which parameters decay.", group="optimizer")
+    bn_bias_lr_scale: float = setting(
+        1.0, "Learning rate of batch normalisation's biases, as a multiple of the others'.", group="optimizer", above=0
+    )
+    clip_norm: float = setting(
+        CLIP_NORM_UNNORMALISED,
+        "Gradient clipping norm; 0 is off. [default: 5; 0 with batch normalisation]",
+        group="optimizer",
+        least=0,
+        depends=True,
+    )
+    dropout: Dropout = setting(
+        None,
+        "Dropout rate, or `paper`. [default: the paper's; 0 for a small network with many images]",
+        group="regularization",
+        least=0,
+        below=1,
+    )
+    class_weights: ClassWeights = setting("none", "Weights of the classes in the loss.", group="regularization")
+    label_smoothing: float = setting(
+        0.0, "Share of each target that is spread over all classes.", group="regularization", least=0, below=1
+    )
+    ema: float = setting(
+        0.0,
+        "Decay of the moving average of the weights, which is what is kept; 0 is off.",
+        group="regularization",
+        least=0,
+        below=1,
+    )
+    lookahead: int = setting(
+        0, "Lookahead: steps between returns to the slow weights; 0 is off.", group="optimizer", least=0
+    )
+    freeze_epochs: int = setting(0, "With --from: epochs in which only new layers are trained.", group="run", least=0)
+    patience: int = setting(
+        15,
+        "Stop after so many epochs without a lower validation loss and keep the best weights; 0: train to the end and "
+        "keep the last.",
+        group="run",
+        least=0,
+    )
+    mirror_answers: bool = setting(
+        False,
+        "Export a model that averages the logits of an image and its mirror image: more accurate, half as fast.",
+        group="run",
+    )
+    seed: int = setting(0, "Seed; equal seeds give equal results.", group="run", least=0, most=2**32 - 1)
+    precision: Precision = setting("auto", "Precision of the computation.", group="precision")
     augmentation: Augmentation = field(default_factory=Augmentation)
 
     def __post_init__(self) -> None:

@@ -18,8 +18,8 @@ from training.evaluate.trained_on import images_trained_on, name_of, near_to
 class Labelled:
     """Attributes:
     labels: int64 (N,), as the model numbers its classes.
-    sides: int8 (N,), on which each image was when the bundle was made, as in `models.bundle.manifest.IMAGE`; 0 where it does
-        not know the image.
+    sides: int8 (N,), on which each image was when the bundle was made, as in `models.bundle.manifest.IMAGE`; 0 where
+        it does not know the image.
     trained_on: bool (N,): images that the model, or one that it was made from, was trained on.
     near: bool (N,): those, and near duplicates of them.
     is_told: whether the bundle says which images it was made with; older ones do not.

@@ -20,8 +20,8 @@ def measure(predictions: Predictions) -> dict[str, Any]:
     recall of the classes that have images; recall, precision and F1 are None where they would divide by zero. Intervals
     are of 95 %. `top_5_accuracy` is there where there are more than five classes. `resolvable_difference` is the
     smallest difference in accuracy from another model that so many images can show
-    (`training.evaluate.significance.detectable_difference`). `headline` names the figure to go by: balanced accuracy where
-    classes are skewed.
+    (`training.evaluate.significance.detectable_difference`). `headline` names the figure to go by: balanced accuracy
+    where classes are skewed.
     """
     probabilities, labels, class_names = predictions.probabilities, predictions.labels, predictions.class_names
     classes = np.arange(len(class_names))

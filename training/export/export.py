@@ -1,8 +1,9 @@
 """A trained network -> a verified bundle, ready to publish.
 
-The caller's process writes what it knows (weights, golden images, expected answers); `python -m training.export.saved_model`
-writes the SavedModel, always on TensorFlow whatever trained the weights; `python -m training.export.parity` loads it in
-a process that has never seen the network, and only if that gives the same answers is the bundle sealed.
+The caller's process writes what it knows: weights, golden images, expected predictions. `python -m
+training.export.saved_model` writes the SavedModel, always on TensorFlow whatever trained the weights. `python -m
+training.export.parity` loads it in a process that has never seen the network. The manifest is written last, and only if
+the exported model reproduces the trained model's predictions.
 """
 
 import json

@@ -1,7 +1,7 @@
-"""Does the exported model answer as the trained network did? `python -m training.export.parity RUN` asks, without Keras.
+"""Does the exported model predict as the trained network did? `python -m training.export.parity RUN`, without Keras.
 
 Raises in the process that runs it, and so fails the export, unless both signatures agree within TOLERANCE.
-`serving_bytes` gets PNGs of the right size: photographs it may see otherwise (`training.export.saved_model.decode_tensor`).
+`serving_bytes` gets PNGs of the right size, since it may decode photographs otherwise (`decode_tensor`).
 """
 
 import io

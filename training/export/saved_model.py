@@ -44,7 +44,7 @@ def write_saved_model(run: Path) -> None:
 
 
 def decode_tensor(data: Any, spec: InputSpec) -> Any:
-    """`models.bundle.preprocessing.decode_image` as TensorFlow can say it, for third parties; our service never uses it.
+    """`models.bundle.preprocessing.decode_image` in TensorFlow, for third parties; our service never uses it.
 
     It knows no EXIF orientation, drops transparency, and reads JPEG, PNG, GIF and BMP only.
     """

@@ -12,7 +12,7 @@ from typing import Any
 import keras
 from keras import ops
 
-from training.config.settings import Decayed, Settings
+from training.config.settings import DecayParams, Settings
 
 LONGEST_WARMUP = 0.3  # share of the steps of a run with the schedule `cosine`
 START, END = 0.2, 0.07  # of one cycle, as shares of its peak (Jordan, 2024, https://arxiv.org/abs/2404.00498)
@@ -28,8 +28,8 @@ class CoupledWeightDecay(keras.optimizers.Optimizer):
 
     clip_norm: float
     coefficient: float
-    decayed: Decayed
-    shift_rate: float
+    decayed: DecayParams
+    bn_bias_lr_scale: float
     _learning_first: frozenset[str] = frozenset()
     _frozen_steps: int = 0
 
@@ -47,9 +47,9 @@ class CoupledWeightDecay(keras.optimizers.Optimizer):
         super().apply(changed, trainable_variables)
 
     def with_decay(self, gradient: Any, variable: keras.Variable) -> Any:
-        if variable.name == "beta" and self.shift_rate != 1:
-            gradient = gradient * self.shift_rate
-        if self.coefficient and (self.decayed == "all" or variable.name == "kernel"):
+        if variable.name == "beta" and self.bn_bias_lr_scale != 1:
+            gradient = gradient * self.bn_bias_lr_scale
+        if self.coefficient and (self.decay_params == "all" or variable.name == "kernel"):
             decay = self.coefficient * ops.cast(variable, gradient.dtype)
             gradient = gradient + self.unless_frozen(decay, variable)
         return gradient
@@ -96,9 +96,9 @@ def optimizer_for(
         else SGD(rate, momentum=settings.momentum, nesterov=settings.nesterov, **options)
     )
     optimizer.clip_norm = settings.clip_norm
-    optimizer.coefficient, optimizer.decayed = settings.weight_decay, settings.decayed
-    optimizer.shift_rate = settings.shift_rate
-    if settings.decoupled_weight_decay and settings.decayed == "kernels":
+    optimizer.coefficient, optimizer.decay_params = settings.weight_decay, settings.decay_params
+    optimizer.bn_bias_lr_scale = settings.bn_bias_lr_scale
+    if settings.decoupled_weight_decay and settings.decay_params == "kernels":
         optimizer.exclude_from_weight_decay(var_list=[v for v in variables if v.name != "kernel"])
     return optimizer
 

@@ -1,6 +1,6 @@
 """Whether a model may go live when a person publishes it: it has to know something, and must not be a loss.
 
-`fit --publish`, `quantize --publish` and `publish` ask this; a retraining job has a gate of its own (`training.promotion.rules`).
+`fit --publish`, `quantize --publish` and `publish` ask this; a retraining job has its own gate (`rules.py`).
 Everything is read from what the bundles say they were tested on: no image is classified again.
 """
 

@@ -4,7 +4,8 @@ import numpy as np
 from PIL import Image
 
 from training.augment.colour import sampled_components
-from training.augment.pipeline import Augmentation, augment, mix
+from training.augment.pipeline import augment, mix
+from training.config.augmentation import Augmentation
 from training.data.decoded import DecodedImages
 from training.report.image_grid import as_rgb, sheet
 
@@ -17,7 +18,7 @@ def draw_preview(decoded: DecodedImages, augmentation: Augmentation, *, seed: in
     """A row an image: as it is, then as in epochs 1 to 8."""
     rows = some_of_each_class(decoded.labels)
     images, num_classes = decoded.images[rows], len(decoded.class_names)
-    components = sampled_components(decoded.images, np.arange(len(decoded.images))) if augmentation.colour else None
+    components = sampled_components(decoded.images, np.arange(len(decoded.images))) if augmentation.pca_noise else None
     tiles = [[as_rgb(image)] for image in images]
     for epoch in range(NUM_EPOCHS):
         changed = augment(images, rows, seed=seed, epoch=epoch, augmentation=augmentation, components=components)

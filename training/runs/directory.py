@@ -13,6 +13,7 @@ from models.files.durable import write_durably
 from models.files.locks import locked
 from models.files.typed import read_json
 from models.store.layout import check_model_name
+from training.config.fields import with_new_names
 from training.fit.state import CHECKPOINT
 from training.runs.lineage import circumstances
 
@@ -49,8 +50,19 @@ def is_unfinished(run: Path, config: dict[str, Any]) -> bool:
         found = read_json(run / CONFIG, dict[str, Any])
     except (OSError, ValueError):
         return False
+    found = with_todays_names(found)
     same = all(found.get(name) == value for name, value in json.loads(json.dumps(config)).items())
     return same and ((run / CHECKPOINT).exists() or not (run / "bundle" / MANIFEST).exists())
+
+
+def with_todays_names(config: dict[str, Any]) -> dict[str, Any]:
+    """The configuration of a run of an earlier version, whose settings may have had other names."""
+    settings = config.get("settings")
+    if not isinstance(settings, dict):
+        return config
+    augmentation = settings.get("augmentation")
+    inner = {"augmentation": with_new_names(augmentation)} if isinstance(augmentation, dict) else {}
+    return {**config, "settings": {**with_new_names(settings), **inner}}
 
 
 def is_open(path: Path) -> bool:

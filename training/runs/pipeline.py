@@ -6,7 +6,7 @@ runs/<model>-<time>/
     label_errors.json labels that are likely wrong, where they were asked for
     predictions.csv   what the model answers for each image of the untouched test split
     metrics.json      what those come to
-    audit.json        what is odd about the data (training.data.audit): files left out and why, duplicates, two labels, ...
+    audit.json        what is odd about the data (`training.data.audit`): files left out and why, duplicates, ...
     best.weights.npz  of the epoch with the lowest validation loss; of the last where patience is 0
     checkpoint.npz    where training stands, until the bundle is sealed: the same command goes on from there
     report.html       how the run goes, and in the end how good the model is

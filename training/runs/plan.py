@@ -12,7 +12,7 @@ from models.errors import UserError
 from models.networks.architecture import Architecture
 from models.networks.registry import architecture_of
 from models.store.history import version_of
-from training.augment.pipeline import Augmentation
+from training.config.augmentation import Augmentation
 from training.config.flags import training_flags
 from training.config.recipes import DEFAULT
 from training.config.settings import (

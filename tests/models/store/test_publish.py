@@ -164,7 +164,7 @@ def test_a_disk_that_is_full_for_the_pointer_leaves_the_old_one(
         write_durably(path, text)
 
     with monkeypatch.context() as patch:
-        patch.setattr("models.store.publish.write_durably", fail)
+        patch.setattr("models.store.live.write_durably", fail)
         with pytest.raises(OSError, match="No space left"):
             publish(bundle, exports)
     assert read_live(exports / "toy") == LivePointer(live=1)

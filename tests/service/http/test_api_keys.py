@@ -123,10 +123,10 @@ def test_keys_are_read_again_when_their_file_changes_and_stay_where_it_is_wrong(
 
         file.write_text(f"predict {PREDICT}\nroot {ADMIN}\n")
         wait_until(lambda: said("the API keys stay as they were: Line 2 of"), service)
-        killed = max(service.pids("gunicorn"))
+        killed = max(service.pids("service.worker"))
         os.kill(killed, signal.SIGKILL)  # the worker that replaces it has the keys that were handed over
         wait_for_end(killed)
-        wait_until(lambda: len(service.pids("gunicorn")) == 3, service)
+        wait_until(lambda: len(service.pids("service.worker")) == 3, service)
         assert [status(PREDICT) for _ in range(6)] == [200] * 6
         file.write_text("")
         wait_until(lambda: said("has no key that may classify"), service)
@@ -142,7 +142,9 @@ def test_keys_are_read_again_when_their_file_changes_and_stay_where_it_is_wrong(
 
 def test_keys_are_in_the_environment_of_the_supervisor_alone(digits_exports, tmp_path):
     with running_service(digits_exports, tmp_path, ready=False, predict_keys=PREDICT) as service:
-        wait_until(lambda: len(service.pids("service.engine")) == 1 and len(service.pids("gunicorn")) >= 2, service)
+        wait_until(
+            lambda: len(service.pids("service.engine")) == 1 and len(service.pids("service.worker")) >= 2, service
+        )
         for pid in descendants(service.process.pid):
             assert PREDICT.encode() not in Path(f"/proc/{pid}/environ").read_bytes()
 

@@ -299,7 +299,7 @@ def test_a_gzip_body_that_never_comes_to_anything_is_cut_at_the_limit(digits_exp
 
 def test_a_gzip_bomb_is_cut_at_the_limit_and_costs_no_memory(digits_exports, tmp_path):
     with running_service(digits_exports, tmp_path, workers=1, max_body_bytes=1_000_000) as service:
-        (worker,) = service.pids("gunicorn")[1:]
+        (worker,) = service.pids("service.worker")[1:]
         before = memory_of(worker)
         bomb = gzip.compress(bytes(500_000_000))  # half a megabyte
         response = post(service.url, data=bomb, headers={"Content-Encoding": "gzip"})

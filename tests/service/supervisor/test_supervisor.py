@@ -111,7 +111,7 @@ def test_under_nohup_a_hangup_is_passed_over(exports, tmp_path):
 DIES_AT_THE_START = """
 import os, signal, sys
 from pathlib import Path
-from service.supervisor.supervisor import supervisor
+from service.supervisor import supervisor
 from service.config import Config
 
 class Dies(supervisor.Supervisor):

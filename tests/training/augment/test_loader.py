@@ -5,7 +5,7 @@ import pytest
 
 from tests.training.decoded import decoded_images
 from training.augment.loader import TrainingBatches
-from training.augment.pipeline import Augmentation
+from training.config.augmentation import Augmentation
 
 NOTHING = Augmentation(flip=False, shift=0, contrast=0, brightness=0)
 COUNTED = decoded_images(np.arange(100, dtype=np.uint8).reshape(100, 1, 1, 1), np.arange(100) % 3)

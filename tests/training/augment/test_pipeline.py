@@ -10,7 +10,8 @@ from training.augment.colour import colour_components
 from training.augment.counter_rng import normals, uniforms
 from training.augment.geometric import MID_GREY, CropParams, interpolate, reflected, spread, warp
 from training.augment.mixup import cutmix, mixup
-from training.augment.pipeline import Augmentation, augment, mix
+from training.augment.pipeline import augment, mix
+from training.config.augmentation import Augmentation
 
 NOTHING = Augmentation(flip=False, shift=0, contrast=0, brightness=0)
 FLIP = Augmentation(flip=True, shift=0, contrast=0, brightness=0)
@@ -147,7 +148,7 @@ def test_a_grey_edge_is_what_the_mirrored_one_would_fill() -> None:
 def test_colour_noise_adds_one_colour_to_a_whole_image() -> None:
     images = np.full((50, 4, 4, 3), 128, np.uint8)
     components = np.diag([0.0, 0.0, 100.0])  # the training pixels differ in blue alone
-    noisy = Augmentation(flip=False, shift=0, contrast=0, brightness=0, colour=0.1)
+    noisy = Augmentation(flip=False, shift=0, contrast=0, brightness=0, pca_noise=0.1)
     got = augment(images, np.arange(50), seed=1, epoch=2, augmentation=noisy, components=components)
     assert (got[..., :2] == 128).all()
     blues = got[:, :, :, 2].reshape(50, -1).astype(int)

@@ -73,9 +73,9 @@ def test_few_images_are_seen_more_often(num_images: int, epochs: int) -> None:
 def test_alexnets_recipe_is_the_papers() -> None:
     given = settings_of("--recipe", "alexnet-2012")
     assert (given.optimizer, given.batch_size, given.momentum, given.nesterov) == ("sgd", 128, 0.9, False)
-    assert (given.learning_rate, given.weight_decay, given.decayed, given.clip_norm) == (0.01, 0.0005, "all", 0)
+    assert (given.learning_rate, given.weight_decay, given.decay_params, given.clip_norm) == (0.01, 0.0005, "all", 0)
     assert (given.schedule, given.drop_factor) == ("plateau", 0.1)
-    assert (given.augmentation.flip, given.augmentation.colour) == (True, 0.1)
+    assert (given.augmentation.flip, given.augmentation.pca_noise) == (True, 0.1)
     assert given.augmentation.contrast > 0
 
 
@@ -226,7 +226,7 @@ def test_a_recipe_of_ones_own_is_a_file(tmp_path: Path) -> None:
         ("epochs = true\n", "has epochs = True"),
         ("epochs = [3]\n", r"has epochs = \[3\]"),
         ("learning_rate = nan\n", "has learning_rate = nan"),
-        ("colour = true\n", "has colour = True"),
+        ("colour = true\n", "has pca_noise = True"),
         ("flip = 3\n", "has flip = 3"),
         ("drop_at = 0.5\n", "has drop_at = 0.5"),
         ("dropout = 1.5\n", "1.5 is not in the range"),

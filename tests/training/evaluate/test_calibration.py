@@ -10,7 +10,7 @@ import pytest
 
 from tests.training.decoded import decoded_images, separable
 from training.augment.loader import TrainingBatches
-from training.augment.pipeline import Augmentation
+from training.config.augmentation import Augmentation
 from training.config.settings import Settings
 from training.data.split import Split
 from training.evaluate import calibration

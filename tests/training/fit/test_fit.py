@@ -12,8 +12,8 @@ from rich.console import Console
 
 from tests.training.decoded import halves_and_quarters, separable, shuffled_labels
 from training.augment.loader import Batch, TrainingBatches
-from training.augment.pipeline import Augmentation
 from training.config import settings as setting
+from training.config.augmentation import Augmentation
 from training.config.settings import Settings
 from training.data.decoded import DecodedImages
 from training.data.split import Split

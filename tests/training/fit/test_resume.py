@@ -22,7 +22,7 @@ from models.errors import UserError
 from tests.images import shades, write_folder
 from tests.needs import KILLS
 from tests.training.decoded import halves_and_quarters, shuffled_labels
-from training.augment.pipeline import Augmentation
+from training.config.augmentation import Augmentation
 from training.config.settings import Settings
 from training.fit import checkpoint
 from training.fit.callbacks import Callback

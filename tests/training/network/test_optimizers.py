@@ -33,12 +33,12 @@ def test_gradients_are_clipped_together_by_their_global_norm() -> None:
 
 
 def test_the_rate_of_batch_normalisations_shifts_has_no_part_in_the_clipping() -> None:
-    moved = stepped({"beta": 3.0, "kernel": 4.0}, clip_norm=1.0, shift_rate=64.0, start=1.0)
+    moved = stepped({"beta": 3.0, "kernel": 4.0}, clip_norm=1.0, bn_bias_lr_scale=64.0, start=1.0)
     assert moved == {"beta": pytest.approx(64 * 0.6, rel=1e-4), "kernel": pytest.approx(0.8, rel=1e-4)}
 
 
 def test_the_decay_of_a_shift_is_not_multiplied_by_its_rate() -> None:
-    moved = stepped({"beta": 0.0}, shift_rate=64.0, weight_decay=0.5, decayed="all")
+    moved = stepped({"beta": 0.0}, bn_bias_lr_scale=64.0, weight_decay=0.5, decay_params="all")
     assert moved["beta"] == pytest.approx(50)
 
 

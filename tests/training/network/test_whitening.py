@@ -34,7 +34,9 @@ def test_training_leaves_the_layer_as_the_images_made_it(tmp_path: Path) -> None
     images = RNG.integers(0, 200, (64, 32, 32, 3), np.uint8) + (50 * labels[:, None, None, None]).astype(np.uint8)
     decoded = decoded_images(images, labels)
     split = halves_and_quarters(decoded)
-    settings = Settings("fast_cnn_relu", learning_rate=0.1, epochs=1, batch_size=16, shift_rate=64, decayed="all")
+    settings = Settings(
+        "fast_cnn_relu", learning_rate=0.1, epochs=1, batch_size=16, bn_bias_lr_scale=64, decay_params="all"
+    )
     trained = fit(decoded, split, settings, tmp_path, FitOptions())
     expected = build("fast_cnn_relu", input_shape=(32, 32, 3), num_classes=2)
     whiten(expected, decoded, split.train)

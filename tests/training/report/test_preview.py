@@ -8,8 +8,9 @@ from PIL import Image
 
 from tests.images import noise, write_folder
 from tests.training.decoded import decoded_images
-from training.augment.pipeline import Augmentation, augment
+from training.augment.pipeline import augment
 from training.cli.app import main
+from training.config.augmentation import Augmentation
 from training.report.image_grid import GAP, MARGIN, TITLE
 from training.report.preview import NUM_EPOCHS, NUM_IMAGES, TILE, draw_preview, some_of_each_class
 

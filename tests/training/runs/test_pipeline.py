@@ -16,6 +16,7 @@ from models.bundle.preprocessing import InputSpec, decode_image
 from tests.conftest import Training
 from tests.images import shades, write_folder
 from training.config.settings import Settings
+from training.data import dataset
 from training.data.dataset import Data, prepare, resolve
 from training.data.index import BadData
 from training.evaluate.calibration import softmax
@@ -25,8 +26,7 @@ from training.evaluate.saved_model import load_signatures
 from training.fit.options import FitOptions
 from training.fit.state import CHECKPOINT
 from training.network.bundle_weights import load_network
-from training.runs import lineage
-from training.runs import pipeline as runs
+from training.runs import bundle_contents, lineage
 from training.runs.bundle_contents import choose_golden
 from training.runs.directory import claim_run, finish
 from training.runs.lineage import git_revision
@@ -141,7 +141,7 @@ def test_a_run_whose_bundle_is_sealed_is_not_trained_again(data: Data, tmp_path:
 def test_a_named_data_set_or_a_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
     assert resolve("~/images", tmp_path) == tmp_path.resolve() / "images"
-    monkeypatch.setattr(runs, "folder_of", lambda name, cache: cache / name)
+    monkeypatch.setattr(dataset, "folder_of", lambda name, cache: cache / name)
     assert resolve("digits", tmp_path) == tmp_path / "digits"
 
 
@@ -189,7 +189,7 @@ def test_large_photographs_make_small_golden_images_with_the_same_pixels(
     """Folders of 4 MB photographs are common, and were refused when their network had been trained."""
     classes = {"cat": shades(20, 0, 100, side=64), "dog": shades(20, 100, 255, side=64)}  # some 3 kB each
     data = prepare(str(write_folder(tmp_path / "data", classes)), SPEC, tmp_path / "cache", QUIET)
-    monkeypatch.setattr(runs, "MAX_GOLDEN_BYTES", 1000)
+    monkeypatch.setattr(bundle_contents, "MAX_GOLDEN_BYTES", 1000)
     golden = choose_golden(data)
     assert all(len(encoded) <= 1000 for encoded in golden)
     seen = {data.decoded.images[row].tobytes() for row in data.split.test}

@@ -1,0 +1,58 @@
+"""One declaration for each setting of a training run: its type, default, range and meaning.
+
+`training.config.flags` makes the command-line flags of them, `training.config.recipes` and a job's `[training]` table
+check TOML keys by them, and `python -m training fit --help-all` prints them.
+"""
+
+import dataclasses
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+Group = Literal["run", "optimizer", "schedule", "regularization", "augmentation", "precision"]
+
+OLD_NAMES = {  # of settings in recipes, jobs, flags and config.json files of earlier versions
+    "shift_rate": "bn_bias_lr_scale",
+    "decayed": "decay_params",
+    "colour": "pca_noise",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """What is known of a setting beside its name, type and default.
+
+    Attributes:
+        meaning: one sentence; what the default depends on stands in brackets at its end.
+        least, most: the range of a number, ends included.
+        above, below: the range of a number, ends excluded.
+        default: the flag's default where it is not that of the field: None for what depends on the network or the data.
+        everyday: shown first in `--help`.
+    """
+
+    meaning: str
+    group: Group
+    least: float | None = None
+    most: float | None = None
+    above: float | None = None
+    below: float | None = None
+    everyday: bool = False
+    depends: bool = False
+
+
+def setting(default: Any, meaning: str, *, group: Group, **limits: Any) -> Any:
+    """A dataclass field that is a setting; `limits` are the further attributes of `Setting`."""
+    return dataclasses.field(default=default, metadata={"setting": Setting(meaning, group, **limits)})
+
+
+def settings_of(*classes: type) -> Iterable[tuple[dataclasses.Field[Any], Setting]]:
+    """The settings that dataclasses declare, in their order."""
+    for kind in classes:
+        for field in dataclasses.fields(kind):
+            if "setting" in field.metadata:
+                yield field, field.metadata["setting"]
+
+
+def with_new_names(table: dict[str, Any]) -> dict[str, Any]:
+    """The same values, under today's names."""
+    return {OLD_NAMES.get(name, name): value for name, value in table.items()}
