@@ -81,7 +81,7 @@ def digits_training(tmp_path_factory: pytest.TempPathFactory) -> Training:
             command = ["fit", "--data", "digits", "--model", "lenet5", "--name", "digits", *flags]
             places = ["--exports", exports, "--runs", runs, "--cache", cache]
             said.write_text(python("-m", "training", *command, *places))
-    (run,) = runs.iterdir()
+    (run,) = runs.glob("[!.]*")
     return Training(exports, run, cache, said.read_text())
 
 

@@ -115,7 +115,8 @@ def fit(
     )
     indexing.check_apart(dataset.resolve(data, cache), ("--runs", runs), *([("--exports", exports)] if publish else []))
     plan = plans.make_plan(data, cache, flags, start)
-    prepared = dataset.prepare(data, plan.spec, cache, options.console, fractions=plan.fractions)
+    held_out = directory.held_out_file(runs, data, plan.fractions, cache)
+    prepared = dataset.prepare(data, plan.spec, cache, options.console, fractions=plan.fractions, memory=held_out)
     report_data(options.console, prepared)
     settings = plan.settings_for(len(prepared.split.train))
     if not options.group.leads:

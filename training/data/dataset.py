@@ -1,7 +1,5 @@
 """The images of a folder or a named data set: found, decoded and split."""
 
-import hashlib
-import json
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -64,7 +62,7 @@ def prepare(
         fractions: of validation and test, where the folder is not split already.
         more: folders of further images (`training.data.index.index_folder`).
         without: hashes of images that are left out (`training.data.split.split_by_content`).
-        memory: the file that remembers who was held out; one in the cache, where none is named.
+        memory: the file that remembers which images are held out, so that they stay so (`split_by_content`).
 
     Raises:
         BadData: it cannot be trained on as it is.
@@ -72,8 +70,6 @@ def prepare(
     root = resolve(source, cache)
     index = index_folder(root, more)
     decoded = decode_folder(index, spec, cache, console)
-    key = hashlib.sha256(json.dumps([str(root), fractions]).encode()).hexdigest()[:32]
-    memory = memory or cache / "splits" / f"{key}.npy"
     found = audit(decoded, index.left_out)
     if without is not None:
         decoded = without_empty_classes(decoded, without)

@@ -1,6 +1,7 @@
 """The directory of a run: held by one process, and found again by the command that was cut off."""
 
 import contextlib
+import hashlib
 import json
 import shutil
 import time
@@ -9,16 +10,38 @@ from pathlib import Path
 from typing import Any
 
 from models.bundle.manifest import MANIFEST
-from models.files.durable import write_durably
+from models.files.durable import replacing, write_durably
 from models.files.locks import locked
 from models.files.typed import read_json
 from models.store.layout import check_model_name
 from training.config.fields import with_new_names
+from training.data.dataset import resolve
+from training.data.named_sets import DATA_SETS
 from training.fit.state import CHECKPOINT
 from training.runs.lineage import circumstances
 
 CONFIG = "config.json"
+HELD_OUT = ".held-out"  # folder in the runs: which images of a data set are held out
 FOLDS = "folds"  # of a search for wrong labels
+
+
+def held_out_file(runs: Path, source: str, fractions: tuple[float, float], cache: Path) -> Path:
+    """Where is remembered which images of a data set are held out, so that they stay so whatever is added.
+
+    Earlier versions kept it in the cache, from where it is taken over.
+    """
+    root = str(resolve(source, cache))
+    name = source if source in DATA_SETS else root
+    file = runs / HELD_OUT / f"{key_of(name, fractions)}.npy"
+    before = cache / "splits" / f"{key_of(root, fractions)}.npy"
+    if before.exists() and not file.exists():
+        with replacing(file) as temporary:
+            shutil.copyfile(before, temporary)
+    return file
+
+
+def key_of(name: str, fractions: tuple[float, float]) -> str:
+    return hashlib.sha256(json.dumps([name, fractions]).encode()).hexdigest()[:32]
 
 
 @contextlib.contextmanager

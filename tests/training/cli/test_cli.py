@@ -85,7 +85,7 @@ def published(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[P
 
 @pytest.fixture(scope="module")
 def run(published: tuple[Place, Result]) -> Path:
-    (run,) = (published[0].home / "runs").iterdir()
+    (run,) = (published[0].home / "runs").glob("[!.]*")
     return run
 
 
@@ -311,7 +311,7 @@ def test_a_model_of_every_image_there_is(place: Place, folder: Path) -> None:
     manifest = verify(place.home / "exports" / "toy" / "1")
     fitted_on = {"method": "none", "num_images": 0}
     assert manifest.metrics["test"] == {"num_images": 0, "temperature": 1.0, "calibration": fitted_on}
-    assert "Nothing was held out to test" in (next((place.home / "runs").iterdir()) / "report.html").read_text()
+    assert "Nothing was held out to test" in (next((place.home / "runs").glob("[!.]*")) / "report.html").read_text()
 
 
 def test_val_is_the_short_way_to_say_split(place: Place, folder: Path) -> None:
@@ -344,7 +344,7 @@ def test_a_model_is_trained_on_from_another_with_other_classes(place: Place, tmp
 
 def test_a_model_to_start_from_must_be_of_the_network_that_is_asked_for(place: Place, folder: Path) -> None:
     assert place.fit("--epochs", 1, data=folder).exit_code == 0
-    (first,) = (place.home / "runs").iterdir()
+    (first,) = (place.home / "runs").glob("[!.]*")
     flags = ("--from", first)
     other = striate("fit", "--data", folder, "--name", "other", "--model", "resnet20", *flags, *place.options)
     assert "--from is a lenet5, and --model says resnet20" in other.output
@@ -400,7 +400,7 @@ def test_a_recipe_is_written_down_with_what_came_of_it(place: Place, folder: Pat
     result = place.fit("--recipe", "lecture", "--epochs", 1, "--split", "50/25/25", data=folder, name="slides")
     assert result.exit_code == 0, result.output
     assert "learning rate 0.0005, dropout 0, seed 0" in result.output
-    (run,) = (place.home / "runs").iterdir()
+    (run,) = (place.home / "runs").glob("[!.]*")
     lineage = verify(run / "bundle").lineage
     assert lineage["settings"]["recipe"] == "lecture"
     assert lineage["settings"]["precision"] == "float32"
@@ -424,7 +424,7 @@ def test_wrong_labels_are_looked_for_where_that_is_asked(place: Place, tmp_path:
     (root / "dark" / "000.png").rename(root / "light" / "wrong.png")
     result = place.fit("--epochs", 6, "--batch-size", 8, "--label-errors", 2, data=root)
     assert result.exit_code == 0, result.output
-    (run,) = (place.home / "runs").iterdir()
+    (run,) = (place.home / "runs").glob("[!.]*")
     found = json.loads((run / "label_errors.json").read_text())
     assert (found[0]["image"], found[0]["label"], found[0]["suggested"]) == ("light/wrong.png", "light", "dark")
     assert "Likely label errors" in (run / "report.html").read_text()
@@ -444,7 +444,7 @@ def test_a_model_that_has_learnt_nothing_is_not_published_and_the_command_that_d
     assert done["refused"] in result.stderr
     assert "always saying" in done["refused"]
     assert not (place.home / "exports").exists()
-    (run,) = (place.home / "runs").iterdir()
+    (run,) = (place.home / "runs").glob("[!.]*")
     command = f"python -m training publish {run} --force --exports {place.home / 'exports'}"
     assert f"To publish it all the same: {command}" in result.stderr
     forced = striate(*command.split()[3:])

@@ -51,7 +51,7 @@ def test_an_unsure_version_is_taken_back_before_it_goes_live(
     places = ["--exports", exports, "--runs", tmp_path / "runs", "--cache", digits_training.cache]
     fitted = CliRunner().invoke(main, ["fit", "--data", "digits", *map(str, (*flags, *places))])
     assert fitted.exit_code == 0, fitted.output
-    (run,) = (tmp_path / "runs").iterdir()
+    (run,) = (tmp_path / "runs").glob("[!.]*")
     publish(run / "bundle", exports, make_live=False)
     with running_service(exports, tmp_path) as service:
         fault = rolled_out(service, exports, 2, Rollout(canary_s=2, canary_fraction=0.5, min_requests=20))
