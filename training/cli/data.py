@@ -12,6 +12,7 @@ from models.process.quiet import import_quietly
 from training.cli.deferred import auditing, dataset, indexing, plans, previewing
 from training.cli.options import AS_JSON, CACHE, DATA, say
 from training.config.flags import training_flags
+from training.config.layers import layers_of_flags
 
 
 @click.command()
@@ -50,12 +51,10 @@ def preview(data: str, output: Path, cache: Path, **flags: Any) -> None:
     """
     import_quietly("tensorflow", "keras")
 
-    chosen = plans.choose_architecture(flags, None)
-    spec = plans.choose_input(data, chosen, cache, flags)
-    augmentation = plans.read_settings(chosen, data, spec, flags).augmentation
+    plan = plans.make_plan(data, cache, layers_of_flags(), None)
     decoded = dataset.decode_folder(
-        indexing.index_folder(dataset.resolve(data, cache)), spec, cache, Console(stderr=True)
+        indexing.index_folder(dataset.resolve(data, cache)), plan.spec, cache, Console(stderr=True)
     )
-    picture = previewing.draw_preview(decoded, augmentation, seed=flags["seed"])
+    picture = previewing.draw_preview(decoded, plan.settings.augmentation, seed=plan.settings.seed)
     picture.save(output, "PNG")
     click.echo(f"{output}: {picture.width}x{picture.height} pixels")

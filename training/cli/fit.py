@@ -33,6 +33,7 @@ from training.cli.deferred import (
 )
 from training.cli.options import CACHE, DATA, EXPORTS, FORCE, LABELLED_DATA, PUBLISH, REFUSED_EPILOG, refuse, say
 from training.config.flags import EVERYDAY, Finite, Flag, FlagsByHeading, training_flags
+from training.config.layers import layers_of_flags
 from training.config.recipes import describe_recipe, read_recipe, recipe_names
 from training.fit.state import CHECKPOINT_EVERY_S
 
@@ -74,6 +75,11 @@ if TYPE_CHECKING:
     metavar="FOLDS",
     help="Look for wrong labels, by training so many times more on parts of the images.",
 )
+@click.option(
+    "--dry-run",
+    is_flag=True,
+    help="Decode and split the images, print every setting and its source, and stop.",
+)
 @click.option("--fresh", is_flag=True, help="Begin anew, where this command was cut off before and would go on.")
 @click.option(
     "--checkpoint-every",
@@ -104,7 +110,8 @@ def fit(
     start = find_bundle(flags["start"]) if flags["start"] else None
     if flags["start"] and directory.is_open(flags["start"]):
         raise UserError(f"{flags['start']} is a run that is not finished; give its command again first.")
-    if flags["freeze_epochs"] and not start:
+    layers = layers_of_flags()
+    if layers["freeze_epochs"] and not start:
         raise click.UsageError("--freeze-epochs is for --from: there is nothing else to freeze.")
     options = fit_options.FitOptions(
         Console(quiet=flags["progress"] != "text"),
@@ -114,11 +121,14 @@ def fit(
         group=distributed.join_group() if flags["distributed"] else distributed.ALONE,
     )
     indexing.check_apart(dataset.resolve(data, cache), ("--runs", runs), *([("--exports", exports)] if publish else []))
-    plan = plans.make_plan(data, cache, flags, start)
+    plan = plans.make_plan(data, cache, layers, start)
     held_out = directory.held_out_file(runs, data, plan.fractions, cache)
     prepared = dataset.prepare(data, plan.spec, cache, options.console, fractions=plan.fractions, memory=held_out)
     report_data(options.console, prepared)
     settings = plan.settings_for(len(prepared.split.train))
+    if flags["dry_run"]:
+        print_settings(settings.flat(), plan.sources(settings), as_json=flags["progress"] == "json")
+        return
     if not options.group.leads:
         pipeline.follow(prepared, settings, options, start=start)
         return
@@ -133,6 +143,7 @@ def fit(
             num_folds=flags["num_folds"] or 0,
             start=start,
             origin=plan.origin(name, exports),
+            sources=plan.sources(settings),
         )
         version, refusal = (
             publish_check.publish_checked(run / "bundle", exports, publishing.publish_once, force=force)
@@ -148,6 +159,16 @@ def fit(
         say(options.console, f"published{' and live' if is_live else ''}: {exports / name / str(version)}")
     else:
         say(options.console, f"publish it with: python -m training publish {run}")
+
+
+def print_settings(settings: dict[str, Any], sources: dict[str, str], *, as_json: bool) -> None:
+    """Each setting, and the layer that it comes from."""
+    if as_json:
+        said = {name: {"value": value, "source": sources[name]} for name, value in settings.items()}
+        click.echo(json.dumps({"event": "settings", "settings": said}))
+        return
+    for name, value in settings.items():
+        click.echo(f"{name:<24} {value!s:<12} {sources[name]}")
 
 
 def print_as_json(event: "Event") -> None:
@@ -199,13 +220,11 @@ def lr_find(data: str, num_steps: int, output: Path, cache: Path, **flags: Any) 
     """
     import_quietly("tensorflow", "keras")
     console = Console()
-    chosen = plans.choose_architecture(flags, None)
-    spec = plans.choose_input(data, chosen, cache, flags)
-    chosen.check_size(spec.shape)
-    prepared = dataset.prepare(data, spec, cache, console, fractions=plans.read_fractions(flags))
-    ready = setup.get_ready(prepared.decoded, prepared.split, plans.read_settings(chosen, data, spec, flags), console)
+    plan = plans.make_plan(data, cache, layers_of_flags(), None)
+    prepared = dataset.prepare(data, plan.spec, cache, console, fractions=plan.fractions)
+    ready = setup.get_ready(prepared.decoded, prepared.split, plan.settings, console)
     found = lr_finder.find_rate(ready, num_steps)
-    title = f"loss of {chosen.name} by learning rate; try {found.suggestion:.2g}"
+    title = f"loss of {plan.architecture.name} by learning rate; try {found.suggestion:.2g}"
     ends = (f"{rate:.1g}" for rate in (found.rates[0], found.rates[-1]))
     write_durably(output, svg.drawing(title, {"loss": found.losses}, *ends))
     say(console, f"try --learning-rate {found.suggestion:.2g}; the plot: {output}")

@@ -60,15 +60,16 @@ class Fractions(click.ParamType):
         return percentages[1] / 100, percentages[2] / 100
 
 
-def follow_recipe(context: click.Context, _: click.Parameter, name: str) -> str:
-    """What the recipe says becomes the default of the flags of the same name."""
-    kinds = HINTS
-    flags = {parameter.name for parameter in context.command.params} - {"architecture", "recipe"}
+def recipe_kinds() -> dict[str, Any]:
+    """The settings that a recipe can give, with their types."""
+    return {"model": str} | {field.name: HINTS[field.name] for field, _ in settings_of(Settings, Augmentation)}
+
+
+def check_recipe(_: click.Context, __: click.Parameter, name: str) -> str:
     try:
-        said = parse_recipe(name, {"model": str} | {field: kinds[field] for field in kinds if field in flags})
+        parse_recipe(name, recipe_kinds())
     except (UserError, OSError) as error:
         raise click.BadParameter(str(error)) from error
-    context.default_map = {"architecture" if field == "model" else field: value for field, value in said.items()}
     return name
 
 
@@ -153,8 +154,7 @@ FLAGS: tuple[Callable[[Command], Command], ...] = (
     click.option(
         "--recipe",
         default=DEFAULT,
-        is_eager=True,
-        callback=follow_recipe,
+        callback=check_recipe,
         help="Defaults of all training settings: a name of `training recipes`, or a TOML file. `default` has others "
         "for photographs (docs/training.md).",
         cls=Flag,

@@ -173,6 +173,11 @@ class Settings:
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
 
+    def flat(self) -> dict[str, Any]:
+        """{name: value}, those of the augmentation among them."""
+        document = asdict(self)
+        return document | document.pop("augmentation")
+
 
 def settings_for(architecture: "Architecture", **chosen: Any) -> Settings:
     """Settings in which what was not chosen, or is None, is what suits the network.

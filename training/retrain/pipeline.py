@@ -126,7 +126,16 @@ class Attempt:
         report_sizes(self._console, data, num_left_out=len(data.decoded.labels) - num_on_sides(data))
         with claim_run(job.runs, job.model, config) as run:
             self._unfinished.note_run(run.name)
-            train_and_export(run, job.model, data, settings, FitOptions(self._console), start=plan.start, origin=origin)
+            train_and_export(
+                run,
+                job.model,
+                data,
+                settings,
+                FitOptions(self._console),
+                start=plan.start,
+                origin=origin,
+                sources=plan.sources(settings),
+            )
             self._on_step("trained")
             result = self._decide(run, data, key)
             finish(run)

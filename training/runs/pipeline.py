@@ -15,6 +15,7 @@ runs/<model>-<time>/
 
 import itertools
 import tempfile
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -53,6 +54,7 @@ def train_and_export(
     num_folds: int = 0,
     start: Path | None = None,
     origin: dict[str, Any] | None = None,
+    sources: Mapping[str, str] | None = None,
 ) -> Manifest:
     """Fill a run directory; the bundle lies sealed in `run/bundle` when this returns.
 
@@ -61,6 +63,7 @@ def train_and_export(
         num_folds: parts of the training images by which to look for wrong labels; 0: do not look.
         start: a bundle to start from.
         origin: what the lineage says of that.
+        sources: the layer that each setting comes from, for the report.
 
     Raises:
         Diverged, ExportFailed, ValueError: see `training.fit.fit.fit` and `training.export.export.export`.
@@ -69,7 +72,7 @@ def train_and_export(
         return read_manifest(run / "bundle")
     write_json(run / "audit.json", data.audit.to_json())
     title = f"{model_name}: {settings.architecture} on {Path(data.source).name}"
-    report = Report(title, facts(data, settings), list(findings(data.audit)))
+    report = Report(title, facts(data, settings, sources or {}), list(findings(data.audit)))
     growing = GrowingReport(run / "report.html", report)
 
     trained = fit(
@@ -84,7 +87,7 @@ def train_and_export(
     trained.predictions.write(run / "predictions.csv")
     write_json(run / "metrics.json", trained.metrics)
     label_errors = doubt_labels(run, data, trained, settings, num_folds, options, start=start) if num_folds else None
-    report = completed(report, data, trained, label_errors)
+    report = completed(report, data, trained, label_errors, sources or {})
     write_durably(run / "report.html", report.html())
 
     lineage = {**describe(data, trained.settings), **NO_ORIGIN, **(origin or {}), **circumstances()}
@@ -142,12 +145,14 @@ def doubt_labels(
     return found
 
 
-def completed(report: Report, data: Data, trained: Trained, label_errors: list[LabelError] | None) -> Report:
+def completed(
+    report: Report, data: Data, trained: Trained, label_errors: list[LabelError] | None, sources: Mapping[str, str]
+) -> Report:
     """The report of a run that is over."""
     pictures = None if label_errors is None else [picture_of(data, error) for error in label_errors[:MAX_PICTURES]]
     return replace(
         report,
-        facts=facts(data, trained.settings),
+        facts=facts(data, trained.settings, sources),
         history=trained.history,
         metrics=trained.metrics,
         bins=calibration_bins(trained.predictions),

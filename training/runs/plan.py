@@ -13,7 +13,7 @@ from models.networks.architecture import Architecture
 from models.networks.registry import architecture_of
 from models.store.history import version_of
 from training.config.augmentation import Augmentation
-from training.config.flags import training_flags
+from training.config.layers import BY_DEFAULT, Layers, layers_of_table
 from training.config.recipes import DEFAULT
 from training.config.settings import (
     FINE_TUNING,
@@ -36,14 +36,14 @@ from training.evaluate.trained_on import started_from
 class Plan:
     """Attributes:
     settings: with a default learning rate as it is in long runs: `settings_for` has what a run is trained by.
-    has_default_rate: nobody has given a learning rate.
+    layers: where each setting comes from.
     start: the bundle to start from, of which `known` is the manifest; None from scratch.
     """
 
     architecture: Architecture
     spec: InputSpec
     settings: Settings
-    has_default_rate: bool
+    layers: Layers
     fractions: tuple[float, float]
     start: Path | None
     known: Manifest | None
@@ -53,12 +53,19 @@ class Plan:
 
         Weights that are good already do not need a lower rate in a short run.
         """
-        if not self.has_default_rate:
+        if self.layers["learning_rate"] is not None:
             return self.settings
         num_steps = FULL_RATE_STEPS if self.start else run_length(self.settings, num_images).num_steps
         batch_size = min(self.settings.batch_size, num_images)
         rate = default_learning_rate(self.architecture, self.settings.optimizer, batch_size, num_steps)
         return replace(self.settings, learning_rate=FINE_TUNING * rate if self.start else rate)
+
+    def sources(self, settings: Settings) -> dict[str, str]:
+        """Which layer each setting of a run comes from, by its name."""
+        sources = {name: self.layers.sources.get(name, BY_DEFAULT) for name in settings.flat()}
+        if self.layers["learning_rate"] is None:
+            sources["learning_rate"] = "default for the network, its batches and steps"
+        return sources
 
     @property
     def started_from(self) -> dict[str, Any] | None:
@@ -76,39 +83,32 @@ class Plan:
         return {"from": {**started_from(self.known, self.start), "version": version}, "parent_version": parent}
 
 
-def make_plan(data: str, cache: Path, flags: dict[str, Any], start: Path | None) -> Plan:
+def make_plan(data: str, cache: Path, layers: Layers, start: Path | None) -> Plan:
     """
     Args:
-        flags: as click parsed them; its context has to be the current one.
+        start: a bundle to start from.
 
     Raises:
         BrokenBundle: the start does not verify.
-        UserError, click.UsageError: flags, network, input and start do not go together.
+        UserError, click.UsageError: settings, network, input and start do not go together.
     """
     known = verify(start) if start else None
-    architecture = choose_architecture(flags, known)
-    spec = choose_input(data, architecture, cache, flags, known)
+    architecture = choose_architecture(layers, known)
+    spec = choose_input(data, architecture, cache, layers, known)
     architecture.check_size(spec.shape)
-    settings = read_settings(architecture, data, spec, flags)
-    has_default_rate = flags["learning_rate"] is None
-    return Plan(architecture, spec, settings, has_default_rate, read_fractions(flags), start, known)
-
-
-@click.command("training")
-@training_flags
-def flags_alone(**flags: Any) -> None:
-    """What the table `[training]` of a job can say."""
+    layers = fit_to_input(layers, data, spec)
+    settings = read_settings(architecture, layers)
+    return Plan(architecture, spec, settings, layers, read_fractions(layers), start, known)
 
 
 def plan_of_table(table: dict[str, Any], data: str, cache: Path, start: Path | None) -> Plan:
-    """The same, from a table of flags without their dashes.
+    """The same, from the table `[training]` of a job.
 
     Raises:
-        BadTable: it says something that is no flag of training, or that does not go together.
+        BadTable: it says something that is no setting of training, or that does not go together.
     """
     try:
-        with flags_alone.make_context("[training]", list(arguments_of(table))) as context:
-            return make_plan(data, cache, context.params, start)
+        return make_plan(data, cache, layers_of_table(table), start)
     except (click.UsageError, UserError) as error:
         if isinstance(error, BadData | BrokenBundle):
             raise
@@ -121,78 +121,68 @@ class BadTable(UserError):
     """The table `[training]` of a job says what cannot be done."""
 
 
-def arguments_of(table: dict[str, Any]) -> list[str]:
-    """{"epochs": 3, "flip": false, "drop_at": [0.5]} -> --epochs 3 --no-flip --drop-at 0.5"""
-    arguments: list[str] = []
-    for name, value in table.items():
-        flag = name.replace("_", "-")
-        for each in value if isinstance(value, list) else [value]:
-            if isinstance(each, bool):
-                arguments.append(f"--{'' if each else 'no-'}{flag}")
-            else:
-                arguments += [f"--{flag}", str(each)]
-    return arguments
-
-
-def choose_architecture(flags: dict[str, Any], start: "Manifest | None") -> "Architecture":
+def choose_architecture(layers: Layers, start: Manifest | None) -> Architecture:
     """What was asked for; that of the model to start from, where there is one.
 
     Raises:
         UserError: there is no such network.
         click.UsageError: the model to start from is another.
     """
-
-    chosen = architecture_of(flags["architecture"])
+    chosen = architecture_of(layers["architecture"])
     if start is None:
         return chosen
-    if was_typed("architecture") and chosen.name != start.architecture:
+    if layers.is_given("architecture") and chosen.name != start.architecture:
         raise click.UsageError(f"--from is a {start.architecture}, and --model says {chosen.name}.")
     return architecture_of(start.architecture)
 
 
 def choose_input(
-    data: str, architecture: "Architecture", cache: Path, flags: dict[str, Any], start: "Manifest | None" = None
+    data: str, architecture: Architecture, cache: Path, layers: Layers, start: Manifest | None = None
 ) -> InputSpec:
     """What was asked for; otherwise that of the model to start from, or what suits the network and the images."""
-
     if start is not None:
         old = start.input_spec
-        height, width = (flags["size"],) * 2 if flags["size"] else (old.height, old.width)
-        resize = flags["resize"] if was_typed("resize") else old.resize
-        return InputSpec(height, width, int(flags["channels"] or old.channels), resize)
-    if flags["size"] and flags["channels"]:
-        side, channels = flags["size"], int(flags["channels"])
+        height, width = (layers["size"],) * 2 if layers["size"] else (old.height, old.width)
+        resize = layers["resize"] if layers.is_given("resize") else old.resize
+        return InputSpec(height, width, int(layers["channels"] or old.channels), resize)
+    if layers["size"] and layers["channels"]:
+        side, channels = layers["size"], int(layers["channels"])
     else:
         sample = sample_images(resolve(data, cache))
-        side = flags["size"] or architecture.side_for(sample.median_side, sample.num_files)
-        channels = int(flags["channels"] or (1 if sample.all_grey else 3))
-    return InputSpec(side, side, channels, flags["resize"])
+        side = layers["size"] or architecture.side_for(sample.median_side, sample.num_files)
+        channels = int(layers["channels"] or (1 if sample.all_grey else 3))
+    return InputSpec(side, side, channels, layers["resize"])
 
 
-def read_settings(architecture: "Architecture", data: str, spec: InputSpec, flags: dict[str, Any]) -> Settings:
-    """The recipe's values, or the flags' where they were given."""
-    if flags["recipe"] == DEFAULT and min(spec.height, spec.width) >= PHOTOGRAPH:
-        flags = {**flags, **{name: value for name, value in OF_PHOTOGRAPHS.items() if not was_typed(name)}}
-    chosen = {f.name: flags[f.name] for f in fields(Settings) if f.name in flags and f.name != "architecture"}
-    typed = {name for name in ("epochs", "steps") if was_typed(name)}
-    if len(typed) == 2:
+def fit_to_input(layers: Layers, data: str, spec: InputSpec) -> Layers:
+    """With the defaults that depend on the images, and a length that is said once.
+
+    Raises:
+        click.UsageError: --epochs and --steps are both given.
+    """
+    if layers["recipe"] == DEFAULT and min(spec.height, spec.width) >= PHOTOGRAPH:
+        layers = layers.under_what_is_given(OF_PHOTOGRAPHS, "default for photographs")
+    if layers["flip"] is None:
+        layers = layers.over({"flip": data not in DATA_SETS or DATA_SETS[data].mirrors}, "default for the data")
+    if layers.is_given("epochs") and layers.is_given("steps"):
         raise click.UsageError("--epochs and --steps both say how long to train; give one of them.")
-    if typed == {"epochs"}:
-        chosen["steps"] = 0  # a recipe's steps give way to epochs that were typed
-    augmentation = {f.name: flags[f.name] for f in fields(Augmentation)}
-    if augmentation["flip"] is None:
-        augmentation["flip"] = data not in DATA_SETS or DATA_SETS[data].mirrors
-    return settings_for(architecture, **chosen, augmentation=Augmentation(**augmentation))
+    if layers.is_given("epochs"):
+        layers = layers.over({"steps": 0}, layers.sources["epochs"])  # a recipe's steps give way
+    return layers
 
 
-def read_fractions(flags: dict[str, Any]) -> tuple[float, float]:
+def read_settings(architecture: Architecture, layers: Layers) -> Settings:
+    """The settings in which layers come out for a network."""
+    chosen = {f.name: layers[f.name] for f in fields(Settings) if f.name in layers.values and f.name != "architecture"}
+    augmentation = Augmentation(**{f.name: layers[f.name] for f in fields(Augmentation)})
+    return settings_for(architecture, **chosen, augmentation=augmentation)
+
+
+def read_fractions(layers: Layers) -> tuple[float, float]:
     """Of validation and test: `--val 10` is `--split 80/10/10`."""
-    if flags["val"] is None:
-        return flags["fractions"]
-    if was_typed("fractions"):
+    fractions: tuple[float, float] = layers["fractions"]
+    if layers["val"] is None:
+        return fractions
+    if layers.is_given("fractions"):
         raise click.UsageError("--split and --val both say what is held out; give one of them.")
-    return flags["val"] / 100, flags["val"] / 100
-
-
-def was_typed(flag: str) -> bool:
-    return click.get_current_context().get_parameter_source(flag) is click.core.ParameterSource.COMMANDLINE
+    return layers["val"] / 100, layers["val"] / 100

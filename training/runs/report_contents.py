@@ -1,10 +1,11 @@
 """What the report of a run shows: its facts, its mistakes, and labels that are likely wrong."""
 
-from dataclasses import asdict
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
+from training.config.layers import BY_DEFAULT
 from training.config.settings import Settings
 from training.data.dataset import Data
 from training.evaluate.label_errors import LabelError
@@ -45,21 +46,28 @@ def mistakes(data: Data, predictions: Predictions) -> list[Picture]:
     ]
 
 
-def facts(data: "Data", settings: Settings) -> dict[str, Any]:
-    """What the report says of configuration, data and machine."""
+def facts(data: Data, settings: Settings, sources: Mapping[str, str]) -> dict[str, Any]:
+    """What the report says of configuration, data and machine.
+
+    Args:
+        sources: the layer that each setting comes from, as far as that is known.
+    """
     spec, split = data.spec, data.split
-    chosen = {name: value for name, value in settings.to_json().items() if name != "augmentation"}
     return {
         "data": data.source,
         "fingerprint": data.fingerprint(),
         "images": f"{len(split.train)} trained on, {len(split.val)} to validate, {len(split.test)} to test",
         "input": f"{spec.height}x{spec.width}x{spec.channels}, {spec.resize}",
-        **{name.replace("_", " "): plain(value) for name, value in (chosen | asdict(settings.augmentation)).items()},
+        **{
+            name.replace("_", " "): with_source(value, sources.get(name, "")) for name, value in settings.flat().items()
+        },
         "git revision": git_revision(),
         **machine(),
         **installed_versions(),
     }
 
 
-def plain(value: Any) -> Any:
-    return f"{value:g}" if isinstance(value, float) else value
+def with_source(value: Any, source: str) -> Any:
+    """0.1 (recipe vgg-2014); a default alone."""
+    shown = f"{value:g}" if isinstance(value, float) else value
+    return f"{shown} ({source})" if source not in ("", BY_DEFAULT) else shown

@@ -12,12 +12,13 @@ import pytest
 from models.bundle.preprocessing import InputSpec
 from models.networks.registry import architecture_of
 from training.cli import app as cli
+from training.config.layers import layers_of_flags
 from training.config.recipes import describe_recipe, read_recipe, recipe_names
 from training.config.settings import Settings, resolve_epochs
 from training.network.build import compile_for
 from training.network.losses import CrossEntropy
 from training.network.optimizers import learning_rate
-from training.runs.plan import read_settings
+from training.runs.plan import fit_to_input, read_settings
 
 PAPERS = ("alexnet-2012", "lecture", "resnet-cifar-2015", "vgg-2014")
 OURS = ("best-cifar", "fast-cifar")
@@ -26,9 +27,9 @@ OURS = ("best-cifar", "fast-cifar")
 def settings_of(*flags: object, model: str = "alexnet_2012", side: int = 32) -> Settings:
     """What `fit` would train with on images of this size."""
     arguments = ["--data", "pictures", "--model", model, "--name", "toy", *map(str, flags)]
-    context = cli.fit.make_context("fit", arguments)
-    with context:
-        return read_settings(architecture_of(model), "pictures", InputSpec(side, side, 3), context.params)
+    with cli.fit.make_context("fit", arguments):
+        layers = fit_to_input(layers_of_flags(), "pictures", InputSpec(side, side, 3))
+    return read_settings(architecture_of(model), layers)
 
 
 def rates(settings: Settings, *, num_steps: int, steps_per_epoch: int) -> list[float]:

@@ -5,8 +5,9 @@ from pathlib import Path
 import pytest
 
 from models.errors import UserError
+from training.config.layers import layers_of_table
 from training.retrain.job import BadJob, read_job
-from training.runs.plan import BadTable, arguments_of, plan_of_table
+from training.runs.plan import BadTable, plan_of_table
 
 MINIMAL = 'model = "pets"\ndata = "photos"\n'
 
@@ -56,12 +57,11 @@ def test_a_missing_file_is_said(tmp_path: Path) -> None:
 
 def test_the_training_table_says_what_flags_say() -> None:
     table = {"epochs": 3, "flip": False, "nesterov": True, "drop_at": [0.5, 0.75], "learning_rate": 0.1}
-    assert arguments_of(table) == [
-        *("--epochs", "3", "--no-flip", "--nesterov", "--drop-at", "0.5", "--drop-at", "0.75"),
-        *("--learning-rate", "0.1"),
-    ]
+    layers = layers_of_table(table)
+    assert {name: layers[name] for name in table} == {**table, "drop_at": (0.5, 0.75)}
+    assert {layers.sources[name] for name in table} == {"job"}
 
 
 def test_a_flag_that_there_is_not_is_an_error_that_names_it(tmp_path: Path) -> None:
-    with pytest.raises(BadTable, match="epoch-count"):
+    with pytest.raises(BadTable, match="epoch_count is no setting of training"):
         plan_of_table({"epoch_count": 3}, "digits", tmp_path, None)

@@ -236,7 +236,7 @@ def test_a_slip_in_the_job_freezes_nothing(digits_training: Training, tmp_path: 
     work = new_work(digits_training, tmp_path, share=0.1)
     job = (work / "job.toml").read_text()
     (work / "job.toml").write_text(job.replace("epochs", "epoch"))
-    assert "--epoch" in python("-m", "training", "retrain", work / "job.toml", status=2)
+    assert "did you mean epochs?" in python("-m", "training", "retrain", work / "job.toml", status=2)
     assert not (work / "exports" / "digits" / "retrain" / "unfinished.json").exists()
     unfinished = Unfinished(work / "exports" / "digits" / "retrain")
     unfinished.begin(read_job(work / "job.toml"), lambda step: None)  # and was killed

@@ -1,0 +1,113 @@
+"""The settings of a run are merged once from layers: defaults, a recipe, and what a person gave.
+
+Each value keeps the name of the layer that it comes from.
+"""
+
+import difflib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import click
+
+from models.errors import UserError
+from training.config.fields import with_new_names
+from training.config.flags import recipe_kinds, training_flags
+from training.config.recipes import DEFAULT, parse_recipe
+
+BY_DEFAULT, BY_FLAG, BY_JOB = "default", "flag", "job"
+
+
+@click.command("training")
+@training_flags
+def declared(**flags: Any) -> None:
+    """Every setting of training, as `fit` declares it."""
+
+
+PARAMETERS = {str(parameter.name): parameter for parameter in declared.params}
+KEYS = {  # in recipes and jobs: the flag without its dashes
+    flag.removeprefix("--").replace("-", "_"): name for name, parameter in PARAMETERS.items() for flag in parameter.opts
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Layers:
+    """Attributes:
+    values: of all settings, by the names of `PARAMETERS`.
+    sources: the layer that each value comes from.
+    """
+
+    values: Mapping[str, Any]
+    sources: Mapping[str, str]
+
+    def __getitem__(self, name: str) -> Any:
+        return self.values[name]
+
+    def is_given(self, name: str) -> bool:
+        """Whether a person gave the value, by a flag or in a job."""
+        return self.sources[name] in (BY_FLAG, BY_JOB)
+
+    def over(self, values: Mapping[str, Any], source: str) -> "Layers":
+        """With one more layer on top."""
+        return Layers({**self.values, **values}, {**self.sources, **dict.fromkeys(values, source)})
+
+    def under_what_is_given(self, values: Mapping[str, Any], source: str) -> "Layers":
+        """With one more layer, below what a person gave."""
+        return self.over({name: value for name, value in values.items() if not self.is_given(name)}, source)
+
+
+def layers_of(given: Mapping[str, Any], source: str) -> Layers:
+    """
+    Args:
+        given: values by the names of `PARAMETERS`.
+        source: BY_FLAG or BY_JOB.
+
+    Raises:
+        UserError: the recipe cannot be used.
+        click.UsageError: a value of the recipe is out of range.
+    """
+    defaults = declared.make_context("training", []).params
+    layers = Layers(defaults, dict.fromkeys(defaults, BY_DEFAULT))
+    recipe = given.get("recipe", DEFAULT)
+    said = {KEYS[key]: cast(KEYS[key], value) for key, value in parse_recipe(recipe, recipe_kinds()).items()}
+    layers = layers.over(said, BY_DEFAULT if recipe == DEFAULT else f"recipe {recipe}")
+    return layers.over(given, source)
+
+
+def layers_of_flags() -> Layers:
+    """Of the command that is being run: what was typed, over its recipe and the defaults."""
+    context = click.get_current_context()
+    typed = click.core.ParameterSource.COMMANDLINE
+    given = {name: context.params[name] for name in PARAMETERS if context.get_parameter_source(name) is typed}
+    return layers_of(given, BY_FLAG)
+
+
+def layers_of_table(table: Mapping[str, Any]) -> Layers:
+    """Of the table `[training]` of a job: {"epochs": 3, "flip": False, "drop_at": [0.5]}.
+
+    Raises:
+        UserError, click.UsageError: a key is no setting, or a value cannot be its value.
+    """
+    given: dict[str, Any] = {}
+    for key, value in with_new_names(dict(table)).items():
+        if key not in KEYS:
+            near = difflib.get_close_matches(key, KEYS, 1)
+            hint = f"; did you mean {near[0]}?" if near else "."
+            raise UserError(f"{key} is no setting of training{hint}")
+        given[KEYS[key]] = cast(KEYS[key], value)
+    return layers_of(given, BY_JOB)
+
+
+def cast(name: str, value: Any) -> Any:
+    """A value as the flag of this name would give it.
+
+    Raises:
+        click.BadParameter: it is of another type, or out of range.
+    """
+    parameter = PARAMETERS[name]
+    is_switch = isinstance(parameter, click.Option) and parameter.is_bool_flag
+    if isinstance(value, bool) and not is_switch:
+        raise click.BadParameter(f"{value} is neither a number nor a text.", param=parameter)
+    if isinstance(value, int | float) and not is_switch:
+        value = str(value)  # as it would be typed: 1 is one of the channels "1" and "3"
+    return parameter.type_cast_value(click.Context(declared), value)
