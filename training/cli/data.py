@@ -9,7 +9,7 @@ from rich.console import Console
 
 from models.process.commands import explained
 from models.process.quiet import import_quietly
-from training.cli.deferred import auditing, dataset, indexing, plans, previewing
+from training.cli.deferred import auditing, dataset, plans, previewing
 from training.cli.options import AS_JSON, CACHE, DATA, say
 from training.config.flags import training_flags
 from training.config.layers import layers_of_flags
@@ -51,10 +51,9 @@ def preview(data: str, output: Path, cache: Path, **flags: Any) -> None:
     """
     import_quietly("tensorflow", "keras")
 
-    plan = plans.make_plan(data, cache, layers_of_flags(), None)
-    decoded = dataset.decode_folder(
-        indexing.index_folder(dataset.resolve(data, cache)), plan.spec, cache, Console(stderr=True)
-    )
+    found = dataset.find_images(data, cache)
+    plan = plans.make_plan(found, layers_of_flags(), None)
+    decoded = dataset.decode_folder(found.index, plan.spec, cache, Console(stderr=True))
     picture = previewing.draw_preview(decoded, plan.settings.augmentation, seed=plan.settings.seed)
     picture.save(output, "PNG")
     click.echo(f"{output}: {picture.width}x{picture.height} pixels")

@@ -121,9 +121,10 @@ def fit(
         group=distributed.join_group() if flags["distributed"] else distributed.ALONE,
     )
     indexing.check_apart(dataset.resolve(data, cache), ("--runs", runs), *([("--exports", exports)] if publish else []))
-    plan = plans.make_plan(data, cache, layers, start)
+    found = dataset.find_images(data, cache)
+    plan = plans.make_plan(found, layers, start)
     held_out = directory.held_out_file(runs, data, plan.fractions, cache)
-    prepared = dataset.prepare(data, plan.spec, cache, options.console, fractions=plan.fractions, memory=held_out)
+    prepared = dataset.prepare(found, plan.spec, cache, options.console, fractions=plan.fractions, memory=held_out)
     report_data(options.console, prepared)
     settings = plan.settings_for(len(prepared.split.train))
     if flags["dry_run"]:
@@ -220,8 +221,9 @@ def lr_find(data: str, num_steps: int, output: Path, cache: Path, **flags: Any) 
     """
     import_quietly("tensorflow", "keras")
     console = Console()
-    plan = plans.make_plan(data, cache, layers_of_flags(), None)
-    prepared = dataset.prepare(data, plan.spec, cache, console, fractions=plan.fractions)
+    images = dataset.find_images(data, cache)
+    plan = plans.make_plan(images, layers_of_flags(), None)
+    prepared = dataset.prepare(images, plan.spec, cache, console, fractions=plan.fractions)
     ready = setup.get_ready(prepared.decoded, prepared.split, plan.settings, console)
     found = lr_finder.find_rate(ready, num_steps)
     title = f"loss of {plan.architecture.name} by learning rate; try {found.suggestion:.2g}"

@@ -45,36 +45,55 @@ class Data:
         return np.array([bool(beginnings) and path.startswith(beginnings) for path in self.decoded.paths], bool)
 
 
+@dataclass(frozen=True, slots=True)
+class Found:
+    """The files of a data set, before any of them is read.
+
+    Attributes:
+        source: a folder, or the name of a data set, as somebody gave it.
+        more: folders of further images.
+    """
+
+    source: str
+    index: Index
+    more: tuple[Path, ...] = ()
+
+
+def find_images(source: str, cache: Path, more: tuple[Path, ...] = ()) -> Found:
+    """The images of a folder or a named data set, which is written into the cache where it is not there.
+
+    Raises:
+        BadData: there is no such folder, or its classes cannot be told.
+    """
+    return Found(source, index_folder(resolve(source, cache), more), more)
+
+
 def prepare(
-    source: str,
+    found: Found,
     spec: InputSpec,
     cache: Path,
     console: Console,
     *,
     fractions: tuple[float, float] = FRACTIONS,
-    more: tuple[Path, ...] = (),
     without: np.ndarray | None = None,
     memory: Path | None = None,
 ) -> Data:
-    """Find, decode and split the images of a folder or a named data set.
+    """Decode and split images.
 
     Args:
         fractions: of validation and test, where the folder is not split already.
-        more: folders of further images (`training.data.index.index_folder`).
         without: hashes of images that are left out (`training.data.split.split_by_content`).
         memory: the file that remembers which images are held out, so that they stay so (`split_by_content`).
 
     Raises:
         BadData: it cannot be trained on as it is.
     """
-    root = resolve(source, cache)
-    index = index_folder(root, more)
-    decoded = decode_folder(index, spec, cache, console)
-    found = audit(decoded, index.left_out)
+    decoded = decode_folder(found.index, spec, cache, console)
+    audited = audit(decoded, found.index.left_out)
     if without is not None:
         decoded = without_empty_classes(decoded, without)
     split = split_by_content(decoded, fractions, memory=memory, without=without)
-    return Data(source, index.root, decoded, found, split, spec, fractions, more)
+    return Data(found.source, found.index.root, decoded, audited, split, spec, fractions, found.more)
 
 
 def without_empty_classes(decoded: DecodedImages, without: np.ndarray) -> DecodedImages:

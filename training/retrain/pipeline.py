@@ -23,7 +23,7 @@ from models.files.locks import locked
 from models.store.decisions import read_decisions, read_set_aside, read_suspected, record_decision, set_aside
 from models.store.live import Overtaken, read_live
 from training.data.audit import summary
-from training.data.dataset import Data, prepare
+from training.data.dataset import Data, find_images, prepare
 from training.data.index import BadData, check_apart
 from training.data.named_sets import DATA_SETS
 from training.fit.options import FitOptions
@@ -149,14 +149,14 @@ class Attempt:
         """
         job = self._job
         start = job.home / str(self._champion) if job.start == "live" and self._champion else None
-        plan = plan_of_table(job.training, job.data, job.cache, start)
+        found = find_images(job.data, job.cache, (self._unfinished.feedback,))
+        plan = plan_of_table(job.training, found, start)
         data = prepare(
-            job.data,
+            found,
             plan.spec,
             job.cache,
             self._console,
             fractions=plan.fractions,
-            more=(self._unfinished.feedback,),
             without=read_set_aside(job.home, but=self._unfinished.run),
             memory=job.home / STATE / HELD_OUT,
         )

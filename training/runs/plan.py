@@ -25,7 +25,7 @@ from training.config.settings import (
     run_length,
     settings_for,
 )
-from training.data.dataset import resolve
+from training.data.dataset import Found
 from training.data.index import BadData
 from training.data.named_sets import DATA_SETS
 from training.data.sample import sample_images
@@ -83,7 +83,7 @@ class Plan:
         return {"from": {**started_from(self.known, self.start), "version": version}, "parent_version": parent}
 
 
-def make_plan(data: str, cache: Path, layers: Layers, start: Path | None) -> Plan:
+def make_plan(found: Found, layers: Layers, start: Path | None) -> Plan:
     """
     Args:
         start: a bundle to start from.
@@ -94,21 +94,21 @@ def make_plan(data: str, cache: Path, layers: Layers, start: Path | None) -> Pla
     """
     known = verify(start) if start else None
     architecture = choose_architecture(layers, known)
-    spec = choose_input(data, architecture, cache, layers, known)
+    spec = choose_input(found, architecture, layers, known)
     architecture.check_size(spec.shape)
-    layers = fit_to_input(layers, data, spec)
+    layers = fit_to_input(layers, found.source, spec)
     settings = read_settings(architecture, layers)
     return Plan(architecture, spec, settings, layers, read_fractions(layers), start, known)
 
 
-def plan_of_table(table: dict[str, Any], data: str, cache: Path, start: Path | None) -> Plan:
+def plan_of_table(table: dict[str, Any], found: Found, start: Path | None) -> Plan:
     """The same, from the table `[training]` of a job.
 
     Raises:
         BadTable: it says something that is no setting of training, or that does not go together.
     """
     try:
-        return make_plan(data, cache, layers_of_table(table), start)
+        return make_plan(found, layers_of_table(table), start)
     except (click.UsageError, UserError) as error:
         if isinstance(error, BadData | BrokenBundle):
             raise
@@ -136,9 +136,7 @@ def choose_architecture(layers: Layers, start: Manifest | None) -> Architecture:
     return architecture_of(start.architecture)
 
 
-def choose_input(
-    data: str, architecture: Architecture, cache: Path, layers: Layers, start: Manifest | None = None
-) -> InputSpec:
+def choose_input(found: Found, architecture: Architecture, layers: Layers, start: Manifest | None = None) -> InputSpec:
     """What was asked for; otherwise that of the model to start from, or what suits the network and the images."""
     if start is not None:
         old = start.input_spec
@@ -148,7 +146,7 @@ def choose_input(
     if layers["size"] and layers["channels"]:
         side, channels = layers["size"], int(layers["channels"])
     else:
-        sample = sample_images(resolve(data, cache))
+        sample = sample_images(found.index)
         side = layers["size"] or architecture.side_for(sample.median_side, sample.num_files)
         channels = int(layers["channels"] or (1 if sample.all_grey else 3))
     return InputSpec(side, side, channels, layers["resize"])

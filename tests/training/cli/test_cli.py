@@ -27,6 +27,7 @@ from training.cli.app import main
 from training.cli.options import say
 from training.config.layers import layers_of_table
 from training.config.recipes import recipe_names
+from training.data.dataset import find_images
 from training.evaluate.metrics import measure
 from training.evaluate.predictions import Predictions
 from training.runs.plan import choose_input
@@ -284,9 +285,10 @@ def test_the_input_is_chosen_to_suit_the_images(tmp_path: Path) -> None:
         root = write_folder(
             tmp_path / str(side), {"a": [encode(noise(side, side, 3))], "b": [encode(noise(side, side))]}
         )
-        assert choose_input(str(root), resnet18, tmp_path, plain) == InputSpec(expected, expected, 3)
-        assert choose_input(str(root), lenet5, tmp_path, plain) == InputSpec(32, 32, 3)
-        assert choose_input(str(root), resnet18, tmp_path, chosen).shape == (64, 64, 1)
+        found = find_images(str(root), tmp_path / "cache")
+        assert choose_input(found, resnet18, plain) == InputSpec(expected, expected, 3)
+        assert choose_input(found, lenet5, plain) == InputSpec(32, 32, 3)
+        assert choose_input(found, resnet18, chosen).shape == (64, 64, 1)
 
 
 @pytest.mark.parametrize(("option", "value"), [("--contrast", "nan"), ("--ema", "nan"), ("--checkpoint-every", "inf")])

@@ -7,13 +7,14 @@ import pytest
 from PIL import Image
 
 from tests.images import encode, noise, write_folder
+from training.data.index import index_folder
 from training.data.sample import sample_images
 
 GREY = encode(noise(20, 30))
 
 
 def sample_of(tmp_path: Path, *images: bytes) -> tuple[int, bool]:
-    sample = sample_images(write_folder(tmp_path, {"cat": images, "dog": [GREY]}))
+    sample = sample_images(index_folder(write_folder(tmp_path, {"cat": images, "dog": [GREY]})))
     return sample.median_side, sample.all_grey
 
 

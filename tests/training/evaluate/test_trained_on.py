@@ -22,6 +22,7 @@ from tests.bundles import make_bundle
 from tests.conftest import Training
 from training.cli.app import main
 from training.cli.bundles import said_of_trained_on
+from training.data.dataset import find_images
 from training.evaluate.labelled import read_labelled
 from training.evaluate.trained_on import images_trained_on
 from training.runs.plan import plan_of_table
@@ -99,7 +100,7 @@ def test_a_lineage_of_the_last_version_of_striate_is_followed_too(tmp_path: Path
 def test_the_version_that_training_starts_from_is_the_parent(digits_training: Training, start: str) -> None:
     exports = digits_training.exports
     bundle = exports / "digits" / "1" if start == "version" else digits_training.run / "bundle"
-    plan = plan_of_table({"flip": False}, "digits", digits_training.cache, bundle)
+    plan = plan_of_table({"flip": False}, find_images("digits", digits_training.cache), bundle)
     origin = plan.origin("digits", exports)
     assert (origin["parent_version"], origin["from"]["version"]) == (1, 1)
     of_another = plan.origin("numbers", exports)

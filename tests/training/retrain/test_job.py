@@ -6,6 +6,7 @@ import pytest
 
 from models.errors import UserError
 from training.config.layers import layers_of_table
+from training.data.dataset import find_images
 from training.retrain.job import BadJob, read_job
 from training.runs.plan import BadTable, plan_of_table
 
@@ -64,4 +65,4 @@ def test_the_training_table_says_what_flags_say() -> None:
 
 def test_a_flag_that_there_is_not_is_an_error_that_names_it(tmp_path: Path) -> None:
     with pytest.raises(BadTable, match="epoch_count is no setting of training"):
-        plan_of_table({"epoch_count": 3}, "digits", tmp_path, None)
+        plan_of_table({"epoch_count": 3}, find_images("digits", tmp_path), None)

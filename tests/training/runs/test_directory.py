@@ -12,7 +12,7 @@ from rich.console import Console
 
 from models.bundle.preprocessing import InputSpec
 from tests.images import shades, write_folder
-from training.data.dataset import Data, prepare
+from training.data.dataset import Data, find_images, prepare
 from training.data.split import FRACTIONS
 from training.runs.directory import CONFIG, HELD_OUT, claim_run, held_out_file, key_of
 
@@ -25,7 +25,7 @@ def prepared(home: Path) -> Data:
     """What a run in `home` trains on."""
     data = str(home / "data")
     memory = held_out_file(home / "runs", data, FRACTIONS, home / "cache")
-    return prepare(data, InputSpec(8, 8, 1), home / "cache", QUIET, memory=memory)
+    return prepare(find_images(data, home / "cache"), InputSpec(8, 8, 1), home / "cache", QUIET, memory=memory)
 
 
 def held_out(data: Data) -> set[int]:

@@ -17,7 +17,7 @@ from tests.conftest import Training
 from tests.images import shades, write_folder
 from training.config.settings import Settings
 from training.data import dataset
-from training.data.dataset import Data, prepare, resolve
+from training.data.dataset import Data, find_images, prepare, resolve
 from training.data.index import BadData
 from training.evaluate.calibration import softmax
 from training.evaluate.metrics import measure
@@ -43,7 +43,7 @@ class Enough(Exception):
 @pytest.fixture
 def data(tmp_path: Path) -> Data:
     root = write_folder(tmp_path / "data", {"cat": shades(40, 0, 100), "dog": shades(40, 100, 255)})
-    return prepare(str(root), SPEC, tmp_path / "cache", QUIET)
+    return prepare(find_images(str(root), tmp_path / "cache"), SPEC, tmp_path / "cache", QUIET)
 
 
 def read(path: Path) -> dict:
@@ -188,7 +188,8 @@ def test_large_photographs_make_small_golden_images_with_the_same_pixels(
 ) -> None:
     """Folders of 4 MB photographs are common, and were refused when their network had been trained."""
     classes = {"cat": shades(20, 0, 100, side=64), "dog": shades(20, 100, 255, side=64)}  # some 3 kB each
-    data = prepare(str(write_folder(tmp_path / "data", classes)), SPEC, tmp_path / "cache", QUIET)
+    found = find_images(str(write_folder(tmp_path / "data", classes)), tmp_path / "cache")
+    data = prepare(found, SPEC, tmp_path / "cache", QUIET)
     monkeypatch.setattr(bundle_contents, "MAX_GOLDEN_BYTES", 1000)
     golden = choose_golden(data)
     assert all(len(encoded) <= 1000 for encoded in golden)
@@ -211,4 +212,4 @@ def test_data_are_found_decoded_and_split(data: Data) -> None:
     assert data.decoded.images.shape == (80, *SPEC.shape)
     assert len(np.concatenate([data.split.train, data.split.val, data.split.test])) == 80
     with pytest.raises(BadData, match="is no folder"):
-        prepare(str(data.root / "nowhere"), SPEC, data.root, QUIET)
+        find_images(str(data.root / "nowhere"), data.root)

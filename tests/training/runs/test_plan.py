@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from tests.images import shades, write_folder
+from training.data.dataset import find_images
 from training.runs.plan import Plan, plan_of_table
 
 
@@ -14,7 +15,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def plan(folder: Path, **table: object) -> Plan:
-    return plan_of_table({"model": "resnet20", **table}, str(folder), folder.parent / "cache", None)
+    return plan_of_table({"model": "resnet20", **table}, find_images(str(folder), folder.parent / "cache"), None)
 
 
 def test_the_default_rate_is_that_of_the_batches_there_are_and_not_of_those_asked_for(folder: Path) -> None:
