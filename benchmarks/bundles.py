@@ -55,7 +55,7 @@ def publish_in_8_bits(bundle: Path, images: list[bytes], exports: Path) -> None:
     """Publish the bundle once more, quantized, in other exports, unless it is there; `images` calibrate it."""
     if (exports / read_manifest(bundle).model / "live.json").exists():
         return
-    from training.data.dataset import Data, prepare
+    from training.data.dataset import Data, find_images, prepare
     from training.evaluate.labelled import read_labelled
     from training.export.quantize import quantize
 
@@ -81,7 +81,7 @@ def publish_in_8_bits(bundle: Path, images: list[bytes], exports: Path) -> None:
             path.write_bytes(image)
         console = Console(file=io.StringIO())
         labelled_folder, cache = str(Path(folder, "images")), Path(folder, "cache")
-        data = prepare(labelled_folder, manifest.input_spec, cache, console)
+        data = prepare(find_images(labelled_folder, cache), manifest.input_spec, cache, console)
         source, target = as_if_trained_on(data, Path(folder, "source")), Path(folder, "bundle")
         labelled = read_labelled(source, manifest, labelled_folder, cache, console)
         quantize(source, labelled, target, max_drop=1.0, console=console)  # it knows nothing anyway

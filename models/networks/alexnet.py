@@ -61,11 +61,13 @@ def alexnet_2012(*, input_shape: tuple[int, int, int], num_classes: int, dropout
         dropout: rate after each of the two hidden dense layers, as in the paper.
     """
     images, x = scaled_images(input_shape)
-    for filters, kernel_size, strides, padding, towers, normalised in CONVOLUTIONS_2012:
-        x = relu(conv(x, filters, kernel_size, strides=strides, padding=padding, groups=towers))
+    for i, (filters, kernel_size, strides, padding, towers, normalised) in enumerate(CONVOLUTIONS_2012, start=1):
+        x = conv(x, filters, kernel_size, strides=strides, padding=padding, groups=towers, name=f"conv{i}")
+        x = relu(x, f"conv{i}_relu")
         if normalised:
-            x = layers.MaxPooling2D(3, strides=2)(LocalResponseNormalization()(x))
-    x = layers.MaxPooling2D(3, strides=2)(x)
+            x = LocalResponseNormalization(name=f"lrn{i}")(x)
+            x = layers.MaxPooling2D(3, strides=2, name=f"pool{i}")(x)
+    x = layers.MaxPooling2D(3, strides=2, name="pool5")(x)
     return keras.Model(images, linear(dense_layers(x, 2, dropout), num_classes), name="alexnet_2012")
 
 
@@ -80,11 +82,11 @@ def alexnet(name: str, *, input_shape: tuple[int, int, int], num_classes: int, d
     if normalised and is_small(input_shape):
         stem = SMALL_STEM
     images, x = scaled_images(input_shape)
-    for filters, kernel_size, strides, padding, pooled in (stem, *others):
-        x = conv(x, filters, kernel_size, strides=strides, padding=padding, use_bias=not normalised)
-        x = relu(batch_norm(x) if normalised else x)
+    for i, (filters, kernel_size, strides, padding, pooled) in enumerate((stem, *others), start=1):
+        x = conv(x, filters, kernel_size, strides=strides, padding=padding, use_bias=not normalised, name=f"conv{i}")
+        x = relu(batch_norm(x, f"conv{i}_bn") if normalised else x, f"conv{i}_relu")
         if pooled:
-            x = layers.MaxPooling2D(3, strides=2)(x)
+            x = layers.MaxPooling2D(3, strides=2, name=f"pool{i}")(x)
     return keras.Model(images, linear(dense_layers(x, 2, dropout), num_classes), name=name)
 
 

@@ -39,34 +39,39 @@ def googlenet(
         auxiliary: for training; the outputs are then {"logits", "auxiliary_4a", "auxiliary_4d"}, each such logits.
     """
     images, x = scaled_images(input_shape)
-    x = pool(relu(conv(x, 64, 7, strides=2)))  # (B, H/4, W/4, 64)
-    x = LocalResponseNormalization()(x)
-    x = relu(conv(x, 64, 1))
-    x = relu(conv(x, 192, 3))
-    x = pool(LocalResponseNormalization()(x))  # (B, H/8, W/8, 192)
+    x = conv_relu(x, 64, 7, "conv1", strides=2)
+    x = LocalResponseNormalization(name="lrn1")(pool(x, "pool1"))  # (B, H/4, W/4, 64)
+    x = conv_relu(x, 64, 1, "conv2_reduce")
+    x = LocalResponseNormalization(name="lrn2")(conv_relu(x, 192, 3, "conv2"))
+    x = pool(x, "pool2")  # (B, H/8, W/8, 192)
     heads = {}
     for name, filters in MODULES.items():
-        x = inception_module(x, filters)
+        x = inception_module(x, filters, f"inception_{name}")
         if auxiliary and name in AUXILIARY_AFTER:
             heads[f"auxiliary_{name}"] = auxiliary_head(x, num_classes, name=f"auxiliary_{name}")
         if name in POOLED_AFTER:
-            x = pool(x)
+            x = pool(x, f"pool{name[0]}")
     x = layers.GlobalAveragePooling2D()(x)
     x = layers.Dropout(dropout)(x)
     logits = linear(x, num_classes)
     return keras.Model(images, {"logits": logits, **heads} if auxiliary else logits, name="googlenet")
 
 
-def inception_module(x: Tensor, filters: tuple[int, int, int, int, int, int]) -> Tensor:
-    """Figure 2b: four branches side by side."""
+def inception_module(x: Tensor, filters: tuple[int, int, int, int, int, int], name: str) -> Tensor:
+    """Figure 2b: four branches side by side, named as the columns of Table 1."""
     one, before_three, three, before_five, five, after_pooling = filters
+    pooled = layers.MaxPooling2D(3, strides=1, padding="same", name=f"{name}_pool")(x)
     branches = [
-        relu(conv(x, one, 1)),
-        relu(conv(relu(conv(x, before_three, 1)), three, 3)),
-        relu(conv(relu(conv(x, before_five, 1)), five, 5)),
-        relu(conv(layers.MaxPooling2D(3, strides=1, padding="same")(x), after_pooling, 1)),
+        conv_relu(x, one, 1, f"{name}_1x1"),
+        conv_relu(conv_relu(x, before_three, 1, f"{name}_3x3_reduce"), three, 3, f"{name}_3x3"),
+        conv_relu(conv_relu(x, before_five, 1, f"{name}_5x5_reduce"), five, 5, f"{name}_5x5"),
+        conv_relu(pooled, after_pooling, 1, f"{name}_pool_proj"),
     ]
-    return layers.Concatenate()(branches)
+    return layers.Concatenate(name=f"{name}_output")(branches)
+
+
+def conv_relu(x: Tensor, filters: int, kernel_size: int, name: str, *, strides: int = 1) -> Tensor:
+    return relu(conv(x, filters, kernel_size, strides=strides, name=name), f"{name}_relu")
 
 
 def auxiliary_head(x: Tensor, num_classes: int, *, name: str) -> Tensor:
@@ -78,8 +83,8 @@ def auxiliary_head(x: Tensor, num_classes: int, *, name: str) -> Tensor:
     return layers.Dense(num_classes, dtype="float32", name=name)(x)
 
 
-def pool(x: Tensor) -> Tensor:
-    return layers.MaxPooling2D(3, strides=2, padding="same")(x)
+def pool(x: Tensor, name: str) -> Tensor:
+    return layers.MaxPooling2D(3, strides=2, padding="same", name=name)(x)
 
 
 NETWORKS = (

@@ -28,22 +28,22 @@ def inception_v3(*, input_shape: tuple[int, int, int], num_classes: int, dropout
     x = layers.MaxPooling2D(3, strides=2)(x)  # 73
     x = chain(x, (80, 1), (192, 3, VALID))  # 71
     x = layers.MaxPooling2D(3, strides=2)(x)  # 35
-    for pooled in (32, 64, 64):
-        x = module_of_fives(x, pooled)  # (B, 35, 35, 256), then 288
+    for i, pooled in enumerate((32, 64, 64), start=1):
+        x = module_of_fives(x, pooled, f"figure5_{i}")  # (B, 35, 35, 256), then 288
     x = reduction_a(x)  # (B, 17, 17, 768)
-    for width in (128, 160, 160, 192):
-        x = module_of_sevens(x, width)
+    for i, width in enumerate((128, 160, 160, 192), start=1):
+        x = module_of_sevens(x, width, f"figure6_{i}")
     x = reduction_b(x)  # (B, 8, 8, 1280)
-    for _ in range(2):
-        x = module_spread_out(x)  # (B, 8, 8, 2048)
+    for i in (1, 2):
+        x = module_spread_out(x, f"figure7_{i}")  # (B, 8, 8, 2048)
     x = layers.GlobalAveragePooling2D()(x)
     x = layers.Dropout(dropout)(x)
     return keras.Model(images, linear(x, num_classes), name="inception_v3")
 
 
-def module_of_fives(x: Tensor, pooled: int) -> Tensor:
+def module_of_fives(x: Tensor, pooled: int, name: str) -> Tensor:
     """Figure 5, with one 5x5 left: (B, H, W, C) -> (B, H, W, 224 + pooled)."""
-    return layers.Concatenate()(
+    return layers.Concatenate(name=name)(
         [
             chain(x, (64, 1)),
             chain(x, (48, 1), (64, 5)),
@@ -53,9 +53,9 @@ def module_of_fives(x: Tensor, pooled: int) -> Tensor:
     )
 
 
-def module_of_sevens(x: Tensor, width: int) -> Tensor:
+def module_of_sevens(x: Tensor, width: int, name: str) -> Tensor:
     """Figure 6: a 7x7 as 1x7 and 7x1, once and twice: (B, H, W, C) -> (B, H, W, 768)."""
-    return layers.Concatenate()(
+    return layers.Concatenate(name=name)(
         [
             chain(x, (192, 1)),
             chain(x, (width, 1), (width, (1, 7)), (192, (7, 1))),
@@ -65,9 +65,9 @@ def module_of_sevens(x: Tensor, width: int) -> Tensor:
     )
 
 
-def module_spread_out(x: Tensor) -> Tensor:
+def module_spread_out(x: Tensor, name: str) -> Tensor:
     """Figure 7: 1x3 and 3x1 beside each other, where maps are small: (B, H, W, C) -> (B, H, W, 2048)."""
-    return layers.Concatenate()(
+    return layers.Concatenate(name=name)(
         [
             chain(x, (320, 1)),
             *spread_out(chain(x, (384, 1))),
@@ -83,7 +83,7 @@ def spread_out(x: Tensor) -> tuple[Tensor, Tensor]:
 
 def reduction_a(x: Tensor) -> Tensor:
     """Figure 10: half the height and width without a bottleneck, 35 -> 17."""
-    return layers.Concatenate()(
+    return layers.Concatenate(name="figure10_1")(
         [
             chain(x, (384, 3, HALVE)),
             chain(x, (64, 1), (96, 3), (96, 3, HALVE)),
@@ -94,7 +94,7 @@ def reduction_a(x: Tensor) -> Tensor:
 
 def reduction_b(x: Tensor) -> Tensor:
     """The same again, 17 -> 8."""
-    return layers.Concatenate()(
+    return layers.Concatenate(name="figure10_2")(
         [
             chain(x, (192, 1), (320, 3, HALVE)),
             chain(x, (192, 1), (192, (1, 7)), (192, (7, 1)), (192, 3, HALVE)),

@@ -32,6 +32,7 @@ def conv(
     *,
     strides: int = 1,
     padding: int | None = None,
+    name: str | None = None,
     **options: Any,
 ) -> Tensor:
     """Convolution with the same padding on all sides, by default half the kernel.
@@ -42,31 +43,42 @@ def conv(
     margins = (height // 2, width // 2) if padding is None else (padding, padding)
     same = strides == 1 and margins == ((height - 1) / 2, (width - 1) / 2)
     if margins != (0, 0) and not same:
-        x = layers.ZeroPadding2D(margins)(x)
+        x = layers.ZeroPadding2D(margins, name=of(name, "pad"))(x)
     options = {"kernel_initializer": "he_normal", **options}
-    return layers.Conv2D(filters, kernel_size, strides=strides, padding="same" if same else "valid", **options)(x)
+    padded = "same" if same else "valid"
+    return layers.Conv2D(filters, kernel_size, strides=strides, padding=padded, name=name, **options)(x)
 
 
-def conv_bn(x: Tensor, filters: int, kernel_size: int | tuple[int, int], *, strides: int = 1) -> Tensor:
+def of(name: str | None, part: str) -> str | None:
+    """conv1_bn, the part `bn` of conv1; None where that has no name of its own."""
+    return None if name is None else f"{name}_{part}"
+
+
+def conv_bn(
+    x: Tensor, filters: int, kernel_size: int | tuple[int, int], *, strides: int = 1, name: str | None = None
+) -> Tensor:
     """Convolution, then batch normalisation, which makes a bias pointless."""
-    return batch_norm(conv(x, filters, kernel_size, strides=strides, use_bias=False))
+    return batch_norm(conv(x, filters, kernel_size, strides=strides, use_bias=False, name=name), of(name, "bn"))
 
 
-def batch_norm(x: Tensor) -> Tensor:
+def batch_norm(x: Tensor, name: str | None = None) -> Tensor:
     """Batch normalisation (Ioffe and Szegedy, 2015) with the constants of its use in vision; Keras has .99 and 1e-3."""
-    return BatchNormalization(momentum=0.9, epsilon=1e-5)(x)
+    return BatchNormalization(momentum=0.9, epsilon=1e-5, name=name)(x)
 
 
-def relu(x: Tensor) -> Tensor:
-    return layers.ReLU()(x)
+def relu(x: Tensor, name: str | None = None) -> Tensor:
+    return layers.ReLU(name=name)(x)
 
 
 def dense_layers(x: Tensor, num_hidden: int, dropout: float) -> Tensor:
-    """Feature maps -> features, by hidden layers of 4096 with dropout after each, as AlexNet and VGG have two."""
+    """Feature maps -> features, by hidden layers of 4096 with dropout after each, as AlexNet and VGG have two.
+
+    They are called fc6 and fc7, since AlexNet has five layers before them, and others count VGG's stages in that way.
+    """
     x = layers.Flatten()(x)
-    for _ in range(num_hidden):
-        x = layers.Dense(4096, activation="relu", kernel_initializer="he_normal")(x)
-        x = layers.Dropout(dropout)(x)
+    for number in range(6, 6 + num_hidden):
+        x = layers.Dense(4096, activation="relu", kernel_initializer="he_normal", name=f"fc{number}")(x)
+        x = layers.Dropout(dropout, name=f"fc{number}_dropout")(x)
     return x if num_hidden else layers.Dropout(dropout)(x)
 
 

@@ -27,21 +27,21 @@ def nin(*, input_shape: tuple[int, int, int], num_classes: int, dropout: float =
         dropout: rate after each pooling, as in the paper.
     """
     images, x = scaled_images(input_shape)
-    for kernel_size, filters, pool in MLPCONVS:
-        x = mlpconv(x, kernel_size, filters)
-        x = pool(3, strides=2, padding="same")(x)
+    for i, (kernel_size, filters, pool) in enumerate(MLPCONVS, start=1):
+        x = mlpconv(x, kernel_size, filters, f"mlpconv{i}")
+        x = pool(3, strides=2, padding="same", name=f"pool{i}")(x)
         x = layers.Dropout(dropout)(x)
-    x = mlpconv(x, 3, (192, 192))
-    x = conv(x, num_classes, 1)
+    x = mlpconv(x, 3, (192, 192), "mlpconv3")
+    x = conv(x, num_classes, 1, name="mlpconv3_classes")
     return keras.Model(images, layers.GlobalAveragePooling2D(dtype="float32", name="logits")(x), name="nin")
 
 
-def mlpconv(x: Tensor, kernel_size: int, filters: tuple[int, ...]) -> Tensor:
+def mlpconv(x: Tensor, kernel_size: int, filters: tuple[int, ...], name: str) -> Tensor:
     """Figure 1b: a small multilayer perceptron that slides over the image, as a convolution and 1x1 convolutions."""
     first, *others = filters
-    x = relu(conv(x, first, kernel_size))
-    for width in others:
-        x = relu(conv(x, width, 1))
+    x = relu(conv(x, first, kernel_size, name=name), f"{name}_relu")
+    for i, width in enumerate(others, start=1):
+        x = relu(conv(x, width, 1, name=f"{name}_1x1_{i}"), f"{name}_1x1_{i}_relu")
     return x
 
 

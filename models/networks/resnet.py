@@ -44,7 +44,8 @@ def resnet(
     for stage, num_blocks in enumerate(blocks_per_stage):
         for i in range(num_blocks):
             halve = stage > 0 and i == 0  # the stem has already set the resolution of stage 0
-            x = block(x, filters=64 * 2**stage, strides=2 if halve else 1)
+            name = f"conv{stage + 2}_block{i + 1}"  # of conv2_x to conv5_x in Table 1
+            x = block(x, filters=64 * 2**stage, strides=2 if halve else 1, name=name)
     x = layers.GlobalAveragePooling2D()(x)
     x = layers.Dropout(dropout)(x)
     return keras.Model(images, linear(x, num_classes), name=name)
@@ -63,7 +64,8 @@ def cifar_resnet(
     for stage in range(3):
         for i in range((depth - 2) // 6):
             halve = stage > 0 and i == 0
-            x = basic_block(x, filters=16 * 2**stage, strides=2 if halve else 1, shortcut=option_a)
+            name = f"conv{stage + 2}_block{i + 1}"
+            x = basic_block(x, filters=16 * 2**stage, strides=2 if halve else 1, name=name, shortcut=option_a)
     x = layers.GlobalAveragePooling2D()(x)
     x = layers.Dropout(dropout)(x)
     return keras.Model(images, linear(x, num_classes), name=f"resnet{depth}")
@@ -71,45 +73,48 @@ def cifar_resnet(
 
 def paper_stem(x: Tensor) -> Tensor:
     """conv1 and its pooling: (B, H, W, C) -> (B, H/4, W/4, 64)."""
-    x = relu(conv_bn(x, 64, 7, strides=2))
-    return layers.MaxPooling2D(3, strides=2)(layers.ZeroPadding2D(1)(x))  # after ReLU, zero is no maximum
+    x = relu(conv_bn(x, 64, 7, strides=2, name="conv1"), "conv1_relu")
+    x = layers.ZeroPadding2D(1, name="pool1_pad")(x)  # after ReLU, zero is no maximum
+    return layers.MaxPooling2D(3, strides=2, name="pool1")(x)
 
 
 def small_stem(x: Tensor, filters: int) -> Tensor:
     """The stem of the paper's CIFAR networks: (B, H, W, C) -> (B, H, W, filters)."""
-    return relu(conv_bn(x, filters, 3))
+    return relu(conv_bn(x, filters, 3, name="conv1"), "conv1_relu")
 
 
-def option_a(x: Tensor, filters: int, strides: int) -> Tensor:
+def option_a(x: Tensor, filters: int, strides: int, name: str) -> Tensor:
     """Section 3.3, option A: the identity, which skips pixels and has zeros for the channels that are new."""
     if strides > 1:
-        x = layers.MaxPooling2D(1, strides=strides)(x)  # of one pixel: it only skips
-    return x if x.shape[-1] == filters else PadChannels(filters)(x)
+        x = layers.MaxPooling2D(1, strides=strides, name=f"{name}_skip")(x)  # of one pixel: it only skips
+    return x if x.shape[-1] == filters else PadChannels(filters, name=name)(x)
 
 
-def option_b(x: Tensor, filters: int, strides: int) -> Tensor:
+def option_b(x: Tensor, filters: int, strides: int, name: str) -> Tensor:
     """Section 3.3, option B: the identity where shapes agree, else a 1x1 projection."""
     if strides == 1 and x.shape[-1] == filters:
         return x
-    return conv_bn(x, filters, 1, strides=strides)
+    return conv_bn(x, filters, 1, strides=strides, name=name)
 
 
 def basic_block(
-    x: Tensor, *, filters: int, strides: int, shortcut: Callable[[Tensor, int, int], Tensor] = option_b
+    x: Tensor, *, filters: int, strides: int, name: str, shortcut: Callable[[Tensor, int, int, str], Tensor] = option_b
 ) -> Tensor:
     """Figure 5, left: two 3x3 convolutions beside a shortcut."""
-    y = relu(conv_bn(x, filters, 3, strides=strides))
-    y = conv_bn(y, filters, 3)
-    return relu(layers.Add()([y, shortcut(x, filters, strides)]))
+    y = relu(conv_bn(x, filters, 3, strides=strides, name=f"{name}_1"), f"{name}_1_relu")
+    y = conv_bn(y, filters, 3, name=f"{name}_2")
+    y = layers.Add(name=f"{name}_add")([y, shortcut(x, filters, strides, f"{name}_shortcut")])
+    return relu(y, f"{name}_relu")
 
 
-def bottleneck_block(x: Tensor, *, filters: int, strides: int, stride_in: StrideIn) -> Tensor:
+def bottleneck_block(x: Tensor, *, filters: int, strides: int, name: str, stride_in: StrideIn) -> Tensor:
     """Figure 5, right: 1x1, 3x3, 1x1 with four times the filters, beside a shortcut."""
     first, second = (strides, 1) if stride_in == "1x1" else (1, strides)
-    y = relu(conv_bn(x, filters, 1, strides=first))
-    y = relu(conv_bn(y, filters, 3, strides=second))
-    y = conv_bn(y, 4 * filters, 1)
-    return relu(layers.Add()([y, option_b(x, 4 * filters, strides)]))
+    y = relu(conv_bn(x, filters, 1, strides=first, name=f"{name}_1"), f"{name}_1_relu")
+    y = relu(conv_bn(y, filters, 3, strides=second, name=f"{name}_2"), f"{name}_2_relu")
+    y = conv_bn(y, 4 * filters, 1, name=f"{name}_3")
+    y = layers.Add(name=f"{name}_add")([y, option_b(x, 4 * filters, strides, f"{name}_shortcut")])
+    return relu(y, f"{name}_relu")
 
 
 class PadChannels(layers.Layer):

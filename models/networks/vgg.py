@@ -57,14 +57,15 @@ def vgg(
         dropout: rate before the last layer, and between the dense layers where there are three, as in the paper.
     """
     images, x = scaled_images(input_shape)
-    for filters, stage in zip(FILTERS, CONFIGURATIONS[configuration], strict=True):
-        for kernel_size in stage:
+    for stage, (filters, kernel_sizes) in enumerate(zip(FILTERS, CONFIGURATIONS[configuration], strict=True), start=1):
+        for i, kernel_size in enumerate(kernel_sizes, start=1):
+            name = f"conv{stage}_{i}"  # conv3-256 of stage 3 is conv3_1, conv3_2, ...
             if kernel_size == LRN:
-                x = LocalResponseNormalization()(x)
+                x = LocalResponseNormalization(name=f"lrn{stage}")(x)
             else:
-                x = conv(x, filters, kernel_size)
-                x = relu(batch_norm(x) if normalised else x)
-        x = layers.MaxPooling2D(2)(x)
+                x = conv(x, filters, kernel_size, name=name)
+                x = relu(batch_norm(x, f"{name}_bn") if normalised else x, f"{name}_relu")
+        x = layers.MaxPooling2D(2, name=f"pool{stage}")(x)
     num_hidden = 0 if is_small(input_shape) else 2
     x = dense_layers(x, num_hidden, dropout)  # from 25,088 features at 224x224
     return keras.Model(images, linear(x, num_classes), name=configuration + "_bn" * normalised)

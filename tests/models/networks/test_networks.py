@@ -246,3 +246,19 @@ def sides(name: str) -> list[int]:
 )
 def test_the_input_suits_the_network_and_the_images(name: str, median_side: int, num_images: int, side: int) -> None:
     assert ARCHITECTURES[name].side_for(median_side, num_images) == side
+
+
+@pytest.mark.parametrize(
+    ("name", "layers"),
+    [
+        ("vgg16", ("conv1_1", "conv3_3", "pool5", "fc6", "fc7")),
+        ("alexnet_2012", ("conv1", "lrn1", "pool2", "conv5", "fc7")),
+        ("resnet50", ("conv1", "pool1", "conv2_block1_shortcut", "conv4_block6_3", "conv5_block3_add")),
+        ("resnet20", ("conv1", "conv2_block1_1", "conv4_block3_2_bn")),
+        ("googlenet", ("conv2_reduce", "inception_3a_3x3_reduce", "inception_4e_pool_proj", "inception_5b_output")),
+        ("inception_v3", ("figure5_3", "figure6_4", "figure7_2", "figure10_1")),
+        ("nin", ("mlpconv1", "mlpconv2_1x1_2", "mlpconv3_classes")),
+    ],
+)
+def test_layers_are_called_as_in_the_paper(name: str, layers: tuple[str, ...]) -> None:
+    assert set(layers) <= {layer.name for layer in outline(name).layers}

@@ -16,7 +16,6 @@ from models.networks.registry import build
 from tests.needs import LONG
 
 SIDE, NUM_CLASSES = 96, 10  # large enough for the papers' stems and dense layers
-BLOCKS = {"resnet50": (3, 4, 6, 3), "resnet101": (3, 4, 23, 3), "resnet152": (3, 8, 36, 3)}
 
 
 @pytest.fixture(autouse=True)
@@ -99,23 +98,13 @@ def test_inception_v3_is_the_referees() -> None:
 def test_a_resnet_is_the_referees(name: str, kind: Callable[..., keras.Model]) -> None:
     theirs = referee(kind)
     ours = build(name, input_shape=(SIDE, SIDE, 3), num_classes=NUM_CLASSES, stride_in="1x1")
-    *convolutions, dense = weighty(ours)
-    names = list(their_names(BLOCKS[name]))
-    assert_same_layers(convolutions, [theirs.get_layer(f"{stem}_conv") for stem in names])
-    for convolution, normalisation, stem in zip(convolutions, normalisations(ours), names, strict=True):
+    names = [layer.name for layer in ours.layers if isinstance(layer, keras.layers.Conv2D)]
+    stems = [stem.replace("shortcut", "0") for stem in names]  # as the referee calls them, who has the paper's stages
+    assert_same_layers([ours.get_layer(n) for n in names], [theirs.get_layer(f"{stem}_conv") for stem in stems])
+    for own, stem in zip(names, stems, strict=True):
         kernel, bias = theirs.get_layer(f"{stem}_conv").get_weights()
         gamma, beta, mean, variance = theirs.get_layer(f"{stem}_bn").get_weights()
-        convolution.set_weights([kernel])
-        normalisation.set_weights([gamma, beta, mean - bias, variance])
-    dense.set_weights(theirs.get_layer("predictions").get_weights())
+        ours.get_layer(own).set_weights([kernel])
+        ours.get_layer(f"{own}_bn").set_weights([gamma, beta, mean - bias, variance])
+    ours.get_layer("logits").set_weights(theirs.get_layer("predictions").get_weights())
     assert_same_answers(ours, theirs)
-
-
-def their_names(blocks_per_stage: tuple[int, ...]) -> Iterator[str]:
-    """What the referee calls its convolutions, in the order in which ours are made."""
-    yield "conv1"
-    for stage, num_blocks in enumerate(blocks_per_stage, start=2):
-        for block in range(1, num_blocks + 1):
-            yield from (f"conv{stage}_block{block}_{i}" for i in (1, 2, 3))
-            if block == 1:
-                yield f"conv{stage}_block{block}_0"  # the projection
