@@ -1,8 +1,8 @@
 """What a model met when it was judged, so that what it meets later can be compared: a few figures an image.
 
-The reference is made of held-out images (`training.reference`) and travels in the manifest. The service bins what it
-is asked by the reference's own deciles; their distance is the population stability index. By custom below 0.1 nothing
-has changed, and above 0.25 something has (Siddiqi, 2006, Credit Risk Scorecards).
+The reference is made of held-out images (`training.runs.bundle_contents`) and travels in the manifest. The service bins
+what it is asked by the reference's own deciles; their distance is the population stability index. By custom below 0.1
+nothing has changed, and above 0.25 something has (Siddiqi, 2006, Credit Risk Scorecards).
 """
 
 from collections.abc import Sequence

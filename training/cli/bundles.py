@@ -41,7 +41,6 @@ from training.config.flags import Finite, Fractions
 def evaluate(bundle: Path, data: str, as_json: bool, flips: bool, predictions: Path | None, cache: Path) -> None:
     """Measure a bundle, or a run's bundle, on every image of a labelled folder."""
     import_quietly("tensorflow", "keras")
-
     answers, images = evaluation.evaluate(find_bundle(bundle), data, cache, Console(stderr=True), flips=flips)
     if predictions:
         answers.write(predictions)
@@ -96,7 +95,6 @@ def quantize(
 ) -> None:
     """Have a bundle compute in 8 bits as well; it is refused if that costs too much accuracy."""
     import_quietly("nncf")
-
     bundle = find_bundle(bundle)
     target = output or bundle.resolve().with_name(f"{bundle.name}-int8")
     if target.exists():
@@ -143,7 +141,6 @@ def publish(bundle: Path, live: bool, force: bool, exports: Path) -> None:
 def filters(bundle: Path, output: Path, image: Path | None) -> None:
     """Draw a bundle's, or a run's, first filters and what each stage makes of an image."""
     import_quietly("tensorflow", "keras")
-
     picture = drawing.draw(find_bundle(bundle), image)
     picture.save(output, "PNG")
     click.echo(f"{output}: {picture.width}x{picture.height} pixels")

@@ -25,7 +25,6 @@ def audit(data: str, as_json: bool, cache: Path) -> None:
 
     Files that cannot be read, copies and near copies, pictures with two labels, classes of few images, odd formats.
     """
-
     console = Console(stderr=True)
     with dataset.decoding_bar(console) as bar:
         task = bar.add_task("decoding", total=None)
@@ -50,7 +49,6 @@ def preview(data: str, output: Path, cache: Path, **flags: Any) -> None:
     Images as they are, and as a recipe's augmentation shows them.
     """
     import_quietly("tensorflow", "keras")
-
     found = dataset.find_images(data, cache)
     plan = plans.make_plan(found, layers_of_flags(), None)
     decoded = dataset.decode_folder(found.index, plan.spec, cache, Console(stderr=True))

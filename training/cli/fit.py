@@ -123,12 +123,13 @@ def fit(
     indexing.check_apart(dataset.resolve(data, cache), ("--runs", runs), *([("--exports", exports)] if publish else []))
     found = dataset.find_images(data, cache)
     plan = plans.make_plan(found, layers, start)
-    held_out = directory.held_out_file(runs, data, plan.fractions, cache)
+    held_out = None if flags["dry_run"] else directory.held_out_file(runs, data, plan.fractions, cache)
     prepared = dataset.prepare(found, plan.spec, cache, options.console, fractions=plan.fractions, memory=held_out)
     report_data(options.console, prepared)
     settings = plan.settings_for(len(prepared.split.train))
     if flags["dry_run"]:
-        print_settings(settings.flat(), plan.sources(settings), as_json=flags["progress"] == "json")
+        if options.group.leads:
+            print_settings(settings.flat(), plan.sources(settings), as_json=flags["progress"] == "json")
         return
     if not options.group.leads:
         pipeline.follow(prepared, settings, options, start=start)

@@ -18,7 +18,6 @@ from training.cli.options import AS_JSON, EXPORTS
 @explained
 def explain(model: str, as_json: bool, exports: Path) -> None:
     """Print where a version comes from: data, code, settings, figures, decision and parent."""
-
     home, version = find(exports, model)
     about = about_version(home, version)
     lines = sentences(about) if "/" in model else [*sentences(about), *latest_decisions(home)]
@@ -33,7 +32,6 @@ def explain(model: str, as_json: bool, exports: Path) -> None:
 @explained
 def diff(first: str, second: str, as_json: bool, exports: Path) -> None:
     """Print what changed from one version to another, and how accuracy differs on images that both held out."""
-
     found = version_diff.compare(*find(exports, first), *find(exports, second))
     click.echo(
         json.dumps(found, indent=2, ensure_ascii=False)

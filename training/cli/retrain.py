@@ -33,13 +33,11 @@ def retrain(job: Path, if_needed: bool, fine: tuple[str, ...]) -> None:
 
     JOB.toml says what (docs/retraining.md). Given again after a kill, it goes on where it was.
     """
-
     try:
         read = jobs.read_job(job)  # what is wrong with it is said at once
     except UserError as error:
         raise click.UsageError(str(error)) from error
     import_quietly("tensorflow", "keras")
-
     console = Console(stderr=True)
     with prometheus.write_textfile(read) as note:
         try:

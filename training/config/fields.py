@@ -1,13 +1,15 @@
 """One declaration for each setting of a training run: its type, default, range and meaning.
 
 `training.config.flags` makes the command-line flags of them, `training.config.recipes` and a job's `[training]` table
-check TOML keys by them, and `python -m training fit --help-all` prints them.
+check TOML keys by them, and `python -m training fit --help` prints them.
 """
 
 import dataclasses
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Literal
+
+from models.errors import UserError
 
 Group = Literal["run", "optimizer", "schedule", "regularization", "augmentation", "precision"]
 
@@ -26,8 +28,8 @@ class Setting:
         meaning: one sentence; what the default depends on stands in brackets at its end.
         least, most: the range of a number, ends included.
         above, below: the range of a number, ends excluded.
-        default: the flag's default where it is not that of the field: None for what depends on the network or the data.
         everyday: shown first in `--help`.
+        depends: the default depends on the network or the data, so that the flag has none.
     """
 
     meaning: str
@@ -54,5 +56,14 @@ def settings_of(*classes: type) -> Iterable[tuple[dataclasses.Field[Any], Settin
 
 
 def with_new_names(table: dict[str, Any]) -> dict[str, Any]:
-    """The same values, under today's names."""
-    return {OLD_NAMES.get(name, name): value for name, value in table.items()}
+    """The same values, under today's names; those of an augmentation in it, too.
+
+    Raises:
+        UserError: a setting is there under both of its names.
+    """
+    twice = [name for name in table if OLD_NAMES.get(name) in table]
+    if twice:
+        raise UserError(f"{twice[0]} is the old name of {OLD_NAMES[twice[0]]}: give one of them.")
+    renamed = {OLD_NAMES.get(name, name): value for name, value in table.items()}
+    augmentation = renamed.get("augmentation")
+    return {**renamed, "augmentation": with_new_names(augmentation)} if isinstance(augmentation, dict) else renamed

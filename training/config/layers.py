@@ -24,7 +24,7 @@ def declared(**flags: Any) -> None:
     """Every setting of training, as `fit` declares it."""
 
 
-PARAMETERS = {str(parameter.name): parameter for parameter in declared.params}
+PARAMETERS = {str(option.name): option for option in declared.params if isinstance(option, click.Option)}
 KEYS = {  # in recipes and jobs: the flag without its dashes
     flag.removeprefix("--").replace("-", "_"): name for name, parameter in PARAMETERS.items() for flag in parameter.opts
 }
@@ -69,7 +69,10 @@ def layers_of(given: Mapping[str, Any], source: str) -> Layers:
     defaults = declared.make_context("training", []).params
     layers = Layers(defaults, dict.fromkeys(defaults, BY_DEFAULT))
     recipe = given.get("recipe", DEFAULT)
-    said = {KEYS[key]: cast(KEYS[key], value) for key, value in parse_recipe(recipe, recipe_kinds()).items()}
+    try:
+        said = {KEYS[key]: cast(KEYS[key], value) for key, value in parse_recipe(recipe, recipe_kinds()).items()}
+    except OSError as error:
+        raise UserError(f"The recipe {recipe} cannot be read: {error.strerror}.") from error
     layers = layers.over(said, BY_DEFAULT if recipe == DEFAULT else f"recipe {recipe}")
     return layers.over(given, source)
 
@@ -89,7 +92,7 @@ def layers_of_table(table: Mapping[str, Any]) -> Layers:
         UserError, click.UsageError: a key is no setting, or a value cannot be its value.
     """
     given: dict[str, Any] = {}
-    for key, value in with_new_names(dict(table)).items():
+    for key, value in with_new_names({key.replace("-", "_"): value for key, value in table.items()}).items():
         if key not in KEYS:
             near = difflib.get_close_matches(key, KEYS, 1)
             hint = f"; did you mean {near[0]}?" if near else "."
@@ -99,15 +102,18 @@ def layers_of_table(table: Mapping[str, Any]) -> Layers:
 
 
 def cast(name: str, value: Any) -> Any:
-    """A value as the flag of this name would give it.
+    """A value of a TOML file as the flag of this name would give it.
 
     Raises:
         click.BadParameter: it is of another type, or out of range.
     """
     parameter = PARAMETERS[name]
-    is_switch = isinstance(parameter, click.Option) and parameter.is_bool_flag
-    if isinstance(value, bool) and not is_switch:
-        raise click.BadParameter(f"{value} is neither a number nor a text.", param=parameter)
-    if isinstance(value, int | float) and not is_switch:
-        value = str(value)  # as it would be typed: 1 is one of the channels "1" and "3"
-    return parameter.type_cast_value(click.Context(declared), value)
+    if parameter.is_bool_flag:
+        if not isinstance(value, bool):
+            raise click.BadParameter(f"{value!r} is neither true nor false.", param=parameter)
+        return value
+    several = [*value] if isinstance(value, list | tuple) and parameter.multiple else [value]
+    if any(isinstance(each, bool) or not isinstance(each, int | float | str) for each in several):
+        raise click.BadParameter(f"{value!r} is neither a number nor a text.", param=parameter)
+    texts = [str(each) for each in several]  # as they would be typed: 1 is one of the channels "1" and "3"
+    return parameter.type_cast_value(click.Context(declared), texts if parameter.multiple else texts[0])

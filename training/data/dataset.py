@@ -1,5 +1,6 @@
 """The images of a folder or a named data set: found, decoded and split."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -41,7 +42,7 @@ class Data:
 
     def is_further(self) -> np.ndarray:
         """bool (N,): the images of `more`."""
-        beginnings = tuple(f"{folder.relative_to(self.root)}/" for folder in self.more)
+        beginnings = beginnings_of(self.root, self.more)
         return np.array([bool(beginnings) and path.startswith(beginnings) for path in self.decoded.paths], bool)
 
 
@@ -57,6 +58,17 @@ class Found:
     source: str
     index: Index
     more: tuple[Path, ...] = ()
+
+    @property
+    def own(self) -> Sequence[str]:
+        """The paths of the data set itself, without those of `more`."""
+        others = beginnings_of(self.index.root, self.more)
+        return [path for path in self.index.paths if not path.startswith(others)] if others else self.index.paths
+
+
+def beginnings_of(root: Path, folders: Sequence[Path]) -> tuple[str, ...]:
+    """With what the paths of images in these folders begin."""
+    return tuple(f"{folder.relative_to(root)}/" for folder in folders)
 
 
 def find_images(source: str, cache: Path, more: tuple[Path, ...] = ()) -> Found:

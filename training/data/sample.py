@@ -1,12 +1,13 @@
 """A look at some images of a folder, to choose an input that suits them."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from statistics import median
 
 from PIL import Image
 
 from models.bundle.preprocessing import FORMATS
-from training.data.index import Index
 
 NUM_SAMPLED = 200
 GREY_MODES = {"1", "L", "LA", "I", "I;16", "I;16B"}
@@ -27,13 +28,12 @@ class Sample:
     all_grey: bool
 
 
-def sample_images(index: Index) -> Sample:
+def sample_images(root: Path, paths: Sequence[str]) -> Sample:
     """Read the headers of a few hundred files, spread over the folder; what cannot be read is passed over."""
-    paths = index.paths
     sides, modes = [], set()
     for path in paths[:: max(1, len(paths) // NUM_SAMPLED)]:
         try:
-            with Image.open(index.root / path, formats=FORMATS) as image:
+            with Image.open(root / path, formats=FORMATS) as image:
                 sides.append(min(image.size))
                 modes.add(image.mode)
         except Exception:  # whatever a decoder raises; decoding will name the file and the reason

@@ -18,7 +18,7 @@ class FitOptions:
     on_event: called with the figures of each epoch.
     tensorboard: write TensorBoard logs into the run directory.
     callbacks: further callbacks.
-    checkpoint_every_s: seconds of work that a kill may cost, at most.
+    checkpoint_every_s: seconds between checkpoints, at least; an epoch's end is kept in any case.
     group: the processes that train together.
     """
 

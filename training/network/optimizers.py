@@ -28,7 +28,7 @@ class CoupledWeightDecay(keras.optimizers.Optimizer):
 
     clip_norm: float
     coefficient: float
-    decayed: DecayParams
+    decay_params: DecayParams
     bn_bias_lr_scale: float
     _learning_first: frozenset[str] = frozenset()
     _frozen_steps: int = 0

@@ -27,7 +27,6 @@ def publish_checked(
         how: publishes a bundle in the exports.
         force: do without the check.
     """
-
     if not force:
         try:
             check_before_publishing(bundle, exports)

@@ -8,6 +8,7 @@ import numpy as np
 
 from models.bundle.manifest import TESTED_ON, read_images, read_manifest
 from models.store.history import about_version
+from training.config.fields import with_new_names
 from training.evaluate.significance import Paired
 from training.evaluate.trained_on import images_trained_on
 
@@ -19,7 +20,7 @@ def compare(first_home: Path, first: int, second_home: Path, second: int) -> dic
     Raises:
         BrokenBundle: one of them cannot be read.
     """
-    before, after = about_version(first_home, first), about_version(second_home, second)
+    before, after = about(first_home, first), about(second_home, second)
     bundles = (first_home / str(first), second_home / str(second))
     changes = {path: pair for name in COMPARED for path, *pair in changed(name, before[name], after[name])}
     hashes = [read_images(bundle)["hash"] for bundle in bundles]
@@ -40,6 +41,12 @@ def compare(first_home: Path, first: int, second_home: Path, second: int) -> dic
             "p": pairs.p_value(),
         },
     }
+
+
+def about(home: Path, version: int) -> dict[str, Any]:
+    """`about_version`, with settings under today's names."""
+    found = about_version(home, version)
+    return {**found, "settings": with_new_names(found["settings"])}
 
 
 def changed(path: str, before: Any, after: Any) -> Iterator[tuple[str, Any, Any]]:

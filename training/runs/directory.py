@@ -17,6 +17,7 @@ from models.store.layout import check_model_name
 from training.config.fields import with_new_names
 from training.data.dataset import resolve
 from training.data.named_sets import DATA_SETS
+from training.data.split import recall
 from training.fit.state import CHECKPOINT
 from training.runs.lineage import circumstances
 
@@ -29,12 +30,16 @@ def held_out_file(runs: Path, source: str, fractions: tuple[float, float], cache
     """Where is remembered which images of a data set are held out, so that they stay so whatever is added.
 
     Earlier versions kept it in the cache, from where it is taken over.
+
+    Raises:
+        BadData: what the cache remembered is damaged.
     """
     root = str(resolve(source, cache))
     name = source if source in DATA_SETS else root
     file = runs / HELD_OUT / f"{key_of(name, fractions)}.npy"
     before = cache / "splits" / f"{key_of(root, fractions)}.npy"
     if before.exists() and not file.exists():
+        recall(before)  # if it is damaged, that is said of this file
         with replacing(file) as temporary:
             shutil.copyfile(before, temporary)
     return file
@@ -81,11 +86,7 @@ def is_unfinished(run: Path, config: dict[str, Any]) -> bool:
 def with_todays_names(config: dict[str, Any]) -> dict[str, Any]:
     """The configuration of a run of an earlier version, whose settings may have had other names."""
     settings = config.get("settings")
-    if not isinstance(settings, dict):
-        return config
-    augmentation = settings.get("augmentation")
-    inner = {"augmentation": with_new_names(augmentation)} if isinstance(augmentation, dict) else {}
-    return {**config, "settings": {**with_new_names(settings), **inner}}
+    return {**config, "settings": with_new_names(settings)} if isinstance(settings, dict) else config
 
 
 def is_open(path: Path) -> bool:

@@ -65,6 +65,8 @@ class Plan:
         sources = {name: self.layers.sources.get(name, BY_DEFAULT) for name in settings.flat()}
         if self.layers["learning_rate"] is None:
             sources["learning_rate"] = "default for the network, its batches and steps"
+        if self.start:
+            sources["architecture"] = "the model that training starts from"
         return sources
 
     @property
@@ -146,7 +148,7 @@ def choose_input(found: Found, architecture: Architecture, layers: Layers, start
     if layers["size"] and layers["channels"]:
         side, channels = layers["size"], int(layers["channels"])
     else:
-        sample = sample_images(found.index)
+        sample = sample_images(found.index.root, found.own)
         side = layers["size"] or architecture.side_for(sample.median_side, sample.num_files)
         channels = int(layers["channels"] or (1 if sample.all_grey else 3))
     return InputSpec(side, side, channels, layers["resize"])

@@ -45,7 +45,13 @@ def test_settings_of_earlier_versions_are_read_under_their_old_names(tmp_path: P
         ({"epochs": "many"}, "not a valid integer"),
         ({"epochs": -1}, "not in the range"),
         ({"epochs": True}, "neither a number nor a text"),
-        ({"flip": "maybe"}, "not a valid boolean"),
+        ({"epochs": [1]}, "neither a number nor a text"),
+        ({"epochs": {"at_most": 3}}, "neither a number nor a text"),
+        ({"split": [80, 10, 10]}, "neither a number nor a text"),
+        ({"drop_at": [{}]}, "neither a number nor a text"),
+        ({"flip": "maybe"}, "neither true nor false"),
+        ({"flip": 1}, "neither true nor false"),
+        ({"colour": 0.1, "pca_noise": 0.1}, "colour is the old name of pca_noise: give one of them"),
         ({"learning_rate": float("nan")}, "nan"),
         ({"schedule": "sawtooth"}, "is not one of"),
         ({"drop_at": [0.5, 2]}, "not in the range"),
@@ -57,6 +63,12 @@ def test_a_table_that_says_what_cannot_be_is_refused(table: dict[str, object], c
         layers_of_table(table)
     said = error.value.format_message() if isinstance(error.value, click.ClickException) else str(error.value)
     assert complaint in said
+
+
+def test_a_key_may_be_written_as_the_flag_is_and_one_value_for_a_list() -> None:
+    layers = layers_of_table({"batch-size": 32, "drop_at": 0.5, "channels": 1, "dropout": "paper", "split": "80/10/10"})
+    assert (layers["batch_size"], layers["drop_at"], layers["channels"]) == (32, (0.5,), "1")
+    assert (layers["dropout"], layers["fractions"]) == ("paper", (0.1, 0.1))
 
 
 def test_the_defaults_are_those_of_the_settings() -> None:

@@ -14,7 +14,8 @@ GREY = encode(noise(20, 30))
 
 
 def sample_of(tmp_path: Path, *images: bytes) -> tuple[int, bool]:
-    sample = sample_images(index_folder(write_folder(tmp_path, {"cat": images, "dog": [GREY]})))
+    root = write_folder(tmp_path, {"cat": images, "dog": [GREY]})
+    sample = sample_images(root, index_folder(root).paths)
     return sample.median_side, sample.all_grey
 
 

@@ -13,6 +13,7 @@ from rich.console import Console
 from models.bundle.preprocessing import InputSpec
 from tests.images import shades, write_folder
 from training.data.dataset import Data, find_images, prepare
+from training.data.index import BadData
 from training.data.split import FRACTIONS
 from training.runs.directory import CONFIG, HELD_OUT, claim_run, held_out_file, key_of
 
@@ -49,6 +50,17 @@ def test_what_an_earlier_version_remembered_in_the_cache_is_taken_over(tmp_path:
     shutil.move(remembered, old)
     write_folder(tmp_path / "data", MANY)
     assert before <= held_out(prepared(tmp_path))
+
+
+def test_what_an_earlier_version_remembered_is_named_where_it_is_damaged(tmp_path: Path) -> None:
+    write_folder(tmp_path / "data", FEW)
+    old = tmp_path / "cache" / "splits" / f"{key_of(str(tmp_path / 'data'), FRACTIONS)}.npy"
+    old.parent.mkdir(parents=True)
+    old.write_bytes(b"no array")
+    with pytest.raises(BadData, match=rf"{old}, which remembers what was held out, is damaged"):
+        prepared(tmp_path)
+    old.unlink()
+    assert held_out(prepared(tmp_path))
 
 
 @pytest.mark.parametrize(
