@@ -15,6 +15,7 @@ from tests.processes import ROOT, python
 PACKAGES = ("models", "training", "service")
 HEAVY = {"tensorflow", "keras", "jax", "torch"}
 WITHOUT_KERAS = ["models", "models.bundle.manifest", "models.store.publish", "models.networks.cli", "training.cli.app"]
+MOST_MODULES, LONGEST_FILE, LONGEST_FUNCTION = 12, 350, 60
 MAY_IMPORT_TENSORFLOW = {"service.engine.tensorflow"}
 
 
@@ -98,6 +99,24 @@ def test_no_part_of_the_service_loads_keras_or_tensorflow() -> None:
     runnable = {"service.worker.gunicorn_conf", "service.worker.wsgi"}
     parts = [name for name in modules() if name.split(".")[0] == "service" and not name.endswith("__main__")]
     assert not loaded_by(", ".join(set(parts) - runnable)) & HEAVY
+
+
+def test_a_room_has_at_most_twelve_modules() -> None:
+    """But for the networks, of which each paper has a file."""
+    folders = {path.parent for package in PACKAGES for path in (ROOT / package).rglob("*.py")}
+    counts = {folder: len([path for path in folder.glob("*.py") if path.stem != "__init__"]) for folder in folders}
+    assert {folder for folder, count in counts.items() if count > MOST_MODULES} <= {ROOT / "models" / "networks"}
+
+
+def test_no_file_and_no_function_is_long() -> None:
+    for name, tree in modules().items():
+        lines = max((node.end_lineno for node in tree.body if node.end_lineno), default=0)
+        assert lines <= LONGEST_FILE, f"{name} has {lines} lines"
+        for node in ast.walk(tree):
+            if isinstance(node, ast.FunctionDef):
+                assert node.end_lineno is not None
+                lines = node.end_lineno - node.lineno + 1
+                assert lines <= LONGEST_FUNCTION, f"{name}.{node.name} has {lines} lines"
 
 
 def test_every_package_says_what_it_is_for() -> None:

@@ -94,16 +94,7 @@ if TYPE_CHECKING:
 @CACHE
 @EXPORTS
 @resumable
-def fit(
-    data: str,
-    name: str,
-    publish: bool,
-    force: bool,
-    runs: Path,
-    cache: Path,
-    exports: Path,
-    **flags: Any,
-) -> None:
+def fit(data: str, name: str, publish: bool, force: bool, runs: Path, cache: Path, exports: Path, **flags: Any) -> None:
     """Train a network and export it as a verified bundle."""
     check_model_name(name)
     import_quietly("tensorflow", "keras")
@@ -113,13 +104,7 @@ def fit(
     layers = layers_of_flags()
     if layers["freeze_epochs"] and not start:
         raise click.UsageError("--freeze-epochs is for --from: there is nothing else to freeze.")
-    options = fit_options.FitOptions(
-        Console(quiet=flags["progress"] != "text"),
-        on_event=print_as_json if flags["progress"] == "json" else ignore,
-        tensorboard=flags["tensorboard"],
-        checkpoint_every_s=flags["checkpoint_every"],
-        group=distributed.join_group() if flags["distributed"] else distributed.ALONE,
-    )
+    options = options_of(flags)
     indexing.check_apart(dataset.resolve(data, cache), ("--runs", runs), *([("--exports", exports)] if publish else []))
     found = dataset.find_images(data, cache)
     plan = plans.make_plan(found, layers, start)
@@ -147,11 +132,10 @@ def fit(
             origin=plan.origin(name, exports),
             sources=plan.sources(settings),
         )
-        version, refusal = (
-            publish_check.publish_checked(run / "bundle", exports, publishing.publish_once, force=force)
-            if publish
-            else (None, "")
-        )
+        version, refusal = None, ""
+        if publish:
+            once = publishing.publish_once
+            version, refusal = publish_check.publish_checked(run / "bundle", exports, once, force=force)
         directory.finish(run)
     report_result(options, run, manifest, version, refusal)
     if refusal:
@@ -161,6 +145,17 @@ def fit(
         say(options.console, f"published{' and live' if is_live else ''}: {exports / name / str(version)}")
     else:
         say(options.console, f"publish it with: python -m training publish {run}")
+
+
+def options_of(flags: dict[str, Any]) -> "FitOptions":
+    """What the flags say of how training proceeds; joins the other processes where there are such."""
+    return fit_options.FitOptions(
+        Console(quiet=flags["progress"] != "text"),
+        on_event=print_as_json if flags["progress"] == "json" else ignore,
+        tensorboard=flags["tensorboard"],
+        checkpoint_every_s=flags["checkpoint_every"],
+        group=distributed.join_group() if flags["distributed"] else distributed.ALONE,
+    )
 
 
 def print_settings(settings: dict[str, Any], sources: dict[str, str], *, as_json: bool) -> None:

@@ -75,14 +75,8 @@ def train_and_export(
     report = Report(title, facts(data, settings, sources or {}), list(findings(data.audit)))
     growing = GrowingReport(run / "report.html", report)
 
-    trained = fit(
-        data.decoded,
-        data.split,
-        settings,
-        run,
-        replace(options, callbacks=[*options.callbacks, growing]),
-        start=start,
-    )
+    watched = replace(options, callbacks=[*options.callbacks, growing])
+    trained = fit(data.decoded, data.split, settings, run, watched, start=start)
     write_json(run / "history.json", trained.history)
     trained.predictions.write(run / "predictions.csv")
     write_json(run / "metrics.json", trained.metrics)
