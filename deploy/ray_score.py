@@ -40,9 +40,7 @@ def main(
 ) -> None:
     """Classify a folder of images, or those that a file names line by line, into a folder of Parquet files."""
     sys.path.insert(0, str(ROOT))
-    from models.bundle.manifest import (
-        verify,  # before Ray, which is kept from reporting usage by this (models.process.offline)
-    )
+    from models.bundle.manifest import verify  # before Ray: `models` keeps it from reporting usage
     from models.errors import UserError
     from models.store.history import find_bundle
     from service.scoring.listing import list_images

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from service.engine.batch_sizes import BatchSizes
-from service.ipc import messages as wire
+from service.ipc import messages
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,12 +95,12 @@ def stack(batch: Batch, shape: tuple[int, int, int]) -> np.ndarray:
 
 def read_instance(frames: list[bytes]) -> Instance | None:
     """A message as it came off the socket; None where it is none of ours."""
-    if len(frames) != 2 or len(frames[1]) < wire.REQUEST.size:
+    if len(frames) != 2 or len(frames[1]) < messages.REQUEST.size:
         return None
     sender, request = frames
-    request_id, deaths, deadline, sent = wire.REQUEST.unpack_from(request)
-    return Instance(sender, request_id, deaths, deadline, sent, memoryview(request)[wire.REQUEST.size :])
+    request_id, deaths, deadline, sent = messages.REQUEST.unpack_from(request)
+    return Instance(sender, request_id, deaths, deadline, sent, memoryview(request)[messages.REQUEST.size :])
 
 
 def is_cancellation(frames: list[bytes]) -> bool:
-    return len(frames) == 2 and len(frames[1]) == wire.ID_BYTES
+    return len(frames) == 2 and len(frames[1]) == messages.ID_BYTES

@@ -13,7 +13,7 @@ import zmq
 
 from service.engine.batcher import Batch, Batcher, Instance, is_cancellation, read_instance, stack
 from service.engine.loading import Loaded
-from service.ipc import messages as wire
+from service.ipc import messages
 from service.telemetry.metrics import EngineMetrics
 
 log = logging.getLogger(__name__)
@@ -53,7 +53,7 @@ class Engine:
         self._socket.setsockopt(zmq.RCVHWM, 0)  # the HTTP workers bound the queue
         self._socket.setsockopt(zmq.SNDHWM, 0)
         self._socket.bind(endpoint)
-        self._computing = os.open(wire.computing_file(endpoint), os.O_WRONLY | os.O_CREAT, 0o600)
+        self._computing = os.open(messages.computing_file(endpoint), os.O_WRONLY | os.O_CREAT, 0o600)
         self._stopping = False
         self.busy_since: float | None = None
         self._last_done = 0.0
@@ -63,7 +63,7 @@ class Engine:
         while self._receive():
             batch, expired = self._batcher.next_batch()
             for instance in expired:
-                self._reply(instance, wire.EXPIRED)
+                self._reply(instance, messages.EXPIRED)
             if batch is None:
                 self._finish_all_but(0)
                 continue
@@ -91,7 +91,7 @@ class Engine:
                 if instance is None:
                     log.warning("dropped a message that is no request")
                 elif len(instance.pixels) != self._num_bytes:
-                    self._reply(instance, wire.REFUSED)
+                    self._reply(instance, messages.REFUSED)
                 else:
                     self._batcher.add(instance)
         return True
@@ -111,7 +111,7 @@ class Engine:
         """If the engine dies, this tells the HTTP workers which images may have been the cause."""
         batches = [*(running.batch for running in self._running), *starting]
         ids = [instance.id for batch in batches for instance in batch.instances]
-        os.pwrite(self._computing, b"".join(ids) + wire.NO_ID, 0)
+        os.pwrite(self._computing, b"".join(ids) + messages.NO_ID, 0)
 
     def _finish_all_but(self, count: int) -> None:
         while len(self._running) > count:
@@ -136,7 +136,7 @@ class Engine:
                 again.append(instance)  # another image, or the size of the batch, may have been the cause
                 continue
             self._metrics.observe_wait(started - instance.sent)
-            self._reply(instance, wire.FAILED if answer is None else wire.OK, answer or b"", started, done)
+            self._reply(instance, messages.FAILED if answer is None else messages.OK, answer or b"", started, done)
         self._batcher.add_again(again)
 
     def _result(self, running: Running) -> np.ndarray | None:
@@ -152,5 +152,5 @@ class Engine:
     def _reply(
         self, instance: Instance, status: int, probabilities: bytes = b"", started: float = 0.0, done: float = 0.0
     ) -> None:
-        reply = wire.REPLY.pack(instance.id, status, started, done) + probabilities
+        reply = messages.REPLY.pack(instance.id, status, started, done) + probabilities
         self._socket.send_multipart([instance.sender, reply])

@@ -32,7 +32,7 @@ from service.errors import (
     TooLarge,
 )
 from service.inference.suspects import MOST_DEATHS, REMEMBERED_S, Suspects
-from service.ipc import messages as wire
+from service.ipc import messages
 from service.ipc.routes import ModelVersion, Routes, VersionRoute, read_routes
 from service.loops import repeat
 from service.telemetry.metrics import WAITING
@@ -98,7 +98,7 @@ class Channel:
             deaths: of engines that died while they computed these pixels.
         """
         self.in_flight[pending.id] = pending
-        header = wire.REQUEST.pack(pending.id, deaths, pending.deadline, time.monotonic())
+        header = messages.REQUEST.pack(pending.id, deaths, pending.deadline, time.monotonic())
         self._socket.send(header + pending.pixels)
 
     def cancel(self, pending: Pending) -> None:
@@ -114,7 +114,7 @@ class Channel:
 
     def computing(self) -> set[bytes]:
         """Ids of the images that the engine was computing when it was heard of last."""
-        return wire.read_computing(self._endpoint)
+        return messages.read_computing(self._endpoint)
 
     def _receive(self) -> None:
         while True:
@@ -125,21 +125,21 @@ class Channel:
                 log.exception("a reply of an engine could not be read")
 
     def _settle(self, reply: bytes) -> None:
-        request_id, status, started, done = wire.REPLY.unpack_from(reply)
+        request_id, status, started, done = messages.REPLY.unpack_from(reply)
         pending = self.in_flight.pop(request_id, None)
         if pending is None:  # whoever asked has given up
             return
-        if status == wire.OK:
-            probabilities = np.frombuffer(reply, np.float32, offset=wire.REPLY.size)
+        if status == messages.OK:
+            probabilities = np.frombuffer(reply, np.float32, offset=messages.REPLY.size)
             pending.answer.set(Answer(probabilities, started, done))
         else:
             pending.answer.set_exception(REPLY_ERRORS[status]())
 
 
 REPLY_ERRORS: dict[int, Callable[[], ServiceError]] = {
-    wire.EXPIRED: lambda: DeadlineExceeded("The deadline passed before the image's turn came. Try again later."),
-    wire.REFUSED: lambda: ModelFailed("The engine refused the image's shape. Please report this."),
-    wire.FAILED: lambda: ModelFailed("The model gave no finite answer to this image."),
+    messages.EXPIRED: lambda: DeadlineExceeded("The deadline passed before the image's turn came. Try again later."),
+    messages.REFUSED: lambda: ModelFailed("The engine refused the image's shape. Please report this."),
+    messages.FAILED: lambda: ModelFailed("The model gave no finite answer to this image."),
 }
 
 

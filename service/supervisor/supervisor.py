@@ -21,7 +21,7 @@ from models.store.default import read_default
 from models.store.layout import list_models
 from service.config import Config, is_loopback, without_secrets
 from service.http.api_keys import HandedOver
-from service.ipc import messages as wire
+from service.ipc import messages
 from service.ipc.routes import Routes, write_routes
 from service.machine import choose_engine, num_decoders, num_workers
 from service.supervisor.complaints import Complaint
@@ -173,7 +173,7 @@ class Supervisor:
         """Of engines whose end all HTTP workers have noticed, who read there what it was computing."""
         while self._ended and time.monotonic() - self._ended[0][0] > KEEP_FILES_S:
             _, endpoint = self._ended.popleft()
-            for path in (wire.socket_file(endpoint), wire.computing_file(endpoint)):
+            for path in (messages.socket_file(endpoint), messages.computing_file(endpoint)):
                 path.unlink(missing_ok=True)
 
     def _kill_stuck(self) -> None:

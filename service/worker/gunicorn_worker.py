@@ -34,9 +34,7 @@ class Worker(GeventWorker):
 
     def init_signals(self) -> None:
         super().init_signals()
-        signal.pthread_sigmask(
-            signal.SIG_UNBLOCK, {signal.SIGTERM}
-        )  # held since the fork: service.worker.gunicorn_conf
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})  # held since the fork: `gunicorn_conf.py`
 
     def handle_request(self, listener_name: Any, req: Any, sock: Any, addr: Any) -> None:
         """Answer; then close the connection if too much of the body is left, which gunicorn would read to its end.

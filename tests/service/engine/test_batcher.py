@@ -5,7 +5,7 @@ import pytest
 
 from service.engine.batch_sizes import BatchSizes
 from service.engine.batcher import Batch, Batcher, Instance, read_instance, stack
-from service.ipc import messages as wire
+from service.ipc import messages
 
 
 def instance(name: bytes = b"", *, deaths: int = 0, deadline: float = float("inf")) -> Instance:
@@ -97,6 +97,6 @@ def test_what_a_batch_has_no_images_for_is_black():
     assert not images[1:].any()
 
 
-@pytest.mark.parametrize("frames", [[], [b"s"], [b"s", b"short"], [b"s", bytes(wire.REQUEST.size), b"p"]])
+@pytest.mark.parametrize("frames", [[], [b"s"], [b"s", b"short"], [b"s", bytes(messages.REQUEST.size), b"p"]])
 def test_a_message_that_is_no_request_is_none(frames):
     assert read_instance(frames) is None

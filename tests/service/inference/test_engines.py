@@ -19,7 +19,7 @@ from service.engine.backend import Backend
 from service.engine.loading import Loaded
 from service.errors import DeadlineExceeded, EngineCrash, EngineGone, ModelFailed, NotReady, Overloaded, TooLarge
 from service.inference.engines import Engines, find_version
-from service.ipc import messages as wire
+from service.ipc import messages
 from service.ipc.routes import ModelRoute, Routes, VersionRoute, write_routes
 
 SPEC = InputSpec(4, 4, 1)
@@ -177,7 +177,7 @@ def kill_while_computing(engines: Engines, supervisor: ToySupervisor, pixels: in
     """Kill the engine at a moment at which it computes this image."""
 
     def computed() -> set[bytes]:
-        return wire.read_computing(supervisor.endpoint) if supervisor.endpoint else set()
+        return messages.read_computing(supervisor.endpoint) if supervisor.endpoint else set()
 
     def in_flight() -> set[bytes]:
         channels = engines._channels.values()
