@@ -65,7 +65,7 @@ fetch_wheels() {
 
 make_base() {
     local container tree mirror
-    mirror=$(apt-get indextargets --format '$(REPO_URI)' "Codename: $RELEASE" 'Identifier: Packages' | head -1)
+    mirror=$(apt-get indextargets --format '$(REPO_URI)' "Codename: $RELEASE" 'Identifier: Packages' | sed -n 1p)
     container=$(in_storage from scratch)
     trap "in_storage rm $container" EXIT
     tree=$(in_storage mount "$container")
@@ -86,7 +86,7 @@ report_size() {
     local root=build/$1-root packages
     packages=$(echo "$root"/opt/striate/lib/python3*/site-packages)
     echo "$1: $(megabytes "$root") MB, of which $(megabytes "$packages") MB are packages; the largest are"
-    du -sm "$packages"/* | sort -rn | head -5 | sed "s|$packages/||"
+    du -sm "$packages"/* | sort -rn | sed -n "1,5s|$packages/||p"
 }
 
 megabytes() {
