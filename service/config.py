@@ -25,6 +25,11 @@ INJECTED = re.compile(r"(tcp|udp|sctp)://")  # how Kubernetes and Docker links t
 ORIGIN = re.compile(r"https?://[^/\s]+")
 NUMBERS = {int: "a whole number", float: "a number"}
 DAY_S = 86_400.0
+REMOVED = {  # settings of earlier versions, and what holds instead
+    "SERVICE_DECODE_THREADS": "each HTTP process has one decoding thread per core",
+    "SERVICE_MAX_CONNECTIONS": "each HTTP process accepts 4,000 connections",
+    "SERVICE_POLL_INTERVAL_S": "the exports are looked at every half second",
+}
 
 
 class BadSetting(UserError):
@@ -67,7 +72,6 @@ class Config:
     engine: Engine = setting("auto", "auto: tensorflow where there is an NVIDIA GPU and TensorFlow, else openvino")
     precision: Precision = setting("auto", "auto: the fastest in which the golden images get their answers")
     workers: int = setting(0, "HTTP processes; 0: one per core", least=0, most=1000)
-    decode_threads: int = setting(0, "decoding threads in each HTTP process; 0: one per core", least=0, most=1000)
     max_batch_size: int = setting(32, "images that are computed at once, at most", least=1, most=4096)
     queue_capacity: int = setting(
         256,
@@ -89,7 +93,6 @@ class Config:
     read_timeout_s: float = seconds(
         10.0, "for a request's head, and again for its body; idle connections are closed after it, too", least=0.1
     )
-    max_connections: int = setting(4000, "open connections of each HTTP process", least=1, most=1_000_000)
     predict_keys: str = setting(
         "", "API keys that may classify, separated by commas; empty: everybody may", secret=True
     )
@@ -127,7 +130,6 @@ class Config:
         1.0, "keep only images whose most probable class has a lower probability than this", least=0, most=1
     )
     keep_days: float = setting(30.0, "days after which a kept image without a label is deleted", least=0, most=36_500)
-    poll_interval_s: float = seconds(0.5, "time between two looks at the exports", least=0.01)
     load_timeout_s: float = seconds(
         120.0, "a model that takes longer to load is stopped; five times that beside one that answers", least=1.0
     )
@@ -172,7 +174,7 @@ class Config:
         """
         known = {variable(field): field for field in fields(cls)}
         given = {name: value for name, value in environment.items() if not INJECTED.match(value)}
-        for name in sorted(given.keys() - known.keys()):
+        for name in sorted(given.keys() - known.keys() - REMOVED.keys()):
             meant = resembled(name, known)
             if meant:
                 raise BadSetting(f"No setting is called {name}; is {meant} meant? There are {', '.join(known)}.")
@@ -236,6 +238,8 @@ def strangers(environment: Mapping[str, str]) -> list[str]:
     for name, value in sorted(environment.items()):
         if INJECTED.match(value) and (name in known or name == "PORT"):
             said.append(f"{name} is {value[:100]}, which Kubernetes has set for another service; it is passed over")
+        elif name in REMOVED:
+            said.append(f"{name} is no setting any more, and is passed over: {REMOVED[name]}")
         elif name.startswith(PREFIX) and name not in known:
             said.append(f"{name} is no setting of this service; it is passed over")
     return said

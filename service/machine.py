@@ -26,11 +26,6 @@ def num_workers(config: "Config") -> int:
     return config.workers or available_cores()
 
 
-def num_decoders(config: "Config") -> int:
-    """Decoding threads in each HTTP process."""
-    return config.decode_threads or available_cores()
-
-
 def choose_engine(asked: str) -> tuple[str, str]:
     """The engine that a setting means, and why: `auto` is tensorflow where there is a GPU and TensorFlow to use it."""
     if asked != "auto":

@@ -40,7 +40,7 @@ def main(settings: dict[str, Any]) -> None:
     engine: Engine = engines.Engine(loaded, settings["endpoint"], settings["version"])
     signal.signal(signal.SIGTERM, lambda *_: engine.stop())
     backend = loaded.backend
-    reports.send("ready", precision=backend.precision, threads=backend.threads)
+    reports.send("ready", precision=backend.precision, threads=backend.threads, manifest=loaded.manifest.to_json())
     threading.Thread(target=beat, args=(engine, reports), daemon=True).start()
     engine.run()
     os._exit(0)  # taking everything apart first would cost others a core for half a second
@@ -61,9 +61,11 @@ class Reports:
         os.set_inheritable(descriptor, False)  # a closed pipe says that the engine has ended, whatever it has started
 
     def send(self, event: str, **details: Any) -> None:
-        """One line; it is gone if there is nobody to read it, and so are we soon."""
+        """Write one line. If the supervisor has died it is lost, and this process is about to be ended as well."""
+        line = json.dumps({"event": event, **details}).encode() + b"\n"
         with contextlib.suppress(BrokenPipeError):
-            os.write(self._descriptor, json.dumps({"event": event, **details}).encode() + b"\n")
+            while line:
+                line = line[os.write(self._descriptor, line) :]
 
 
 def beat(engine: "Engine", reports: Reports) -> None:

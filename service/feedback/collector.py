@@ -12,6 +12,7 @@ from service.config import Config
 from service.feedback.recent import Recent
 from service.feedback.store import FeedbackStore
 from service.http.images import EncodedImage
+from service.http.in_thread import in_thread
 from service.loops import repeat
 from service.telemetry.metrics import KEPT
 from service.telemetry.request_record import record
@@ -79,35 +80,30 @@ class Collector:
         store, request_id = self.store(model), record().request_id
         assert store is not None  # what keeps has a folder
 
-        def write() -> bool:
+        def write() -> None:
+            kept = False
             try:
-                return store.keep(data, version, request_id, top)
+                kept = in_thread(self.threads, store.keep, data, version, request_id, top)
             except OSError as error:
                 log.error("an image could not be kept: %s", error)
-                return False
-
-        def count() -> None:
-            try:
-                kept = self.threads.spawn(write).get()
             finally:
                 self.num_waiting -= 1
             KEPT.labels(model, "kept" if kept else "dropped").inc()
 
-        gevent.spawn(count)
+        gevent.spawn(write)
 
     def _expire(self) -> None:
-        """Kept images go when their time is over."""
-        self.threads.spawn(self._forget_old).get()
-
-    def _forget_old(self) -> None:
-        """Runs in a thread, from which exceptions would be printed."""
+        """Delete kept images whose time is over."""
         try:
-            for home in sorted(Path(self._config.feedback).iterdir()):
-                store = self.store(home.name) if home.is_dir() else None
-                gone = store.expire(self._config.keep_days * DAY_S) if store else 0
-                if gone:
-                    log.info("%s: %d files of kept images were deleted, being too old", home.name, gone)
+            in_thread(self.threads, self._delete_old)
         except FileNotFoundError:  # nothing has come in yet
             pass
         except OSError as error:
             log.error("kept images could not be looked through: %s", error)
+
+    def _delete_old(self) -> None:
+        for home in sorted(Path(self._config.feedback).iterdir()):
+            store = self.store(home.name) if home.is_dir() else None
+            gone = store.expire(self._config.keep_days * DAY_S) if store else 0
+            if gone:
+                log.info("%s: %d files of kept images were deleted, being too old", home.name, gone)

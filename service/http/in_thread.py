@@ -1,8 +1,11 @@
-"""Work for the disk, done by a thread while a request waits for it: within a time, or not at all."""
+"""Functions that a thread of a worker runs: what they return or raise reaches the greenlet that waits for them.
 
-import contextlib
+gevent prints every exception that leaves a function in its thread pools, even one that is handled where the result is
+read. So no exception leaves a thread here: it is carried back as a value, and raised in the greenlet.
+"""
+
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import gevent
 from gevent.threadpool import ThreadPool
@@ -12,27 +15,56 @@ from models.files.deadline import GivenUp, Turn
 T = TypeVar("T")
 
 
-def in_turn(threads: ThreadPool, action: Callable[[Turn], T], timeout_s: float) -> T:
-    """What `action` returns. One that changes something begins its turn before it does.
+def start(threads: ThreadPool, action: Callable[..., T], *arguments: Any) -> Callable[[], T]:
+    """Have a thread call `action`. Blocks while no thread is free.
 
-    What has begun by the timeout is waited for: it cannot be taken back, so whoever asked is told what became of it.
+    Returns:
+        A function that waits for the call to end, and returns what `action` returned or raises what it raised.
+    """
+
+    def attempt() -> tuple[T | None, Exception | None]:
+        try:
+            return action(*arguments), None
+        except Exception as error:
+            return None, error
+
+    task = threads.spawn(attempt)
+
+    def result() -> Any:
+        value, error = task.get()
+        if error is not None:
+            raise error
+        return value
+
+    return result
+
+
+def in_thread(threads: ThreadPool, action: Callable[..., T], *arguments: Any) -> T:
+    """Call `action` in a thread, and return what it returns or raise what it raises."""
+    return start(threads, action, *arguments)()
+
+
+def in_turn(threads: ThreadPool, action: Callable[[Turn], T], timeout_s: float) -> T:
+    """Call `action` in a thread, within a time or not at all.
+
+    An `action` that changes something calls `Turn.begin` before it does. Once it has begun it is waited for, however
+    long it takes, because it cannot be undone: the caller has to learn the outcome.
 
     Raises:
-        GivenUp: it did not begin in time, and never will.
+        GivenUp: `action` did not begin in time, and never will.
+        Exception: whatever `action` raised.
     """
-    turn, task = Turn(), None
+    turn, result = Turn(), None
 
-    def attempt() -> T | None:
-        with contextlib.suppress(GivenUp):  # nobody waits for the result then, and a thread's exceptions are printed
-            turn.check()  # it may have waited for a thread until now
-            return action(turn)
-        return None
+    def attempt() -> T:
+        turn.check()  # it may have waited for a thread until now
+        return action(turn)
 
     try:
         with gevent.Timeout(timeout_s):
-            task = threads.spawn(attempt)
-            return task.get()
+            result = start(threads, attempt)
+            return result()
     except gevent.Timeout:
-        if task is None or turn.give_up():
+        if result is None or turn.give_up():
             raise GivenUp from None
-    return task.get()
+    return result()

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from dataclasses import asdict
-from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -70,28 +69,28 @@ def make_default(name: str) -> Response:
     read_options()
     if service().config.default_model:
         raise Conflict(f"SERVICE_DEFAULT_MODEL says which is the default model here: {service().config.default_model}.")
-    return jsonify(default=change(name, lambda exports, turn: published.set_default(exports, name, turn=turn)))
+    return jsonify(default=in_exports(name, lambda exports, turn: published.set_default(exports, name, turn=turn)))
 
 
 @bp.post("/v2/repository/models/<name>/load")
 def load(name: str) -> Response:
     """A model that was unloaded answers again, once its engine has loaded."""
-    change(name, lambda exports, turn: set_loaded(exports, name, loaded=True, turn=turn))
+    in_exports(name, lambda exports, turn: set_loaded(exports, name, loaded=True, turn=turn))
     return Response(status=200)
 
 
 @bp.post("/v2/repository/models/<name>/unload")
 def unload(name: str) -> Response:
     """A model's engines end."""
-    change(name, lambda exports, turn: set_loaded(exports, name, loaded=False, turn=turn))
+    in_exports(name, lambda exports, turn: set_loaded(exports, name, loaded=False, turn=turn))
     return Response(status=200)
 
 
 def changed(name: str, how: Callable[[Path, Turn], LivePointer]) -> Response:
-    return jsonify(model=name, **asdict(change(name, how)))
+    return jsonify(model=name, **asdict(in_exports(name, how)))
 
 
-def change(name: str, how: Callable[[Path, Turn], T]) -> T:
+def in_exports(name: str, how: Callable[[Path, Turn], T]) -> T:
     """Replace a pointer, in a thread since it waits for the disk; a change that was refused never happens.
 
     Raises:
@@ -100,30 +99,23 @@ def change(name: str, how: Callable[[Path, Turn], T]) -> T:
         Unprocessable: what was asked makes no sense.
     """
     exports = service().config.exports
+
+    def change(turn: Turn) -> T:
+        if not MODEL_NAME.fullmatch(name) or not (exports / name).is_dir():
+            raise NotFound("There is no model of this name; GET /models lists them.")
+        return how(exports, turn)
+
     try:
-        result = in_turn(service().writers, partial(attempt, name, how, exports), LOCK_TIMEOUT_S)
+        return in_turn(service().writers, change, LOCK_TIMEOUT_S)
     except GivenUp:
         raise Conflict(BUSY) from None
-    if result is None:
-        raise NotFound("There is no model of this name; GET /models lists them.")
-    if isinstance(result, BrokenBundle):
-        raise Conflict(without_paths(str(result)))
-    if isinstance(result, OSError):
-        raise Conflict(f"The exports cannot be written here ({result.strerror}): use python -m service where they can.")
-    if isinstance(result, ValueError):
-        raise Unprocessable(str(result))
-    changed_to: T = result
-    return changed_to
-
-
-def attempt(name: str, how: Callable[[Path, Turn], T], exports: Path, turn: Turn) -> T | UserError | OSError | None:
-    """Runs in a thread, from which exceptions would be printed. None: there is no such model."""
-    if not MODEL_NAME.fullmatch(name) or not (exports / name).is_dir():
-        return None
-    try:
-        return how(exports, turn)
-    except (UserError, OSError) as error:
-        return error
+    except BrokenBundle as error:
+        raise Conflict(without_paths(str(error))) from None
+    except UserError as error:
+        raise Unprocessable(str(error)) from None
+    except OSError as error:
+        message = f"The exports cannot be written here ({error.strerror}): use python -m service where they can."
+        raise Conflict(message) from None
 
 
 def without_paths(message: str) -> str:

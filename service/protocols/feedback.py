@@ -36,7 +36,8 @@ from service.feedback.collector import MOST_WAITING
 from service.feedback.store import FeedbackFull, FeedbackStore, Kept, Outcome
 from service.http.images import hint_at_curl, in_time, parse_json, read_base64, read_bytes
 from service.http.in_thread import in_turn
-from service.inference.service import Target, service
+from service.inference.service import service
+from service.inference.targets import Target
 from service.telemetry.metrics import FEEDBACK
 from service.telemetry.request_record import REQUEST_ID
 
@@ -85,14 +86,15 @@ def authorise() -> None:
 @bp.post("/models/<name>/feedback")
 def give_feedback(name: str) -> tuple[Response, int]:
     """Store an image under its right label."""
-    service().find(name)
+    service().targets.find(name)
     feedback = read_feedback(name)
-    chosen = service().find(name)  # another version may have become live while the body came
+    chosen = service().targets.find(name)  # another version may have become live while the body came
     check_known(chosen, feedback.label)
-    decode = partial(decode_image, feedback.image, chosen.spec, max_pixels=service().config.max_pixels)
-    decoded = service().decoders.spawn(attempt, decode).get()
-    if isinstance(decoded, BadImage):
-        raise from_bad_image(decoded, "", hint_at_curl(request, feedback.image) if "label" in request.args else "")
+    try:
+        service().decoders.check(feedback.image, chosen.spec)
+    except BadImage as error:
+        hint = hint_at_curl(request, feedback.image) if "label" in request.args else ""
+        raise from_bad_image(error, "", hint) from None
     store = store_of(name)
     outcome: Outcome = change_on_disk(
         lambda turn: store.add(feedback.image, feedback.label, settle=feedback.settle, turn=turn)
@@ -105,14 +107,14 @@ def give_feedback(name: str) -> tuple[Response, int]:
 @bp.get("/models/<name>/feedback")
 def show_feedback(name: str) -> Response:
     """What has come in so far."""
-    service().find(name)
+    service().targets.find(name)
     return jsonify(model=name, **on_disk(store_of(name).summary))
 
 
 @bp.get("/models/<name>/kept")
 def list_kept(name: str) -> Response:
     """Images that wait for a label, the most uncertain first; before them those that were given two."""
-    chosen, limit, store = service().find(name), read_limit(), store_of(name)
+    chosen, limit, store = service().targets.find(name), read_limit(), store_of(name)
     apart: dict[str, list[str]] = on_disk(store.contradictions)
     found: list[Kept] = on_disk(partial(store.kept, limit))
     images: list[dict[str, Any]] = [{"image": digest, "labels": labels} for digest, labels in apart.items()]
@@ -139,7 +141,7 @@ def show_kept(name: str, digest: str) -> Response:
 @bp.delete("/models/<name>/kept/<digest>")
 def discard(name: str, digest: str) -> Response:
     """Forget one of them."""
-    service().find(name)
+    service().targets.find(name)
     store = store_of(name) if DIGEST.fullmatch(digest) else None
     if store is None or not change_on_disk(lambda turn: store.discard(digest, turn=turn)):
         raise NotFound("No such image is kept; GET /models/<name>/kept lists them.")
@@ -230,7 +232,7 @@ def find_image(name: str, digest: str) -> Path:
     Raises:
         NotFound: there is none of this digest.
     """
-    service().find(name)
+    service().targets.find(name)
     if DIGEST.fullmatch(digest):
         store = store_of(name)
         path = on_disk(partial(store.find, digest))
@@ -283,30 +285,20 @@ def change_on_disk(action: Callable[[Turn], T]) -> T:
         raise Overloaded("Too much feedback is waiting for the disk. Try again later.")
     collector.num_waiting += 1
     try:
-        result: Any = in_turn(collector.threads, lambda turn: attempt(partial(action, turn)), TIMEOUT_S)
+        return in_turn(collector.threads, action, TIMEOUT_S)
     except GivenUp:
         raise Conflict(BUSY) from None
+    except FeedbackFull as error:
+        raise StorageFull(str(error)) from None
+    except BadImage as error:
+        raise from_bad_image(error, "") from None
+    except OSError as error:
+        log.error("feedback: %s", error)
+        if error.errno in DISK_FULL:
+            raise StorageFull("The disk is full; nothing was stored.") from None
+        raise Conflict(f"The feedback folder cannot be used ({error.strerror}).") from None
     finally:
         collector.num_waiting -= 1
-    if isinstance(result, FeedbackFull):
-        raise StorageFull(str(result))
-    if isinstance(result, OSError):
-        log.error("feedback: %s", result)
-        if result.errno in DISK_FULL:
-            raise StorageFull("The disk is full; nothing was stored.")
-        raise Conflict(f"The feedback folder cannot be used ({result.strerror}).")
-    if isinstance(result, BadImage):
-        raise from_bad_image(result, "")
-    found: T = result
-    return found
-
-
-def attempt(action: Callable[[], T]) -> T | Exception:
-    """Of a thread, from which exceptions would be printed: what can be expected is returned."""
-    try:
-        return action()
-    except (OSError, FeedbackFull, BadImage) as error:
-        return error
 
 
 def draw(path: Path, max_pixels: int) -> bytes:

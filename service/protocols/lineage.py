@@ -30,17 +30,16 @@ def list_lineage(name: str) -> Response:
     if wants_page():
         return current_app.send_static_file("versions.html")
     home = home_of(name)
-    versions = in_time(partial(describe, home))
-    if versions is None:
-        raise NotReady(AWAY)
-    return jsonify(model=name, versions=versions)
+    return jsonify(model=name, versions=in_time(partial(describe, home)))
 
 
 @bp.get("/models/<name>/versions/<int:version>/report")
 def show_report(name: str, version: int) -> Response:
-    report = in_time(partial(read, home_of(name) / str(version) / REPORT))
-    if report is None:
-        raise NotFound("There is no such version, or it has no report; GET /models/<name>/versions lists them.")
+    try:
+        report = in_time((home_of(name) / str(version) / REPORT).read_bytes)
+    except FileNotFoundError:
+        message = "There is no such version, or it has no report; GET /models/<name>/versions lists them."
+        raise NotFound(message) from None
     return Response(report, mimetype="text/html", headers={"Content-Security-Policy": REPORT_POLICY})
 
 
@@ -50,14 +49,17 @@ def wants_page() -> bool:
 
 
 def in_time(action: Callable[[], T]) -> T:
-    """In a thread.
+    """Call a function that reads the exports, in a thread.
 
     Raises:
-        NotReady: the disk took too long.
+        FileNotFoundError: as `action`.
+        NotReady: the disk cannot be read, or took too long.
     """
     try:
         return in_turn(service().readers, lambda _: action(), TIMEOUT_S)
-    except GivenUp:
+    except FileNotFoundError:
+        raise
+    except (GivenUp, OSError):
         raise NotReady(AWAY) from None
 
 
@@ -68,23 +70,12 @@ def home_of(name: str) -> Path:
     return home
 
 
-def describe(home: Path) -> list[dict[str, Any]] | None:
-    """Runs in a thread, from which exceptions would be printed. None: the exports cannot be read."""
+def describe(home: Path) -> list[dict[str, Any]]:
+    """Every version, the newest first; of a broken one, what is wrong with it."""
     found = []
-    try:
-        for version in reversed(list_versions(home)):
-            try:
-                found.append(about_version(home, version))
-            except BrokenBundle as error:
-                found.append({"model": home.name, "version": version, "broken": str(error).replace(f"{home}/", "")})
-    except OSError:
-        return None
+    for version in reversed(list_versions(home)):
+        try:
+            found.append(about_version(home, version))
+        except BrokenBundle as error:
+            found.append({"model": home.name, "version": version, "broken": str(error).replace(f"{home}/", "")})
     return found
-
-
-def read(path: Path) -> bytes | None:
-    """Runs in a thread."""
-    try:
-        return path.read_bytes()
-    except OSError:
-        return None

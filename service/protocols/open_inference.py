@@ -19,8 +19,8 @@ from flask import Blueprint, Response, jsonify, request
 
 from service.errors import BadRequest, NotFound, NotReady
 from service.http.images import EncodedImage, checked, parse_json, pixels_of, read_base64, read_bytes
-from service.inference.health import ask_black_image, check_ready
-from service.inference.service import Target, service
+from service.inference.service import service
+from service.inference.targets import Target
 from service.ipc.routes import ModelRoute
 from service.protocols.openapi import VERSION
 from service.telemetry.metrics import statistics
@@ -55,7 +55,7 @@ def live() -> Response:
 
 @bp.get("/health/ready")
 def ready() -> Response:
-    check_ready(service())
+    service().health.check_ready()
     return jsonify(ready=True)
 
 
@@ -68,7 +68,7 @@ def list_models() -> Response:
 @bp.get("/models/<name>/versions/<int:version>")
 def metadata(name: str, version: int | None = None) -> Response:
     with model_named(name, version):
-        chosen = service().find(name, version)
+        chosen = service().targets.find(name, version)
     numbers = [str(number) for number, route in known(name).versions.items() if route.state == "available"]
     return jsonify(
         name=name,
@@ -83,7 +83,7 @@ def metadata(name: str, version: int | None = None) -> Response:
 @bp.get("/models/<name>/versions/<int:version>/ready")
 def model_ready(name: str, version: int | None = None) -> Response:
     known(name)
-    ask_black_image(service(), name, version)
+    service().health.check(name, version)
     return jsonify(name=name, ready=True)
 
 

@@ -7,7 +7,6 @@ from flask import Blueprint, Response, current_app, jsonify, request
 
 from service.errors import NotFound
 from service.http.images import read_images, read_top_k
-from service.inference.health import check_ready
 from service.inference.service import service
 from service.ipc.routes import ModelRoute
 from service.protocols.openapi import DOCUMENT
@@ -20,7 +19,7 @@ bp = Blueprint("striate", __name__)
 @bp.post("/classify")
 def classify_default() -> Response:
     """Classify with the default model."""
-    return classify(service().default_model())
+    return classify(service().targets.default_model())
 
 
 @bp.post("/models/<name>/classify")
@@ -99,7 +98,7 @@ def healthz() -> Response:
 @bp.get("/readyz")
 def readyz() -> Response:
     """The required models answer: a black image goes through their engines."""
-    return jsonify(status="ready", models=check_ready(service()))
+    return jsonify(status="ready", models=service().health.check_ready())
 
 
 @bp.get("/metrics")

@@ -13,7 +13,8 @@ from flask import Blueprint, Response, jsonify, request
 
 from service.errors import BadRequest, NotFound
 from service.http.images import EncodedImage, checked, parse_json, pixels_of, read_base64, read_bytes, read_top_k
-from service.inference.service import Target, service
+from service.inference.service import service
+from service.inference.targets import Target
 from service.ipc.routes import ModelRoute, State, VersionRoute
 
 bp = Blueprint("tensorflow_serving", __name__, url_prefix="/v1")
@@ -116,7 +117,7 @@ def status(name: str, version: int | None = None, label: str | None = None) -> R
 def metadata(name: str, version: int | None = None, label: str | None = None) -> Response:
     """The signatures of the SavedModel."""
     with servable(name, version, label) as asked:
-        chosen = service().find(name, asked)
+        chosen = service().targets.find(name, asked)
     probabilities = {"probabilities": tensor(FLOAT, len(chosen.route.class_names), name="StatefulPartitionedCall:0")}
     signatures = {
         "serving_default": {"images": tensor(UINT8, *chosen.spec.shape, name="serving_default_images:0")},

@@ -5,7 +5,6 @@ from flask import Blueprint, Response, jsonify, request
 from werkzeug.http import HTTP_STATUS_CODES
 
 from service.http.images import read_images, read_top_k
-from service.inference.health import check_ready
 from service.inference.service import service
 
 bp = Blueprint("torchserve", __name__)
@@ -28,7 +27,7 @@ def error_body(message: str, status: int) -> dict[str, str | int]:
 @bp.get("/ping")
 def ping() -> Response:
     """As long as the required models answer."""
-    check_ready(service())
+    service().health.check_ready()
     return jsonify(status="Healthy")
 
 

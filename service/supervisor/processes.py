@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from models.bundle.manifest import Manifest
 from service.config import Config
 from service.machine import choose_engine
 
@@ -17,7 +18,7 @@ log = logging.getLogger(__name__)
 
 STANDARD_ERROR = 2
 REPORTS: dict[str, dict[str, type]] = {  # by the event: which fields it has
-    "ready": {"precision": str, "threads": int},
+    "ready": {"precision": str, "threads": int, "manifest": dict},
     "failed": {"reason": str},
     "beat": {},
 }
@@ -31,7 +32,7 @@ class EngineProcess:
         considerate: it is to load in the time that a model which answers leaves over.
 
     Attributes:
-        ready: what the engine said when it had loaded; None before that.
+        ready: its report that it has loaded (`precision`, `threads`, `manifest`); None before that.
         failure: why it could not load; None where it did not say.
         stuck: it was killed because it hung.
     """
@@ -65,6 +66,7 @@ class EngineProcess:
         self.load_timeout_s = config.load_timeout_s * (LEFTOVERS if considerate else 1)
         self.engine = engine
         self.ready: dict[str, Any] | None = None
+        self._exports = bundle.parents[1]
         self.failure: str | None = None
         self.stuck = False
         self.retired: float | None = None  # when it was asked to stop
@@ -133,19 +135,19 @@ class EngineProcess:
         if report["event"] == "ready":
             self.ready, self._ready_at = report, time.monotonic()
         elif report["event"] == "failed":
-            self.failure = report["reason"]
+            self.failure = report["reason"].replace(f"{self._exports}/", "")  # anybody may read it over HTTP
 
 
 def read_report(line: bytes) -> dict[str, Any] | None:
-    """One line of service.engine; None where it is anything else."""
+    """One line of service.engine, with its manifest as a Manifest; None where the line is anything else."""
     try:
         report = json.loads(line)
+        kinds = REPORTS.get(str(report.get("event"))) if isinstance(report, dict) else None
+        if kinds is None or not all(isinstance(report.get(name), kind) for name, kind in kinds.items()):
+            return None
+        return {**report, "manifest": Manifest.from_json(report["manifest"])} if "manifest" in kinds else report
     except (ValueError, RecursionError):
         return None
-    kinds = REPORTS.get(str(report.get("event"))) if isinstance(report, dict) else None
-    if kinds is None or not all(isinstance(report.get(name), kind) for name, kind in kinds.items()):
-        return None
-    return dict(report)
 
 
 def start_gunicorn(environment: dict[str, str]) -> subprocess.Popen[bytes]:

@@ -8,6 +8,7 @@ runs: it is held for the supervisor's life, and freed by the kernel.
 import contextlib
 import logging
 import os
+import resource
 import shutil
 import tempfile
 from pathlib import Path
@@ -82,3 +83,9 @@ def remove_abandoned(home: Path) -> None:
                 with locked(path / LOCK, wait=False) as is_free:
                     if is_free:
                         shutil.rmtree(path, ignore_errors=True)
+
+
+def raise_file_limit() -> None:
+    """Allow as many open files as the system does; every connection is one."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

@@ -1,41 +1,35 @@
-"""The supervisor: watches exports/, starts and retires engines, publishes routes.json, runs gunicorn, drains.
+"""The supervisor: starts and retires engines as exports/ says, publishes routes.json, runs gunicorn, drains.
 
 It imports neither Flask nor TensorFlow, and is the parent of every other process of the service; when it dies,
-the kernel ends them all.
+the kernel ends them all. Its loop waits for events (an engine's report, a look at the exports, a signal) and never for
+the exports' disk, which a thread reads (service.supervisor.repository).
 """
 
-import contextlib
 import logging
 import os
-import resource
 import selectors
 import signal
-import socket
 import subprocess
 import time
-from collections import deque
-from collections.abc import Iterator
 
-from models.bundle.manifest import GOLDEN, BrokenBundle
-from models.store.default import read_default
-from models.store.layout import list_models
-from service.config import Config, is_loopback, without_secrets
+from service.config import Config, without_secrets
 from service.http.api_keys import HandedOver
-from service.ipc import messages
 from service.ipc.routes import Routes, write_routes
-from service.machine import choose_engine, num_decoders, num_workers
+from service.supervisor.announcements import is_listening, log_default, log_settings, print_address
 from service.supervisor.complaints import Complaint
-from service.supervisor.model import FREE_RESTARTS, Model, none_can_answer
+from service.supervisor.engine_pool import EnginePool
+from service.supervisor.model import Model, none_can_answer
 from service.supervisor.processes import EngineProcess, start_gunicorn
-from service.supervisor.runtime import RuntimeDirectory
+from service.supervisor.repository import LOOK_INTERVAL_S, Interest, Repository
+from service.supervisor.runtime import RuntimeDirectory, raise_file_limit
+from service.supervisor.wakeup import Wakeup
 from service.telemetry.drift import FOLDER as DRIFT_FOLDER
 
 log = logging.getLogger(__name__)
 
-TICK_S = 0.05
-RETRY_START_S = 1.0
-KEEP_FILES_S = 60.0  # of an engine that has ended
-RETIRE_TIMEOUT_S = 30.0  # an engine that has not finished its queue by then never will
+TICK_S = 0.1  # between looks at the clock, for pauses and timeouts; events are handled at once
+FIRST_LOOK_S = 5.0  # for the first look at the exports, before the service opens its port without it
+SILENT_S = 5.0  # without a look at the exports; then the log says so
 
 
 class Supervisor:
@@ -53,40 +47,32 @@ class Supervisor:
         for folder in ("metrics", DRIFT_FOLDER):
             (self._runtime / folder).mkdir()
         self._keys = HandedOver(config, self._runtime)
+        self._next_look_at_keys = 0.0
         self._environment = {
             **without_secrets(os.environ),
             "STRIATE_RUNTIME": str(self._runtime),
             "PROMETHEUS_MULTIPROC_DIR": str(self._runtime / "metrics"),
         }
         self._models: dict[str, Model] = {}
+        self._interests: dict[str, Interest] = {}
+        self._default: str | None = None  # as default.json in the exports names it
         self._selector = selectors.DefaultSelector()
-        self._num_started = 0
+        self._wakeup = Wakeup()
+        self._selector.register(self._wakeup.readable, selectors.EVENT_READ)
+        self._pool = EnginePool(config, self._models, self._selector, self._runtime, self._environment)
+        self._complaint = Complaint(log)
+        self._routes: Routes | None = None
         self._stopping = False
         self._announced = False
-        self._next_look = 0.0
-        self._routes: Routes | None = None
-        self._complaint = Complaint(log)
-        self._default: str | None = None  # as default.json in the exports names it
-        self._ended: deque[tuple[float, str]] = deque()  # when, and the endpoint of the engine
 
     def run(self) -> int:
         """The exit status: 0 when it was asked to stop, 1 when gunicorn ended or no model could be kept alive."""
-        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-            if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:  # as nohup has it
-                signal.signal(number, self._ask_to_stop)
+        self._handle_signals()
         raise_file_limit()
-        log.info("settings: %s", ", ".join(f"{name}={value}" for name, value in self._config.shown().items()))
-        log.info(
-            "%d HTTP processes, %s decoding threads in each", num_workers(self._config), num_decoders(self._config)
-        )
-        if self._config.feedback_open:
-            who = "everybody on this machine" if is_loopback(self._config.host) else "everybody who may classify"
-            log.warning("feedback is open (SERVICE_FEEDBACK_OPEN=1): %s may label images for training", who)
-        log.info("engine %s: %s", *choose_engine(self._config.engine))
+        log_settings(self._config)
+        self._repository = Repository(self._config.exports, self._wakeup.wake, lambda: self._interests)
         try:
-            self._look()
-            if not self._models:
-                log.warning("%s has no model yet; one that is published there is taken up", self._config.exports)
+            self._await_first_look()
             self._publish_routes()
             gunicorn = start_gunicorn(self._environment)
             while not self._stopping and gunicorn.poll() is None and not none_can_answer(self._models.values()):
@@ -94,105 +80,66 @@ class Supervisor:
                 self._announce()
             return self._end(gunicorn)
         finally:
-            for _, _, engine in self._engines():
-                engine.kill()
+            self._pool.kill_all()
             self._directory.remove()
+
+    def _handle_signals(self) -> None:
+        signal.set_wakeup_fd(self._wakeup.writable, warn_on_full_buffer=False)
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:  # as nohup has it
+                signal.signal(number, self._ask_to_stop)
+        signal.signal(signal.SIGCHLD, lambda *_: None)  # so that the end of gunicorn wakes the loop
 
     def _ask_to_stop(self, *_: object) -> None:
         self._stopping = True
 
+    def _await_first_look(self) -> None:
+        deadline = time.monotonic() + FIRST_LOOK_S
+        while not self._take_look() and not self._stopping and time.monotonic() < deadline:
+            self._wait()
+        if not self._models:
+            log.warning("%s has no model yet; one that is published there is taken up", self._config.exports)
+
     def _tick(self) -> None:
-        """Wait a moment for engines to report; then do whatever that, the clock or exports/ asks for."""
-        for key, _ in self._selector.select(TICK_S):
-            self._hear(key.data)
-        if time.monotonic() >= self._next_look:
-            self._look()
-            self._keys.follow()
-        self._kill_stuck()
+        """Wait for an event or a moment; then do whatever is due."""
+        self._wait()
+        self._take_look()
+        self._follow_keys()
+        self._pool.kill_stuck()
+        self._pool.remove_files_of_ended()
         for model in self._models.values():
             model.follow_pointer()
-            for engine in model.to_retire():
-                engine.retire()
-            for number in model.to_start():
-                self._start(model, number)
+        self._pool.start_and_retire()
+        self._interests = {name: model.interest() for name, model in self._models.items()}
         self._publish_routes()
 
-    def _look(self) -> None:
-        self._next_look = time.monotonic() + self._config.poll_interval_s
-        self._remove_files_of_ended()
-        try:
-            for name in list_models(self._config.exports):
-                self._models.setdefault(name, Model(self._config.exports / name))
-            for model in self._models.values():
-                model.look()
-            self._default = read_default(self._config.exports)
+    def _wait(self) -> None:
+        for key, _ in self._selector.select(TICK_S):
+            if isinstance(key.data, EngineProcess):
+                self._pool.hear(key.data)
+            else:
+                self._wakeup.clear()
+
+    def _take_look(self) -> bool:
+        """Follow what the latest look at the exports has found; whether there was a new one."""
+        seen = self._repository.latest()
+        if seen is None:
+            if self._repository.silent_s > SILENT_S:
+                self._complaint.holds(f"{self._config.exports} does not answer; what is loaded goes on answering")
+            return False
+        for name, model in seen.models.items():
+            self._models.setdefault(name, Model(self._config.exports / name)).take(model)
+        if seen.error is not None:  # what was read last holds
+            self._complaint.holds(seen.error)
+        else:
             self._complaint.is_over()
-        except BrokenBundle as error:  # what was read last holds
-            self._complaint.holds(str(error))
-        except OSError as error:  # a file system that is away for a while; what is loaded goes on answering
-            self._complaint.holds(f"{self._config.exports} cannot be read: {error}")
+            self._default = seen.default
+        return True
 
-    def _start(self, model: Model, number: int) -> None:
-        self._num_started += 1
-        endpoint = f"ipc://{self._runtime}/engine-{self._num_started}"
-        try:
-            engine = EngineProcess(
-                self._config,
-                model.home / str(number),
-                number,
-                endpoint,
-                self._environment,
-                considerate=self._gives_way(model, number),
-            )
-        except OSError as error:  # no memory or no process to be had now
-            log.error("%s version %d: no engine could be started: %s", model.home.name, number, error)
-            model.versions[number].not_before = time.monotonic() + RETRY_START_S
-            return
-        model.versions[number].engine = engine
-        self._selector.register(engine.pipe, selectors.EVENT_READ, engine)
-        log.info("%s version %d: engine %d starts (%s)", model.home.name, number, engine.pid, engine.engine)
-
-    def _gives_way(self, model: Model, number: int) -> bool:
-        """Whether an engine is to load in the time that others leave: while a model answers, unless the engine is the
-        one that clients wait for and has not crashed again and again."""
-        is_urgent = number == model.serving and model.versions[number].crashes <= FREE_RESTARTS
-        return not is_urgent and any(other.answers for other in self._models.values())
-
-    def _hear(self, engine: EngineProcess) -> None:
-        was_ready = engine.ready is not None
-        alive = engine.read_reports()
-        model, number = next((m, n) for m, n, e in self._engines() if e is engine)
-        if engine.ready is not None and not was_ready:
-            model.note_ready(number)
-        if not alive:
-            self._selector.unregister(engine.pipe)
-            model.note_end(number, engine.reap())
-            self._ended.append((time.monotonic(), engine.endpoint))
-
-    def _remove_files_of_ended(self) -> None:
-        """Of engines whose end all HTTP workers have noticed, who read there what it was computing."""
-        while self._ended and time.monotonic() - self._ended[0][0] > KEEP_FILES_S:
-            _, endpoint = self._ended.popleft()
-            for path in (messages.socket_file(endpoint), messages.computing_file(endpoint)):
-                path.unlink(missing_ok=True)
-
-    def _kill_stuck(self) -> None:
-        now = time.monotonic()
-        for model, number, engine in self._engines():
-            loading = engine.ready is None and now - engine.started > engine.load_timeout_s
-            silent = engine.ready is not None and now - engine.last_beat > self._config.hang_timeout_s
-            lingering = engine.retired is not None and now - engine.retired > RETIRE_TIMEOUT_S
-            if loading or silent or lingering:
-                what = "loading" if loading else "silent" if silent else "retiring"
-                log.error("%s version %d: engine %d was %s too long", model.home.name, number, engine.pid, what)
-                engine.stuck = True
-                engine.kill()
-
-    def _engines(self) -> Iterator[tuple[Model, int, EngineProcess]]:
-        for model in self._models.values():
-            for number, version in list(model.versions.items()):
-                if version.engine is not None:
-                    yield model, number, version.engine
+    def _follow_keys(self) -> None:
+        if time.monotonic() >= self._next_look_at_keys:
+            self._next_look_at_keys = time.monotonic() + LOOK_INTERVAL_S
+            self._keys.follow()
 
     def _publish_routes(self) -> None:
         models = {
@@ -211,20 +158,11 @@ class Supervisor:
             time.sleep(TICK_S)
 
     def _announce(self) -> None:
-        """Once, when a model answers and the port is open: the page, and a command that works as pasted.
-
-        Where a key is needed, a placeholder stands for it.
-        """
+        """Once, when a model answers and the port is open."""
         ready = next((model for model in self._models.values() if model.serving is not None), None)
-        if self._announced or ready is None or not accepts(self._config):
-            return
-        self._announced = True
-        url = f"http://{self._config.address}"
-        golden = ready.home / str(ready.serving) / GOLDEN / "0"
-        key = "-H 'X-API-Key: YOUR-KEY' " if self._needs_key else ""
-        curl = f"curl {key}--data-binary @{golden} {url}/models/{ready.home.name}/classify"
-        with contextlib.suppress(OSError):  # nobody reads our standard output any more
-            print(f"Striate answers at {url}/\n\n  {curl}\n", flush=True)
+        if not self._announced and ready is not None and is_listening(self._config):
+            self._announced = True
+            print_address(self._config, ready, needs_key=self._needs_key)
 
     def _end(self, gunicorn: subprocess.Popen[bytes]) -> int:
         if gunicorn.poll() is not None:
@@ -253,32 +191,3 @@ class Supervisor:
     def _tick_until(self, deadline: float) -> None:
         while time.monotonic() < deadline:
             self._tick()
-
-
-def log_default(before: Routes, after: Routes) -> None:
-    """Say which model answers requests that name none where that, or the models there are, have changed."""
-    new = after.models.keys() - before.models.keys()
-    if not new and after.default_model == before.default_model:
-        return
-    if after.default_model is None:
-        log.warning("there are %d models and no default: python -m service default MODEL", len(after.models))
-    elif after.default_model not in after.models:
-        log.warning("the default model, %s, is not published: /classify answers 404", after.default_model)
-    else:
-        others = sorted(new - {after.default_model})
-        beside = f"; {', '.join(others)} answer at /models/<name>/classify" if others else ""
-        log.info("the default model is %s%s", after.default_model, beside)
-
-
-def raise_file_limit() -> None:
-    """A connection is a file; use all that we may."""
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-
-
-def accepts(config: Config) -> bool:
-    try:
-        socket.create_connection((config.host, config.port), timeout=0.2).close()
-    except OSError:
-        return False
-    return True

@@ -6,19 +6,16 @@ from pathlib import Path
 from typing import Any
 
 from flask import Flask, Response, g, jsonify, request
-from gevent.threadpool import ThreadPool
 from werkzeug.exceptions import HTTPException, MethodNotAllowed
 from werkzeug.routing import IntegerConverter
 
 from service.config import Config, split_list
 from service.errors import ServiceError
-from service.http.api_keys import Received
 from service.http.compression import pack, unpack
 from service.http.images import ServiceRequest
-from service.inference.engines import Engines
-from service.inference.service import TIMEOUT_HEADER, Service, service
+from service.inference.service import Service, service
+from service.inference.targets import TIMEOUT_HEADER
 from service.logs import FIELDS
-from service.machine import num_decoders, num_workers
 from service.protocols import admin as control
 from service.protocols import feedback, lineage, open_inference, tensorflow_serving, torchserve
 from service.protocols import striate as views
@@ -58,11 +55,7 @@ def create_app(config: Config, runtime: Path) -> Flask:
     app.config["MAX_FORM_PARTS"] = config.max_images + 10
     app.json.sort_keys = False  # type: ignore[attr-defined]
     app.url_map.converters["int"] = AsciiInteger
-    share = max(
-        config.max_images, config.queue_capacity // num_workers(config)
-    )  # a request has room where nobody waits
-    engines = Engines(runtime / "routes.json", queue_capacity=share)
-    app.extensions["striate"] = Service(config, engines, ThreadPool(num_decoders(config)), Received(runtime), runtime)
+    app.extensions["striate"] = Service(config, runtime)
     app.extensions["tracer"] = tracer_for(config)
     app.extensions["origins"] = frozenset(split_list(config.cors_origins))
     for module in (views, control, feedback, lineage, tensorflow_serving, open_inference, torchserve):

@@ -17,7 +17,7 @@ wsgi_app = "service.worker.wsgi:application"
 bind = settings.address
 workers = num_workers(settings)
 worker_class = "service.worker.gunicorn_worker.Worker"
-worker_connections = settings.max_connections
+worker_connections = 4000
 worker_tmp_dir = os.environ["STRIATE_RUNTIME"]  # in memory: a heartbeat on a slow disk looks like a hang
 control_socket_disable = True
 forwarded_allow_ips = forwarder_headers = ""  # nobody may say SCRIPT_NAME or PATH_INFO in a header,

@@ -17,8 +17,9 @@ from models.bundle.manifest import Manifest
 from models.bundle.preprocessing import InputSpec
 from service.engine.backend import Backend
 from service.engine.loading import Loaded
-from service.errors import DeadlineExceeded, EngineCrash, EngineGone, ModelFailed, NotReady, Overloaded, TooLarge
-from service.inference.engines import Engines, find_version
+from service.errors import DeadlineExceeded, EngineCrash, EngineGone, ModelFailed, NotReady
+from service.inference.engines import Engines
+from service.inference.targets import find_version
 from service.ipc import messages
 from service.ipc.routes import ModelRoute, Routes, VersionRoute, write_routes
 
@@ -122,7 +123,7 @@ def supervisor(tmp_path, request):
 
 @pytest.fixture
 def engines(supervisor):
-    engines = Engines(supervisor.routes_path, queue_capacity=16)
+    engines = Engines(supervisor.routes_path)
     yield engines
     engines.close()
 
@@ -135,10 +136,8 @@ def soon(seconds: float = 30) -> float:
     return time.monotonic() + seconds
 
 
-def ask(engines: Engines, images: list[np.ndarray], deadline: float, *, model: str = "toy") -> np.ndarray:
-    """As the views do: places in the queue first, then an answer."""
-    with engines.places(model, len(images)):
-        return engines.infer(TARGET, images, deadline).probabilities
+def ask(engines: Engines, images: list[np.ndarray], deadline: float) -> np.ndarray:
+    return engines.infer(TARGET, images, deadline).probabilities
 
 
 def test_each_request_gets_its_own_answer(engines):
@@ -252,34 +251,6 @@ def test_pixels_of_a_wrong_shape_are_refused_by_the_engine(engines):
         ask(engines, [np.zeros((5, 5, 1), np.uint8)], soon())
 
 
-def test_a_full_queue_refuses_rather_than_answers_late(engines):
-    ask(engines, [image(1)], soon())
-    waiting = [gevent.spawn(ask, engines, [image(SLOW), *[image(2)] * 7], soon()) for _ in range(2)]
-    gevent.sleep(0)
-    with pytest.raises(Overloaded):
-        ask(engines, [image(1)], soon())
-    gevent.joinall(waiting)
-    assert ask(engines, [image(1)], soon()).shape == (1, 16)
-
-
-def test_a_refusal_says_how_long_the_queue_takes(engines):
-    ask(engines, [image(SLOW)], soon())  # a second
-    with engines.places("toy", 16), pytest.raises(Overloaded) as refused, engines.places("toy", 1):
-        pass
-    assert int(refused.value.headers["Retry-After"]) >= 2
-
-
-def test_one_model_takes_no_place_in_anothers_queue(engines):
-    with engines.places("other", 16):
-        assert ask(engines, [image(1)], soon()).shape == (1, 16)
-
-
-def test_more_images_than_may_ever_wait_are_refused_for_good(engines):
-    ask(engines, [image(1)], soon())
-    with pytest.raises(TooLarge, match="17 images came, and 16 may wait here"), engines.places("toy", 17):
-        pass
-
-
 def test_what_nobody_waits_for_any_more_is_not_computed(engines, supervisor):
     ask(engines, [image(1)], soon())
     busy = gevent.spawn(ask, engines, [image(SLOW)], soon())
@@ -305,7 +276,7 @@ def test_whoever_waits_longer_than_the_deadline_is_told_so(engines):
 def test_without_an_engine_one_waits_for_it_until_the_deadline_or_until_there_will_be_none(tmp_path, state):
     routes = Routes("toy", {"toy": ModelRoute(1, {1: VersionRoute("restarting", input_spec=SPEC)})})
     write_routes(tmp_path / "routes.json", routes)
-    engines = Engines(tmp_path / "routes.json", queue_capacity=4)
+    engines = Engines(tmp_path / "routes.json")
     with pytest.raises(DeadlineExceeded):
         ask(engines, [image(1)], soon(0.1))
     waiting = gevent.spawn(ask, engines, [image(1)], soon())

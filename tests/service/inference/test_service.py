@@ -7,8 +7,11 @@ import pytest
 from flask import Flask, g
 
 from models.bundle.preprocessing import InputSpec
+from service.config import Config
 from service.errors import EngineGone, NotFound
-from service.inference.service import Service, Target
+from service.inference.engines import Answers
+from service.inference.service import Service
+from service.inference.targets import Target, Targets
 from service.ipc.routes import ModelRoute, Routes, VersionRoute
 from service.telemetry.request_record import Record
 
@@ -16,7 +19,7 @@ SPEC = InputSpec(4, 4, 1)
 
 
 class Engines:
-    """Version 1 goes away, and 2 is live, at the moment at which version 1 is asked."""
+    """Version 1 goes away, and version 2 becomes live, at the moment at which version 1 is asked."""
 
     def __init__(self) -> None:
         self.routes = self.with_live(1)
@@ -25,23 +28,27 @@ class Engines:
         route = VersionRoute("available", "ipc:///x", class_names=("a", "b"), input_spec=SPEC)
         return Routes("toy", {"toy": ModelRoute(version, {version: route})})
 
+    def infer(self, target: tuple[str, int], images: list[np.ndarray], deadline: float) -> Answers:
+        if target[1] == 1:
+            self.routes = self.with_live(2)
+            raise EngineGone("gone")
+        return Answers(np.ones((len(images), 2), np.float32), 0.0, 0.0, 0.0)
 
-class Asked(Service):
+
+class Statistics:
+    def observe(self, *_: Any) -> None:
+        pass
+
+
+class ServiceWithoutProcesses(Service):
     def __init__(self) -> None:
         self.engines: Any = Engines()
+        self.targets = Targets(Config(), self.engines)
+        self.statistics: Any = Statistics()
         self.decoded_for: list[int] = []
 
-    def _timeout_s(self) -> float:
-        return 10.0
-
-    def _infer(self, chosen: Target, images: list[np.ndarray]) -> np.ndarray:
-        if chosen.version == 1:
-            self.engines.routes = self.engines.with_live(2)
-            raise EngineGone("gone")
-        return np.ones((len(images), 2), np.float32)
-
-    def images_for(self, chosen: Target) -> list[np.ndarray]:
-        self.decoded_for.append(chosen.version)
+    def images_for(self, target: Target) -> list[np.ndarray]:
+        self.decoded_for.append(target.version)
         return [np.zeros(SPEC.shape, np.uint8)]
 
 
@@ -49,12 +56,12 @@ class Asked(Service):
 def service():
     with Flask("test").test_request_context():
         g.record = Record("id")
-        yield Asked()
+        yield ServiceWithoutProcesses()
 
 
 def test_another_version_is_chosen_when_the_engine_of_the_first_has_gone(service):
-    chosen, images, probabilities = service._ask("toy", None, 10.0, service.images_for)
-    assert (chosen.version, len(images), len(probabilities)) == (2, 1, 1)
+    target, images, probabilities = service._ask("toy", None, 10.0, service.images_for)
+    assert (target.version, len(images), len(probabilities)) == (2, 1, 1)
     assert service.decoded_for == [1, 2]
     assert g.record.version == 2
 

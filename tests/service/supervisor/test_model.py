@@ -7,10 +7,16 @@ from typing import Any
 
 import pytest
 
+from models.bundle.manifest import Manifest
+from models.bundle.preprocessing import InputSpec
 from models.store.live import LIVE, set_canary, set_live, set_loaded
 from models.store.publish import publish
-from service.supervisor.model import MAX_CRASHES, Model, none_can_answer
+from service.supervisor.model import Model, none_can_answer
+from service.supervisor.repository import look_at_model
+from service.supervisor.version import MAX_CRASHES
 from tests.bundles import make_bundle
+
+REPORT = {"precision": "float32", "threads": 1, "manifest": Manifest("toy", "toy", ("a", "b"), InputSpec(4, 4, 1), {})}
 
 
 class Engine:
@@ -19,7 +25,7 @@ class Engine:
     pid = 1
 
     def __init__(self, *, ready: bool) -> None:
-        self.ready: dict[str, Any] | None = {"precision": "float32"} if ready else None
+        self.ready: dict[str, Any] | None = REPORT if ready else None
         self.failure: str | None = None
         self.retired: float | None = None
         self.started = time.monotonic()
@@ -48,10 +54,15 @@ def model(exports) -> Model:
     return model
 
 
+def look(model: Model) -> None:
+    """At the exports, as the repository's thread does."""
+    model.take(look_at_model(model.home, model.interest()))
+
+
 def settle(model: Model) -> None:
     """Start and retire what is to be, until nothing is left to do; every engine that is asked to stop does."""
     for _ in range(10):
-        model.look()
+        look(model)
         model.follow_pointer()
         for number, version in list(model.versions.items()):
             if version.engine in model.to_retire():
@@ -64,7 +75,7 @@ def settle(model: Model) -> None:
 def start(model: Model, number: int, *, ready: bool = True) -> None:
     model.versions[number].engine = Engine(ready=ready)
     if ready:
-        model.note_ready(number)
+        model.versions[number].note_ready()
 
 
 def engines(model: Model) -> set[int]:
@@ -78,11 +89,11 @@ def test_the_live_version_and_the_one_before_have_engines(model):
 
 def test_no_traffic_goes_to_an_engine_that_was_asked_to_stop(model, exports):
     set_live(exports, "toy", 3)
-    model.look()
+    look(model)
     (retired,) = model.to_retire()
     retired.retired = time.monotonic()  # of version 1, which has not ended yet
     set_live(exports, "toy", 1)
-    model.look()
+    look(model)
     model.follow_pointer()
     assert model.serving == 2
     model.note_end(1, 0)
@@ -106,7 +117,7 @@ def test_a_canary_that_crashed_and_is_ended_leaves_nothing_behind(model, exports
 
 def test_the_live_engine_is_started_again_though_a_canary_is_loading(model, exports):
     set_canary(exports, "toy", 3, 0.5)
-    model.look()
+    look(model)
     assert model.to_start() == [3]
     start(model, 3, ready=False)
     model.note_end(2, 9)
@@ -121,16 +132,6 @@ def test_an_unloaded_model_has_no_engines_until_it_is_loaded(model, exports):
     set_loaded(exports, "toy", loaded=True)
     settle(model)
     assert model.serving == 2
-
-
-def test_a_reason_for_a_rejection_names_no_place_on_our_disk(model, exports):
-    set_live(exports, "toy", 3)
-    model.look()
-    engine = Engine(ready=False)
-    engine.failure = f"{exports}/toy/3 has altered saved_model.pb"
-    model.versions[3].engine = engine
-    model.note_end(3, 1)
-    assert model.route().versions[3].reason == "toy/3 has altered saved_model.pb"
 
 
 def test_a_first_pointer_remembers_the_version_that_was_live_without_one(exports, tmp_path):
@@ -153,7 +154,7 @@ def end_live(model: Model, *, life_s: float, stuck: bool) -> None:
 
 def look_and_retire(model: Model) -> None:
     """See what has changed, and have the engines end that are not wanted any more."""
-    model.look()
+    look(model)
     for engine in model.to_retire():
         engine.retired = time.monotonic()
         model.note_end(next(n for n, version in model.versions.items() if version.engine is engine), 0)
@@ -175,9 +176,9 @@ def test_a_rejected_version_is_tried_again_when_its_files_have_changed_and_nobod
     weights = exports / "toy" / "3" / "variables" / "variables.index"
     for content in (b"weig", b"weight", b"weights"):
         weights.write_bytes(content)
-        model.look()
+        look(model)
         assert model.to_start() == []
-    model.look()
+    look(model)
     assert model.route().versions[3].state == "loading"
     assert model.to_start() == []  # each rejection is followed by a pause
     model.versions[3].not_before = 0.0
@@ -189,14 +190,14 @@ def test_a_file_that_does_not_belong_to_a_rejected_version_may_be_removed(model,
     reject_live(model, exports)
     (exports / "toy" / "3" / "variables" / "unlisted").unlink()
     for _ in range(2):
-        model.look()
+        look(model)
     assert model.route().versions[3].state == "loading"
 
 
 def test_a_rejected_version_is_tried_again_at_once_when_it_is_promoted_again(model, exports):
     reject_live(model, exports)
     set_live(exports, "toy", 3)
-    model.look()
+    look(model)
     assert model.to_start() == [3]
 
 
@@ -212,9 +213,9 @@ def test_a_version_whose_files_are_still_missing_waits_for_them(model, exports):
         assert (route.state, model.to_start()) == ("loading", [])
         assert re.fullmatch(r"waiting for [12] of the 6 files that its manifest lists", route.reason)
         path.write_bytes(content)
-        model.look()
+        look(model)
     assert model.to_start() == []  # somebody was writing until just now
-    model.look()
+    look(model)
     assert model.to_start() == [3]
     assert model.serving == 2
 
@@ -226,10 +227,10 @@ def test_a_version_that_was_too_slow_to_load_or_had_no_memory_is_tried_again_lat
         start(model, 3, ready=False)
         model.note_end(3, 9)
     assert model.route().versions[3].state == "rejected"
-    model.look()
+    look(model)
     assert model.to_start() == []
     model.versions[3].not_before = 0.0
-    model.look()
+    look(model)
     assert model.to_start() == [3]
     start(model, 3, ready=False)
     model.note_end(3, 9)
@@ -260,15 +261,15 @@ def test_a_version_that_has_answered_and_lost_files_since_is_rejected_until_they
     (exports / "toy" / "2" / "saved_model.pb").unlink()
     model.note_end(2, 9)
     for _ in range(2):
-        model.look()
+        look(model)
     start(model, 2, ready=False)
     model.versions[2].engine.failure = "lacks saved_model.pb"
     model.note_end(2, 1)
     for _ in range(3):
-        model.look()
+        look(model)
     assert model.route().versions[2].reason == "lacks saved_model.pb"
     model.versions[2].not_before = 0.0
-    model.look()
+    look(model)
     assert model.route().versions[2].state == "rejected"
 
 
@@ -289,8 +290,8 @@ def test_a_folder_that_cannot_be_listed_leaves_its_model_as_it_is(model, exports
     def refuse(home: Path) -> None:
         raise PermissionError(f"{home} cannot be listed")
 
-    monkeypatch.setattr("service.supervisor.model.read_live", refuse)
-    model.look()
+    monkeypatch.setattr("service.supervisor.repository.read_live", refuse)
+    look(model)
     assert engines(model) == {1, 2}
 
 
@@ -306,5 +307,5 @@ def test_a_model_that_is_unloaded_while_its_engine_is_down_answers_nobody(model,
     assert model.answers
     model.note_end(2, 9)
     set_loaded(exports, "toy", loaded=False)
-    model.look()
+    look(model)
     assert not model.answers

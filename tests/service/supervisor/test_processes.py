@@ -1,5 +1,6 @@
 """What the supervisor takes for a report of an engine, and what for chatter of a library."""
 
+import json
 import os
 import select
 import stat
@@ -7,9 +8,14 @@ import sys
 
 import pytest
 
+from models.bundle.manifest import Manifest
+from models.bundle.preprocessing import InputSpec
 from service.config import Config
 from service.supervisor import processes
 from service.supervisor.processes import EngineProcess, read_report
+
+MANIFEST = Manifest("toy", "toy", ("a", "b"), InputSpec(4, 4, 1), {})
+READY = {"event": "ready", "precision": "float32", "threads": 1, "manifest": MANIFEST.to_json()}
 
 
 @pytest.mark.parametrize(
@@ -17,6 +23,7 @@ from service.supervisor.processes import EngineProcess, read_report
     [
         *(b"0", b"null", b"[]", b"{}", b'"ready"', b"[" * 100_000, b'{"event": "x"}', b'{"event": []}', b"\xff"),
         *(b'Loading... {"event": "ready"}', b'{"event": "ready"}', b'{"event": "failed", "reason": 1}'),
+        b'{"event": "ready", "precision": "float32", "threads": 2, "manifest": {"model": "toy"}}',
     ],
 )
 def test_what_has_not_the_form_of_a_report_is_none(line):
@@ -24,8 +31,8 @@ def test_what_has_not_the_form_of_a_report_is_none(line):
 
 
 def test_reports_are_read():
-    for line in (b'{"event": "beat"}', b'{"event": "ready", "precision": "float32", "threads": 2}'):
-        assert read_report(line) is not None
+    assert read_report(b'{"event": "beat"}') == {"event": "beat"}
+    assert read_report(json.dumps(READY).encode()) == {**READY, "manifest": MANIFEST}
 
 
 TALKATIVE = """\
@@ -35,18 +42,32 @@ import json, os, sys
 reports = json.loads(sys.argv[3])["reports"]
 os.write(1, b"0\\nnull\\n")
 os.write(reports, b"null\\n")
-os.write(reports, json.dumps({{"event": "ready", "precision": "float32", "threads": 1}}).encode() + b"\\n")
+os.write(reports, b'{ready}\\n')
 """
 
 
 def test_what_a_library_prints_in_an_engine_is_no_report_and_ends_nothing(tmp_path, monkeypatch, capfd):
     program = tmp_path / "python"
-    program.write_text(TALKATIVE.format(python=sys.executable))
+    program.write_text(TALKATIVE.format(python=sys.executable, ready=json.dumps(READY)))
     program.chmod(program.stat().st_mode | stat.S_IXUSR)
     monkeypatch.setattr(processes.sys, "executable", str(program))
     engine = EngineProcess(Config(), tmp_path, 1, "ipc:///nowhere", dict(os.environ), considerate=False)
     while engine.read_reports():
         assert select.select([engine.pipe], [], [], 20)[0], "the engine neither reports nor ends"
-    assert engine.ready == {"event": "ready", "precision": "float32", "threads": 1}
+    assert engine.ready == {**READY, "manifest": MANIFEST}
     assert engine.reap() == 0
     assert capfd.readouterr().err.startswith("0\nnull\n")
+
+
+def test_a_reason_for_a_rejection_names_no_folder_of_this_machine(tmp_path, monkeypatch):
+    bundle = tmp_path / "exports" / "toy" / "3"
+    program = tmp_path / "python"
+    said = json.dumps({"event": "failed", "reason": f"{bundle} has altered saved_model.pb"})
+    program.write_text(TALKATIVE.format(python=sys.executable, ready=said))
+    program.chmod(program.stat().st_mode | stat.S_IXUSR)
+    monkeypatch.setattr(processes.sys, "executable", str(program))
+    engine = EngineProcess(Config(), bundle, 3, "ipc:///nowhere", dict(os.environ), considerate=False)
+    while engine.read_reports():
+        assert select.select([engine.pipe], [], [], 20)[0], "the engine neither reports nor ends"
+    engine.reap()
+    assert engine.failure == "toy/3 has altered saved_model.pb"

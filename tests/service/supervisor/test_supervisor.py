@@ -1,5 +1,6 @@
 """The supervisor itself: what it reads, what it leaves in memory, how it ends and what ends with it."""
 
+import os
 import shutil
 import signal
 import socket
@@ -22,7 +23,7 @@ def exports(digits_exports, tmp_path) -> Path:
 
 
 def test_a_live_pointer_of_wrong_types_changes_nothing_and_is_said_in_the_log(exports, tmp_path):
-    with running_service(exports, tmp_path, log_format="text", poll_interval_s=0.05) as service:
+    with running_service(exports, tmp_path, log_format="text") as service:
         for said in ('{"live":"x"}', '{"live":[1]}', '{"live":1.5}', '{"live":true}', '{"live":1e400}', '{"live":-1}'):
             logged = len(service.log())
             (exports / "digits" / "live.json").write_text(said)
@@ -35,7 +36,7 @@ def test_a_pointer_that_stays_wrong_is_logged_once_each_time_that_it_becomes_so(
     other = copy_bundle(exports / "digits" / "1", tmp_path / "bundle", model="others")
     pointer = exports / "digits" / "live.json"
     sound = pointer.read_bytes()
-    with running_service(exports, tmp_path, log_format="text", poll_interval_s=0.05) as service:
+    with running_service(exports, tmp_path, log_format="text") as service:
 
         def have_it_look_several_times() -> None:
             number = publish(other, exports)
@@ -48,6 +49,18 @@ def test_a_pointer_that_stays_wrong_is_logged_once_each_time_that_it_becomes_so(
             assert service.log().count("is no live pointer") == times
             pointer.write_bytes(sound)
             have_it_look_several_times()
+
+
+def test_exports_that_do_not_answer_stop_neither_answers_nor_restarts_nor_the_end(exports, tmp_path):
+    with running_service(exports, tmp_path, log_format="text") as service:
+        (exports / "hanging").mkdir()
+        os.mkfifo(exports / "hanging" / "live.json")  # whoever opens it to read waits for a writer, for ever
+        wait_until(lambda: f"{exports} does not answer" in service.log(), service)
+        os.kill(service.engine(1), signal.SIGKILL)
+        for _ in range(3):
+            answer = requests.post(service.url + "/classify", data=golden_image(exports), timeout=10)
+            assert answer.status_code == 200
+        assert service.stop() == 0, service.log()
 
 
 def test_a_second_model_leaves_the_first_the_default_until_somebody_says_otherwise(exports, tmp_path):
@@ -111,20 +124,24 @@ def test_under_nohup_a_hangup_is_passed_over(exports, tmp_path):
 DIES_AT_THE_START = """
 import os, signal, sys
 from pathlib import Path
-from service.supervisor import supervisor
+from service.supervisor import engine_pool, supervisor
 from service.config import Config
 
-class Dies(supervisor.Supervisor):
-    def {method}(self, *arguments):
-        super().{method}(*arguments)
-        Path(sys.argv[1]).write_text(Path(f"/proc/self/task/{{os.getpid()}}/children").read_text())
-        os.kill(os.getpid(), signal.SIGKILL)
+original = {method}
 
-Dies(Config.from_environment(os.environ)).run()
+def die_after(self, *arguments):
+    original(self, *arguments)
+    Path(sys.argv[1]).write_text(Path(f"/proc/self/task/{{os.getpid()}}/children").read_text())
+    os.kill(os.getpid(), signal.SIGKILL)
+
+{method} = die_after
+supervisor.Supervisor(Config.from_environment(os.environ)).run()
 """
 
 
-@pytest.mark.parametrize("method", ["_start", "_tick"], ids=["an engine", "gunicorn"])
+@pytest.mark.parametrize(
+    "method", ["engine_pool.EnginePool._start", "supervisor.Supervisor._tick"], ids=["an engine", "gunicorn"]
+)
 def test_what_a_killed_supervisor_has_only_just_started_ends_too(exports, tmp_path, method):
     """The kernel cannot end a process for the death of its parent before that process has asked for it."""
     port = free_port()

@@ -1,0 +1,118 @@
+"""The engine processes of all models: started, heard, killed when they hang, and cleaned up after."""
+
+import logging
+import selectors
+import time
+from collections import deque
+from collections.abc import Iterator
+from pathlib import Path
+
+from service.config import Config
+from service.ipc import messages
+from service.supervisor.model import Model
+from service.supervisor.processes import EngineProcess
+from service.supervisor.version import FREE_RESTARTS
+
+log = logging.getLogger(__name__)
+
+RETRY_START_S = 1.0  # after a process could not be started
+KEEP_FILES_S = 60.0  # after an engine's end: the HTTP workers read there what it was computing
+RETIRE_TIMEOUT_S = 30.0  # for the images that an engine still has when it is retired
+
+
+class EnginePool:
+    """
+    Args:
+        models: by name; the pool keeps no list of engines beside it.
+        selector: in which each engine's pipe is registered, with the engine as its data.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        models: dict[str, Model],
+        selector: selectors.BaseSelector,
+        runtime: Path,
+        environment: dict[str, str],
+    ) -> None:
+        self._config = config
+        self._models = models
+        self._selector = selector
+        self._runtime = runtime
+        self._environment = environment
+        self._num_started = 0
+        self._ended: deque[tuple[float, str]] = deque()  # when, and the engine's endpoint
+
+    def start_and_retire(self) -> None:
+        """Have the engines that the models want."""
+        for model in self._models.values():
+            for engine in model.to_retire():
+                engine.retire()
+            for number in model.to_start():
+                self._start(model, number)
+
+    def hear(self, engine: EngineProcess) -> None:
+        """Read what an engine has reported; its pipe is readable."""
+        was_ready = engine.ready is not None
+        alive = engine.read_reports()
+        model, number = next((m, n) for m, n, e in self._engines() if e is engine)
+        if engine.ready is not None and not was_ready:
+            model.versions[number].note_ready()
+        if not alive:
+            self._selector.unregister(engine.pipe)
+            model.note_end(number, engine.reap())
+            self._ended.append((time.monotonic(), engine.endpoint))
+
+    def kill_stuck(self) -> None:
+        """Kill engines that load, are silent or are retiring for too long."""
+        now = time.monotonic()
+        for model, number, engine in self._engines():
+            loading = engine.ready is None and now - engine.started > engine.load_timeout_s
+            silent = engine.ready is not None and now - engine.last_beat > self._config.hang_timeout_s
+            lingering = engine.retired is not None and now - engine.retired > RETIRE_TIMEOUT_S
+            if loading or silent or lingering:
+                what = "loading" if loading else "silent" if silent else "retiring"
+                log.error("%s: engine %d was %s too long", model.versions[number].label, engine.pid, what)
+                engine.stuck = True
+                engine.kill()
+
+    def remove_files_of_ended(self) -> None:
+        """Delete the sockets of engines whose end all HTTP workers have noticed by now."""
+        while self._ended and time.monotonic() - self._ended[0][0] > KEEP_FILES_S:
+            _, endpoint = self._ended.popleft()
+            for path in (messages.socket_file(endpoint), messages.computing_file(endpoint)):
+                path.unlink(missing_ok=True)
+
+    def kill_all(self) -> None:
+        for _, _, engine in self._engines():
+            engine.kill()
+
+    def _start(self, model: Model, number: int) -> None:
+        self._num_started += 1
+        version = model.versions[number]
+        endpoint = f"ipc://{self._runtime}/engine-{self._num_started}"
+        bundle = model.home / str(number)
+        considerate = self._is_considerate(model, number)
+        try:
+            engine = EngineProcess(self._config, bundle, number, endpoint, self._environment, considerate=considerate)
+        except OSError as error:  # no memory or no process to be had now
+            log.error("%s: no engine could be started: %s", version.label, error)
+            version.not_before = time.monotonic() + RETRY_START_S
+            return
+        version.engine = engine
+        self._selector.register(engine.pipe, selectors.EVENT_READ, engine)
+        log.info("%s: engine %d starts (%s)", version.label, engine.pid, engine.engine)
+
+    def _is_considerate(self, model: Model, number: int) -> bool:
+        """Whether an engine loads in processor time that others leave.
+
+        It does while any model answers, unless its own version is the one that should and has not crashed repeatedly.
+        """
+        is_urgent = number == model.serving and model.versions[number].crashes <= FREE_RESTARTS
+        return not is_urgent and any(other.answers for other in self._models.values())
+
+    def _engines(self) -> Iterator[tuple[Model, int, EngineProcess]]:
+        for model in self._models.values():
+            for number, version in list(model.versions.items()):
+                if version.engine is not None:
+                    yield model, number, version.engine

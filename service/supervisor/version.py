@@ -1,0 +1,177 @@
+"""One version of a model: its engine, and the rules that say when the next is started after one has failed.
+
+A version whose bundle is broken is rejected until its files change or it is promoted again. A version whose engine
+dies is started again, at once at first and then after growing pauses; after MAX_CRASHES in a row it is parked.
+"""
+
+import logging
+import time
+from dataclasses import dataclass
+
+from models.bundle.manifest import Manifest
+from service.ipc.routes import State, VersionRoute
+from service.supervisor.arrival import Arrival
+from service.supervisor.processes import EngineProcess
+
+log = logging.getLogger(__name__)
+
+MAX_LOAD_CRASHES = 3  # in a row; then a version that has never loaded is rejected, and tried again after PARKED_S
+STABLE_S = 2.0  # after an engine has answered for so long, its crash counts as the first
+FREE_RESTARTS = 2  # crashes after which the next engine starts at once: clients notice only longer pauses
+LONGEST_BACKOFF_S = 30.0
+MAX_CRASHES = 10  # in a row; then the version is parked: no request waits for it, and it is tried after PARKED_S
+PARKED_S = 60.0  # doubled after each further crash
+LONGEST_PARKED_S = 600.0
+
+
+@dataclass(slots=True)
+class Version:
+    """
+    Attributes:
+        label: how the log names it.
+        manifest: as its engine has loaded it; kept when the engine ends or the bundle is deleted.
+        load_s: from its engine's start to its readiness.
+        crashes: in a row, since an engine last answered for STABLE_S.
+        restarts: engines that died after they had answered.
+        not_before: time of the next try, in seconds of CLOCK_MONOTONIC.
+        rejected: why it is not served.
+        rejections: since it was promoted last.
+        is_temporary: the rejection may not be the bundle's fault, so it is tried again though no file changes.
+        arrival: its files at the last look; they are not looked at while it has an engine.
+        is_changing: its files changed between the last two looks.
+    """
+
+    label: str
+    engine: EngineProcess | None = None
+    manifest: Manifest | None = None
+    precision: str = ""
+    load_s: float = 0.0
+    crashes: int = 0
+    restarts: int = 0
+    not_before: float = 0.0
+    rejected: str | None = None
+    rejections: int = 0
+    is_temporary: bool = False
+    arrival: Arrival | None = None
+    is_changing: bool = False
+
+    @property
+    def waiting(self) -> str | None:
+        """Which files it waits for; None where it waits for none, or has loaded before."""
+        return self.arrival.reason if self.arrival and self.manifest is None and self.engine is None else None
+
+    @property
+    def is_sound(self) -> bool:
+        return self.rejected is None and self.waiting is None
+
+    @property
+    def is_parked(self) -> bool:
+        return self.crashes >= MAX_CRASHES
+
+    @property
+    def answers(self) -> bool:
+        """It has an engine that has loaded."""
+        return self.engine is not None and self.engine.ready is not None
+
+    def may_start(self, now: float) -> bool:
+        return self.engine is None and self.not_before <= now and not self.is_changing
+
+    def note_arrival(self, arrival: Arrival, *, promoted: bool) -> None:
+        """Try a rejected version again when its files have changed and changes have ended, or when it is promoted.
+
+        A slow copy changes the files again and again, so each rejection is followed by a longer pause.
+        """
+        before, self.arrival = self.arrival, arrival
+        was_changing = self.is_changing
+        self.is_changing = before is not None and before.stamps != arrival.stamps
+        if promoted:
+            self.not_before, self.rejections, self.is_changing = 0.0, 0, False
+        if self.is_temporary and self.not_before <= time.monotonic():
+            self.rejected = None  # its crashes stay counted
+        if promoted or (was_changing and not self.is_changing) or self.waiting:
+            self.rejected, self.crashes, self.is_temporary = None, 0, False
+        if arrival.num_missing and (before is None or not before.num_missing):
+            log.warning("%s is %s", self.label, arrival.reason)
+
+    def note_ready(self) -> None:
+        """Its engine has loaded."""
+        engine = self.engine
+        assert engine is not None
+        assert engine.ready is not None
+        self.manifest, self.precision, self.rejections = engine.ready["manifest"], engine.ready["precision"], 0
+        self.load_s = round(time.monotonic() - engine.started, 3)
+        said = ", ".join(f"{name} {engine.ready[name]}" for name in ("precision", "threads"))
+        log.info("%s: ready after %.1f s: %s", self.label, self.load_s, said)
+
+    def note_end(self, status: int) -> None:
+        """Its engine has ended: it was retired, refused the bundle, or died."""
+        engine, self.engine = self.engine, None
+        assert engine is not None
+        if engine.retired is not None:
+            log.info("%s: engine %d retired", self.label, engine.pid)
+            return
+        if engine.ready is None and engine.failure:
+            self.reject(engine.failure)
+            return
+        self._back_off(engine)
+        self.restarts += engine.ready is not None
+        log.error("%s: engine %d ended with status %d (crash %d)", self.label, engine.pid, status, self.crashes)
+        if engine.ready is None and self.manifest is None and self.crashes >= MAX_LOAD_CRASHES:
+            self.reject(f"its engine ended {self.crashes} times while loading")
+            self.is_temporary = True
+            self.not_before = time.monotonic() + parked_s(self.crashes - MAX_LOAD_CRASHES)
+
+    def reject(self, reason: str) -> None:
+        log.error("%s is rejected: %s", self.label, reason)
+        self.rejected = reason
+        self.rejections, self.is_temporary = self.rejections + 1, False
+        self.not_before = time.monotonic() + min(2.0 ** (self.rejections - 1), LONGEST_BACKOFF_S)
+
+    def _back_off(self, engine: EngineProcess) -> None:
+        stable = engine.answered_for_s() > STABLE_S and not engine.stuck
+        self.crashes = 1 if stable else self.crashes + 1
+        pause = parked_s(self.crashes - MAX_CRASHES) if self.is_parked else backoff_s(self.crashes)
+        self.not_before = time.monotonic() + pause
+        if self.is_parked:
+            log.error("%s: parked for %g s: %s", self.label, pause, self._parked_reason())
+
+    def _parked_reason(self) -> str:
+        return f"its engine ended {self.crashes} times in a row; it is tried again now and then"
+
+    def route(self) -> VersionRoute:
+        """What the HTTP workers are told of it."""
+        manifest, engine = self.manifest, self.engine
+        if manifest is None:
+            return VersionRoute("rejected" if self.rejected else "loading", reason=self.rejected or self.waiting)
+        state: State = "available" if self.answers else "rejected" if self.rejected else "restarting"
+        reason = self.rejected
+        if state == "restarting" and self.is_parked:
+            state, reason = "parked", self._parked_reason()
+        return VersionRoute(
+            state,
+            endpoint=engine.endpoint if engine and self.answers else None,
+            reason=reason,
+            class_names=manifest.class_names,
+            input_spec=manifest.input_spec,
+            description={
+                "architecture": manifest.architecture,
+                "drawing": manifest.drawing,
+                "precision": self.precision,
+                "load_seconds": self.load_s,
+                "accuracy": manifest.metrics.get("test", {}).get("accuracy"),
+                "created_at": manifest.lineage.get("created_at"),
+            },
+            reference=manifest.reference,
+            restarts=self.restarts,
+        )
+
+
+def backoff_s(crashes: int) -> float:
+    """The pause after so many crashes in a row."""
+    late = crashes - FREE_RESTARTS
+    return min(2.0 ** (late - 1), LONGEST_BACKOFF_S) if late > 0 else 0.0
+
+
+def parked_s(further_crashes: int) -> float:
+    """The pause after so many crashes since it was parked."""
+    return float(min(PARKED_S * 2.0 ** min(further_crashes, 10), LONGEST_PARKED_S))
