@@ -1,22 +1,19 @@
 """A request -> encoded images: raw body, multipart form, or JSON with base64. Strict, bounded, and never a 500."""
 
 import base64
-import contextlib
-import io
-import json
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, NoReturn
+from typing import Annotated, Any
 
-import gevent
+import msgspec
 import numpy as np
 from flask import Request
-from gunicorn.http.errors import ParseException
-from werkzeug.exceptions import ClientDisconnected
+from msgspec import Meta
 
 from service.config import Config
-from service.errors import BadRequest, ReadTimeout, TooLarge, Unprocessable
+from service.errors import BadRequest, TooLarge
+from service.http.bodies import in_time, read_bytes
+from service.http.json_body import fit, parse_json
 
 DEFAULT_TOP_K = 5
 DATA_URL = re.compile(r"\s*data:[^,]*;base64,", re.IGNORECASE)
@@ -44,11 +41,10 @@ class EncodedImage:
     file: str | None = None
 
 
-class ServiceRequest(Request):
-    """A request whose uploaded files stay in memory: they are bounded, and the disk may be read-only."""
+class Images(msgspec.Struct, forbid_unknown_fields=True):
+    """Encoded images as base64, by itself or as data: URLs."""
 
-    def _get_file_stream(self, *args: Any, **kwargs: Any) -> io.BytesIO:
-        return io.BytesIO()
+    images: list[Annotated[str, Meta(extra_json_schema={"contentEncoding": "base64"})]]
 
 
 def read_images(request: Request, config: Config) -> list[EncodedImage]:
@@ -81,37 +77,6 @@ def checked(images: list[EncodedImage], config: Config) -> list[EncodedImage]:
     return images
 
 
-def read_bytes(request: Request, config: Config) -> bytes:
-    """The whole body, unpacked.
-
-    Raises:
-        TooLarge, ReadTimeout, BadRequest: it is too long, too slow, or no gzip as it says.
-    """
-    with in_time(config):
-        body = request.get_data(cache=False)
-    if len(body) > config.max_body_bytes:
-        raise TooLarge(f"The body has more than {config.max_body_bytes:,} bytes.")
-    return body
-
-
-@contextlib.contextmanager
-def in_time(config: Config) -> Iterator[None]:
-    """
-    Raises:
-        ReadTimeout: the body did not arrive in time.
-        BadRequest: it ended too early, or came in chunks that are none.
-    """
-    try:
-        with gevent.Timeout(config.read_timeout_s):
-            yield
-    except gevent.Timeout:
-        raise ReadTimeout(f"The body did not arrive within {config.read_timeout_s:g} s.") from None
-    except ClientDisconnected:
-        raise BadRequest("The body is shorter than its Content-Length says: it was cut off.") from None
-    except ParseException as error:
-        raise BadRequest(f"The body's chunks are malformed ({error}).") from None
-
-
 def read_form(request: Request) -> list[EncodedImage]:
     files = [file for _, file in request.files.items(multi=True)]
     return [
@@ -121,38 +86,8 @@ def read_form(request: Request) -> list[EncodedImage]:
 
 
 def read_json(body: bytes) -> list[EncodedImage]:
-    document = parse_json(body)
-    images = document.get("images") if isinstance(document, dict) else None
-    if not isinstance(images, list) or not all(isinstance(image, str) for image in images):
-        raise Unprocessable('The JSON has to be {"images": ["<base64>", ...]}: a list of strings.')
-    if set(document) != {"images"}:
-        raise Unprocessable(
-            f"The JSON has the unknown key {min(set(document) - {'images'})[:100]!r}; only images is read."
-        )
+    images = fit(parse_json(body), Images).images
     return [read_base64(image, f"images[{i}]") for i, image in enumerate(images)]
-
-
-def parse_json(body: bytes) -> Any:
-    """Strict JSON: no NaN or Infinity, no repeated keys, UTF-8 without a byte-order mark.
-
-    Raises:
-        BadRequest: it is none.
-    """
-    try:
-        return json.loads(body.decode("utf-8"), object_pairs_hook=unique_keys, parse_constant=refuse_constant)
-    except (ValueError, RecursionError) as error:
-        raise BadRequest(f"The body is no JSON that we read: {str(error)[:200]}.") from None
-
-
-def unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    document = dict(pairs)
-    if len(document) != len(pairs):
-        raise ValueError("a key is repeated")
-    return document
-
-
-def refuse_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is not JSON")
 
 
 def read_base64(text: str, position: str) -> EncodedImage:

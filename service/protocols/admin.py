@@ -1,11 +1,13 @@
-"""Which versions answer, said over HTTP with an admin's key; the commands of `python -m service` do the same."""
+"""Which versions answer, set over HTTP with an admin's key; the commands of `python -m service` do the same."""
 
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Annotated, TypeVar
 
-from flask import Blueprint, Response, jsonify, request
+import msgspec
+from flask import Blueprint, Response, request
+from msgspec import Meta
 
 from models.bundle.manifest import BrokenBundle
 from models.errors import UserError
@@ -14,16 +16,61 @@ from models.store import publish as published
 from models.store.layout import MODEL_NAME
 from models.store.live import LivePointer, roll_back, set_canary, set_live, set_loaded, set_shadow
 from service.errors import Conflict, NotFound, Unprocessable
-from service.http.images import parse_json, read_bytes
 from service.http.in_thread import in_turn
+from service.http.json_body import read_document, respond
 from service.inference.service import service
+from service.protocols.operation import ProtocolError, answers
 
-bp = Blueprint("control", __name__)
+bp = Blueprint("admin", __name__)
 
 T = TypeVar("T")
+VersionNumber = Annotated[int, Meta(ge=1)]
 
 LOCK_TIMEOUT_S = 10.0  # for whoever publishes at the same time
 BUSY = "Somebody else is publishing this model, and nothing was changed. Try again later."
+ERRORS = (400, 401, 403, 404, 408, 409, 413, 415, 422)
+REPOSITORY_ERRORS = (400, 401, 403, 404, 409, 415)
+
+
+class Nothing(msgspec.Struct, forbid_unknown_fields=True):
+    """An empty object, or no body at all."""
+
+
+class Promotion(msgspec.Struct, forbid_unknown_fields=True):
+    """The version that is to be live."""
+
+    version: VersionNumber
+
+
+class Canary(msgspec.Struct, forbid_unknown_fields=True):
+    """The canary and its share of the requests; null for no canary."""
+
+    version: VersionNumber | None
+    fraction: Annotated[float, Meta(gt=0, le=1)] = 0.1
+
+
+class Shadow(msgspec.Struct, forbid_unknown_fields=True):
+    """The version that is asked as well, and compared; null for none."""
+
+    version: VersionNumber | None
+
+
+class Parts(msgspec.Struct):
+    """Which versions have a part now."""
+
+    model: str
+    live: int | None
+    previous: int | None
+    canary: int | None
+    canary_fraction: float
+    shadow: int | None
+    unloaded: bool
+
+
+class Default(msgspec.Struct):
+    """The default model."""
+
+    default: str
 
 
 @bp.before_request
@@ -32,71 +79,74 @@ def authorise() -> None:
 
 
 @bp.post("/models/<name>/promote")
+@answers(Parts, body=(Promotion,), errors=ERRORS)
 def promote(name: str) -> Response:
-    """{"version": N}: that version answers from now on."""
-    version = read_version(read_options("version"))
+    """Make a version live."""
+    version = read_document(Promotion, service().config).version
     return changed(name, lambda exports, turn: set_live(exports, name, version, turn=turn))
 
 
 @bp.post("/models/<name>/rollback")
+@answers(Parts, body=(Nothing,), errors=ERRORS)
 def rollback(name: str) -> Response:
-    """The version answers that did before."""
-    read_options()
+    """Make the version live that was live before."""
+    read_document(Nothing, service().config)
     return changed(name, lambda exports, turn: roll_back(exports, name, turn=turn))
 
 
 @bp.post("/models/<name>/canary")
+@answers(Parts, body=(Canary,), errors=ERRORS)
 def canary(name: str) -> Response:
-    """{"version": N, "fraction": 0.1}: that version answers a part of the requests; {"version": null} ends it."""
-    options = read_options("version", "fraction")
-    version = read_version(options, or_none=True)
-    fraction = options.get("fraction", 0.1)
-    if isinstance(fraction, bool) or not isinstance(fraction, int | float) or not 0 < fraction <= 1:
-        raise Unprocessable("fraction has to be a number above 0 and up to 1.")
-    return changed(name, lambda exports, turn: set_canary(exports, name, version, fraction, turn=turn))
+    """Have a version answer a fraction of the requests; null ends it."""
+    asked = read_document(Canary, service().config)
+    return changed(name, lambda exports, turn: set_canary(exports, name, asked.version, asked.fraction, turn=turn))
 
 
 @bp.post("/models/<name>/shadow")
+@answers(Parts, body=(Shadow,), errors=ERRORS)
 def shadow(name: str) -> Response:
-    """{"version": N}: that version is asked too, and compared; {"version": null} ends it."""
-    version = read_version(read_options("version"), or_none=True)
+    """Ask a version too, and compare its answers; null ends it."""
+    version = read_document(Shadow, service().config).version
     return changed(name, lambda exports, turn: set_shadow(exports, name, version, turn=turn))
 
 
 @bp.post("/models/<name>/default")
+@answers(Default, body=(Nothing,), errors=ERRORS)
 def make_default(name: str) -> Response:
-    """Requests that name no model are answered by this one."""
-    read_options()
+    """Have this model answer the requests that name none."""
+    read_document(Nothing, service().config)
     if service().config.default_model:
         raise Conflict(f"SERVICE_DEFAULT_MODEL says which is the default model here: {service().config.default_model}.")
-    return jsonify(default=in_exports(name, lambda exports, turn: published.set_default(exports, name, turn=turn)))
+    return respond(Default(in_exports(name, lambda exports, turn: published.set_default(exports, name, turn=turn))))
 
 
 @bp.post("/v2/repository/models/<name>/load")
+@answers(errors=REPOSITORY_ERRORS, error=ProtocolError)
 def load(name: str) -> Response:
-    """A model that was unloaded answers again, once its engine has loaded."""
+    """Have an unloaded model answer again, once its engine has loaded."""
     in_exports(name, lambda exports, turn: set_loaded(exports, name, loaded=True, turn=turn))
     return Response(status=200)
 
 
 @bp.post("/v2/repository/models/<name>/unload")
+@answers(errors=REPOSITORY_ERRORS, error=ProtocolError)
 def unload(name: str) -> Response:
-    """A model's engines end."""
+    """End a model's engines."""
     in_exports(name, lambda exports, turn: set_loaded(exports, name, loaded=False, turn=turn))
     return Response(status=200)
 
 
 def changed(name: str, how: Callable[[Path, Turn], LivePointer]) -> Response:
-    return jsonify(model=name, **asdict(in_exports(name, how)))
+    return respond(Parts(name, **asdict(in_exports(name, how))))
 
 
 def in_exports(name: str, how: Callable[[Path, Turn], T]) -> T:
-    """Replace a pointer, in a thread since it waits for the disk; a change that was refused never happens.
+    """Change a pointer, in a thread since it waits for the disk; a change that was refused never happens.
 
     Raises:
         NotFound: there is no such model.
         Conflict: the version is missing or broken, or the exports cannot be written now or ever.
-        Unprocessable: what was asked makes no sense.
+        Unprocessable: the change makes no sense.
     """
     exports = service().config.exports
 
@@ -119,32 +169,6 @@ def in_exports(name: str, how: Callable[[Path, Turn], T]) -> T:
 
 
 def without_paths(message: str) -> str:
-    """Where things lie on our disk is nobody's business."""
+    """The message without the folder of the exports, which clients need not know."""
     exports = str(service().config.exports)
     return message.replace(f"{exports}/", "").replace(exports, "exports")
-
-
-def read_options(*known: str) -> dict[str, Any]:
-    """The body's JSON object.
-
-    Raises:
-        Unprocessable: it is none, or has a key that is not known.
-    """
-    body = read_bytes(request, service().config)
-    options = parse_json(body) if body.strip() else {}
-    if not isinstance(options, dict) or set(options) - set(known):
-        raise Unprocessable(f"The body has to be a JSON object of {', '.join(known) or 'nothing'}.")
-    return options
-
-
-def read_version(options: dict[str, Any], *, or_none: bool = False) -> Any:
-    """
-    Raises:
-        Unprocessable: it is missing, or no version.
-    """
-    version = options.get("version")
-    if "version" not in options or (version is None and not or_none):
-        raise Unprocessable('Say which: {"version": 3}' + (', or {"version": null} for none.' if or_none else "."))
-    if version is not None and (isinstance(version, bool) or not isinstance(version, int) or version < 1):
-        raise Unprocessable("version has to be a whole number from 1.")
-    return version

@@ -12,10 +12,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
+import msgspec
 import numpy as np
-from flask import Blueprint, Response, current_app, jsonify, request
+from flask import Blueprint, Response, current_app, request
+from msgspec import UNSET, Meta, UnsetType
 from PIL import Image
 
 from models.bundle.class_names import BadClassName, check_label
@@ -34,10 +36,13 @@ from service.errors import (
 )
 from service.feedback.collector import MOST_WAITING
 from service.feedback.store import FeedbackFull, FeedbackStore, Kept, Outcome
-from service.http.images import hint_at_curl, in_time, parse_json, read_base64, read_bytes
+from service.http.bodies import in_time, read_bytes
+from service.http.images import hint_at_curl, read_base64
 from service.http.in_thread import in_turn
+from service.http.json_body import fit, parse_json, respond
 from service.inference.service import service
 from service.inference.targets import Target
+from service.protocols.operation import answers
 from service.telemetry.metrics import FEEDBACK
 from service.telemetry.request_record import REQUEST_ID
 
@@ -50,7 +55,7 @@ BUSY = "The feedback folder is busy, and nothing was changed. Try again later."
 DIGEST = re.compile(r"[0-9a-f]{64}")
 THUMBNAIL = InputSpec(384, 384, 3, "pad")  # what a person is shown
 MOST_LISTED = 500
-KNOWN = ("label", "image", "request_id", "index", "digest", "settle")
+ERRORS = (400, 401, 403, 404, 409, 503, 507)
 SOURCES = ("image", "request_id", "digest")
 T = TypeVar("T")
 
@@ -69,6 +74,73 @@ class Feedback:
     settle: bool
 
 
+class FeedbackJson(msgspec.Struct, forbid_unknown_fields=True):
+    """The right label of an image, which one of `image`, `request_id` and `digest` names.
+
+    `image` is base64; `index` says which image of the request; `settle`: this label holds, whatever was said before.
+    """
+
+    label: str
+    image: str | UnsetType = UNSET
+    request_id: str | UnsetType = UNSET
+    digest: str | UnsetType = UNSET
+    index: Annotated[int, Meta(ge=0)] = 0
+    settle: bool = False
+
+
+class Stored(msgspec.Struct):
+    """What became of an image; `image` is the sha256 of its bytes."""
+
+    model: str
+    label: str
+    outcome: Outcome
+    image: str
+
+
+class Contradiction(msgspec.Struct):
+    """An image that was given several labels."""
+
+    image: str
+    labels: list[str]
+
+
+class Collected(msgspec.Struct):
+    """What has come in: images by label, contradictions, images that wait for a label, bytes."""
+
+    model: str
+    labelled: dict[str, int]
+    contradictory: list[Contradiction]
+    kept: int
+    bytes: int
+    max_bytes: int
+
+
+class Guess(msgspec.Struct):
+    """A class that the model has named."""
+
+    label: str
+    probability: float
+
+
+class Unlabelled(msgspec.Struct):
+    """An image to label: one with contradicting `labels`, or one that was kept, with what the model said of it."""
+
+    image: str
+    labels: list[str] | UnsetType = UNSET
+    version: int | UnsetType = UNSET
+    request_id: str | UnsetType = UNSET
+    uncertainty: float | UnsetType = UNSET
+    top: list[Guess] | UnsetType = UNSET
+
+
+class ToLabel(msgspec.Struct):
+    """Images to label: those that were given several labels, then the most uncertain."""
+
+    model: str
+    class_names: tuple[str, ...]
+    images: list[Unlabelled]
+
+
 @bp.before_request
 def authorise() -> None:
     """
@@ -84,8 +156,15 @@ def authorise() -> None:
 
 
 @bp.post("/models/<name>/feedback")
-def give_feedback(name: str) -> tuple[Response, int]:
-    """Store an image under its right label."""
+@answers(
+    Stored,
+    statuses=(200, 201),
+    body=(FeedbackJson, "image/*", "application/octet-stream", "multipart/form-data"),
+    query=("label", "settle"),
+    errors=(*ERRORS, 408, 413, 415, 422),
+)
+def give_feedback(name: str) -> Response:
+    """Store an image under its right label: the image itself, or one that came in before."""
     service().targets.find(name)
     feedback = read_feedback(name)
     chosen = service().targets.find(name)  # another version may have become live while the body came
@@ -100,45 +179,42 @@ def give_feedback(name: str) -> tuple[Response, int]:
         lambda turn: store.add(feedback.image, feedback.label, settle=feedback.settle, turn=turn)
     )
     FEEDBACK.labels(name, outcome).inc()
-    body = jsonify(model=name, label=feedback.label, outcome=outcome, image=hashlib.sha256(feedback.image).hexdigest())
-    return body, 200 if outcome == "duplicate" else 201
+    stored = Stored(name, feedback.label, outcome, hashlib.sha256(feedback.image).hexdigest())
+    return respond(stored, 200 if outcome == "duplicate" else 201)
 
 
 @bp.get("/models/<name>/feedback")
+@answers(Collected, errors=ERRORS)
 def show_feedback(name: str) -> Response:
     """What has come in so far."""
     service().targets.find(name)
-    return jsonify(model=name, **on_disk(store_of(name).summary))
+    return respond(fit({"model": name, **on_disk(store_of(name).summary)}, Collected))
 
 
 @bp.get("/models/<name>/kept")
+@answers(ToLabel, query=("limit",), errors=ERRORS)
 def list_kept(name: str) -> Response:
     """Images that wait for a label, the most uncertain first; before them those that were given two."""
     chosen, limit, store = service().targets.find(name), read_limit(), store_of(name)
     apart: dict[str, list[str]] = on_disk(store.contradictions)
     found: list[Kept] = on_disk(partial(store.kept, limit))
-    images: list[dict[str, Any]] = [{"image": digest, "labels": labels} for digest, labels in apart.items()]
-    images += [
-        {
-            "image": kept.digest,
-            "version": kept.version,
-            "request_id": kept.request_id,
-            "uncertainty": round(kept.uncertainty, 4),
-            "top": [{"label": label, "probability": round(probability, 6)} for label, probability in kept.top],
-        }
-        for kept in found
-    ]
-    return jsonify(model=name, class_names=list(chosen.route.class_names), images=images[:limit])
+    images = [Unlabelled(digest, labels=labels) for digest, labels in apart.items()]
+    for kept in found:
+        top = [Guess(label, round(probability, 6)) for label, probability in kept.top]
+        images.append(Unlabelled(kept.digest, UNSET, kept.version, kept.request_id, round(kept.uncertainty, 4), top))
+    return respond(ToLabel(name, chosen.route.class_names, images[:limit]))
 
 
 @bp.get("/models/<name>/kept/<digest>")
+@answers("image/png", errors=(*ERRORS, 413, 415, 422))
 def show_kept(name: str, digest: str) -> Response:
-    """One of them as a PNG of our own making: what a stranger sent is never given back as it came."""
+    """One of them as a PNG of 384x384 pixels, encoded here: what a client sent is never sent back as it came."""
     png = on_disk(partial(draw, find_image(name, digest), service().config.max_pixels))
     return Response(png, mimetype="image/png", headers={"Cache-Control": "private, no-store"})
 
 
 @bp.delete("/models/<name>/kept/<digest>")
+@answers(statuses=(204,), errors=ERRORS)
 def discard(name: str, digest: str) -> Response:
     """Forget one of them."""
     service().targets.find(name)
@@ -149,7 +225,9 @@ def discard(name: str, digest: str) -> Response:
 
 
 @bp.get("/label")
+@answers("text/html")
 def label_page() -> Response:
+    """The page for labelling."""
     return current_app.send_static_file("label.html")
 
 
@@ -168,19 +246,16 @@ def read_feedback(name: str) -> Feedback:
         return checked(fields.get("label"), files[0].read() if files else b"", settle)
     body = read_bytes(request, service().config)
     if request.mimetype == "application/json" or body.lstrip()[:1] == b"{":
-        return read_json(name, body)
+        return read_feedback_json(name, body)
     return checked(request.args.get("label"), body, request.args.get("settle") in ("1", "true"))
 
 
-def read_json(name: str, body: bytes) -> Feedback:
-    said = parse_json(body)
-    sources = [source for source in SOURCES if isinstance(said, dict) and source in said]
-    if not isinstance(said, dict) or set(said) - set(KNOWN) or len(sources) != 1:
+def read_feedback_json(name: str, body: bytes) -> Feedback:
+    said = fit(parse_json(body), FeedbackJson)
+    sources = [source for source in SOURCES if getattr(said, source) is not UNSET]
+    if len(sources) != 1:
         raise Unprocessable(f"The JSON has to be an object of a label and one of {', '.join(SOURCES)}.")
-    if not isinstance(said[sources[0]], str) or not isinstance(said.get("settle", False), bool):
-        raise Unprocessable(f"{sources[0]} has to be text, and settle true or false.")
-    image = IMAGES[sources[0]](name, said)
-    return checked(said.get("label"), image, said.get("settle", False))
+    return checked(said.label, IMAGES[sources[0]](name, getattr(said, sources[0]), said.index), said.settle)
 
 
 def checked(label: Any, image: bytes, settle: bool) -> Feedback:
@@ -196,12 +271,8 @@ def checked(label: Any, image: bytes, settle: bool) -> Feedback:
         raise Unprocessable(str(error)) from None
 
 
-def image_of_request(name: str, said: dict[str, Any]) -> bytes:
-    index = said.get("index", 0)
-    if isinstance(index, bool) or not isinstance(index, int) or index < 0:
-        raise Unprocessable("index has to be a whole number from 0: which image of that request.")
+def image_of_request(name: str, request_id: str, index: int) -> bytes:
     recent = service().collector.recent
-    request_id = said["request_id"]
     image = recent.find(request_id, name, index) if recent and REQUEST_ID.fullmatch(request_id) else None
     if image is None:
         raise NotFound(
@@ -211,16 +282,16 @@ def image_of_request(name: str, said: dict[str, Any]) -> bytes:
     return image
 
 
-def image_here(name: str, said: dict[str, Any]) -> bytes:
-    path = find_image(name, said["digest"])
+def image_here(name: str, digest: str, _: int) -> bytes:
+    path = find_image(name, digest)
     try:
         return on_disk(path.read_bytes)
     except Conflict:
         raise NotFound("Somebody has labelled this image just now.") from None
 
 
-IMAGES: dict[str, Callable[[str, dict[str, Any]], bytes]] = {
-    "image": lambda _, said: read_base64(said["image"], "image").data,
+IMAGES: dict[str, Callable[[str, str, int], bytes]] = {  # of (model, what names the image, its index)
+    "image": lambda _, text, __: read_base64(text, "image").data,
     "request_id": image_of_request,
     "digest": image_here,
 }

@@ -5,7 +5,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
-from flask import Blueprint, Response, current_app, jsonify, request
+import msgspec
+from flask import Blueprint, Response, current_app, request
 
 from models.bundle.manifest import BrokenBundle
 from models.files.deadline import GivenUp
@@ -13,7 +14,9 @@ from models.store.history import about_version
 from models.store.layout import MODEL_NAME, list_versions
 from service.errors import NotFound, NotReady
 from service.http.in_thread import in_turn
+from service.http.json_body import respond
 from service.inference.service import service
+from service.protocols.operation import answers
 
 bp = Blueprint("lineage", __name__)
 
@@ -24,17 +27,27 @@ REPORT = Path("assets.extra/report.html")
 REPORT_POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; sandbox"  # it is a file of the bundle's
 
 
+class Versions(msgspec.Struct):
+    """Every published version, the newest first."""
+
+    model: str
+    versions: list[dict[str, Any]]
+
+
 @bp.get("/models/<name>/versions")
+@answers(Versions, "text/html", errors=(400, 401, 404, 503))
 def list_lineage(name: str) -> Response:
-    """Every published version, the newest first; browsers get the page that shows it."""
+    """Every published version: data, code, settings, metrics, decision and parent; a page for browsers."""
     if wants_page():
         return current_app.send_static_file("versions.html")
     home = home_of(name)
-    return jsonify(model=name, versions=in_time(partial(describe, home)))
+    return respond(Versions(name, in_time(partial(describe, home))))
 
 
 @bp.get("/models/<name>/versions/<int:version>/report")
+@answers("text/html", errors=(400, 401, 404, 503))
 def show_report(name: str, version: int) -> Response:
+    """The report of a version, as a page."""
     try:
         report = in_time((home_of(name) / str(version) / REPORT).read_bytes)
     except FileNotFoundError:

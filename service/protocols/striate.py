@@ -1,22 +1,105 @@
 """Striate's own routes. A view reads the request, asks an engine, and writes the answer; it never touches a model."""
 
-from typing import Any
+from typing import Annotated, Any
 
+import msgspec
 import numpy as np
-from flask import Blueprint, Response, current_app, jsonify, request
+from flask import Blueprint, Response, current_app, request
+from msgspec import UNSET, Meta, UnsetType
 
 from service.errors import NotFound
 from service.http.images import read_images, read_top_k
+from service.http.json_body import respond
 from service.inference.service import service
-from service.ipc.routes import ModelRoute
-from service.protocols.openapi import DOCUMENT
-from service.telemetry.metrics import Drift, exposition
+from service.ipc.routes import Label, ModelRoute, State
+from service.protocols.openapi import document
+from service.protocols.operation import CLASSIFY_ERRORS, IMAGE_BODY, answers
+from service.telemetry.exposition import exposition
+from service.telemetry.metrics import Drift
 from service.telemetry.request_record import record
 
 bp = Blueprint("striate", __name__)
 
+Probability = Annotated[float, Meta(ge=0, le=1)]
+
+
+class Class(msgspec.Struct):
+    """One class of a prediction."""
+
+    label: str
+    index: int
+    probability: Probability
+
+
+class Prediction(msgspec.Struct):
+    """The most probable class of one image, and the `top_k` most probable in order.
+
+    `file` is the name that a form gave the image; `out_of_distribution` is the share of held-out images that are nearer
+    to the usual ones.
+    """
+
+    label: str
+    probability: Probability
+    top: list[Class]
+    file: str | UnsetType = UNSET
+    out_of_distribution: Probability | UnsetType = UNSET
+
+
+class Classification(msgspec.Struct):
+    """One prediction an image, in the request's order."""
+
+    model: str
+    version: int
+    predictions: list[Prediction]
+
+
+class Version(msgspec.Struct):
+    """A version of a model; what its manifest and its engine say is there once it has loaded."""
+
+    version: int
+    state: State
+    live: bool
+    reason: str | None
+    restarts: int
+    class_names: tuple[str, ...]
+    input: dict[str, Any] | None
+    architecture: str | UnsetType = UNSET
+    drawing: dict[str, Any] | UnsetType | None = UNSET
+    precision: str | UnsetType = UNSET
+    load_seconds: float | UnsetType = UNSET
+    accuracy: float | UnsetType | None = UNSET
+    created_at: str | UnsetType | None = UNSET
+
+
+class Model(msgspec.Struct):
+    """A model: which versions have a part, and how far the latest images are from those it was tested on."""
+
+    name: str
+    live: int | None
+    labels: dict[Label, int]
+    canary_fraction: float
+    unloaded: bool
+    takes_feedback: bool
+    drift: dict[str, Any] | None
+    versions: list[Version]
+
+
+class Models(msgspec.Struct):
+    """Every model, and the name of the default one."""
+
+    default: str | None
+    models: list[Model]
+
+
+class Health(msgspec.Struct):
+    """That something answers, and for /readyz which models do."""
+
+    status: str
+    models: list[str] | UnsetType = UNSET
+
 
 @bp.post("/classify")
+@answers(Classification, body=IMAGE_BODY, query=("top_k",), errors=CLASSIFY_ERRORS)
 def classify_default() -> Response:
     """Classify with the default model."""
     return classify(service().targets.default_model())
@@ -24,95 +107,108 @@ def classify_default() -> Response:
 
 @bp.post("/models/<name>/classify")
 @bp.post("/models/<name>/versions/<int:version>/classify")
+@answers(Classification, body=IMAGE_BODY, query=("top_k",), errors=CLASSIFY_ERRORS)
 def classify(name: str, version: int | None = None) -> Response:
     """Classify every image in the request; predictions come back in the same order."""
     service().admit(name, version)
     top_k = read_top_k(request)
     encoded = read_images(request, service().config)
-    chosen, probabilities = service().classify(name, version, encoded)  # (N, num_classes)
-    predictions = [
-        {**({"file": image.file} if image.file else {}), **describe(row, chosen.route.class_names, top_k)}
-        for image, row in zip(encoded, probabilities, strict=True)
-    ]
+    target, probabilities = service().classify(name, version, encoded)  # (N, num_classes)
+    predictions = [describe(row, target.route.class_names, top_k) for row in probabilities]
     far = record().out_of_distribution
-    for prediction, score in zip(predictions, [] if far is None else far.tolist(), strict=far is not None):
-        prediction["out_of_distribution"] = round(score, 4)
-    return jsonify(model=name, version=chosen.version, predictions=predictions)
+    for i, prediction in enumerate(predictions):
+        prediction.file = encoded[i].file or UNSET
+        prediction.out_of_distribution = UNSET if far is None else round(float(far[i]), 4)
+    return respond(Classification(name, target.version, predictions))
 
 
-def describe(row: np.ndarray, class_names: tuple[str, ...], top_k: int) -> dict[str, Any]:
-    """One prediction: the first class, and the `top_k` most probable in order."""
+def describe(row: np.ndarray, class_names: tuple[str, ...], top_k: int) -> Prediction:
     order = np.argsort(-row, kind="stable")[:top_k].tolist()
-    top = [{"label": class_names[i], "index": i, "probability": round(float(row[i]), 6)} for i in order]
-    return {"label": top[0]["label"], "probability": top[0]["probability"], "top": top}
+    top = [Class(class_names[i], i, round(float(row[i]), 6)) for i in order]
+    return Prediction(top[0].label, top[0].probability, top)
 
 
 @bp.get("/models")
+@answers(Models, errors=(400, 401))
 def list_models() -> Response:
+    """All models."""
     routes = service().engines.routes
     drift = service().drift()
     models = [describe_model(name, model, drift) for name, model in routes.models.items()]
-    return jsonify(default=routes.default_model, models=models)
+    return respond(Models(routes.default_model, models))
 
 
 @bp.get("/models/<name>")
+@answers(Model, errors=(400, 401, 404))
 def show_model(name: str) -> Response:
+    """One model and its versions."""
     model = service().engines.routes.models.get(name)
     if model is None:
         raise NotFound("There is no model of this name; GET /models lists them.")
-    return jsonify(describe_model(name, model, service().drift()))
+    return respond(describe_model(name, model, service().drift()))
 
 
-def describe_model(name: str, model: ModelRoute, drift: Drift) -> dict[str, Any]:
+def describe_model(name: str, model: ModelRoute, drift: Drift) -> Model:
     versions = [
-        {
-            "version": number,
-            "state": route.state,
-            "live": number == model.live,
-            "reason": route.reason,
-            "restarts": route.restarts,
-            "class_names": list(route.class_names),
-            "input": route.input_spec.to_json() if route.input_spec else None,
+        Version(
+            version=number,
+            state=route.state,
+            live=number == model.live,
+            reason=route.reason,
+            restarts=route.restarts,
+            class_names=route.class_names,
+            input=route.input_spec.to_json() if route.input_spec else None,
             **route.description,
-        }
+        )
         for number, route in sorted(model.versions.items(), reverse=True)
     ]
-    return {
-        "name": name,
-        "live": model.live,
-        "labels": model.labels,
-        "canary_fraction": model.canary_fraction,
-        "unloaded": model.unloaded,
-        "takes_feedback": bool(service().config.feedback) and service().keys.anybody_may_teach,
-        "drift": drift.get((name, model.live)) if model.live is not None else None,
-        "versions": versions,
-    }
+    return Model(
+        name=name,
+        live=model.live,
+        labels=model.labels,
+        canary_fraction=model.canary_fraction,
+        unloaded=model.unloaded,
+        takes_feedback=bool(service().config.feedback) and service().keys.anybody_may_teach,
+        drift=drift.get((name, model.live)) if model.live is not None else None,
+        versions=versions,
+    )
 
 
 @bp.get("/healthz")
+@answers(Health)
 def healthz() -> Response:
-    """This worker is alive, whatever its engines do."""
-    return jsonify(status="alive")
+    """Is this HTTP process alive, whatever its engines do?"""
+    return respond(Health("alive"))
 
 
 @bp.get("/readyz")
+@answers(Health, errors=(404, 500, 503, 504))
 def readyz() -> Response:
-    """The required models answer: a black image goes through their engines."""
-    return jsonify(status="ready", models=service().health.check_ready())
+    """Do the required models answer (SERVICE_REQUIRED_MODELS; else the default model, else any)?
+
+    Their engines classify a black image.
+    """
+    return respond(Health("ready", service().health.check_ready()))
 
 
 @bp.get("/metrics")
+@answers("text/plain", errors=(401,))
 def metrics() -> Response:
+    """Prometheus metrics in text format 0.0.4."""
     return Response(
         exposition(service().engines.routes, service().drift()), mimetype="text/plain; version=0.0.4; charset=utf-8"
     )
 
 
 @bp.get("/openapi.json")
+@answers(dict[str, Any])
 def openapi() -> Response:
-    return jsonify(DOCUMENT)
+    """This document."""
+    return respond(document(current_app._get_current_object()))  # type: ignore[attr-defined]
 
 
 @bp.get("/")
+@answers("text/html")
 def page() -> Response:
+    """The page: try the model on a picture or a drawing."""
     return current_app.send_static_file("index.html")

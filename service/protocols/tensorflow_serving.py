@@ -6,16 +6,21 @@ Images are `{"b64": "..."}` of an encoded file, under whatever signature, or nes
 
 import contextlib
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, TypeVar
 
+import msgspec
 import numpy as np
-from flask import Blueprint, Response, jsonify, request
+from flask import Blueprint, Response, request
+from msgspec import UNSET, UnsetType
 
 from service.errors import BadRequest, NotFound
-from service.http.images import EncodedImage, checked, parse_json, pixels_of, read_base64, read_bytes, read_top_k
+from service.http.bodies import read_bytes
+from service.http.images import EncodedImage, checked, pixels_of, read_base64, read_top_k
+from service.http.json_body import fit, parse_json, respond
 from service.inference.service import service
 from service.inference.targets import Target
 from service.ipc.routes import ModelRoute, State, VersionRoute
+from service.protocols.operation import ProtocolError, answers
 
 bp = Blueprint("tensorflow_serving", __name__, url_prefix="/v1")
 
@@ -32,73 +37,132 @@ METHOD = "tensorflow/serving/predict"
 FLOAT, STRING, UINT8 = "DT_FLOAT", "DT_STRING", "DT_UINT8"
 
 
-def error_body(message: str) -> dict[str, Any]:
-    return {"error": message}
+T = TypeVar("T", bound="Signed")
+ERRORS = (400, 401, 404, 500, 503, 504)
+SERVING_ERRORS = (*ERRORS, 408, 413, 415)
+
+
+class Signed(msgspec.Struct):
+    """A request that may name a signature; all of them answer alike."""
+
+    signature_name: str = SIGNATURES[0]
+
+
+class PredictRequest(Signed):
+    """One of `instances` (rows) and `inputs` (columns)."""
+
+    instances: list[Any] | UnsetType = UNSET
+    inputs: Any | UnsetType = UNSET
+
+
+class ClassifyRequest(Signed, kw_only=True):
+    """Examples of one feature each, an image as {"b64": "..."}."""
+
+    examples: list[Any]
+
+
+class Predicted(msgspec.Struct):
+    """Probabilities (N, num_classes), under the key that answers the request's."""
+
+    predictions: list[list[float]] | UnsetType = UNSET
+    outputs: list[list[float]] | UnsetType = UNSET
+
+
+class Classified(msgspec.Struct):
+    """One list of (label, probability) an example, the most probable first."""
+
+    results: list[list[tuple[str, float]]]
+
+
+class ModelNames(msgspec.Struct):
+    """The names of all models."""
+
+    models: list[str]
+
+
+class Status(msgspec.Struct):
+    """An error code of gRPC, and what is wrong."""
+
+    error_code: str
+    error_message: str
+
+
+class VersionStatus(msgspec.Struct):
+    """The state of a version; its number is text."""
+
+    version: str
+    state: str
+    status: Status
+
+
+class ModelStatus(msgspec.Struct):
+    """`ready` is for KServe's clients."""
+
+    name: str
+    ready: bool
+    model_version_status: list[VersionStatus]
 
 
 @bp.post("/models/<name>:predict")
 @bp.post("/models/<name>/versions/<int:version>:predict")
 @bp.post("/models/<name>/labels/<label>:predict")
+@answers(Predicted, body=(PredictRequest,), errors=SERVING_ERRORS, error=ProtocolError)
 def predict(name: str, version: int | None = None, label: str | None = None) -> Response:
-    """Probabilities of every class: `predictions` for `instances`, `outputs` for `inputs`."""
+    """TensorFlow Serving: probabilities of every class; `predictions` for `instances`, `outputs` for `inputs`."""
     with servable(name, version, label) as asked:
         service().admit(name, asked)
-    document = read_document()
-    check_signature(document)
-    if ("instances" in document) == ("inputs" in document):
+    asked_for = read_signed(PredictRequest)
+    instances, inputs = asked_for.instances, asked_for.inputs
+    if (instances is UNSET) == (inputs is UNSET):
         raise BadRequest("Missing 'inputs' or 'instances' key: send one of the two.")
-    if "instances" in document:
-        _, probabilities = ask(name, version, label, document["instances"], "instances")
-        return jsonify(predictions=probabilities.tolist())
-    inputs = document["inputs"]
+    if instances is not UNSET:
+        _, probabilities = ask(name, version, label, instances, "instances")
+        return respond(Predicted(predictions=probabilities.tolist()))
     if isinstance(inputs, dict) and len(inputs) == 1 and next(iter(inputs)) in INPUTS:
         (inputs,) = inputs.values()
     _, probabilities = ask(name, version, label, inputs, "inputs")
-    return jsonify(outputs=probabilities.tolist())
+    return respond(Predicted(outputs=probabilities.tolist()))
 
 
 @bp.post("/models/<name>:classify")
 @bp.post("/models/<name>/versions/<int:version>:classify")
 @bp.post("/models/<name>/labels/<label>:classify")
+@answers(Classified, body=(ClassifyRequest,), query=("top_k",), errors=SERVING_ERRORS, error=ProtocolError)
 def classify(name: str, version: int | None = None, label: str | None = None) -> Response:
-    """Pairs of label and probability, the most probable first, whichever signatures the model has."""
+    """TensorFlow Serving: labels and probabilities, the most probable first."""
     with servable(name, version, label) as asked:
         service().admit(name, asked)
     top_k = read_top_k(request)
-    document = read_document()
-    check_signature(document)
-    examples = document.get("examples")
-    if not isinstance(examples, list):
-        raise BadRequest("Missing 'examples' key: a list of objects, each with an image as {\"b64\": ...}.")
-    images = [without_list(example) for example in examples]
+    images = [without_list(example) for example in read_signed(ClassifyRequest).examples]
     chosen, probabilities = ask(name, version, label, images, "examples")
     names = chosen.route.class_names
     orders = np.argsort(-probabilities, axis=1, kind="stable")[:, :top_k].tolist()
-    results = [[[names[i], float(row[i])] for i in order] for row, order in zip(probabilities, orders, strict=True)]
-    return jsonify(results=results)
+    results = [[(names[i], float(row[i])) for i in order] for row, order in zip(probabilities, orders, strict=True)]
+    return respond(Classified(results))
 
 
 @bp.post("/models/<name>:regress")
 @bp.post("/models/<name>/versions/<int:version>:regress")
 @bp.post("/models/<name>/labels/<label>:regress")
+@answers(errors=(400, 401), error=ProtocolError)
 def regress(name: str, version: int | None = None, label: str | None = None) -> Response:
-    """No classifier can."""
-    with servable(name, version, label) as asked:
-        service().admit(name, asked)
+    """TensorFlow Serving: a classifier never regresses, so this is always refused."""
     raise BadRequest("Expected regression signature method_name to be tensorflow/serving/regress: ask :classify.")
 
 
 @bp.get("/models")
+@answers(ModelNames, errors=(400, 401), error=ProtocolError)
 def list_models() -> Response:
-    """As KServe has it."""
-    return jsonify(models=list(service().engines.routes.models))
+    """KServe: the names of all models."""
+    return respond(ModelNames(list(service().engines.routes.models)))
 
 
 @bp.get("/models/<name>")
 @bp.get("/models/<name>/versions/<int:version>")
 @bp.get("/models/<name>/labels/<label>")
+@answers(ModelStatus, errors=ERRORS, error=ProtocolError)
 def status(name: str, version: int | None = None, label: str | None = None) -> Response:
-    """`model_version_status` of all versions or of one; and `ready`, which KServe's clients read."""
+    """TensorFlow Serving, KServe: the state of all versions or of one."""
     model, asked = find_model(name), version_of(name, version, label)
     if model is None or not model.versions:
         raise NotFound(f"Could not find any versions of model {name}")
@@ -108,14 +172,15 @@ def status(name: str, version: int | None = None, label: str | None = None) -> R
     answering = model.live if asked is None else asked
     ready = answering is not None and model.versions[answering].state == "available"
     states = [status_of(number, model.versions[number]) for number in numbers]
-    return jsonify(name=name, ready=ready, model_version_status=states)
+    return respond(ModelStatus(name, ready, states))
 
 
 @bp.get("/models/<name>/metadata")
 @bp.get("/models/<name>/versions/<int:version>/metadata")
 @bp.get("/models/<name>/labels/<label>/metadata")
+@answers(dict[str, Any], errors=ERRORS, error=ProtocolError)
 def metadata(name: str, version: int | None = None, label: str | None = None) -> Response:
-    """The signatures of the SavedModel."""
+    """TensorFlow Serving: the signatures of the SavedModel."""
     with servable(name, version, label) as asked:
         chosen = service().targets.find(name, asked)
     probabilities = {"probabilities": tensor(FLOAT, len(chosen.route.class_names), name="StatefulPartitionedCall:0")}
@@ -127,10 +192,8 @@ def metadata(name: str, version: int | None = None, label: str | None = None) ->
         signature: {"inputs": inputs, "outputs": probabilities, "method_name": METHOD, "defaults": {}}
         for signature, inputs in signatures.items()
     }
-    return jsonify(
-        model_spec={"name": name, "signature_name": "", "version": str(chosen.version)},
-        metadata={"signature_def": {"signature_def": described}},
-    )
+    spec = {"name": name, "signature_name": "", "version": str(chosen.version)}
+    return respond({"model_spec": spec, "metadata": {"signature_def": {"signature_def": described}}})
 
 
 @bp.route("/", defaults={"rest": ""}, methods=["GET", "HEAD", "POST", "PUT", "DELETE", "PATCH"])
@@ -174,22 +237,19 @@ def find_model(name: str) -> ModelRoute | None:
     return service().engines.routes.models.get(name)
 
 
-def read_document() -> dict[str, Any]:
+def read_signed(kind: type[T]) -> T:
+    """
+    Raises:
+        BadRequest: the body is not JSON, or names another signature.
+        Unprocessable: it does not fit the type.
+    """
     body = read_bytes(request, service().config)
     if not body:
         raise BadRequest("JSON Parse error: The document is empty")
-    document = parse_json(body)
-    if not isinstance(document, dict):
-        raise BadRequest("JSON Parse error: the document has to be an object.")
-    return document
-
-
-def check_signature(document: dict[str, Any]) -> None:
-    name = document.get("signature_name", SIGNATURES[0])
-    if not isinstance(name, str):
-        raise BadRequest("'signature_name' key must be a string value.")
-    if name and name not in SIGNATURES:
-        raise BadRequest(f'Serving signature name: "{name[:100]}" not found in signature def')
+    found = fit(parse_json(body), kind)
+    if found.signature_name and found.signature_name not in SIGNATURES:
+        raise BadRequest(f'Serving signature name: "{found.signature_name[:100]}" not found in signature def')
+    return found
 
 
 def ask(name: str, version: int | None, label: str | None, values: Any, key: str) -> tuple[Target, np.ndarray]:
@@ -234,13 +294,9 @@ def without_list(example: Any) -> Any:
     return {name: value[0] if is_list_of_one else value}
 
 
-def status_of(number: int, route: VersionRoute) -> dict[str, Any]:
+def status_of(number: int, route: VersionRoute) -> VersionStatus:
     code = "FAILED_PRECONDITION" if route.state == "rejected" else "OK"
-    return {
-        "version": str(number),
-        "state": STATES[route.state],
-        "status": {"error_code": code, "error_message": route.reason or ""},
-    }
+    return VersionStatus(str(number), STATES[route.state], Status(code, route.reason or ""))
 
 
 def tensor(dtype: str, *dimensions: int, name: str) -> dict[str, Any]:

@@ -1,11 +1,14 @@
 """TorchServe's inference API, whose users are left without a server: https://docs.pytorch.org/serve/inference_api.html."""
 
 import numpy as np
-from flask import Blueprint, Response, jsonify, request
+from flask import Blueprint, Response, request
 from werkzeug.http import HTTP_STATUS_CODES
 
 from service.http.images import read_images, read_top_k
+from service.http.json_body import respond
 from service.inference.service import service
+from service.protocols.operation import CLASSIFY_ERRORS, IMAGE_BODY, TorchServeError, answers
+from service.protocols.striate import Health
 
 bp = Blueprint("torchserve", __name__)
 
@@ -20,26 +23,34 @@ TYPES = {
 }
 
 
-def error_body(message: str, status: int) -> dict[str, str | int]:
-    return {"code": status, "type": TYPES.get(status, HTTP_STATUS_CODES.get(status, "Unknown")), "message": message}
+def error_of(message: str, status: int) -> TorchServeError:
+    return TorchServeError(status, TYPES.get(status, HTTP_STATUS_CODES.get(status, "Unknown")), message)
 
 
 @bp.get("/ping")
+@answers(Health, errors=CLASSIFY_ERRORS, error=TorchServeError)
 def ping() -> Response:
-    """As long as the required models answer."""
+    """TorchServe: do the required models answer?"""
     service().health.check_ready()
-    return jsonify(status="Healthy")
+    return respond(Health("Healthy"))
 
 
 @bp.route("/predictions/<name>", methods=["POST", "PUT"])
 @bp.route("/predictions/<name>/<int:version>", methods=["POST", "PUT"])
+@answers(
+    dict[str, float] | list[dict[str, float]],
+    body=IMAGE_BODY,
+    query=("top_k",),
+    errors=CLASSIFY_ERRORS,
+    error=TorchServeError,
+)
 def predictions(name: str, version: int | None = None) -> Response:
-    """{label: probability} of the most probable classes, as its image classifier has it; a list for several images."""
+    """TorchServe: {label: probability} of the most probable classes; a list for several images."""
     service().admit(name, version)
     top_k = read_top_k(request)
     chosen, probabilities = service().classify(name, version, read_images(request, service().config))
     names = chosen.route.class_names
-    answers = [
+    found = [
         {names[i]: float(row[i]) for i in np.argsort(-row, kind="stable")[:top_k].tolist()} for row in probabilities
     ]
-    return jsonify(answers[0] if len(answers) == 1 else answers)
+    return respond(found[0] if len(found) == 1 else found)

@@ -5,22 +5,21 @@ import uuid
 from pathlib import Path
 from typing import Any
 
-from flask import Flask, Response, g, jsonify, request
+from flask import Flask, Response, current_app, g, request
 from werkzeug.exceptions import HTTPException, MethodNotAllowed
 from werkzeug.routing import IntegerConverter
 
 from service.config import Config, split_list
 from service.errors import ServiceError
+from service.http.bodies import ServiceRequest
 from service.http.compression import pack, unpack
-from service.http.images import ServiceRequest
+from service.http.json_body import respond
 from service.inference.service import Service, service
 from service.inference.targets import TIMEOUT_HEADER
 from service.logs import FIELDS
-from service.protocols import admin as control
-from service.protocols import feedback, lineage, open_inference, tensorflow_serving, torchserve
-from service.protocols import striate as views
-from service.protocols.open_inference import HEADER_LENGTH
-from service.protocols.queries import check_query
+from service.protocols import admin, feedback, lineage, open_inference, striate, tensorflow_serving, torchserve
+from service.protocols.operation import OPERATIONS, Error, ErrorDetails, ProtocolError, TorchServeError
+from service.protocols.tensors import HEADER_LENGTH
 from service.telemetry.metrics import note_request
 from service.telemetry.request_record import REQUEST_ID, Record, record
 from service.telemetry.tracing import tracer_for
@@ -58,7 +57,7 @@ def create_app(config: Config, runtime: Path) -> Flask:
     app.extensions["striate"] = Service(config, runtime)
     app.extensions["tracer"] = tracer_for(config)
     app.extensions["origins"] = frozenset(split_list(config.cors_origins))
-    for module in (views, control, feedback, lineage, tensorflow_serving, open_inference, torchserve):
+    for module in (striate, admin, feedback, lineage, tensorflow_serving, open_inference, torchserve):
         app.register_blueprint(module.bp)
     app.before_request(begin)
     app.after_request(finish)
@@ -81,8 +80,9 @@ def begin() -> Response | None:
         return Response(status=204)  # a browser asks before it asks; `finish` says who may
     if rule() not in (*PROBES, *PAGE) and not (rule() == LINEAGE and lineage.wants_page()):
         service().keys.check(request.headers, "predict")
-        if rule() != METRICS:
-            check_query(rule(), request.args)
+        operation = OPERATIONS.get(current_app.view_functions.get(request.endpoint or "", begin))
+        if operation is not None and rule() != METRICS:
+            operation.check_query(list(request.args))
     unpack(request, service().config.max_body_bytes)
     return None
 
@@ -138,8 +138,6 @@ def trace() -> None:
 
 
 def app_extension(name: str) -> Any:
-    from flask import current_app
-
     return current_app.extensions[name]
 
 
@@ -174,15 +172,13 @@ def error_response(status: int, code: str, message: str, headers: dict[str, str]
     record().error = code
     if request.path.startswith(("/v1/", "/v2")) and status == 422:
         status = 400  # which their clients know
-    if request.path.startswith("/v1/"):
-        body = tensorflow_serving.error_body(message)
-    elif request.path.startswith("/v2"):
-        body = open_inference.error_body(message)
+    body: Error | ProtocolError | TorchServeError
+    if request.path.startswith(("/v1/", "/v2")):
+        body = ProtocolError(message)
     elif request.path.startswith(("/predictions/", "/ping")):
-        body = torchserve.error_body(message, status)
+        body = torchserve.error_of(message, status)
     else:
-        body = {"error": {"code": code, "message": message, "request_id": record().request_id}}
-    response = jsonify(body)
-    response.status_code = status
+        body = Error(ErrorDetails(code, message, record().request_id))
+    response = respond(body, status)
     response.headers.update(headers)
     return response

@@ -1,0 +1,52 @@
+"""Reading the body of a request: whole, within its time and its size."""
+
+import contextlib
+import io
+from collections.abc import Iterator
+from typing import Any
+
+import gevent
+from flask import Request
+from gunicorn.http.errors import ParseException
+from werkzeug.exceptions import ClientDisconnected
+
+from service.config import Config
+from service.errors import BadRequest, ReadTimeout, TooLarge
+
+
+class ServiceRequest(Request):
+    """A request whose uploaded files stay in memory: they are bounded, and the disk may be read-only."""
+
+    def _get_file_stream(self, *args: Any, **kwargs: Any) -> io.BytesIO:
+        return io.BytesIO()
+
+
+def read_bytes(request: Request, config: Config) -> bytes:
+    """The whole body, unpacked.
+
+    Raises:
+        TooLarge, ReadTimeout, BadRequest: it is too long, too slow, or no gzip as it says.
+    """
+    with in_time(config):
+        body = request.get_data(cache=False)
+    if len(body) > config.max_body_bytes:
+        raise TooLarge(f"The body has more than {config.max_body_bytes:,} bytes.")
+    return body
+
+
+@contextlib.contextmanager
+def in_time(config: Config) -> Iterator[None]:
+    """
+    Raises:
+        ReadTimeout: the body did not arrive in time.
+        BadRequest: it ended too early, or came in chunks that are none.
+    """
+    try:
+        with gevent.Timeout(config.read_timeout_s):
+            yield
+    except gevent.Timeout:
+        raise ReadTimeout(f"The body did not arrive within {config.read_timeout_s:g} s.") from None
+    except ClientDisconnected:
+        raise BadRequest("The body is shorter than its Content-Length says: it was cut off.") from None
+    except ParseException as error:
+        raise BadRequest(f"The body's chunks are malformed ({error}).") from None

@@ -1,0 +1,68 @@
+"""JSON in requests and answers: read strictly, checked against a type by msgspec, and written from a type.
+
+The types are msgspec Structs that stand beside the views which use them; /openapi.json is made from the same types.
+"""
+
+import json
+from typing import Any, NoReturn, TypeVar
+
+import msgspec
+from flask import Response, request
+
+from service.config import Config
+from service.errors import BadRequest, Unprocessable
+from service.http.bodies import read_bytes
+
+T = TypeVar("T")
+
+
+def respond(answer: object, status: int = 200) -> Response:
+    """JSON of a Struct, or of anything else that msgspec writes."""
+    return Response(msgspec.json.encode(answer) + b"\n", status, mimetype="application/json")
+
+
+def read_document(kind: type[T], config: Config) -> T:
+    """The request's body as a type; an empty body counts as {}.
+
+    Raises:
+        BadRequest: the body is not JSON.
+        Unprocessable: it does not fit the type.
+        TooLarge, ReadTimeout: as `read_bytes`.
+    """
+    body = read_bytes(request, config)
+    return fit(parse_json(body) if body.strip() else {}, kind)
+
+
+def fit(document: Any, kind: type[T]) -> T:
+    """Parsed JSON as a type.
+
+    Raises:
+        Unprocessable: it does not fit; says where.
+    """
+    try:
+        return msgspec.convert(document, kind)
+    except msgspec.ValidationError as error:
+        raise Unprocessable(f"The JSON body does not fit what this route takes: {error}.") from None
+
+
+def parse_json(body: bytes) -> Any:
+    """Strict JSON: no NaN or Infinity, no repeated keys, UTF-8 without a byte-order mark.
+
+    Raises:
+        BadRequest: the body is something else.
+    """
+    try:
+        return json.loads(body.decode("utf-8"), object_pairs_hook=unique_keys, parse_constant=refuse_constant)
+    except (ValueError, RecursionError) as error:
+        raise BadRequest(f"The body is not valid JSON: {str(error)[:200]}.") from None
+
+
+def unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    document = dict(pairs)
+    if len(document) != len(pairs):
+        raise ValueError("a key is repeated")
+    return document
+
+
+def refuse_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is not JSON")
