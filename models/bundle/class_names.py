@@ -12,7 +12,7 @@ from models.errors import UserError
 from models.files.folders import is_passed_over
 
 MAX_BYTES = 255  # of a folder's name, on every file system in use
-TURNS_TEXT = {"LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI"}  # bidirectional classes
+BIDI_CONTROL_CLASSES = {"LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI"}  # bidirectional classes
 
 
 class BadClassName(UserError):
@@ -25,7 +25,7 @@ def nfc(name: str) -> str:
 
 
 def all_nfc(names: Iterable[str]) -> tuple[str, ...]:
-    """The names of a model's classes in NFC; as they are where two of an old model would then be one."""
+    """A model's class names in NFC; unchanged if two names of an old model would become equal."""
     names = tuple(names)
     normalised = tuple(map(nfc, names))
     return normalised if len(set(normalised)) == len(set(names)) else names
@@ -49,7 +49,7 @@ def check_class_name(name: str) -> str:
                 f"The class name {shown!r} has a line break or another control character "
                 f"(U+{ord(character):04X}). Rename the class without it."
             )
-        if unicodedata.bidirectional(character) in TURNS_TEXT:
+        if unicodedata.bidirectional(character) in BIDI_CONTROL_CLASSES:
             raise BadClassName(
                 f"The class name {shown!r} has an invisible character that changes the direction of text "
                 f"(U+{ord(character):04X}). Rename the class without it."

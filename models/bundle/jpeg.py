@@ -20,7 +20,7 @@ class Frame(NamedTuple):
 
 
 def read_frame(data: bytes) -> Frame:
-    """Of an encoded image; neither, where its header is not as the standard has it."""
+    """Read the frame of an encoded JPEG; neither value if its header is malformed."""
     at, frame, components = 2, 0, 0
     while at + 9 < len(data) and data[at] == 0xFF:
         marker = data[at + 1]

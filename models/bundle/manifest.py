@@ -54,7 +54,7 @@ class BrokenBundle(UserError):
 
 
 class Figures(TypedDict, total=False):
-    """Of a split, what others read; there is more."""
+    """The metrics of a split that other code reads; more keys are allowed."""
 
     accuracy: float
     accuracy_interval: tuple[float, float] | None
@@ -128,7 +128,7 @@ class Manifest:
 
 
 def write_manifest(bundle: Path, manifest: Manifest) -> None:
-    """Seal a bundle: labels, then the manifest with the checksum of every file, all of it on the disk."""
+    """Complete a bundle: write the labels, then the manifest with the checksum of every file, and fsync all files."""
     write_durably(bundle / LABELS, "".join(f"{name}\n" for name in manifest.class_names))
     files = {path.relative_to(bundle).as_posix(): sha256(path) for path in files_of(bundle)}
     sealed = Manifest.from_json({**manifest.to_json(), "files": files})
@@ -140,7 +140,7 @@ def read_manifest(bundle: Path) -> Manifest:
     """The manifest alone; `verify` also compares the checksums.
 
     Raises:
-        BrokenBundle: it is missing, or does not say what a manifest says.
+        BrokenBundle: it is missing, unreadable, invalid, or of another format version.
     """
     try:
         value = read_json(bundle / MANIFEST, dict[str, Any])
@@ -187,7 +187,7 @@ def check_class_names(bundle: Path, names: tuple[str, ...]) -> None:
 
 
 def read_golden(bundle: Path, *, int8: bool = False) -> list[tuple[bytes, list[float]]]:
-    """(encoded image, probabilities it must get), for each golden image; those of the network in 8 bits are others.
+    """(encoded image, expected probabilities) of each golden image; `int8` gives those of the int8 network.
 
     Raises:
         BrokenBundle: a file does not say them.

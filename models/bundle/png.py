@@ -44,14 +44,14 @@ class PixelStream(PngImagePlugin.PngStream):
 PngImagePlugin.PngStream = PixelStream  # type: ignore[misc]
 
 
-def has_deep_key(image: Image.Image) -> bool:
+def has_16bit_transparent_colour(image: Image.Image) -> bool:
     """Whether one colour of 16 bits a channel is transparent; of an image that is not loaded yet."""
     if not isinstance(image, PngImagePlugin.PngImageFile) or "transparency" not in image.info:
         return False
     return [tile.args for tile in image.tile] == ["RGB;16B"]
 
 
-def whiten_deep_key(image: Image.Image, data: bytes) -> None:
+def paint_transparent_colour_white(image: Image.Image, data: bytes) -> None:
     """Paint the transparent colour white where it is in a loaded image, of which Pillow keeps the upper 8 bits only.
 
     The lower ones decide too, so the file is decoded once more, as if its bytes were in the other order.

@@ -18,7 +18,7 @@ from PIL import ExifTags, Image, TiffImagePlugin
 
 from models.bundle import libtiff
 from models.bundle.jpeg import read_frame
-from models.bundle.png import has_deep_key, whiten_deep_key
+from models.bundle.png import has_16bit_transparent_colour, paint_transparent_colour_white
 from models.errors import UserError
 
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")  # APNG is PNG to Pillow
@@ -105,10 +105,10 @@ def decode_for(
             if image.format in ("JPEG", "MPO"):
                 draft_within(image, data, specs[0], max_pixels)
             check_pixels(image, max_pixels)
-            deep = has_deep_key(image)
+            deep = has_16bit_transparent_colour(image)
             image.load()
             if deep:
-                whiten_deep_key(image, data)
+                paint_transparent_colour_white(image, data)
             # Only now: a PNG loads itself when asked for its EXIF data. A TIFF is turned by load() already.
             orientation = 1 if image.format == "TIFF" else read_orientation(image)
             upright = transpose(image, orientation)
@@ -278,7 +278,7 @@ def explain(data: bytes, error: Exception) -> BadImage:
     if foreign:
         return BadImage(f"The image is {foreign}, which is not read. {accepted}", code="image_format_unsupported")
     if isinstance(error, Image.UnidentifiedImageError):
-        return BadImage(f"These {len(data):,} bytes are no image that we know. {accepted}")
+        return BadImage(f"Unrecognized image format ({len(data):,} bytes). {accepted}")
     return BadImage(f"The image is damaged or cut short and could not be decoded. {accepted}")
 
 

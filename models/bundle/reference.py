@@ -1,8 +1,8 @@
-"""What a model met when it was judged, so that what it meets later can be compared: a few figures an image.
+"""Statistics of the images that a model was tested on, to detect drift in the images of later requests.
 
 The reference is made of held-out images (`training.runs.bundle_contents`) and travels in the manifest. The service bins
-what it is asked by the reference's own deciles; their distance is the population stability index. By custom below 0.1
-nothing has changed, and above 0.25 something has (Siddiqi, 2006, Credit Risk Scorecards).
+the images of requests by the reference's deciles and compares the bin shares by the population stability index (PSI).
+By convention a PSI below 0.1 means no change, above 0.25 a significant change (Siddiqi, 2006, Credit Risk Scorecards).
 """
 
 from collections.abc import Sequence
@@ -17,21 +17,21 @@ NUM_BINS = 10
 MAX_CLASSES = 20  # bins of predicted classes: of many, the rarer ones share the last
 CHUNK = 256  # images in memory at a time
 SIDE = 32  # pixels of a side that are looked at, about: statistics need no more
-SURE = 0.99  # confidence beyond it is all the same: a bfloat16 cannot tell
+SURE = 0.99  # confidence is clipped to this: bfloat16 hardly resolves values closer to 1
 
 
 @dataclass(frozen=True, slots=True)
 class Reference:
-    """Of N held-out images.
+    """Statistics of N held-out images.
 
     Attributes:
         num_images: N.
         classes: names of the most predicted classes; every other one is in a last bin.
-        class_shares: of the predictions, by bin: len(classes) + 1.
-        edges: of each of STATISTICS, ascending: NUM_BINS - 1 or fewer, where values repeat.
-        shares: of the images, by bin: one more than there are edges.
-        mean, precision: of the features (`features`), (5,) and (5, 5): of the Mahalanobis distance.
-        distances: its quantiles from 0 to 1 in even steps.
+        class_shares: share of the predictions in each class bin; len(classes) + 1 values.
+        edges: bin edges of each statistic, ascending; NUM_BINS - 1, fewer where values repeat.
+        shares: share of the images in each bin.
+        mean, precision: mean (5,) and inverse covariance (5, 5) of `features`, for the Mahalanobis distance.
+        distances: evenly spaced quantiles of that distance, from 0 to 1.
     """
 
     num_images: int
@@ -108,7 +108,7 @@ def share_of_bins(bins: np.ndarray, num_bins: int) -> list[float]:
 
 
 def features(described: np.ndarray) -> np.ndarray:
-    """What distances are measured by: the statistics, confidence by the logarithm of how much it lacks."""
+    """Features of the Mahalanobis distance: log(1 - confidence), then the image statistics."""
     return np.concatenate([np.log(1 - described[:, :1]), described[:, 1:]], axis=1)
 
 

@@ -1,12 +1,12 @@
-"""A change that somebody waits for: it is made in time, or not at all."""
+"""A change that whoever has asked for it can cancel until it begins."""
 
 
-class GivenUp(RuntimeError):
-    """Nobody waits for the change any more, and nothing was changed."""
+class ChangeCancelled(RuntimeError):
+    """The change was cancelled before it began, and nothing was changed."""
 
 
-class Turn:
-    """One change, between who waits for it and the thread that makes it: either it begins, or it is given up.
+class PendingChange:
+    """A change that one thread makes and another waits for: it either begins or is cancelled, never both.
 
     Which came first is decided by `list.pop`, which is atomic, so that no lock is needed.
     """
@@ -15,26 +15,26 @@ class Turn:
         self._open = [True]
 
     def begin(self) -> None:
-        """To be called once, before anything is changed.
+        """Call this once, before anything is changed.
 
         Raises:
-            GivenUp: it was given up.
+            ChangeCancelled: it was given up.
         """
         if not self._close():
-            raise GivenUp
+            raise ChangeCancelled
 
-    def give_up(self) -> bool:
-        """Whether it has not begun, and so never will."""
+    def cancel(self) -> bool:
+        """Cancel the change. Returns whether that succeeded, which it does only if the change has not begun."""
         return self._close()
 
     def check(self) -> None:
-        """While it has not begun.
+        """Call this while the change waits, so that it stops waiting when it is cancelled.
 
         Raises:
-            GivenUp: it was given up.
+            ChangeCancelled: it was given up.
         """
         if not self._open:
-            raise GivenUp
+            raise ChangeCancelled
 
     def _close(self) -> bool:
         try:

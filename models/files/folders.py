@@ -33,7 +33,7 @@ def expanded(path: str | Path) -> Path:
     try:
         return Path(path).expanduser()
     except RuntimeError:
-        raise UserError(f"{path} begins with ~ and the name of nobody here; did you mean ~/{str(path)[1:]}?") from None
+        raise UserError(f"{path} begins with ~ and an unknown user name; did you mean ~/{str(path)[1:]}?") from None
 
 
 def is_passed_over(name: str) -> bool:
@@ -128,7 +128,7 @@ def above_of(folder: Path) -> set[tuple[int, int] | None]:
 
 
 def identity(path: str | Path) -> tuple[int, int] | None:
-    """By what a folder is known under whatever path; None where somebody has just removed it.
+    """(device, inode), which identify a folder under any path; None if it was just removed.
 
     Raises:
         UnreadableFolder: this user may not look at it.

@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from models.files.deadline import Turn
+from models.files.deadline import PendingChange
 
 LOCK_INTERVAL_S = 0.02  # between two tries for a lock, by whoever may give up
 NO_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS)
@@ -30,50 +30,50 @@ class LocksMissing(OSError):
 
 
 @contextlib.contextmanager
-def locked(path: Path, *, wait: bool = True, turn: Turn | None = None) -> Iterator[bool]:
+def locked(path: Path, *, wait: bool = True, pending: PendingChange | None = None) -> Iterator[bool]:
     """Hold the lock of a folder, or of a file that is made where there is none, until the block ends.
 
     Args:
-        wait: until whoever holds it lets go.
-        turn: the change that the lock is taken for; it begins when the lock is held, and ends the wait if it is given
-            up.
+        wait: whether to wait until the lock is free.
+        pending: the change that the lock is taken for; it begins when the lock is held, and its cancellation ends the
+            wait.
 
     Yields:
         Whether it was got, which it always is where `wait` is true.
 
     Raises:
         LocksMissing: the file system has none.
-        GivenUp: nobody waits for the change any more.
+        ChangeCancelled: nobody waits for the change any more.
     """
-    descriptor = take_lock(path, wait=wait, turn=turn)
+    descriptor = take_lock(path, wait=wait, pending=pending)
     try:
-        if turn is not None:
-            turn.begin()
+        if pending is not None:
+            pending.begin()
         yield descriptor is not None
     finally:
         if descriptor is not None:
             os.close(descriptor)
 
 
-def take_lock(path: Path, *, wait: bool, turn: Turn | None = None) -> int | None:
+def take_lock(path: Path, *, wait: bool, pending: PendingChange | None = None) -> int | None:
     """An open file that holds the lock until it is closed; None where another process has it.
 
     Raises:
         LocksMissing: the file system has none.
-        GivenUp: `turn` was given up while the lock was waited for.
+        ChangeCancelled: `pending` was cancelled while the lock was waited for.
     """
     flags = os.O_RDONLY if path.is_dir() else os.O_WRONLY | os.O_CREAT
     while True:
         with contextlib.ExitStack() as opened:
             descriptor = os.open(path, flags, 0o666)
             opened.callback(os.close, descriptor)
-            if acquire(descriptor, path, wait=wait and turn is None):
+            if acquire(descriptor, path, wait=wait and pending is None):
                 opened.pop_all()
                 return descriptor
         if not wait:
             return None
-        if turn is not None:
-            turn.check()
+        if pending is not None:
+            pending.check()
             time.sleep(LOCK_INTERVAL_S)
 
 

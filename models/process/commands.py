@@ -72,7 +72,7 @@ def sentence(error: Exception) -> str:
     if isinstance(error, BrokenProcessPool):
         return "A process that decodes images was ended from outside, probably because there is not enough memory."
     if isinstance(error, MemoryError):
-        return f"There is not enough memory: {error or 'for so large a batch or network'}."
+        return f"There is not enough memory: {error or 'use a smaller batch or network'}."
     if isinstance(error, OSError) and error.errno == errno.ENOSPC:
         return f"The disk is full: {error}. Make room, or choose other folders with --cache, --runs and --exports."
     return str(error)

@@ -1,4 +1,4 @@
-"""TensorFlow greets on standard error when it is imported, whatever its log level is; this keeps it from that."""
+"""Suppresses what TensorFlow prints to standard error when it is imported, whatever its log level is."""
 
 import contextlib
 import importlib

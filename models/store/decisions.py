@@ -86,7 +86,7 @@ def decision_on(home: Path, version: int) -> dict[str, Any] | None:
 
 
 def set_aside(home: Path, run: str, images: list[tuple[str, str]]) -> Path:
-    """Have no job train on images, by (sha256, path), until somebody has looked at them."""
+    """Exclude images, (sha256, path), from training until somebody has checked them; returns the list's path."""
     path = home / SET_ASIDE / f"{run}.txt"
     known = read_suspected(home)
     digests = np.array([int(digest[:16], 16) for digest, _ in images], np.uint64)

@@ -104,7 +104,7 @@ def sentences(about: dict[str, Any]) -> list[str]:
     parent = about["parent_version"]
     lines = [
         f"{about['model']} version {about['version']}{', ' + ', '.join(about['parts']) if about['parts'] else ''}",
-        f"made        {about['created_at'] or 'nobody knows when'}, {about['architecture']}, "
+        f"made        {about['created_at'] or 'at an unknown time'}, {about['architecture']}, "
         f"{len(about['class_names'])} classes",
         f"parent      {'none' if parent is None else f'version {parent}'}, "
         f"trained from {described_start(about['started_from'])}",

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from models.bundle.manifest import BrokenBundle
 from models.errors import Failed, UserError
-from models.files.deadline import Turn
+from models.files.deadline import PendingChange
 from models.files.durable import write_durably
 from models.files.locks import locked
 from models.files.typed import read_json
@@ -23,14 +23,14 @@ class LivePointer:
     """Which versions of a model have a part.
 
     Raises:
-        ValueError: a version is no number from 1, or the fraction is none.
+        ValueError: a version is below 1, or `canary_fraction` is outside of [0, 1].
 
     Attributes:
         live: it answers.
         previous: it was live before; kept warm, so that a rollback is instant.
         canary: it answers `canary_fraction` of the requests that name no version.
-        shadow: it is asked too, and its answers are compared and never returned.
-        unloaded: none of them is to have an engine.
+        shadow: it classifies the live version's images as well; its answers are compared, and never returned.
+        unloaded: the service loads none of the versions.
     """
 
     live: int | None = None
@@ -46,26 +46,26 @@ class LivePointer:
             raise ValueError(f"versions are numbered from 1, and fractions are from 0 to 1, unlike in {asdict(self)}")
 
 
-class Overtaken(Failed):
+class LiveVersionChanged(Failed):
     """Somebody else has changed which version is live, and so nothing was done."""
 
 
 def set_live(
-    exports: Path, model: str, version: int, *, instead_of: int | None = None, turn: Turn | None = None
+    exports: Path, model: str, version: int, *, instead_of: int | None = None, pending: PendingChange | None = None
 ) -> LivePointer:
     """Send a model's traffic to a version that is there.
 
     Args:
         instead_of: the version that has to be live until then; None: whichever is.
-        turn: begun when the lock is had, here as below.
+        pending: the change, which begins when the lock is held; also in the functions below.
 
     Raises:
         BrokenBundle: the version is missing or does not verify; the pointer stays.
-        Overtaken: another one is live.
-        GivenUp: whoever asked has given up; the pointer stays, here as below.
+        LiveVersionChanged: another one is live.
+        ChangeCancelled: whoever asked has given up; the pointer stays, here as below.
     """
     home = find_version(exports, model, version)
-    with locked(home / LOCK, turn=turn):
+    with locked(home / LOCK, pending=pending):
         check_still_live(home, instead_of)
         return point_live(home, version)
 
@@ -73,10 +73,12 @@ def set_live(
 def check_still_live(home: Path, version: int | None) -> None:
     live = read_live(home).live
     if version is not None and live != version:
-        raise Overtaken(f"Version {live} of {home.name} was made live meanwhile, instead of {version}.")
+        raise LiveVersionChanged(f"Version {live} of {home.name} was made live meanwhile, instead of {version}.")
 
 
-def roll_back(exports: Path, model: str, *, instead_of: int | None = None, turn: Turn | None = None) -> LivePointer:
+def roll_back(
+    exports: Path, model: str, *, instead_of: int | None = None, pending: PendingChange | None = None
+) -> LivePointer:
     """Send a model's traffic to the version that was live before; the canary ends, too.
 
     Args:
@@ -84,10 +86,10 @@ def roll_back(exports: Path, model: str, *, instead_of: int | None = None, turn:
 
     Raises:
         BrokenBundle: there is none, or it does not verify; the pointer stays.
-        Overtaken: another one is live.
+        LiveVersionChanged: another one is live.
     """
     home = existing(exports / check_model_name(model))
-    with locked(home / LOCK, turn=turn):
+    with locked(home / LOCK, pending=pending):
         check_still_live(home, instead_of)
         previous = read_live(home).previous
         if previous is None:
@@ -97,7 +99,7 @@ def roll_back(exports: Path, model: str, *, instead_of: int | None = None, turn:
 
 
 def set_canary(
-    exports: Path, model: str, version: int | None, fraction: float, *, turn: Turn | None = None
+    exports: Path, model: str, version: int | None, fraction: float, *, pending: PendingChange | None = None
 ) -> LivePointer:
     """Have a version answer a fraction of the requests; None ends it.
 
@@ -108,39 +110,43 @@ def set_canary(
     if version is not None and not 0 < fraction <= 1:
         raise UserError(f"A canary answers a fraction of the requests above 0 and up to 1, not {fraction:g}.")
     changes = {"canary": version, "canary_fraction": fraction if version is not None else 0.0}
-    return give_part(exports, model, version, changes, turn)
+    return give_part(exports, model, version, changes, pending)
 
 
-def set_shadow(exports: Path, model: str, version: int | None, *, turn: Turn | None = None) -> LivePointer:
+def set_shadow(exports: Path, model: str, version: int | None, *, pending: PendingChange | None = None) -> LivePointer:
     """Ask a version whatever the live one is asked, for comparison alone; None ends it.
 
     Raises:
         BrokenBundle: the version is missing, does not verify, or is live already.
     """
-    return give_part(exports, model, version, {"shadow": version}, turn)
+    return give_part(exports, model, version, {"shadow": version}, pending)
 
 
 def give_part(
-    exports: Path, model: str, version: int | None, changes: dict[str, int | float | None], turn: Turn | None
+    exports: Path,
+    model: str,
+    version: int | None,
+    changes: dict[str, int | float | None],
+    pending: PendingChange | None,
 ) -> LivePointer:
     home = existing(exports / check_model_name(model))
     if version is not None:
         find_version(exports, model, version)
-    with locked(home / LOCK, turn=turn):
+    with locked(home / LOCK, pending=pending):
         before = read_live(home)
         if version is not None and version == before.live:
             raise BrokenBundle(f"Version {version} of {model} is live already.")
-        return point(home, replace(before, **changes))  # type: ignore[arg-type]
+        return point(home, replace(before, **parts))  # type: ignore[arg-type]
 
 
-def set_loaded(exports: Path, model: str, *, loaded: bool, turn: Turn | None = None) -> LivePointer:
+def set_loaded(exports: Path, model: str, *, loaded: bool, pending: PendingChange | None = None) -> LivePointer:
     """Have a model's versions loaded or none of them.
 
     Raises:
         BrokenBundle: there is no such model.
     """
     home = existing(exports / check_model_name(model))
-    with locked(home / LOCK, turn=turn):
+    with locked(home / LOCK, pending=pending):
         return point(home, replace(read_live(home), unloaded=not loaded))
 
 

@@ -18,7 +18,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from models.bundle.manifest import BrokenBundle, read_manifest, verify
-from models.files.deadline import Turn
+from models.files.deadline import PendingChange
 from models.files.durable import chmod, fsync_path, fsync_tree, write_durably
 from models.files.locks import locked
 from models.files.typed import read_json
@@ -99,16 +99,16 @@ def copy_tree(source: Path, target: Path) -> None:
         copy.mkdir() if path.is_dir() else shutil.copyfile(path, copy)
 
 
-def set_default(exports: Path, model: str, *, turn: Turn | None = None) -> str:
+def set_default(exports: Path, model: str, *, pending: PendingChange | None = None) -> str:
     """Have a model answer the requests that name none; returns its name.
 
     Raises:
         BrokenBundle: there is no such model, or it has no version.
-        GivenUp: whoever asked has given up; the default stays.
+        ChangeCancelled: whoever asked has given up; the default stays.
     """
     if not list_versions(existing(exports / check_model_name(model))):
         raise BrokenBundle(f"{exports / model} has no version yet; publish one first.")
-    with locked(exports / LOCK, turn=turn):
+    with locked(exports / LOCK, pending=pending):
         write_default(exports, model)
     return model
 
@@ -117,7 +117,7 @@ def claim_version(home: Path) -> int:
     """One more than any version there, or ever claimed: a number is never used twice.
 
     Raises:
-        BrokenBundle: the file that says which was the last claimed says something else.
+        BrokenBundle: the file `.claimed` does not contain a number.
     """
     claimed = home / ".claimed"
     try:

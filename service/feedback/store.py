@@ -23,7 +23,7 @@ from typing import Literal
 
 from models.bundle.class_names import check_label, nfc
 from models.bundle.preprocessing import ALL_SUFFIXES, suffix_of
-from models.files.deadline import Turn
+from models.files.deadline import PendingChange
 from models.files.durable import fsync_path, replacing
 from models.files.locks import locked
 from models.files.typed import read_json
@@ -86,15 +86,15 @@ class FeedbackStore:
         self._max_bytes = max_bytes
         self._counted = False
 
-    def add(self, data: bytes, label: str, *, settle: bool = False, turn: Turn | None = None) -> Outcome:
+    def add(self, data: bytes, label: str, *, settle: bool = False, pending: PendingChange | None = None) -> Outcome:
         """Store an encoded image under its label.
 
         Args:
             settle: this label is the right one, whatever others said.
-            turn: begun when the lock is had.
+            pending: the change, which begins when the lock is held.
 
         Raises:
-            GivenUp: whoever sent it has given up; nothing was stored.
+            ChangeCancelled: whoever sent it has given up; nothing was stored.
             FeedbackFull: there is no room for it.
             OSError: it could not be written.
         """
@@ -102,7 +102,7 @@ class FeedbackStore:
         digest = name.partition(".")[0]
         label = check_label(label)
         folder = self.home / LABELLED / label
-        with self._writing(turn):
+        with self._writing(pending):
             before, apart = self._copies(LABELLED, name), self._copies(CONTRADICTORY, name)
             if {label_of(path) for path in before} == {label} and not apart:
                 self._remove_kept(digest)
@@ -175,15 +175,15 @@ class FeedbackStore:
             apart.setdefault(path.stem, []).append(label_of(path))
         return apart
 
-    def discard(self, digest: str, *, turn: Turn | None = None) -> bool:
+    def discard(self, digest: str, *, pending: PendingChange | None = None) -> bool:
         """Forget a kept image; False where there is none.
 
         Raises:
-            GivenUp: whoever asked has given up; it is still there.
+            ChangeCancelled: whoever asked has given up; it is still there.
         """
         if not any(digest_of(name) == digest for name in listed(self.home / KEPT)):
             return False
-        with self._writing(turn):
+        with self._writing(pending):
             self._remove_kept(digest)
         return True
 
@@ -212,10 +212,10 @@ class FeedbackStore:
         }
 
     @contextlib.contextmanager
-    def _writing(self, turn: Turn | None = None) -> Iterator[None]:
+    def _writing(self, pending: PendingChange | None = None) -> Iterator[None]:
         """One writer at a time; the kernel frees the lock of a process that dies."""
         self.home.mkdir(parents=True, exist_ok=True)
-        with locked(self.home / LOCK, turn=turn):
+        with locked(self.home / LOCK, pending=pending):
             if not self._counted:
                 self._recount()
             yield

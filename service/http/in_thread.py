@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 import gevent
 from gevent.threadpool import ThreadPool
 
-from models.files.deadline import GivenUp, Turn
+from models.files.deadline import ChangeCancelled, PendingChange
 
 T = TypeVar("T")
 
@@ -44,27 +44,27 @@ def in_thread(threads: ThreadPool, action: Callable[..., T], *arguments: Any) ->
     return start(threads, action, *arguments)()
 
 
-def in_turn(threads: ThreadPool, action: Callable[[Turn], T], timeout_s: float) -> T:
+def in_thread_within(threads: ThreadPool, action: Callable[[PendingChange], T], timeout_s: float) -> T:
     """Call `action` in a thread, within a time or not at all.
 
-    An `action` that changes something calls `Turn.begin` before it does. Once it has begun it is waited for, however
+    An `action` that changes something calls `PendingChange.begin` first. Once it has begun it is waited for, however
     long it takes, because it cannot be undone: the caller has to learn the outcome.
 
     Raises:
-        GivenUp: `action` did not begin in time, and never will.
+        ChangeCancelled: `action` did not begin in time, and never will.
         Exception: whatever `action` raised.
     """
-    turn, result = Turn(), None
+    pending, result = PendingChange(), None
 
     def attempt() -> T:
-        turn.check()  # it may have waited for a thread until now
-        return action(turn)
+        pending.check()  # it may have waited for a thread until now
+        return action(pending)
 
     try:
         with gevent.Timeout(timeout_s):
             result = start(threads, attempt)
             return result()
     except gevent.Timeout:
-        if result is None or turn.give_up():
-            raise GivenUp from None
+        if result is None or pending.cancel():
+            raise ChangeCancelled from None
     return result()

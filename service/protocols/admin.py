@@ -2,8 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import asdict
-from pathlib import Path
-from typing import Annotated, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import msgspec
 from flask import Blueprint, Response, request
@@ -11,12 +10,12 @@ from msgspec import Meta
 
 from models.bundle.manifest import BrokenBundle
 from models.errors import UserError
-from models.files.deadline import GivenUp, Turn
-from models.store import publish as published
+from models.files.deadline import ChangeCancelled, PendingChange
 from models.store.layout import MODEL_NAME
 from models.store.live import LivePointer, roll_back, set_canary, set_live, set_loaded, set_shadow
+from models.store.publish import set_default
 from service.errors import Conflict, NotFound, Unprocessable
-from service.http.in_thread import in_turn
+from service.http.in_thread import in_thread_within
 from service.http.json_body import read_document, respond
 from service.inference.service import service
 from service.protocols.operation import ProtocolError, answers
@@ -83,7 +82,7 @@ def authorise() -> None:
 def promote(name: str) -> Response:
     """Make a version live."""
     version = read_document(Promotion, service().config).version
-    return changed(name, lambda exports, turn: set_live(exports, name, version, turn=turn))
+    return changed(name, set_live, version)
 
 
 @bp.post("/models/<name>/rollback")
@@ -91,7 +90,7 @@ def promote(name: str) -> Response:
 def rollback(name: str) -> Response:
     """Make the version live that was live before."""
     read_document(Nothing, service().config)
-    return changed(name, lambda exports, turn: roll_back(exports, name, turn=turn))
+    return changed(name, roll_back)
 
 
 @bp.post("/models/<name>/canary")
@@ -99,7 +98,9 @@ def rollback(name: str) -> Response:
 def canary(name: str) -> Response:
     """Have a version answer a fraction of the requests; null ends it."""
     asked = read_document(Canary, service().config)
-    return changed(name, lambda exports, turn: set_canary(exports, name, asked.version, asked.fraction, turn=turn))
+    return changed(
+        name, lambda exports, pending: set_canary(exports, name, asked.version, asked.fraction, pending=pending)
+    )
 
 
 @bp.post("/models/<name>/shadow")
@@ -107,7 +108,7 @@ def canary(name: str) -> Response:
 def shadow(name: str) -> Response:
     """Ask a version too, and compare its answers; null ends it."""
     version = read_document(Shadow, service().config).version
-    return changed(name, lambda exports, turn: set_shadow(exports, name, version, turn=turn))
+    return changed(name, set_shadow, version)
 
 
 @bp.post("/models/<name>/default")
@@ -117,14 +118,14 @@ def make_default(name: str) -> Response:
     read_document(Nothing, service().config)
     if service().config.default_model:
         raise Conflict(f"SERVICE_DEFAULT_MODEL says which is the default model here: {service().config.default_model}.")
-    return respond(Default(in_exports(name, lambda exports, turn: published.set_default(exports, name, turn=turn))))
+    return respond(Default(in_exports(name, set_default)))
 
 
 @bp.post("/v2/repository/models/<name>/load")
 @answers(errors=REPOSITORY_ERRORS, error=ProtocolError)
 def load(name: str) -> Response:
     """Have an unloaded model answer again, once its engine has loaded."""
-    in_exports(name, lambda exports, turn: set_loaded(exports, name, loaded=True, turn=turn))
+    in_exports(name, set_loaded, loaded=True)
     return Response(status=200)
 
 
@@ -132,16 +133,19 @@ def load(name: str) -> Response:
 @answers(errors=REPOSITORY_ERRORS, error=ProtocolError)
 def unload(name: str) -> Response:
     """End a model's engines."""
-    in_exports(name, lambda exports, turn: set_loaded(exports, name, loaded=False, turn=turn))
+    in_exports(name, set_loaded, loaded=False)
     return Response(status=200)
 
 
-def changed(name: str, how: Callable[[Path, Turn], LivePointer]) -> Response:
-    return respond(Parts(name, **asdict(in_exports(name, how))))
+def changed(name: str, how: Callable[..., LivePointer], *values: Any) -> Response:
+    return respond(Parts(name, **asdict(in_exports(name, how, *values))))
 
 
-def in_exports(name: str, how: Callable[[Path, Turn], T]) -> T:
+def in_exports(name: str, how: Callable[..., T], *values: Any, **options: Any) -> T:
     """Change a pointer, in a thread since it waits for the disk; a change that was refused never happens.
+
+    Args:
+        how: a function of `models.store` that takes the exports, the name, these values and a `pending` change.
 
     Raises:
         NotFound: there is no such model.
@@ -150,14 +154,14 @@ def in_exports(name: str, how: Callable[[Path, Turn], T]) -> T:
     """
     exports = service().config.exports
 
-    def change(turn: Turn) -> T:
+    def change(pending: PendingChange) -> T:
         if not MODEL_NAME.fullmatch(name) or not (exports / name).is_dir():
             raise NotFound("There is no model of this name; GET /models lists them.")
-        return how(exports, turn)
+        return how(exports, name, *values, **options, pending=pending)
 
     try:
-        return in_turn(service().writers, change, LOCK_TIMEOUT_S)
-    except GivenUp:
+        return in_thread_within(service().writers, change, LOCK_TIMEOUT_S)
+    except ChangeCancelled:
         raise Conflict(BUSY) from None
     except BrokenBundle as error:
         raise Conflict(without_paths(str(error))) from None

@@ -22,7 +22,7 @@ from PIL import Image
 
 from models.bundle.class_names import BadClassName, check_label
 from models.bundle.preprocessing import BadImage, InputSpec, decode_image
-from models.files.deadline import GivenUp, Turn
+from models.files.deadline import ChangeCancelled, PendingChange
 from service.errors import (
     BadRequest,
     Conflict,
@@ -38,7 +38,7 @@ from service.feedback.collector import MOST_WAITING
 from service.feedback.store import FeedbackFull, FeedbackStore, Kept, Outcome
 from service.http.bodies import in_time, read_bytes
 from service.http.images import hint_at_curl, read_base64
-from service.http.in_thread import in_turn
+from service.http.in_thread import in_thread_within
 from service.http.json_body import fit, parse_json, respond
 from service.inference.service import service
 from service.inference.targets import Target
@@ -176,7 +176,7 @@ def give_feedback(name: str) -> Response:
         raise from_bad_image(error, "", hint) from None
     store = store_of(name)
     outcome: Outcome = change_on_disk(
-        lambda turn: store.add(feedback.image, feedback.label, settle=feedback.settle, turn=turn)
+        lambda pending: store.add(feedback.image, feedback.label, settle=feedback.settle, pending=pending)
     )
     FEEDBACK.labels(name, outcome).inc()
     stored = Stored(name, feedback.label, outcome, hashlib.sha256(feedback.image).hexdigest())
@@ -219,7 +219,7 @@ def discard(name: str, digest: str) -> Response:
     """Forget one of them."""
     service().targets.find(name)
     store = store_of(name) if DIGEST.fullmatch(digest) else None
-    if store is None or not change_on_disk(lambda turn: store.discard(digest, turn=turn)):
+    if store is None or not change_on_disk(lambda pending: store.discard(digest, pending=pending)):
         raise NotFound("No such image is kept; GET /models/<name>/kept lists them.")
     return Response(status=204)
 
@@ -344,7 +344,7 @@ def on_disk(action: Callable[[], T]) -> T:
     return change_on_disk(lambda _: action())
 
 
-def change_on_disk(action: Callable[[Turn], T]) -> T:
+def change_on_disk(action: Callable[[PendingChange], T]) -> T:
     """Runs in a thread; what is answered with an error does not happen later.
 
     Raises:
@@ -356,8 +356,8 @@ def change_on_disk(action: Callable[[Turn], T]) -> T:
         raise Overloaded("Too much feedback is waiting for the disk. Try again later.")
     collector.num_waiting += 1
     try:
-        return in_turn(collector.threads, action, TIMEOUT_S)
-    except GivenUp:
+        return in_thread_within(collector.threads, action, TIMEOUT_S)
+    except ChangeCancelled:
         raise Conflict(BUSY) from None
     except FeedbackFull as error:
         raise StorageFull(str(error)) from None

@@ -9,11 +9,11 @@ import msgspec
 from flask import Blueprint, Response, current_app, request
 
 from models.bundle.manifest import BrokenBundle
-from models.files.deadline import GivenUp
+from models.files.deadline import ChangeCancelled
 from models.store.history import about_version
 from models.store.layout import MODEL_NAME, list_versions
 from service.errors import NotFound, NotReady
-from service.http.in_thread import in_turn
+from service.http.in_thread import in_thread_within
 from service.http.json_body import respond
 from service.inference.service import service
 from service.protocols.operation import answers
@@ -69,10 +69,10 @@ def in_time(action: Callable[[], T]) -> T:
         NotReady: the disk cannot be read, or took too long.
     """
     try:
-        return in_turn(service().readers, lambda _: action(), TIMEOUT_S)
+        return in_thread_within(service().readers, lambda _: action(), TIMEOUT_S)
     except FileNotFoundError:
         raise
-    except (GivenUp, OSError):
+    except (ChangeCancelled, OSError):
         raise NotReady(AWAY) from None
 
 

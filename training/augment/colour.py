@@ -33,7 +33,7 @@ def change_colours(images: np.ndarray, offsets: np.ndarray) -> np.ndarray:
 def colour_components(images: np.ndarray) -> np.ndarray:
     """Principal components of the pixels of uint8 images (B, H, W, C), each as long as its deviation: (C, C), rows.
 
-    Section 4.1 of Krizhevsky et al. has the variance where this has the deviation, which alone is a number of pixels.
+    Krizhevsky et al. (section 4.1) scale by the variance; this scales by the deviation, whose unit is pixel values.
     """
     images, channels = images[:, ::PIXEL_STEP, ::PIXEL_STEP], images.shape[-1]
     variances, directions = np.linalg.eigh(np.cov(images.reshape(-1, channels), rowvar=False).reshape(channels, -1))

@@ -17,7 +17,7 @@ AHEAD = 2  # batches that are made while the network computes
 
 
 class TrainingBatches:
-    """Shuffled, augmented batches of one size; the few images left over each epoch are others the next.
+    """Shuffled, augmented batches of one size; images that do not fill a batch are dropped, other ones in each epoch.
 
     Args:
         rows: int64 (N,), of the images to train on.

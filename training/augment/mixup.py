@@ -21,7 +21,7 @@ def cutmix(
     """Put a box of the partner's at the same place; labels share by the pixels that are left.
 
     Args:
-        share: of the image that stays, but for what of the box lies outside.
+        share: fraction of the image that is kept if the box lies fully inside the image.
         centre: of the box, down and right, in [0, 1).
     """
     height, width = images.shape[1:3]

@@ -86,7 +86,7 @@ if TYPE_CHECKING:
     type=Finite(0),
     metavar="SECONDS",
     default=CHECKPOINT_EVERY_S,
-    help="How much of the work a kill may cost, at least; an epoch's end is kept in any case.",
+    help="Minimum time between two checkpoints; one is also written after every epoch.",
 )
 @PUBLISH
 @FORCE

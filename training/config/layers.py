@@ -89,7 +89,7 @@ def layers_of_table(table: Mapping[str, Any]) -> Layers:
     """Of the table `[training]` of a job: {"epochs": 3, "flip": False, "drop_at": [0.5]}.
 
     Raises:
-        UserError, click.UsageError: a key is no setting, or a value cannot be its value.
+        UserError, click.UsageError: a key is not a training setting, or its value has the wrong type or range.
     """
     given: dict[str, Any] = {}
     for key, value in with_new_names({key.replace("-", "_"): value for key, value in table.items()}).items():

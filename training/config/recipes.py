@@ -46,7 +46,7 @@ def parse_recipe(name: str, kinds: dict[str, Any]) -> dict[str, Any]:
         kinds: the annotated type of each field that a recipe can set.
 
     Raises:
-        UserError: there is no such recipe, it is no TOML, it names something else, or a value is of another type.
+        UserError: the recipe does not exist, is not valid TOML, or has an unknown key or a value of the wrong type.
     """
     try:
         recipe = with_new_names(tomllib.loads(read_recipe(name)))

@@ -63,7 +63,7 @@ class Settings:
         class_weights: weight of an image by the size of its class (`training.network.losses.class_weights`).
 
     Raises:
-        UserError: a schedule lacks what it needs, or drops in no order.
+        UserError: the schedule lacks a required setting, or `drop_at` does not ascend.
     """
 
     architecture: str
@@ -135,7 +135,7 @@ class Settings:
     )
     ema: float = setting(
         0.0,
-        "Decay of the moving average of the weights, which is what is kept; 0 is off.",
+        "Decay of the exponential moving average of the weights; the averaged weights are kept; 0 is off.",
         group="regularization",
         least=0,
         below=1,
@@ -180,7 +180,7 @@ class Settings:
 
 
 def settings_for(architecture: "Architecture", **chosen: Any) -> Settings:
-    """Settings in which what was not chosen, or is None, is what suits the network.
+    """Settings in which `clip_norm` and `learning_rate` get the network's default where they are absent or None.
 
     With batch normalisation gradients are not clipped: resnet50 and inception_v3 learnt nothing of an easy problem in
     40 clipped steps, and all of it in 40 others.

@@ -1,4 +1,4 @@
-"""What a person should know of a folder of images before believing a model that was trained on it.
+"""Audit of a folder of images: unreadable files, duplicates, conflicting labels, leaks and class imbalance.
 
 `python -m training audit PATH` prints it; `fit` writes it into the run as `audit.json`, and goes on.
 """
@@ -78,7 +78,7 @@ def audit(decoded: DecodedImages, left_out: dict[str, str]) -> Audit:
     groups = list(members(files["group"]))
 
     def where(values: np.ndarray, *, differ: bool) -> Groups:
-        """The groups whose members are, or are not, of several values."""
+        """Paths of the groups whose members differ in `values`, or all agree."""
         chosen = (rows for rows in groups if bool((values[rows] != values[rows[0]]).any()) == differ)
         return tuple(tuple(decoded.paths[row] for row in rows) for rows in chosen)
 
@@ -125,7 +125,7 @@ def members(groups: np.ndarray) -> Iterator[np.ndarray]:
 
 
 def divided(groups: np.ndarray, looks: np.ndarray) -> Iterator[tuple[int, int]]:
-    """The first row, and the number of images, of what looks alike and is in several groups all the same."""
+    """First row and number of images of each set of similar images that was divided into several groups."""
     counts = np.bincount(looks)
     for row in np.unique(looks[groups != looks]):
         yield int(row), int(counts[row])
@@ -168,9 +168,9 @@ def findings(found: Audit) -> Iterator[tuple[str, list[str]]]:
     if few:
         yield f"{counted(len(few), 'class', 'classes')} of fewer than {FEW} images", few
     counts = np.array([count for count in found.classes.values() if count])
-    if is_skewed(counts):
+    if is_imbalanced(counts):
         times = f"{counts.max() / counts.min():.0f} times"
-        yield f"the largest class has {times} the images of the smallest: mind the balanced accuracy", []
+        yield f"the largest class has {times} as many images as the smallest: use balanced accuracy", []
     for oddity, paths in found.oddities.items():
         if paths:
             yield f"{counted(len(paths), 'file')}, read all the same: {oddity}", list(paths)
@@ -203,10 +203,12 @@ def counted(count: int, noun: str, plural: str = "") -> str:
     return f"{count:,} {noun if count == 1 else plural or noun + 's'}"
 
 
-SKEWED = 5.0  # times as many images in the largest class as in the smallest: accuracy then speaks of the largest alone
+IMBALANCE_RATIO = (
+    5.0  # times as many images in the largest class as in the smallest: accuracy then speaks of the largest alone
+)
 
 
-def is_skewed(counts: np.ndarray) -> bool:
+def is_imbalanced(counts: np.ndarray) -> bool:
     """Whether some class has many times the images of another; those without any count for nothing."""
     present = counts[counts > 0]
-    return bool(present.max() > SKEWED * present.min())
+    return bool(present.max() > IMBALANCE_RATIO * present.min())

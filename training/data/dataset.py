@@ -42,7 +42,7 @@ class Data:
 
     def is_further(self) -> np.ndarray:
         """bool (N,): the images of `more`."""
-        beginnings = beginnings_of(self.root, self.more)
+        beginnings = path_prefixes(self.root, self.more)
         return np.array([bool(beginnings) and path.startswith(beginnings) for path in self.decoded.paths], bool)
 
 
@@ -62,12 +62,12 @@ class Found:
     @property
     def own(self) -> Sequence[str]:
         """The paths of the data set itself, without those of `more`."""
-        others = beginnings_of(self.index.root, self.more)
+        others = path_prefixes(self.index.root, self.more)
         return [path for path in self.index.paths if not path.startswith(others)] if others else self.index.paths
 
 
-def beginnings_of(root: Path, folders: Sequence[Path]) -> tuple[str, ...]:
-    """With what the paths of images in these folders begin."""
+def path_prefixes(root: Path, folders: Sequence[Path]) -> tuple[str, ...]:
+    """Path prefixes, relative to `root`, of the images in these folders."""
     return tuple(f"{folder.relative_to(root)}/" for folder in folders)
 
 
@@ -109,7 +109,7 @@ def prepare(
 
 
 def without_empty_classes(decoded: DecodedImages, without: np.ndarray) -> DecodedImages:
-    """No class of which all images are left out; those images have the label 0, and are on no side."""
+    """Remove classes whose images are all left out; these images get label 0 and belong to no split."""
     kept = np.bincount(decoded.labels[~np.isin(decoded.hashes(), without)], minlength=len(decoded.class_names)) > 0
     places = np.maximum(np.cumsum(kept) - 1, 0) * kept
     names = tuple(name for name, has_images in zip(decoded.class_names, kept, strict=True) if has_images)

@@ -34,7 +34,7 @@ from models.files.typed import read_json
 from training.data.duplicates import THUMBNAIL, group_duplicates
 from training.data.file_info import Facts, facts_of
 from training.data.index import BadData, Index
-from training.data.named_sets import rename_or_yield
+from training.data.named_sets import move_into_place
 from training.data.path_table import Paths
 
 LAYOUT = 3  # of the directory; raise it whenever that changes
@@ -84,7 +84,7 @@ class DecodedImages:
         return np.ascontiguousarray(self.files["sha256"][:, :8]).view(">u8")[:, 0].astype(np.uint64)
 
     def fingerprint(self, rows: np.ndarray) -> str:
-        """One hash of what is learnt from and judged by: these images' content with their labels, in no order."""
+        """One hash of these images' contents and labels, independent of their order."""
         digest = hashlib.sha256(json.dumps(self.class_names).encode())
         for label in range(len(self.class_names)):
             contents = np.ascontiguousarray(self.files["sha256"][rows[self.labels[rows] == label]])
@@ -111,7 +111,7 @@ def decode_all(
 def decode_readable(
     index: Index, spec: InputSpec, cache: Path, *, on_progress: Callable[[int], None] = lambda done: None
 ) -> DecodedImages:
-    """The same, however few of the files are readable.
+    """Like `decode_all`, but any number of files may be unreadable.
 
     Raises:
         BadData: none is.
@@ -122,7 +122,7 @@ def decode_readable(
         staging = Path(tempfile.mkdtemp(prefix=".decoding-", dir=folder.parent))
         try:
             decode_into(staging, index, spec, on_progress)
-            rename_or_yield(staging, folder)
+            move_into_place(staging, folder)
         finally:
             shutil.rmtree(staging, ignore_errors=True)
     return read_cache(folder, index.class_names)
@@ -139,7 +139,7 @@ def cache_key(index: Index, spec: InputSpec) -> str:
 
 
 def decode_into(folder: Path, index: Index, spec: InputSpec, on_progress: Callable[[int], None]) -> None:
-    """Workers write straight into the maps; then the unreadable rows are squeezed out."""
+    """Decode in parallel into memory-mapped files, then remove the rows of unreadable files."""
     num_files = len(index.paths)
     arrays = {
         "images": allocate(folder / "images.npy", np.uint8, (num_files, *spec.shape)),
@@ -241,7 +241,7 @@ def read_cache(folder: Path, class_names: tuple[str, ...]) -> DecodedImages:
     try:
         unreadable = read_json(folder / "unreadable.json", dict[str, str])
     except ValueError as error:
-        raise BadData(f"{folder} is damaged: its unreadable.json is none ({error}). Delete the folder.") from error
+        raise BadData(f"{folder} is damaged: its unreadable.json is invalid ({error}). Delete the folder.") from error
     images, thumbnails, files = (
         np.load(folder / f"{name}.npy", mmap_mode="r") for name in ("images", "thumbnails", "files")
     )

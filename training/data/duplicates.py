@@ -5,8 +5,8 @@ group. To find the pairs without comparing all, every thumbnail gets a perceptua
 hyperplanes it lies (Charikar, 2002, https://doi.org/10.1145/509907.509965). Those of one picture agree in most bits,
 and so in some band of them.
 
-Where so many images are connected that this must be how the data set looks, as scans of one form do, a higher
-correlation is asked of them, until no group is too large for one side of a split.
+A group that is too large is assumed to show images of one kind, such as scans of one form, and not copies. Its pairs
+then need a higher correlation, which is raised until no group is too large for one split.
 """
 
 from collections.abc import Iterator
@@ -19,7 +19,7 @@ THUMBNAIL = 16  # pixels a side
 NUM_BANDS = 16
 BAND_BITS = 16  # at a correlation of 0.97 a band agrees with probability 0.27, and some band of 16 with 0.99
 MAX_BIT_DIFFERENCE = 48  # of 256, before thumbnails are compared; 20 are expected at 0.97
-NUM_NEIGHBOURS = 32  # with whom an image of a crowded band is compared
+NUM_NEIGHBOURS = 32  # number of images that each image of a crowded band is compared with
 LEAST_CORRELATION = 0.97  # of near duplicates; those of CIFAR-10 down to 0.95 were true, looked at by eye
 STRICTER = (*(1 - np.geomspace(1 - LEAST_CORRELATION, 0.0005, 12)[1:]), np.inf)  # np.inf: no two images are near
 LEAST_DEVIATION = 4.0  # of a thumbnail's pixels; below, a picture shows nothing that another could be taken for
@@ -38,7 +38,7 @@ def group_duplicates(pixels: np.ndarray, thumbnails: np.ndarray, labels: np.ndar
     Args:
         pixels: uint64 (N,), hashes of the decoded images; equal ones are always of one group, however many.
         thumbnails: uint8 (N, 16, 16).
-        labels: integers (N,), by which a group is too large: the largest of its classes counts.
+        labels: integers (N,); the size limit of a group depends on the largest class among its images.
     """
     _, rows, copies = np.unique(pixels, return_index=True, return_inverse=True)
     order = np.argsort(rows)
@@ -71,12 +71,12 @@ def connected(pairs: np.ndarray, count: int) -> np.ndarray:
 
 
 def near_pairs(thumbnails: np.ndarray, rows: np.ndarray) -> np.ndarray:
-    """PAIR (P,): positions in `rows` of images that are near, which connect all that are.
+    """PAIR (P,): pairs of near duplicates as positions in `rows`; they connect the same images as all such pairs.
 
     They are a maximum spanning forest of all near pairs: whichever correlation is asked for, these connect what all
     pairs would.
     """
-    shown = np.flatnonzero(show_something(thumbnails, rows))  # the others would all be candidates of each other
+    shown = np.flatnonzero(has_contrast(thumbnails, rows))  # the others would all be candidates of each other
     found, num_found = [np.empty(0, PAIR)], 0
     for first, second in candidates(perceptual_hashes(thumbnails, rows[shown])):
         correlation = correlations(thumbnails, rows[shown[first]], rows[shown[second]])
@@ -104,11 +104,11 @@ def spanning_forest(pairs: np.ndarray, count: int) -> np.ndarray:
 
 
 def graph_of(pairs: np.ndarray, count: int) -> csr_array:
-    """The closer, the shorter; a length of 0 would be no connection."""
+    """Closer images have shorter edges; a sparse graph would treat a length of 0 as no edge."""
     return csr_array((2 - pairs["correlation"], (pairs["first"], pairs["second"])), shape=(count, count))
 
 
-def show_something(thumbnails: np.ndarray, rows: np.ndarray) -> np.ndarray:
+def has_contrast(thumbnails: np.ndarray, rows: np.ndarray) -> np.ndarray:
     """bool (N,), for each of the rows."""
     blocks = (thumbnails[rows[start : start + BLOCK]] for start in range(0, len(rows), BLOCK))
     return np.concatenate([np.empty(0, bool), *(block.std(axis=(1, 2)) >= LEAST_DEVIATION for block in blocks)])

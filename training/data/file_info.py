@@ -15,7 +15,7 @@ ODDITIES = (
     "more than one frame",
     "turned by EXIF",
     "transparent",
-    "extension of something else",
+    "extension does not match the format",
 )
 SUFFIXES = {
     "JPEG": {".jpg", ".jpeg", ".jpe", ".jfif"},

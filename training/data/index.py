@@ -1,4 +1,4 @@
-"""Which images there are and what they show: a folder with a folder per class.
+"""Index of a data set: the paths, classes and splits of a folder with one folder per class.
 
     PATH/<class>/**/<image>                     the split is made by content (training.data.split)
     PATH/{train,val,test}/<class>/**/<image>    the split is the folder's own; what is missing is made
@@ -56,7 +56,7 @@ def index_folder(root: Path, more: Sequence[Path] = ()) -> Index:
     check_is_folder(root)
     for other in more:
         if other.is_relative_to(root) or root.is_relative_to(other):
-            raise BadData(f"{other} and {root} lie in each other; keep further images elsewhere.")
+            raise BadData(f"One of {other} and {root} contains the other; keep them in separate folders.")
     top = Path(os.path.commonpath([root, *more]))
     left_out: dict[str, str] = {}
 
@@ -113,7 +113,7 @@ def check_apart(data: Path, *written: tuple[str, Path]) -> None:
         written: settings that name a folder into which something is going to be written, and these folders.
 
     Raises:
-        BadData: one of them lies in the data, where its files would be taken for images; a hidden folder would not.
+        BadData: an output folder lies in the data folder, is not hidden, and would be read as images.
     """
     for setting, folder in written:
         target, root = expanded(folder).resolve(), data.resolve()

@@ -48,7 +48,7 @@ def find_class_folders(root: Path, note: Note) -> ClassFolders:
         note: is called with what else there is.
 
     Raises:
-        BadData: its folders do not seem to be classes; says what they would be taken for.
+        BadData: its folders look like splits, or like folders that contain the classes.
     """
     folders = subfolders(root, note)
     splits = find_splits(folders)

@@ -107,7 +107,7 @@ def keras_downloads_into(folder: Path) -> Iterator[None]:
 MNIST_DRAWING = {"grid": 28, "block": 1, "height": 20, "width": 20, "keep_aspect": True, "centre": "mass"}
 DIGITS_DRAWING = {
     **{"grid": 32, "block": 4, "height": 32, "width": 20, "keep_aspect": False, "centre": "box"},
-    "hint": "Those who wrote for it crossed their sevens, and began the stem of a 4 below the tip of its arm.",
+    "hint": "In this data set, sevens are crossed, and the stem of a 4 begins below the tip of its arm.",
 }
 
 DATA_SETS = {
@@ -133,7 +133,7 @@ def folder_of(name: str, cache: Path) -> Path:
         try:
             for split, (images, labels) in data_set.load(cache / "downloads").items():
                 write_images(staging / split, images, labels.ravel(), data_set.class_names)
-            rename_or_yield(staging, folder)
+            move_into_place(staging, folder)
         finally:
             shutil.rmtree(staging, ignore_errors=True)
     return folder
@@ -146,7 +146,7 @@ def write_images(root: Path, images: np.ndarray, labels: np.ndarray, class_names
         Image.fromarray(image).save(root / class_names[label] / f"{i:05}.png")
 
 
-def rename_or_yield(staging: Path, target: Path) -> None:
+def move_into_place(staging: Path, target: Path) -> None:
     """Put a finished directory in its place, unless another process has just put the same there."""
     try:
         staging.rename(target)

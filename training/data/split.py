@@ -1,8 +1,8 @@
-"""Which images are learnt from, which choose between models, and which judge: decided by content.
+"""Assigns images to the train, validation and test splits by a hash of their content.
 
 An image's side follows from its own hash, or from the smallest hash among its near duplicates, so that all of them are
-on one side. An addition can only lower that, and a low hash is held out. Where chance leaves a side of a small class
-empty, its smallest hashes fill it.
+on one side. Adding a near duplicate can only lower this hash, and low hashes are held out. In a class of three or more,
+each held-out split gets at least one image, even if none is low enough.
 
 A memory keeps what is held out where it is, whatever is added. The one exception is an image that connects near
 duplicates of different sides: it moves all of them to the test split if some are there, else to the validation split.
@@ -42,7 +42,7 @@ def split_by_content(
 ) -> Split:
     """Follow the splits that the folder names; make the missing ones out of its training images.
 
-    Where some images have no side named, as those that were added to a folder with splits, they get all sides.
+    Images without a named split, such as those added to a folder with splits, are divided among all splits.
 
     Args:
         fractions: of validation and of test. 0 holds nothing out.
@@ -56,7 +56,7 @@ def split_by_content(
     sides = np.where(named == 0, TRAIN, named)
     wanted = {side: part for side, part in zip((VAL, TEST), fractions, strict=True) if part}
     missing = {side: part for side, part in wanted.items() if not (named == side).any()}
-    remembered = recall(memory)
+    remembered = load_held_out(memory)
     before = sides_before(hashes, remembered)
     for said, to_make in ((0, wanted), (TRAIN, missing)):
         if to_make:
@@ -65,14 +65,14 @@ def split_by_content(
     follow_named(sides, groups, named, before)
     if memory and wanted:
         ours = named <= TRAIN  # the folder itself remembers the others
-        remember(memory, remembered, sides[ours], hashes[ours])
+        save_held_out(memory, remembered, sides[ours], hashes[ours])
     kept = np.ones(len(sides), bool) if without is None else ~np.isin(hashes, without)
     split = Split(*(np.flatnonzero(kept & (sides == side)) for side in (TRAIN, VAL, TEST)))
     check_split(split, decoded, held_out=bool(wanted))
     return split
 
 
-def recall(memory: Path | None) -> np.ndarray:
+def load_held_out(memory: Path | None) -> np.ndarray:
     """HELD_OUT (N,)."""
     try:
         found: np.ndarray = np.load(memory) if memory and memory.exists() else np.empty(0, HELD_OUT)
@@ -95,8 +95,8 @@ def sides_before(hashes: np.ndarray, remembered: np.ndarray) -> np.ndarray:
 def follow_named(sides: np.ndarray, groups: np.ndarray, named: np.ndarray, before: np.ndarray) -> None:
     """An image without a side of its own goes where the folder has put a near duplicate of it.
 
-    Near duplicates of what was held out before are not trained on all the same, nor are those of test images used to
-    validate.
+    Exception: an image does not move to training if a near duplicate was held out before, nor to validation if one was
+        in the test split.
     """
     free = named == 0
     least = np.zeros(groups.max(initial=0) + 1, np.int8)
@@ -124,9 +124,9 @@ def assign(
 
 
 def keep_together(sides: np.ndarray, groups: np.ndarray, labels: np.ndarray, known: np.ndarray) -> None:
-    """A whole group is where one of its images is held out: one has another label, or was `known` to be held out.
+    """Move a group to the split in which one of its images is held out; test takes precedence over validation.
 
-    A small class that has become one group keeps its training images all the same, so that there are some.
+    A class that would lose its last training images keeps its assignment.
     """
     apart = sides.copy()
     for side in (TEST, VAL):
@@ -137,7 +137,7 @@ def keep_together(sides: np.ndarray, groups: np.ndarray, labels: np.ndarray, kno
 
 
 def held_out(keys: np.ndarray, missing: dict[int, float]) -> Iterator[tuple[int, np.ndarray]]:
-    """For each missing side the keys that are held out for it: the small ones, of ascending uint64 of one class.
+    """For each split to make, yield its held-out keys: the smallest of one class's ascending keys (uint64).
 
     A class of three or more gets at least one on each side: its smallest, where none is small enough.
     """
@@ -153,7 +153,7 @@ def held_out(keys: np.ndarray, missing: dict[int, float]) -> Iterator[tuple[int,
 
 
 def put_back(sides: np.ndarray, labels: np.ndarray, before: np.ndarray) -> np.ndarray:
-    """What was held out before stays where it was, but for a class of which nothing else is left to train on.
+    """Return images that were held out before to their split, unless their class has no other training images.
 
     Returns:
         bool (N,): which images those are.
@@ -165,8 +165,8 @@ def put_back(sides: np.ndarray, labels: np.ndarray, before: np.ndarray) -> np.nd
     return known
 
 
-def remember(memory: Path, before: np.ndarray, sides: np.ndarray, hashes: np.ndarray) -> None:
-    """Write down what is held out now, and what was before of images that are not there at the moment."""
+def save_held_out(memory: Path, before: np.ndarray, sides: np.ndarray, hashes: np.ndarray) -> None:
+    """Save which images are held out now, and keep the earlier entries of all other images."""
     held = sides != TRAIN
     now = np.empty(held.sum(), HELD_OUT)
     now["hash"], now["side"] = hashes[held], sides[held]

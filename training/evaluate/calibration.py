@@ -18,7 +18,7 @@ from training.data.split import Split
 log = logging.getLogger(__name__)
 
 LOWEST, HIGHEST = 0.05, 20.0  # temperatures between which the best one is searched for
-RESTING_SHARE, FEWEST_RESTING, MOST_RESTING = 0.05, 100, 1000  # of the training images; below the second none are
+RESTING_SHARE, FEWEST_RESTING, MOST_RESTING = 0.05, 100, 1000  # of the training images; fewer than the minimum: none
 LARGEST_RESTING_GROUP = 10  # of near duplicates: so many times smaller than all that rest, or they would be all
 RESTING_EPOCHS = 0.3  # the share of the epochs, at the end of the run, in which these images are not trained on
 Method = Literal["validation", "resting training images", "none"]

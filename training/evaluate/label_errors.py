@@ -29,8 +29,8 @@ class LabelError:
 def find_label_errors(rows: np.ndarray, labels: np.ndarray, probabilities: np.ndarray) -> list[LabelError]:
     """The likeliest first.
 
-    A class is believed of an image where its probability is at least the mean that the class has among its own images;
-    a label is in doubt where another class is believed, and that with the greatest probability among those believed.
+    A class is a candidate for an image if its probability is at least the mean probability of that class over the
+    images labelled with it. A label is doubtful if the most probable candidate is another class.
 
     Args:
         rows, labels: int64 (N,).

@@ -22,7 +22,7 @@ class Labelled:
         it does not know the image.
     trained_on: bool (N,): images that the model, or one that it was made from, was trained on.
     near: bool (N,): those, and near duplicates of them.
-    is_told: whether the bundle says which images it was made with; older ones do not.
+    has_image_list: whether the bundle says which images it was made with; older ones do not.
     unknown: models that it was made from, of which nobody knows what they were trained on.
     left_out: {path: reason} of folders, links and tables that are not read.
     """
@@ -32,15 +32,15 @@ class Labelled:
     sides: np.ndarray
     trained_on: np.ndarray
     near: np.ndarray
-    is_told: bool
+    has_image_list: bool
     unknown: list[str]
     left_out: dict[str, str]
 
     def seen(self) -> dict[str, Any]:
-        """How many images the model has seen, which make its figures flatter; None where nobody knows."""
+        """Number of images the model was trained on, which make its metrics too optimistic; None if not recorded."""
         return {
-            "trained_on": int(self.trained_on.sum()) if self.is_told else None,
-            "near_trained_on": int((self.near & ~self.trained_on).sum()) if self.is_told else None,
+            "trained_on": int(self.trained_on.sum()) if self.has_image_list else None,
+            "near_trained_on": int((self.near & ~self.trained_on).sum()) if self.has_image_list else None,
             "unknown_ancestors": self.unknown,
         }
 
@@ -68,7 +68,7 @@ def read_labelled(bundle: Path, manifest: Manifest, data: str, cache: Path, cons
         sides=sides,
         trained_on=np.isin(hashes, trained_on),
         near=near_to(decoded, trained_on),
-        is_told=bool(len(images)),
+        has_image_list=bool(len(images)),
         unknown=[name for name in unknown if name != name_of(bundle)],
         left_out=index.left_out,
     )

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import sklearn.metrics
 
-from training.data.audit import is_skewed
+from training.data.audit import is_imbalanced
 from training.evaluate.predictions import Predictions
 from training.evaluate.significance import Z_95, detectable_difference
 
@@ -14,7 +14,7 @@ TOP = 5
 
 
 def measure(predictions: Predictions) -> dict[str, Any]:
-    """Accuracy and its company.
+    """Accuracy, calibration error, per-class metrics and the confusion matrix.
 
     `confusion[i][j]` counts the images of class i that were taken for class j. `balanced_accuracy` is the mean
     recall of the classes that have images; recall, precision and F1 are None where they would divide by zero. Intervals
@@ -31,7 +31,7 @@ def measure(predictions: Predictions) -> dict[str, Any]:
     recalls = [ratio(r, n) for r, n in zip(right, of_class, strict=True)]
     accuracy = float((predicted == labels).mean())
     metrics = {
-        "headline": "balanced_accuracy" if is_skewed(of_class) else "accuracy",
+        "headline": "balanced_accuracy" if is_imbalanced(of_class) else "accuracy",
         "num_images": len(labels),
         "accuracy": accuracy,
         "accuracy_interval": interval(int(right.sum()), len(labels)),

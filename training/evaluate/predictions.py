@@ -31,7 +31,7 @@ class Predictions:
     probabilities: np.ndarray
 
     def write(self, path: Path) -> None:
-        """Every digit, so that what is read back gives the same figures."""
+        """Write probabilities at full precision, so that reading them back gives the same metrics."""
         predicted = self.probabilities.argmax(axis=1)
         with (
             replacing(path) as temporary,

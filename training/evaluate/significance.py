@@ -13,7 +13,7 @@ DISAGREEMENT = 0.05  # the share of images on which two models of about the same
 
 
 class Paired(NamedTuple):
-    """On how many of the same images which of two models was right."""
+    """How many of the same images both, only one, or neither of two models classified correctly."""
 
     both: int
     only_champion: int
@@ -81,17 +81,17 @@ def holm(p_values: Sequence[float], alpha: float) -> list[bool]:
     return rejected
 
 
-def below(successes: int, trials: int, share: float) -> float:
+def p_value_below(successes: int, trials: int, share: float) -> float:
     """P-value of the exact binomial test that the true share is lower than this one."""
     return float(stats.binomtest(successes, trials, share, alternative="less").pvalue) if trials else 1.0
 
 
-def above(successes: int, trials: int, share: float) -> float:
+def p_value_above(successes: int, trials: int, share: float) -> float:
     """P-value of the exact binomial test that the true share is higher than this one."""
     return float(stats.binomtest(successes, trials, share, alternative="greater").pvalue) if trials else 1.0
 
 
-def more_often(ours: tuple[int, int], theirs: tuple[int, int]) -> float:
+def fisher_p_value(ours: tuple[int, int], theirs: tuple[int, int]) -> float:
     """P-value of Fisher's exact test that (events, trials) of ours come of a higher share than theirs."""
     table = [[ours[0], ours[1] - ours[0]], [theirs[0], theirs[1] - theirs[0]]]
     return float(stats.fisher_exact(table, alternative="greater").pvalue)

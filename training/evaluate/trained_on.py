@@ -1,4 +1,4 @@
-"""Which images a model was trained on, or what it started from was: they can judge nobody."""
+"""Finds the images that a model or its ancestors were trained on, which must not be used to evaluate it."""
 
 import contextlib
 from collections.abc import Iterator
@@ -26,7 +26,7 @@ def images_trained_on(bundle: Path, exports: Path | None = None) -> tuple[np.nda
         if name in seen:
             continue
         seen.add(name)
-        images, parents = look_at(place, exports)
+        images, parents = images_and_parents(place, exports)
         if not len(images):
             unknown.append(name)
         found.append(images["hash"][images["side"] == TRAINED_ON])
@@ -41,7 +41,7 @@ class Ancestor(NamedTuple):
     place: Path | None
 
 
-def look_at(bundle: Path | None, exports: Path | None) -> tuple[np.ndarray, list[Ancestor]]:
+def images_and_parents(bundle: Path | None, exports: Path | None) -> tuple[np.ndarray, list[Ancestor]]:
     """IMAGE (N,): its images; and its parents. None of either where it was deleted, to make room."""
     if bundle is not None:
         with contextlib.suppress(BrokenBundle):

@@ -25,7 +25,7 @@ NUM_CALIBRATION = 300  # images; NNCF's own default, and more change little
 BATCH_SIZE = 32
 
 
-class LosesTooMuch(Failed):
+class AccuracyLossTooLarge(Failed):
     """The 8-bit network is worse than was allowed; there is no bundle."""
 
 
@@ -51,7 +51,7 @@ def quantize(bundle: Path, labelled: Labelled, target: Path, *, max_drop: float,
     Raises:
         BrokenBundle: the bundle does not verify.
         BadData: there is nothing to calibrate on, or to compare on.
-        LosesTooMuch: the accuracy falls by more than `max_drop`.
+        AccuracyLossTooLarge: the accuracy falls by more than `max_drop`.
     """
     manifest = verify(bundle)
     trained_on, held_out = rows_to_use(bundle, labelled)
@@ -73,7 +73,7 @@ def quantize(bundle: Path, labelled: Labelled, target: Path, *, max_drop: float,
 
     found = Quantized(len(held_out), accuracy(network, "f32"), accuracy(quantized, "f32"))
     if found.float32 - found.int8 > max_drop:
-        raise LosesTooMuch(
+        raise AccuracyLossTooLarge(
             f"Right on {found}: that is {found.float32 - found.int8:.2%} less, and --max-drop allows {max_drop:.2%}."
         )
     target.mkdir(parents=True)
@@ -92,13 +92,13 @@ def quantize(bundle: Path, labelled: Labelled, target: Path, *, max_drop: float,
 def rows_to_use(bundle: Path, labelled: Labelled) -> tuple[np.ndarray, np.ndarray]:
     """Rows to calibrate on, which were trained on, and rows to compare on.
 
-    Those are what the bundle was validated on, and images that it does not know; not what it was tested on, nor near
-    duplicates of what was trained on.
+    These are validation images and images that the bundle does not list. Test images, and near duplicates of images
+    that it or an ancestor was trained on, are left out.
 
     Raises:
         BadData: there are none of one kind.
     """
-    if not labelled.is_told:
+    if not labelled.has_image_list:
         raise BadData(
             f"{bundle} does not say which images it was trained on, as bundles of older versions of Striate do not. "
             "Nobody could calibrate and compare it on different ones; train and export it again."

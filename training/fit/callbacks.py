@@ -27,7 +27,7 @@ class Speed:
 
 
 class Callback:
-    """What looks on: a bar, a report, a log. It decides nothing."""
+    """Read-only training callback, such as a progress bar, a report or a log."""
 
     def begin(self, state: TrainState, epochs: int, steps_per_epoch: int) -> None:
         """Before the first step, or when a run is taken up again."""

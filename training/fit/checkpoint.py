@@ -1,4 +1,4 @@
-"""Where a run stands, in one file that is never half written: every variable, and how far training has come."""
+"""The checkpoint of a run: all variables and the training state, in one file that is replaced atomically."""
 
 import zlib
 from collections.abc import Sequence
@@ -50,7 +50,7 @@ def save_weights(path: Path, network: keras.Model) -> None:
 
 
 def load_weights(path: Path, network: keras.Model) -> None:
-    """Of a network like the one whose weights they are.
+    """Load weights that `save_weights` wrote for a network of the same architecture.
 
     Raises:
         UserError: the file is damaged, or of another network.

@@ -89,7 +89,7 @@ def join_group() -> Group:
     from jax.experimental.multihost_utils import sync_global_devices
 
     if os.environ.get(ADDRESSES):
-        with native_stdout_on_stderr():  # the collectives of CPUs greet when they first meet
+        with native_stdout_on_stderr():  # JAX's CPU collectives print a message when they first connect
             keras.distribution.initialize()
             sync_global_devices("joined")
     devices = keras.distribution.list_devices()

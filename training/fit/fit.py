@@ -126,7 +126,7 @@ def train(
 def check_length(settings: Settings, num_steps: int, *, validated: bool) -> None:
     """
     Raises:
-        UserError: the run is too short for what was asked, or lacks what it would go by.
+        UserError: the run is shorter than --lookahead, or the plateau schedule has no validation split.
     """
     if settings.schedule == "plateau" and not validated:
         raise UserError("The schedule plateau watches validation, and nothing is held out: choose another --schedule.")

@@ -20,7 +20,7 @@ from training.fit.callbacks import Callback, Speed
 from training.fit.checkpoint import load_checkpoint, save_checkpoint, save_weights
 from training.fit.distributed import ALONE, Group
 from training.fit.state import CHECKPOINT, CHECKPOINT_EVERY_S, TrainState
-from training.network.averaging import Lookahead, judged, num_statistics_batches
+from training.network.averaging import Lookahead, evaluation_weights, num_statistics_batches
 
 WEIGHTS = "best.weights.npz"
 MAX_SHARE_OF_TIME = 0.02  # of writing checkpoints
@@ -91,7 +91,7 @@ class Loop:
         return state.epoch >= self.epochs or bool(patience and state.waited >= patience)
 
     def _finish_epoch(self, state: TrainState, average: Lookahead, after_step: Callable[[], None]) -> None:
-        """From wherever it stands to its end, validation included."""
+        """Train from the current step to the end of the epoch, then validate."""
         stopwatch = Stopwatch(self.batches.batch_size)
         for images, targets in stopwatch.waits(self.batches.rest_of_epoch(state.epoch, state.step)):
             figures = self.model.train_on_batch(*self.group.part_of((images, targets)), return_dict=True)
@@ -106,7 +106,7 @@ class Loop:
         speed = stopwatch.speed()
         record = {**self._figures(state), "images_per_s": speed.images_per_s, "input_wait": speed.input_wait}
         some_batches = self._images_for_statistics(state.epoch)
-        with judged(self.model, some_batches, step=int(self.model.optimizer.iterations)):
+        with evaluation_weights(self.model, some_batches, step=int(self.model.optimizer.iterations)):
             if self.validate is not None:
                 found = self.validate()
                 self._check("val_loss", found["loss"], state)
@@ -146,7 +146,7 @@ class Loop:
             state.stalled = 0
 
     def _check(self, name: str, loss: float, state: TrainState) -> None:
-        """Name the images of the batch that did it, or that were the last before validation."""
+        """If the loss is not finite, name the images of the current or last batch in the error."""
         if math.isfinite(loss):
             return
         step, rate = int(self.model.optimizer.iterations), float(self.model.optimizer.learning_rate)
@@ -162,7 +162,7 @@ class Loop:
 
 
 class Stopwatch:
-    """How fast images come and go."""
+    """Measures the training throughput and the time spent waiting for batches."""
 
     def __init__(self, batch_size: int) -> None:
         self._batch_size = batch_size

@@ -18,7 +18,7 @@ from training.network.optimizers import optimizer_for
 
 LOWEST, HIGHEST = 1e-6, 10.0
 SMOOTHED_OVER = 0.05  # of the steps
-HOPELESS = 4.0  # times the lowest loss, at which the test ends
+MAX_LOSS_RATIO = 4.0  # times the lowest loss, at which the test ends
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +38,7 @@ class RangeTest:
 
 
 def find_rate(ready: Ready, num_steps: int) -> RangeTest:
-    """Train for so many steps at rising rates; the network is good for nothing afterwards.
+    """Train for `num_steps` steps at rising rates; discard the network afterwards.
 
     Raises:
         Diverged: the loss was no number from the first step on.
@@ -53,7 +53,7 @@ def find_rate(ready: Ready, num_steps: int) -> RangeTest:
         loss = float(ready.model.train_on_batch(images, targets, return_dict=True)["loss"])
         mean = kept * mean + (1 - kept) * loss
         smoothed = mean / (1 - kept**step)  # as if the mean had not begun at 0
-        if not math.isfinite(loss) or (losses and smoothed > HOPELESS * min(losses)):
+        if not math.isfinite(loss) or (losses and smoothed > MAX_LOSS_RATIO * min(losses)):
             break
         rates.append(float(rate))
         losses.append(smoothed)

@@ -14,7 +14,7 @@ from training.data.split import Split
 from training.evaluate.calibration import first_resting_epoch, resting_rows
 from training.network.build import build_for, trainable, without_auxiliary_heads
 from training.network.losses import CrossEntropy, loss_for
-from training.network.pretrained import take_over
+from training.network.pretrained import transfer_weights
 from training.network.whitening import whiten
 
 
@@ -69,7 +69,7 @@ def get_ready(
     whiten(model, decoded, split.train)
     new = []
     if start:
-        taken = take_over(without_auxiliary_heads(model), start, decoded.class_names)
+        taken = transfer_weights(without_auxiliary_heads(model), start, decoded.class_names)
         own = {id(weight) for weight in without_auxiliary_heads(model).weights}
         new = taken.new + [weight for weight in model.trainable_variables if id(weight) not in own]
         console.print(f"{taken.num_layers} layers taken over from {start}", highlight=False, soft_wrap=True)

@@ -1,4 +1,4 @@
-"""How far a run has come, and what looks on while it goes."""
+"""The training state that is saved in the checkpoint, and the interface of callbacks."""
 
 import json
 from dataclasses import asdict, dataclass, field

@@ -14,8 +14,8 @@ SETTLING_STEPS = 200  # steps of a run in which weights move faster than the mov
 
 
 @contextmanager
-def judged(model: keras.Model, batches: Iterable[np.ndarray], *, step: int) -> Iterator[None]:
-    """Within this block the model is as it is to be measured and kept; afterwards it is as it was, to train on.
+def evaluation_weights(model: keras.Model, batches: Iterable[np.ndarray], *, step: int) -> Iterator[None]:
+    """Inside this block the model has the weights and statistics to evaluate and save; then they are restored.
 
     Where the optimiser keeps a moving average of the weights, the model has that average. Its statistics of batch
     normalisation are then estimated again, since the moving ones belong to other weights (Izmailov et al., 2018,
@@ -97,5 +97,5 @@ class Lookahead:
 
 
 def value_of(variable: keras.Variable) -> np.ndarray:
-    """A copy: of an array in two variables JAX would delete one, and so both, in the next step."""
+    """A copy: if two variables shared one array, JAX would delete it for both in the next step."""
     return np.array(ops.convert_to_numpy(variable))

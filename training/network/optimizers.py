@@ -34,7 +34,7 @@ class CoupledWeightDecay(keras.optimizers.Optimizer):
     _frozen_steps: int = 0
 
     def freeze(self, learning: Sequence[keras.Variable], num_steps: int) -> None:
-        """For so many steps these learn alone; of the others, statistics of batch normalisation still move."""
+        """Train only `learning` for `num_steps` steps; batch-norm statistics of the other layers still change."""
         self._learning_first, self._frozen_steps = frozenset(variable.path for variable in learning), num_steps
 
     def apply(self, grads: list[Any], trainable_variables: list[keras.Variable] | None = None) -> None:

@@ -1,4 +1,4 @@
-"""Training that starts from a model that there is already: its layers, but for those that its new classes need."""
+"""Transfer learning: initialises a network with a bundle's weights, except layers whose shape or classes differ."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +10,7 @@ from training.network.bundle_weights import load_network
 
 
 @dataclass(frozen=True, slots=True)
-class TakenOver:
+class TransferResult:
     """Attributes:
     num_layers: whose weights are the old model's.
     new: weights that are not, of layers that have other shapes or other classes.
@@ -20,7 +20,7 @@ class TakenOver:
     new: list[keras.Variable]
 
 
-def take_over(network: keras.Model, bundle: Path, class_names: tuple[str, ...]) -> TakenOver:
+def transfer_weights(network: keras.Model, bundle: Path, class_names: tuple[str, ...]) -> TransferResult:
     """Give a network the weights of a bundle's, layer by layer, where shapes agree.
 
     The last layer is taken over only where the classes are the same: answers of another number or order mean others.
@@ -47,4 +47,4 @@ def take_over(network: keras.Model, bundle: Path, class_names: tuple[str, ...]) 
             new += mine.trainable_variables
     if not num_taken:
         raise UserError(f"No layer of {bundle} has the shapes that this input and these classes need.")
-    return TakenOver(num_taken, new)
+    return TransferResult(num_taken, new)

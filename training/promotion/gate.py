@@ -1,4 +1,4 @@
-"""What a challenger has to reach, what it is judged by, and what is found; `training.promotion.rules` judges."""
+"""The settings of the gate, the evidence that it is given, and its findings; `training.promotion.rules` judges."""
 
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -17,18 +17,19 @@ class Gate:
     """What a challenger has to reach; the table `[gate]` of a job.
 
     Attributes:
-        alpha: how often "better", and "worse", may be said by mistake.
+        alpha: significance level of the tests for "better" and for "worse".
         promote: `better` wants a significant gain on the frozen hold-out or on the newest images; `not-worse` does not.
-        margin: of accuracy, that a challenger may lose at most, with confidence 1 - alpha.
-        class_margin: of a class's recall, that it may lose at most.
+        margin: largest loss of accuracy that is allowed, with confidence 1 - alpha.
+        class_margin: largest loss of a class's recall that is allowed.
         min_accuracy, min_recall: absolute floors of accuracy and of each class's recall.
         newest_share: accuracy on the newest images must not be significantly below this share of that on the others:
             labels that cannot be learned are likely wrong.
-        calibration_margin: of the expected calibration error.
-        max_latency_ratio: of the champion's lower quartile for a lone image; 0 is any.
-        max_latency_ms: of that quartile; 0 is any.
-        max_size_ratio: largest ratio of the bytes that an engine loads to those of the champion; 0 is any.
-        max_size_bytes: largest number of bytes that an engine loads; 0 is any.
+        calibration_margin: largest increase of the expected calibration error.
+        max_latency_ratio: largest ratio of the lower-quartile latency of single-image requests to the champion's; 0: no
+            limit.
+        max_latency_ms: largest lower-quartile latency; 0: no limit.
+        max_size_ratio: largest ratio of the bytes that an engine loads to those of the champion; 0: no limit.
+        max_size_bytes: largest number of bytes that an engine loads; 0: no limit.
     """
 
     alpha: float = 0.05
@@ -55,14 +56,14 @@ class Gate:
 
 
 @dataclass(frozen=True, slots=True)
-class Answered:
-    """What one model, in a real service, said of the N held-out images.
+class ModelPredictions:
+    """The predictions of one model, in a real service, for the N held-out images.
 
     Attributes:
         class_names: its own, in its order.
         probabilities: float64 (N, num_classes).
-        latencies_ms: of lone images.
-        num_bytes: that an engine loads of its bundle (`models.bundle.manifest.loaded_bytes`).
+        latencies_ms: of single-image requests.
+        num_bytes: number of bytes that an engine loads of its bundle (`models.bundle.manifest.loaded_bytes`).
     """
 
     class_names: tuple[str, ...]
@@ -87,13 +88,13 @@ class Evidence:
 
     labels: np.ndarray
     newest: np.ndarray
-    challenger: Answered
-    champion: Answered | None
+    challenger: ModelPredictions
+    champion: ModelPredictions | None
     leaked: int = 0
     unknown: list[str] = field(default_factory=list)
     golden: str = ""
 
-    def right(self, answered: Answered) -> np.ndarray:
+    def right(self, answered: ModelPredictions) -> np.ndarray:
         return answered.names() == self.labels
 
     def paired(self, rows: np.ndarray) -> Paired:

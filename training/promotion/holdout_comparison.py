@@ -14,8 +14,8 @@ from training.promotion.trial_service import answers_of, golden_fault, golden_fi
 def gather(
     challenger: Path, home: Path, champion: int | None, data: Data, seen_ns: int, suspected: np.ndarray
 ) -> Evidence:
-    """Ask both about every held-out image that neither, nor what they were made from, was trained on, nor on a near
-    duplicate of it.
+    """Classify the held-out images with champion and challenger. Images that either or an ancestor was trained on, and
+    near duplicates of these, are left out.
 
     Args:
         home: the model's folder in the exports.

@@ -1,4 +1,4 @@
-"""Whether a model may go live when a person publishes it: it has to know something, and must not be a loss.
+"""The check when a person publishes a model: better than chance, and not significantly worse than the live version.
 
 `fit --publish`, `quantize --publish` and `publish` ask this; a retraining job has its own gate (`rules.py`).
 Everything is read from what the bundles say they were tested on: no image is classified again.
@@ -13,8 +13,8 @@ from models.bundle.manifest import read_manifest
 from models.store.live import read_live
 from training.evaluate.significance import Paired
 from training.evaluate.trained_on import images_trained_on, name_of
-from training.promotion.gate import Answered, Evidence, Gate
-from training.promotion.rules import floors_are_kept, it_beats_the_largest_class, percent
+from training.promotion.gate import Evidence, Gate, ModelPredictions
+from training.promotion.rules import check_floors, check_majority_baseline, percent
 from training.promotion.version_diff import answers_when_tested, paired
 
 
@@ -43,19 +43,19 @@ def check_before_publishing(bundle: Path, exports: Path) -> None:
     """
     Raises:
         Refused: the model is not significantly better than always naming the most frequent class, a class is
-            recognised significantly less often than by chance, the live version is significantly better, or nobody
-            knows by which images any of this could be told.
+            recognised significantly less often than by chance, the live version is significantly better, or no
+            test images are left to check any of this.
         BrokenBundle: a bundle cannot be read.
     """
     check_ancestors(bundle.resolve(), exports)
     answers = answers_when_tested(bundle, exports)
     if not answers:
         raise Refused(
-            "No image was held out that neither the model nor one it was made from was trained on, so nothing is known "
-            "about its accuracy."
+            "There is no test image that neither the model nor an ancestor was trained on, so the model's accuracy is "
+            "unknown."
         )
     evidence = evidence_of(read_manifest(bundle).class_names, list(answers.values()))
-    for rule in (it_beats_the_largest_class, floors_are_kept):
+    for rule in (check_majority_baseline, check_floors):
         finding = rule(evidence, Gate())
         if finding is not None and finding.outcome != "pass":
             raise Refused(finding.reason)
@@ -69,8 +69,8 @@ def check_ancestors(bundle: Path, exports: Path) -> None:
     unknown = [name for name in images_trained_on(bundle, exports)[1] if name != name_of(bundle)]
     if unknown:
         raise Refused(
-            f"Nobody knows what {unknown[0]}, which it was made from, was trained on; its test images may be among "
-            "that."
+            f"The training images of the model's ancestor {unknown[0]} are not recorded; the model's test images may "
+            "be among them."
         )
 
 
@@ -82,11 +82,13 @@ def evidence_of(class_names: tuple[str, ...], answers: list[tuple[str, str]]) ->
     places = [class_names.index(predicted) for _, predicted in answers]
     predictions = np.eye(len(class_names))[places]
     labels = np.array([label for label, _ in answers], object)
-    return Evidence(labels, np.zeros(len(labels), bool), Answered(class_names, predictions, [], 0), champion=None)
+    return Evidence(
+        labels, np.zeros(len(labels), bool), ModelPredictions(class_names, predictions, [], 0), champion=None
+    )
 
 
 def check_against(pairs: Paired, live: int) -> None:
-    """Refuse a significant loss, which is what McNemar's exact test finds; a small test split refuses nobody."""
+    """Refuse a loss that McNemar's exact test finds significant."""
     if not pairs.num_images:
         raise Refused(
             f"Version {live} is live, and no image is known that both models were tested on, so nobody can tell which "

@@ -15,7 +15,7 @@ from models.store.publish import publish
 def publish_once(bundle: Path, exports: Path, *, make_live: bool = True) -> int:
     """Publish a bundle as `models.store.publish.publish` does, or go on with what a killed command had begun of that.
 
-    A version that was live before stays as it is: whoever made another one live meanwhile meant it.
+    A version that has been live before is not made live again: another one was made live on purpose.
 
     Raises:
         BrokenBundle: it does not verify; nothing was published.

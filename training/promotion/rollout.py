@@ -1,8 +1,8 @@
-"""A new version meets real traffic step by step, watched, and goes back by itself where it is worse.
+"""A staged rollout: a new version gets real traffic step by step, and is rolled back automatically if it is worse.
 
 shadow (it is asked, and nobody sees its answers) -> canary (a fraction of the requests) -> live (all), each for as long
-as the job says. Each step is one change of the live pointer, and can be begun again: a job that was killed does so.
-Whatever somebody else makes of the pointer meanwhile holds.
+as the job says. Each step is one change of the live pointer, which a job repeats after a kill. Changes that somebody
+else makes to the pointer meanwhile are kept.
 """
 
 import time
@@ -12,13 +12,13 @@ from pathlib import Path
 from typing import Any
 
 from models.errors import UserError
-from models.store.live import Overtaken, read_live, roll_back, set_canary, set_live, set_shadow
-from training.evaluate.significance import above, more_often
+from models.store.live import LiveVersionChanged, read_live, roll_back, set_canary, set_live, set_shadow
+from training.evaluate.significance import fisher_p_value, p_value_above
 from training.promotion.traffic import POLL_S, Traffic, Watch, change
 
 LOAD_TIMEOUT_S = 900.0
 LONGEST = 4  # times as long as the job says, where requests are few
-SIGNIFICANT = 0.001  # of a step's many looks one is nearly always below 0.05
+SIGNIFICANT = 0.001  # p-value; a step tests so often that some p-value is nearly always below 0.05 by chance
 USUAL_FAULTS = 0.01  # of the requests, where there is nothing to compare with
 
 
@@ -29,13 +29,13 @@ class Rollout:
     Attributes:
         shadow_s, canary_s, watch_s: how long it is watched as shadow, as canary, and after it has gone live; 0 leaves
             a step out.
-        canary_fraction: of the requests.
-        min_requests: of a step, below which nothing is said of latency, confidence and agreement; the step then lasts
-            until they have come, at most four times as long.
-        max_latency_ratio: of the mean time of a request, to that of the version it is to replace; twice that once it
-            is live, where there is no other to compare with at the same time.
-        max_confidence_loss: of the mean confidence, to that version's.
-        min_agreement: of the shadow's answers with the live version's; 0 is any.
+        canary_fraction: the canary's share of the requests.
+        min_requests: requests needed to judge latency, confidence and agreement; a step waits for them up to four times
+            its duration.
+        max_latency_ratio: largest ratio of the mean request time to that of the replaced version; doubled once the
+            version is live, since the two are then not measured at the same time.
+        max_confidence_loss: largest drop of the mean confidence below the replaced version's.
+        min_agreement: smallest share of images on which shadow and live version agree; 0: no limit.
     """
 
     shadow_s: float = 0.0
@@ -79,10 +79,10 @@ def roll_out(
         on_note: called with what was seen in each step.
 
     Raises:
-        Overtaken: somebody else has made another version live, which stays.
+        LiveVersionChanged: somebody else has made another version live, which stays.
         Unreachable: there is nothing to watch it by; the champion is live then, and the roll-out can be begun again.
     """
-    roll = RollOut(exports, model, version, champion, rollout, Watch(service, model), on_note)
+    roll = RolloutRunner(exports, model, version, champion, rollout, Watch(service, model), on_note)
     try:
         fault = roll.begin(on_step)
     except Exception:  # whatever it is, nobody watches any more
@@ -95,7 +95,7 @@ def roll_out(
 
 
 def take_back(exports: Path, model: str, version: int) -> None:
-    """Leave a version no part; where somebody else has given the parts to others, those stay."""
+    """Remove a version from every part it has; other versions keep the parts that somebody else has given them."""
     pointer = read_live(exports / model)
     if pointer.shadow == version:
         set_shadow(exports, model, None)
@@ -105,7 +105,7 @@ def take_back(exports: Path, model: str, version: int) -> None:
         roll_back(exports, model, instead_of=version)
 
 
-class RollOut:
+class RolloutRunner:
     """One version's way to the live pointer."""
 
     def __init__(
@@ -165,13 +165,14 @@ class RollOut:
         set_live(self._exports, self._model, self._version, instead_of=self._champion)
 
     def _observe(self, seconds: float, part: str, champion_before: Traffic | None = None) -> str:
-        """Look on for so long, from when its engine is up; returns what is worse about it as soon as that is sure.
+        """Watch the version for some seconds once its engine is loaded; returns a regression as soon as one is found,
+        else "".
 
         Args:
             champion_before: what the champion did before, where it is asked no more.
 
         Raises:
-            Overtaken: the version has not this part any more, or another is live.
+            LiveVersionChanged: the version has not this part any more, or another is live.
         """
         if not seconds:
             return ""
@@ -188,7 +189,7 @@ class RollOut:
             if champion_before is None:
                 theirs = theirs.plus(change(now, last, self._champion))
             last = now
-            fault = what_is_worse(ours, theirs, self._rollout, side_by_side=champion_before is None)
+            fault = find_regression(ours, theirs, self._rollout, side_by_side=champion_before is None)
             took = time.monotonic() - began
             if fault or took >= LONGEST * seconds or (took >= seconds and ours.asked >= self._rollout.min_requests):
                 self._on_note(f"{part}: {took:.0f} s, asked {ours.asked:g} times, {ours.faults:g} failed")
@@ -210,13 +211,13 @@ class RollOut:
     def _check_part(self, part: str) -> None:
         pointer = self._pointer()
         if getattr(pointer, part) != self._version or (part != "live" and pointer.live != self._champion):
-            raise Overtaken(f"Somebody else has changed which versions of {self._model} answer.")
+            raise LiveVersionChanged(f"Somebody else has changed which versions of {self._model} answer.")
 
     def _pointer(self) -> Any:
         return read_live(self._exports / self._model)
 
 
-def what_is_worse(ours: Traffic, theirs: Traffic, rollout: Rollout, *, side_by_side: bool) -> str:
+def find_regression(ours: Traffic, theirs: Traffic, rollout: Rollout, *, side_by_side: bool) -> str:
     """Faults as soon as they are significant; the rest once there were requests enough.
 
     Args:
@@ -225,9 +226,9 @@ def what_is_worse(ours: Traffic, theirs: Traffic, rollout: Rollout, *, side_by_s
     """
     events = (round(ours.faults), round(ours.asked))
     if theirs.asked >= rollout.min_requests:
-        p_value = more_often(events, (round(theirs.faults), round(theirs.asked)))
+        p_value = fisher_p_value(events, (round(theirs.faults), round(theirs.asked)))
     else:
-        p_value = above(*events, USUAL_FAULTS)
+        p_value = p_value_above(*events, USUAL_FAULTS)
     if ours.faults and p_value < SIGNIFICANT:
         failed = f"it failed {ours.faults:g} of {ours.asked:g} requests"
         return f"{failed}, the version before {theirs.faults:g} of {theirs.asked:g}"

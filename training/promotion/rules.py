@@ -11,8 +11,8 @@ import numpy as np
 from scipy import stats
 
 from training.evaluate.metrics import expected_calibration_error
-from training.evaluate.significance import POWER, Paired, above, below, detectable_difference, holm
-from training.promotion.gate import Answered, Evidence, Finding, Gate, Outcome, Verdict
+from training.evaluate.significance import POWER, Paired, detectable_difference, holm, p_value_above, p_value_below
+from training.promotion.gate import Evidence, Finding, Gate, ModelPredictions, Outcome, Verdict
 
 SEVERITY: tuple[Outcome, ...] = ("pass", "hold", "reject")
 FEWEST_NEWEST = 30  # images, to say anything of whether their labels can be learned
@@ -24,7 +24,7 @@ def judge(evidence: Evidence, gate: Gate) -> tuple[Verdict, list[Finding]]:
     """The verdict, and every rule that had something to say."""
     rules = COMMON + (WITH_CHAMPION if evidence.champion is not None else WITHOUT_CHAMPION)
     if not len(evidence.labels):
-        rules = (no_training_image_is_judged_by, golden_images_are_right, it_is_small_enough, it_is_fast_enough)
+        rules = (check_hold_out, check_golden_images, check_size, check_latency)
     findings = [finding for rule in rules if (finding := rule(evidence, gate)) is not None]
     worst = max((finding.outcome for finding in findings), key=SEVERITY.index)
     return ("promote" if worst == "pass" else worst), findings
@@ -43,32 +43,32 @@ def reasons(findings: list[Finding], verdict: Verdict) -> str:
 # Rules; each returns None where it has nothing to judge
 
 
-def no_training_image_is_judged_by(evidence: Evidence, gate: Gate) -> Finding:
+def check_hold_out(evidence: Evidence, gate: Gate) -> Finding:
     if evidence.leaked:
         return Finding("hold-out", "reject", f"{evidence.leaked} held-out images were trained on.")
     if not len(evidence.labels):
         return Finding("hold-out", "hold", "There is no held-out image that none of the versions was trained on.")
     if evidence.unknown:
         which = ", ".join(map(str, evidence.unknown))
-        reason = f"Nobody knows what version {which} was trained on, which this one descends from."
+        reason = f"The training images of version {which}, an ancestor of this one, are not recorded."
         return Finding("hold-out", "hold", reason)
     return Finding("hold-out", "pass", f"None of the {len(evidence.labels)} held-out images was trained on.")
 
 
-def golden_images_are_right(evidence: Evidence, gate: Gate) -> Finding:
+def check_golden_images(evidence: Evidence, gate: Gate) -> Finding:
     if evidence.golden:
         return Finding("golden", "reject", f"In a real service {evidence.golden}.")
     return Finding("golden", "pass", "A real service answers the golden images as the trained network did.")
 
 
-def it_is_small_enough(evidence: Evidence, gate: Gate) -> Finding:
+def check_size(evidence: Evidence, gate: Gate) -> Finding:
     size, limit = evidence.challenger.num_bytes, gate.max_size_bytes or float("inf")
     if evidence.champion is not None and gate.max_size_ratio:
         limit = min(limit, gate.max_size_ratio * evidence.champion.num_bytes)
     return limited("size", size / 1e6, limit / 1e6, "MB")
 
 
-def it_is_fast_enough(evidence: Evidence, gate: Gate) -> Finding:
+def check_latency(evidence: Evidence, gate: Gate) -> Finding:
     """By the lower quartile: what else the machine does lengthens some requests, and never shortens one."""
     quartile, limit = float(np.quantile(evidence.challenger.latencies_ms, 0.25)), gate.max_latency_ms or float("inf")
     if evidence.champion is not None and gate.max_latency_ratio:
@@ -83,7 +83,7 @@ def limited(rule: str, value: float, limit: float, unit: str) -> Finding:
     return Finding(rule, "pass", f"It takes {value:.3g} {unit}.", figures)
 
 
-def it_knows_every_class(evidence: Evidence, gate: Gate) -> Finding:
+def check_classes(evidence: Evidence, gate: Gate) -> Finding:
     assert evidence.champion is not None
     lost = sorted(set(evidence.champion.class_names) - set(evidence.challenger.class_names))
     new = sorted(set(evidence.challenger.class_names) - set(evidence.champion.class_names))
@@ -98,7 +98,7 @@ def it_knows_every_class(evidence: Evidence, gate: Gate) -> Finding:
     )
 
 
-def it_is_not_worse(evidence: Evidence, gate: Gate) -> Finding:
+def check_non_inferiority(evidence: Evidence, gate: Gate) -> Finding:
     """Non-inferiority on the frozen hold-out: the difference's lower bound, of one side, is above the margin."""
     pairs = evidence.paired(~evidence.newest)
     low, _ = pairs.interval(z=float(stats.norm.ppf(1 - gate.alpha)))
@@ -116,7 +116,7 @@ def it_is_not_worse(evidence: Evidence, gate: Gate) -> Finding:
     )
 
 
-def it_is_better(evidence: Evidence, gate: Gate) -> Finding:
+def check_improvement(evidence: Evidence, gate: Gate) -> Finding:
     """McNemar's exact test on the frozen hold-out and on the newest images, corrected for asking twice."""
     slices = {"frozen held-out": ~evidence.newest, "newest": evidence.newest}
     pairs = {name: evidence.paired(rows) for name, rows in slices.items() if rows.any()}
@@ -129,14 +129,12 @@ def it_is_better(evidence: Evidence, gate: Gate) -> Finding:
     seen = " and ".join(f"{percent(p.difference)} on {p.num_images} {name} images" for name, p in pairs.items())
     smallest = min(detectable_difference(found.num_images, found.disagreement) for found in pairs.values())
     outcome: Outcome = "hold" if gate.promote == "better" else "pass"
-    shows = (
-        f"so few images show differences below {100 * smallest:.2g} points with a probability of less than {POWER:.0%}"
-    )
+    shows = f"so few images reveal a difference below {100 * smallest:.2g} points with a probability below {POWER:.0%}"
     reason = f"It is not shown to be better: {seen}; {shows}."
     return Finding("better", outcome, reason, figures)
 
 
-def newest_labels_make_sense(evidence: Evidence, gate: Gate) -> Finding | None:
+def check_newest_labels(evidence: Evidence, gate: Gate) -> Finding | None:
     right = evidence.right(evidence.challenger)
     newest, frozen = right[evidence.newest], right[~evidence.newest]
     if len(newest) < FEWEST_NEWEST or not len(frozen):
@@ -144,13 +142,13 @@ def newest_labels_make_sense(evidence: Evidence, gate: Gate) -> Finding | None:
     wanted = gate.newest_share * float(frozen.mean())
     figures = {"accuracy": round(float(newest.mean()), 5), "wanted": round(wanted, 5), "num_images": len(newest)}
     what = f"Of {len(newest)} newest held-out images it gets {newest.mean():.1%} right"
-    if below(int(newest.sum()), len(newest), wanted) < gate.alpha:
+    if p_value_below(int(newest.sum()), len(newest), wanted) < gate.alpha:
         reason = f"{what}, and {frozen.mean():.1%} of the others: their labels cannot be learned, and are likely wrong."
         return Finding("newest", "reject", reason, figures)
     return Finding("newest", "pass", f"{what}.", figures)
 
 
-def newest_are_not_worse(evidence: Evidence, gate: Gate) -> Finding | None:
+def check_newest_accuracy(evidence: Evidence, gate: Gate) -> Finding | None:
     if not evidence.newest.any():
         return None
     pairs = evidence.paired(evidence.newest)
@@ -161,11 +159,11 @@ def newest_are_not_worse(evidence: Evidence, gate: Gate) -> Finding | None:
     return Finding("newest not worse", "pass", f"{what}.", figures_of(pairs))
 
 
-def no_class_gets_worse(evidence: Evidence, gate: Gate) -> Finding:
+def check_class_recall(evidence: Evidence, gate: Gate) -> Finding:
     """One exact test a class, of one side, corrected by Holm for their number; a drop has to be large as well."""
     classes = list(dict.fromkeys(evidence.labels.tolist()))
     pairs = {name: evidence.paired(evidence.labels == name) for name in classes}
-    p_values = [below(p.only_challenger, p.only_champion + p.only_challenger, 0.5) for p in pairs.values()]
+    p_values = [p_value_below(p.only_challenger, p.only_champion + p.only_challenger, 0.5) for p in pairs.values()]
     sure = holm(p_values, gate.alpha)
     worse = {
         name: round(found.difference, 5)
@@ -174,12 +172,12 @@ def no_class_gets_worse(evidence: Evidence, gate: Gate) -> Finding:
     }
     if worse:
         drops = ", ".join(f"{name} by {percent(drop)}" for name, drop in list(worse.items())[:10])
-        reason = f"Recall changes significantly: {drops}; whether the rest is worth that, somebody has to say."
+        reason = f"Recall changes significantly: {drops}. A person has to decide whether to accept this."
         return Finding("classes' recall", "hold", reason, {"worse": worse})
     return Finding("classes' recall", "pass", "No class's recall drops significantly and by more than the margin.")
 
 
-def floors_are_kept(evidence: Evidence, gate: Gate) -> Finding | None:
+def check_floors(evidence: Evidence, gate: Gate) -> Finding | None:
     right = evidence.right(evidence.challenger)
     floor = gate.min_recall or (0.0 if evidence.champion is not None else 1 / len(evidence.challenger.class_names))
     too_low = sorted(classes_below(evidence.labels, right, floor, gate.alpha))
@@ -195,11 +193,13 @@ def floors_are_kept(evidence: Evidence, gate: Gate) -> Finding | None:
 def classes_below(labels: np.ndarray, right: np.ndarray, floor: float, alpha: float) -> Iterator[str]:
     classes = list(dict.fromkeys(labels.tolist()))
     counts = [right[labels == name] for name in classes]
-    significant = holm([below(int(found.sum()), len(found), floor) if floor else 1.0 for found in counts], alpha)
+    significant = holm(
+        [p_value_below(int(found.sum()), len(found), floor) if floor else 1.0 for found in counts], alpha
+    )
     yield from (name for name, sure in zip(classes, significant, strict=True) if sure)
 
 
-def confidence_can_be_believed(evidence: Evidence, gate: Gate) -> Finding:
+def check_calibration(evidence: Evidence, gate: Gate) -> Finding:
     assert evidence.champion is not None
     ours, theirs = calibration(evidence, evidence.challenger), calibration(evidence, evidence.champion)
     figures = {"challenger": round(ours, 5), "champion": round(theirs, 5)}
@@ -209,19 +209,19 @@ def confidence_can_be_believed(evidence: Evidence, gate: Gate) -> Finding:
     return Finding("calibration", "pass", f"{what}.", figures)
 
 
-def calibration(evidence: Evidence, answered: Answered) -> float:
+def calibration(evidence: Evidence, answered: ModelPredictions) -> float:
     places = {name: i for i, name in enumerate(answered.class_names)}
     known = np.array([label in places for label in evidence.labels])
     labels = np.array([places[label] for label in evidence.labels[known]], np.int64)
     return expected_calibration_error(answered.probabilities[known], labels) if len(labels) else 0.0
 
 
-def it_beats_the_largest_class(evidence: Evidence, gate: Gate) -> Finding:
+def check_majority_baseline(evidence: Evidence, gate: Gate) -> Finding:
     """Without a champion: significantly better than always saying what is most frequent."""
     right = evidence.right(evidence.challenger)
     names, counts = np.unique(evidence.labels.astype(str), return_counts=True)
     share, name = float(counts.max() / counts.sum()), str(names[counts.argmax()])
-    p_value = above(int(right.sum()), len(right), share)
+    p_value = p_value_above(int(right.sum()), len(right), share)
     figures = {"accuracy": round(float(right.mean()), 5), "largest_class": round(share, 5), "p": p_value}
     what = f"Of {len(right)} held-out images it gets {right.mean():.1%} right; always saying {name} would {share:.1%}"
     if p_value < gate.alpha:
@@ -230,22 +230,22 @@ def it_beats_the_largest_class(evidence: Evidence, gate: Gate) -> Finding:
 
 
 COMMON: tuple[Rule, ...] = (
-    no_training_image_is_judged_by,
-    golden_images_are_right,
-    it_is_small_enough,
-    it_is_fast_enough,
-    floors_are_kept,
+    check_hold_out,
+    check_golden_images,
+    check_size,
+    check_latency,
+    check_floors,
 )
 WITH_CHAMPION: tuple[Rule, ...] = (
-    it_knows_every_class,
-    it_is_not_worse,
-    newest_labels_make_sense,
-    newest_are_not_worse,
-    no_class_gets_worse,
-    confidence_can_be_believed,
-    it_is_better,
+    check_classes,
+    check_non_inferiority,
+    check_newest_labels,
+    check_newest_accuracy,
+    check_class_recall,
+    check_calibration,
+    check_improvement,
 )
-WITHOUT_CHAMPION: tuple[Rule, ...] = (it_beats_the_largest_class,)
+WITHOUT_CHAMPION: tuple[Rule, ...] = (check_majority_baseline,)
 
 
 def figures_of(pairs: Paired) -> dict[str, Any]:

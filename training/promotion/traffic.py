@@ -1,4 +1,4 @@
-"""What a running service counts of its versions, and changes to which version gets which share of the traffic."""
+"""Reads the request counters of a running service by version, and how they change between two readings."""
 
 import http.client
 import json
@@ -23,14 +23,14 @@ class Unreachable(Failed):
 
 
 class Traffic(NamedTuple):
-    """What one version was asked, counted from some beginning.
+    """The requests to one version since some moment.
 
     Attributes:
-        answered: requests, well.
-        faults: requests that failed by no fault of the client's; of a shadow, images.
-        seconds: that those answered took, from their heads to their answers.
-        images, confidence: how many there were, and the sum of their confidence.
-        agreed, differed: images on which a shadow and the live version did.
+        answered: requests answered successfully.
+        faults: requests that failed through no error of the client; for a shadow, failed images.
+        seconds: total time of the answered requests, from request head to response.
+        images, confidence: number of images, and the sum of their confidences.
+        agreed, differed: images on which a shadow and the live version agreed or differed.
     """
 
     answered: float = 0.0
@@ -118,7 +118,7 @@ FIELDS: dict[tuple[str, str | None], str] = {
 
 
 def change(now: dict[int, Traffic], last: dict[int, Traffic], version: int | None) -> Traffic:
-    """Of one version, from look to look."""
+    """The traffic of one version between two readings."""
     if version is None:
         return Traffic()
     return now.get(version, Traffic()).since(last.get(version, Traffic()))

@@ -1,4 +1,4 @@
-"""A real service, started to ask two bundles the same images over HTTP: what is judged is what would answer.
+"""Runs a real service with one or two bundles, so that the gate judges predictions as they are served over HTTP.
 
 Started as a process, since training imports nothing of the service; engine and precision are those of the environment
 (SERVICE_ENGINE, SERVICE_PRECISION), so that they can be those of the service that has the model.
@@ -26,7 +26,7 @@ import numpy as np
 
 from models.bundle.manifest import GOLDEN, list_golden, loaded_bytes, read_golden, read_manifest
 from models.errors import Failed
-from training.promotion.gate import Answered
+from training.promotion.gate import ModelPredictions
 
 START_TIMEOUT_S = 300.0
 STOP_TIMEOUT_S = 30.0
@@ -62,7 +62,9 @@ class TrialService:
         return np.concatenate(chunks) if chunks else np.empty((0, 0))
 
     def latencies_ms(self, versions: Sequence[int], images: Sequence[Path]) -> list[list[float]]:
-        """Of lone images, by version; asked in turn, so that a disturbance of the machine meets all alike."""
+        """Latencies of single-image requests, by version. The versions take turns, so that other work on the machine
+        affects all alike.
+        """
         found: list[list[float]] = [[] for _ in versions]
         with contextlib.closing(self._connection()) as connection:
             for i in range(NUM_LONE):
@@ -215,6 +217,6 @@ def golden_files(bundle: Path) -> list[Path]:
 
 def answers_of(
     service: TrialService, version: int, bundle: Path, images: Sequence[Path], latencies: list[float]
-) -> Answered:
+) -> ModelPredictions:
     names = read_manifest(bundle).class_names
-    return Answered(names, service.classify(version, images), latencies, loaded_bytes(bundle))
+    return ModelPredictions(names, service.classify(version, images), latencies, loaded_bytes(bundle))

@@ -161,8 +161,8 @@ def details(report: Report) -> str:
     classes = report.metrics["per_class"]
     return (
         f"<h2>Classes</h2>{per_class(classes)}{confusion(report.metrics['confusion'], list(classes))}"
-        "<h2>Can its confidence be believed?</h2><p>To the right the probability of the answer, upwards how often it "
-        "is right; a dot is as large as it has images. Below the line the model is too sure of itself.</p>"
+        "<h2>Calibration</h2><p>Accuracy (vertical) over confidence (horizontal); a larger dot stands "
+        "for more images. Below the diagonal the model is overconfident.</p>"
         f"{reliability(report.bins)}"
     )
 
@@ -244,7 +244,7 @@ def confusion(matrix: list[list[int]], names: list[str]) -> str:
         for i, (name, row) in enumerate(zip(names, matrix, strict=True))
     )
     heads = "".join(f"<th>{escape(name)}</th>" for name in names)
-    caption = "<h2>What was taken for what</h2><p>A row for the true class, a column for the answer.</p>"
+    caption = "<h2>Confusion matrix</h2><p>Each row is a true class, each column a predicted class.</p>"
     return f'{caption}<div class="wide"><table class="confusion"><tr><th></th>{heads}</tr>{rows}</table></div>'
 
 

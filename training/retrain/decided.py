@@ -21,7 +21,7 @@ def key_of(job: Job, data: Data) -> str:
 
 
 def decided_before(job: Job, key: str, champion: int | None) -> dict[str, Any] | None:
-    """The newest decision that answers what would be asked now."""
+    """The newest decision with this key that still holds; None if there is none."""
     decisions = [decision for decision in read_decisions(job.home) if decision.get("key") == key]
     return next((decision for decision in reversed(decisions) if still_holds(decision, job, champion)), None)
 
@@ -29,8 +29,8 @@ def decided_before(job: Job, key: str, champion: int | None) -> dict[str, Any] |
 def still_holds(decision: dict[str, Any], job: Job, champion: int | None) -> bool:
     """Whether a decision with the same key answers the same question.
 
-    Another champion makes it another question, but for the version that was promoted itself; so does another roll-out
-    where the version was taken back.
+    The champion must be the same, or the version that the decision promoted. After a roll-back the rollout settings
+    must be the same as well.
     """
     if decision["outcome"] == "promoted":
         there = decision["version"] in list_versions(job.home)

@@ -21,7 +21,7 @@ from rich.console import Console
 
 from models.files.locks import locked
 from models.store.decisions import read_decisions, read_set_aside, read_suspected, record_decision, set_aside
-from models.store.live import Overtaken, read_live
+from models.store.live import LiveVersionChanged, read_live
 from training.data.audit import summary
 from training.data.dataset import Data, find_images, prepare
 from training.data.index import BadData, check_apart
@@ -186,7 +186,7 @@ class Attempt:
         return result
 
     def _judge(self, run: Path, data: Data) -> tuple[Verdict, list[Finding]]:
-        """Once: who goes on with a job goes on with its verdict."""
+        """Judge once: a resumed job reads the recorded verdict."""
         path = run / VERDICT
         if path.exists():
             return read_verdict(path)
@@ -225,7 +225,7 @@ class Attempt:
                 on_fault=self._unfinished.note_fault,
                 on_note=note,
             )
-        except Overtaken as error:
+        except LiveVersionChanged as error:
             fault = str(error).rstrip(".")
         if fault:
             reason = f"Version {version} was taken back: {fault}."
@@ -233,7 +233,7 @@ class Attempt:
         return replace(result, version=version, rollout=seen)
 
     def _set_aside(self, data: Data, result: Result) -> Result:
-        """Have later jobs leave out what was new, where it may be to blame."""
+        """Set the new images aside, so that later jobs skip them, if a rule failed that wrong labels can make fail."""
         blamed = any(f.outcome == "reject" and f.rule in BY_LABELS for f in result.findings)
         rows = self._new_rows(data)
         if not blamed or not len(rows):
@@ -243,7 +243,7 @@ class Attempt:
         path = set_aside(self._job.home, str(result.run), [(d, str(p)) for d, p in zip(digests, paths, strict=True)])
         reason = (
             f"{result.reason} {len(rows)} new images are set aside: {path.relative_to(self._job.home)} in the exports "
-            "lists them. Look at them; who deletes lines there takes them back."
+            "lists them. Check them; delete a line there to let later jobs train on its image."
         )
         return replace(result, set_aside=len(rows), reason=reason)
 

@@ -48,5 +48,10 @@ def collect(job: Job, result: Result | None, began: float) -> CollectorRegistry:
     for finding in result.findings:
         if finding.rule in ("not worse", "newest not worse"):
             difference = finding.figures["difference"]
-            gauge("striate_retrain_accuracy_difference", "Challenger's less champion's", difference, rule=finding.rule)
+            gauge(
+                "striate_retrain_accuracy_difference",
+                "Accuracy of the challenger minus that of the champion",
+                difference,
+                rule=finding.rule,
+            )
     return registry

@@ -1,6 +1,6 @@
-"""What a job that is under way found when it began, so that whoever goes on with it does the same job.
+"""The inputs recorded at the start of a job, so that a restarted command continues the same job.
 
-A job that fails by what it found is not gone on with for ever: see `Unfinished.fail`.
+A job that fails because of its inputs is not resumed forever: see `Unfinished.fail`.
 
 exports/<model>/retrain/
     unfinished.json     `{"champion": 3, "until_ns": ..., "job": ..., "run": ...}`; as long as the job is not done
@@ -27,7 +27,7 @@ from training.retrain.job import BadJob, Job
 FILE, FEEDBACK, STAGING = "unfinished.json", "feedback", ".feedback-"
 
 
-class Said(TypedDict):
+class UnfinishedState(TypedDict):
     champion: int | None
     until_ns: int
     job: str
@@ -51,7 +51,7 @@ class Unfinished:
         self._said: dict[str, Any] = {}
         if self.exists:
             try:
-                self._said = typed(read_json(folder / FILE, dict[str, Any]), Said)
+                self._said = typed(read_json(folder / FILE, dict[str, Any]), UnfinishedState)
             except ValueError as error:
                 raise BadJob(
                     f"{folder / FILE} does not say what the job that was cut off had found ({error}). Delete it, and "
@@ -89,7 +89,9 @@ class Unfinished:
         return self.exists and self._said.get("job") == identity(job)
 
     def begin(self, job: Job, on_step: Callable[[str], None]) -> None:
-        """Look at what there is now; nothing, where this job was cut off. What another one left is forgotten."""
+        """Record the live version and link the current feedback, unless this job is resumed. State of another job is
+        deleted.
+        """
         if self.is_of(job):
             return
         (self._folder / FILE).unlink(missing_ok=True)  # before the feedback it speaks of: a kill may come between
@@ -119,9 +121,9 @@ class Unfinished:
     def fail(self, error: Exception) -> None:
         """Decide whether the same command goes on with this job after a fault, or looks at what there is by then.
 
-        It looks anew where no run has begun, since nothing is lost: what comes in may be the cure. With a run it goes
-        on after a fault of the machine, as after a kill, however often: what was found is not to blame. After any
-        other fault it goes on once; the second is likely to come of what was found.
+        If no run has begun, the job starts over: no work is lost, and new feedback may remove the error. With a run it
+        always resumes after a machine error or a kill. After any other error it resumes once; a second one is probably
+        caused by the recorded inputs.
         """
         if self.run is not None and is_of_the_machine(error):
             return
@@ -140,15 +142,17 @@ class Unfinished:
 
 
 def identity(job: Job) -> str:
-    """Of what a job trains on and how: another one is another job."""
+    """Hash of a job's data, feedback folders, start and training settings; jobs with different hashes are different
+    jobs.
+    """
     said = [job.data, [str(folder) for folder in job.feedback], job.start, job.training]
     return hashlib.sha256(json.dumps(said).encode()).hexdigest()
 
 
 def is_of_the_machine(error: Exception) -> bool:
-    """A full disk, too little memory, the watched service that is down; no image brings these about.
+    """Whether the machine caused an error: a full disk, too little memory, an unreachable watched service.
 
-    One may break a connection to the service that is asked about the images.
+    Connection errors do not count, because an image may break the connection to the trial service.
     """
     of_a_connection = isinstance(error, ConnectionError | TimeoutError)
     return isinstance(error, OSError | MemoryError | Unreachable) and not of_a_connection

@@ -35,7 +35,7 @@ def choose_golden(data: Data) -> list[bytes]:
 
 
 def reference_of(data: Data, trained: "Trained") -> Reference | None:
-    """What the model met when it was judged: the test images and its answers, or without those some others'."""
+    """Statistics of the test images and the model's answers; without test images, of validation or training images."""
     rows, answers = data.split.test, trained.predictions.probabilities
     if not len(rows):
         rows = first_not_empty(data.split.val, data.split.train)[:NUM_REFERENCE]

@@ -17,7 +17,7 @@ from models.store.layout import check_model_name
 from training.config.fields import with_new_names
 from training.data.dataset import resolve
 from training.data.named_sets import DATA_SETS
-from training.data.split import recall
+from training.data.split import load_held_out
 from training.fit.state import CHECKPOINT
 from training.runs.lineage import circumstances
 
@@ -27,9 +27,8 @@ FOLDS = "folds"  # of a search for wrong labels
 
 
 def held_out_file(runs: Path, source: str, fractions: tuple[float, float], cache: Path) -> Path:
-    """Where is remembered which images of a data set are held out, so that they stay so whatever is added.
-
-    Earlier versions kept it in the cache, from where it is taken over.
+    """The file that records which images of a data set are held out, so that they stay held out when images are added.
+    Earlier versions kept it in the cache; it is copied from there.
 
     Raises:
         BadData: what the cache remembered is damaged.
@@ -39,7 +38,7 @@ def held_out_file(runs: Path, source: str, fractions: tuple[float, float], cache
     file = runs / HELD_OUT / f"{key_of(name, fractions)}.npy"
     before = cache / "splits" / f"{key_of(root, fractions)}.npy"
     if before.exists() and not file.exists():
-        recall(before)  # if it is damaged, that is said of this file
+        load_held_out(before)  # if it is damaged, that is said of this file
         with replacing(file) as temporary:
             shutil.copyfile(before, temporary)
     return file

@@ -80,7 +80,9 @@ def train_and_export(
     write_json(run / "history.json", trained.history)
     trained.predictions.write(run / "predictions.csv")
     write_json(run / "metrics.json", trained.metrics)
-    label_errors = doubt_labels(run, data, trained, settings, num_folds, options, start=start) if num_folds else None
+    label_errors = (
+        search_label_errors(run, data, trained, settings, num_folds, options, start=start) if num_folds else None
+    )
     report = completed(report, data, trained, label_errors, sources or {})
     write_durably(run / "report.html", report.html())
 
@@ -108,7 +110,7 @@ def follow(data: Data, settings: Settings, options: FitOptions, *, start: Path |
         train(data.decoded, data.split, settings, Path(nowhere), options, start=start)
 
 
-def doubt_labels(
+def search_label_errors(
     run: Path,
     data: Data,
     trained: Trained,
@@ -118,7 +120,7 @@ def doubt_labels(
     *,
     start: Path | None,
 ) -> list[LabelError]:
-    """Labels that are contradicted by a network that had not seen the image: of a test image the run's own."""
+    """Labels that a network contradicts which was not trained on the image; for test images that is the run's own."""
     options.console.print(
         f"looking for wrong labels: training {num_folds} times on parts of the images", highlight=False
     )

@@ -7,11 +7,11 @@ import gevent
 import pytest
 from gevent.threadpool import ThreadPool
 
-from models.files.deadline import GivenUp, Turn
+from models.files.deadline import ChangeCancelled, PendingChange
 from models.store.live import read_live, set_canary, set_live, set_loaded, set_shadow
 from models.store.publish import publish
 from service.feedback.store import FeedbackStore
-from service.http.in_thread import in_turn
+from service.http.in_thread import in_thread_within
 from tests.bundles import make_bundle
 from tests.images import encode, noise
 
@@ -34,10 +34,10 @@ def exports(tmp_path):
 @pytest.mark.parametrize(
     "change",
     [
-        lambda exports, turn: set_live(exports, "toy", 1, turn=turn),
-        lambda exports, turn: set_canary(exports, "toy", 1, 0.5, turn=turn),
-        lambda exports, turn: set_shadow(exports, "toy", 1, turn=turn),
-        lambda exports, turn: set_loaded(exports, "toy", loaded=False, turn=turn),
+        lambda exports, pending: set_live(exports, "toy", 1, pending=pending),
+        lambda exports, pending: set_canary(exports, "toy", 1, 0.5, pending=pending),
+        lambda exports, pending: set_shadow(exports, "toy", 1, pending=pending),
+        lambda exports, pending: set_loaded(exports, "toy", loaded=False, pending=pending),
     ],
     ids=["promote", "canary", "shadow", "unload"],
 )
@@ -45,11 +45,11 @@ def test_a_change_that_waited_too_long_for_the_lock_does_not_happen_when_that_is
     before = read_live(exports / "toy")
     with (exports / "toy" / ".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        with pytest.raises(GivenUp):
-            in_turn(threads, lambda turn: change(exports, turn), 0.1)
+        with pytest.raises(ChangeCancelled):
+            in_thread_within(threads, lambda pending: change(exports, pending), 0.1)
     threads.join()
     assert read_live(exports / "toy") == before
-    in_turn(threads, lambda turn: change(exports, turn), 20)
+    in_thread_within(threads, lambda pending: change(exports, pending), 20)
     assert read_live(exports / "toy") != before
 
 
@@ -58,18 +58,18 @@ def test_feedback_that_waited_too_long_for_the_lock_is_not_stored(tmp_path, thre
     (tmp_path / "toy").mkdir()
     with (tmp_path / "toy" / ".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        with pytest.raises(GivenUp):
-            in_turn(threads, lambda turn: store.add(image, "cat", turn=turn), 0.1)
+        with pytest.raises(ChangeCancelled):
+            in_thread_within(threads, lambda pending: store.add(image, "cat", pending=pending), 0.1)
     threads.join()
     assert store.summary()["labelled"] == {}
-    assert in_turn(threads, lambda turn: store.add(image, "cat", turn=turn), 20) == "stored"
+    assert in_thread_within(threads, lambda pending: store.add(image, "cat", pending=pending), 20) == "stored"
 
 
 def test_what_waited_too_long_for_a_thread_is_never_begun(threads):
     release, begun = threading.Event(), []
     busy = threads.spawn(release.wait)
-    with pytest.raises(GivenUp):
-        in_turn(threads, begun.append, 0.05)
+    with pytest.raises(ChangeCancelled):
+        in_thread_within(threads, begun.append, 0.05)
     release.set()
     busy.get()
     threads.join()
@@ -79,13 +79,13 @@ def test_what_waited_too_long_for_a_thread_is_never_begun(threads):
 def test_a_change_that_has_begun_is_waited_for(threads):
     begun, release = threading.Event(), threading.Event()
 
-    def change(turn: Turn) -> str:
-        turn.begin()
+    def change(pending: PendingChange) -> str:
+        pending.begin()
         begun.set()
         release.wait()
         return "changed"
 
-    asked = gevent.spawn(in_turn, threads, change, 0.05)
+    asked = gevent.spawn(in_thread_within, threads, change, 0.05)
     while not begun.is_set():
         gevent.sleep(0.01)
     gevent.sleep(0.1)

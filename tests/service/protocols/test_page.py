@@ -297,7 +297,7 @@ def test_a_file_that_is_no_image_shows_what_the_service_says(page):
     draw(page, HANDWRITING["3"])
     answer(page)
     page.set_input_files("#file", {"name": "a.png", "mimeType": "image/png", "buffer": b"no image at all"})
-    expect(page.get_by_role("alert")).to_contain_text("15 bytes are no image that we know")
+    expect(page.get_by_role("alert")).to_contain_text("Unrecognized image format (15 bytes)")
     expect(page.locator("#bars li")).to_have_count(0)
     page.get_by_role("button", name="Clear").click()
     expect(page.get_by_role("alert")).to_be_empty()

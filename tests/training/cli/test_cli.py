@@ -95,7 +95,7 @@ def test_a_text_file_named_jpg_is_named_and_stops_nothing(published: tuple[Place
     _, result = published
     assert result.exit_code == 0, result.output
     assert "60 images in 2 classes as 32x32x1" in result.output
-    assert "1 file left out, unreadable\n  light/notes.jpg: These 30 bytes are no image that we know." in result.output
+    assert "1 file left out, unreadable\n  light/notes.jpg: Unrecognized image format (30 bytes)." in result.output
     unreadable = json.loads((run / "audit.json").read_text())["unreadable"]
     assert list(unreadable) == ["light/notes.jpg"]
     assert unreadable["light/notes.jpg"].startswith("These 30 bytes")
@@ -367,7 +367,7 @@ def test_skewed_classes_are_judged_by_their_mean_recall(place: Place, tmp_path: 
     root = write_folder(tmp_path / "rare", {"common": shades(60, 0, 90), "rare": shades(9, 160, 255)})
     result = place.fit("--epochs", 1, "--class-weights", "balanced", "--label-smoothing", 0.1, data=root, name="rare")
     assert result.exit_code == 0, result.output
-    assert "the largest class has 7 times the images of the smallest: mind the balanced accuracy" in result.output
+    assert "the largest class has 7 times as many images as the smallest: use balanced accuracy" in result.output
     assert re.search(r"test balanced accuracy [\d.]+% \(accuracy [\d.]+%; classes are skewed\) on", result.output)
     (run,) = (place.home / "runs").glob("rare-*")
     settings = json.loads((run / "config.json").read_text())["settings"]
@@ -416,7 +416,7 @@ def test_filters_are_drawn(run: Path, tmp_path: Path) -> None:
     with Image.open(tmp_path / "filters.png") as picture:
         assert f"{picture.width}x{picture.height} pixels" in result.output
     (tmp_path / "text.jpg").write_bytes(TEXT)
-    assert "no image that we know" in one_sentence(striate("filters", run, "--image", tmp_path / "text.jpg"))
+    assert "Unrecognized image format" in one_sentence(striate("filters", run, "--image", tmp_path / "text.jpg"))
     assert "has no manifest.json" in one_sentence(striate("filters", tmp_path))
     nowhere = tmp_path / "nowhere" / "filters.png"
     assert "No such file or directory" in one_sentence(striate("filters", run, "-o", nowhere))

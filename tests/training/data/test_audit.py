@@ -45,7 +45,7 @@ def test_what_cannot_be_read_is_named_with_its_reason_however_much_it_is(root: P
     assert found.unreadable.keys() == {f"cat/text-{i}.jpg" for i in range(60)}
     lines = summary(found)
     assert lines[0] == "60 files left out, unreadable"
-    assert "cat/text-0.jpg: These 15 bytes are no image that we know" in lines[1]
+    assert "cat/text-0.jpg: Unrecognized image format (15 bytes)" in lines[1]
     assert lines[6] == "  and 55 more"
 
 
@@ -84,7 +84,7 @@ def test_odd_files_are_read_and_named(root: Path) -> None:
         "more than one frame": ("film.gif", film()),
         "turned by EXIF": ("turned.jpg", encode_turned(smooth(*SIZE, seed=51), 6, "JPEG")),
         "transparent": ("glass.png", encode(noise(40, 50, 4))),
-        "extension of something else": ("picture.jpg", encode(smooth(*SIZE, seed=52))),
+        "extension does not match the format": ("picture.jpg", encode(smooth(*SIZE, seed=52))),
     }
     for name, data in odd.values():
         (root / "cat" / name).write_bytes(data)
@@ -106,7 +106,7 @@ def test_small_and_unequal_classes_are_pointed_out(root: Path) -> None:
     write_folder(root, {"bird": shades(3, 0, 255)})
     lines = summary(audited(root))
     assert lines[:2] == ["1 class of fewer than 20 images", "  bird: 3"]
-    assert "the largest class has 8 times the images of the smallest: mind the balanced accuracy" in lines
+    assert "the largest class has 8 times as many images as the smallest: use balanced accuracy" in lines
 
 
 def test_a_class_that_only_the_test_folder_has_is_pointed_out_since_fit_refuses_it(tmp_path: Path) -> None:

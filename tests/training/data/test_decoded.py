@@ -65,7 +65,7 @@ def test_what_cannot_be_read_is_left_out_and_listed_with_its_reason(root: Path, 
     (root / "dog" / "cut.png").write_bytes(encode(noise(64, 64, 3))[:3000])
     decoded = decode(root, folder)
     assert decoded.unreadable.keys() == {"cat/text.jpg", "dog/empty.png", "dog/cut.png"}
-    assert "no image that we know" in decoded.unreadable["cat/text.jpg"]
+    assert "Unrecognized image format" in decoded.unreadable["cat/text.jpg"]
     assert "0 bytes" in decoded.unreadable["dog/empty.png"]
     assert len(decoded.images) == 10
     check_against_files(decoded, root)

@@ -11,7 +11,7 @@ from sklearn.datasets import load_digits
 
 from tests.images import noise
 from training.data import named_sets as datasets
-from training.data.named_sets import DATA_SETS, folder_of, rename_or_yield
+from training.data.named_sets import DATA_SETS, folder_of, move_into_place
 
 NUM_CLASSES = {"mnist": 10, "fashion_mnist": 10, "cifar10": 10, "cifar100": 100}
 
@@ -106,7 +106,7 @@ def test_of_two_writers_at_once_the_second_yields(tmp_path: Path) -> None:
     for name in ("staging", "target"):
         (tmp_path / name).mkdir()
         (tmp_path / name / "file").write_text(name)
-    rename_or_yield(tmp_path / "staging", tmp_path / "target")
+    move_into_place(tmp_path / "staging", tmp_path / "target")
     assert (tmp_path / "target" / "file").read_text() == "target"
     with pytest.raises(FileNotFoundError):
-        rename_or_yield(tmp_path / "nowhere", tmp_path / "new")
+        move_into_place(tmp_path / "nowhere", tmp_path / "new")

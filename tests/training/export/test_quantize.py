@@ -28,7 +28,7 @@ from tests.images import shades, write_folder
 from training.cli.app import main
 from training.data.index import BadData
 from training.evaluate.labelled import Labelled, read_labelled
-from training.export.quantize import LosesTooMuch, quantize, rows_to_use
+from training.export.quantize import AccuracyLossTooLarge, quantize, rows_to_use
 
 QUIET = Console(file=io.StringIO())
 
@@ -86,7 +86,7 @@ def test_the_service_takes_8_bits_where_they_are_and_answers_nearly_as_before(qu
 
 
 def test_what_loses_too_much_is_refused_and_leaves_nothing_behind(published, digits, tmp_path):
-    with pytest.raises(LosesTooMuch, match="of 268 validation images in int8"):
+    with pytest.raises(AccuracyLossTooLarge, match="of 268 validation images in int8"):
         quantize(published, digits, tmp_path / "bundle", max_drop=-1.0, console=QUIET)
     assert not (tmp_path / "bundle").exists()
 

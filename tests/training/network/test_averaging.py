@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import pytest
 
-from training.network.averaging import SETTLING_STEPS, Lookahead, judged, value_of
+from training.network.averaging import SETTLING_STEPS, Lookahead, evaluation_weights, value_of
 
 RNG = np.random.default_rng(0)
 BATCHES = [RNG.integers(0, 256, (16, 8, 8, 3)).astype(np.uint8) for _ in range(4)]
@@ -41,7 +41,7 @@ def statistics_of(model: keras.Model) -> tuple[np.ndarray, np.ndarray]:
 def test_statistics_are_those_of_the_averaged_weights() -> None:
     model = trained(0.98)
     norm = model.get_layer("norm")
-    with judged(model, BATCHES, step=SETTLING_STEPS):
+    with evaluation_weights(model, BATCHES, step=SETTLING_STEPS):
         mean, variance = statistics_of(model)
         np.testing.assert_allclose(value_of(norm.moving_mean), mean, atol=1e-5)
         np.testing.assert_allclose(value_of(norm.moving_variance), variance, rtol=1e-4)
@@ -52,7 +52,7 @@ def test_the_models_own_weights_statistics_and_seeds_come_back_also_after_an_exc
     model = trained(0.98)
     before = [value_of(variable) for variable in model.variables]
     try:
-        with judged(model, BATCHES, step=SETTLING_STEPS):
+        with evaluation_weights(model, BATCHES, step=SETTLING_STEPS):
             assert np.abs(value_of(model.trainable_variables[0]) - before[0]).max() > 1e-3
             if fails:
                 raise RuntimeError
@@ -68,14 +68,14 @@ def test_statistics_are_the_models_own_at_the_beginning_of_a_run() -> None:
     norm = model.get_layer("norm")
     mean, _ = statistics_of(model)
     assert np.abs(value_of(norm.moving_mean) - mean).max() > 0.05
-    with judged(model, BATCHES, step=2):
+    with evaluation_weights(model, BATCHES, step=2):
         np.testing.assert_allclose(value_of(norm.moving_mean), mean, atol=1e-5)
 
 
 def test_a_model_without_an_average_is_left_alone_once_its_statistics_have_settled() -> None:
     model = trained(0.0, steps=2)
     before = [value_of(variable) for variable in model.variables]
-    with judged(model, BATCHES, step=SETTLING_STEPS):
+    with evaluation_weights(model, BATCHES, step=SETTLING_STEPS):
         for variable, value in zip(model.variables, before, strict=True):
             np.testing.assert_array_equal(value_of(variable), value)
 

@@ -18,7 +18,7 @@ from training.fit.fit import fit
 from training.fit.options import FitOptions
 from training.fit.setup import get_ready
 from training.network import pretrained as fine_tuning
-from training.network.pretrained import take_over
+from training.network.pretrained import transfer_weights
 
 SETTINGS = Settings("lenet5", learning_rate=0.01, epochs=2, batch_size=8, warmup_epochs=0, patience=0)
 CLASSES = ("class 0", "class 1")
@@ -44,7 +44,7 @@ def equal(one: keras.Layer, other: keras.Layer) -> bool:
 
 def test_with_the_same_classes_every_layer_is_taken_over(source: keras.Model) -> None:
     network = build("lenet5", input_shape=(32, 32, 1), num_classes=2)
-    taken = take_over(network, Path(), CLASSES)
+    taken = transfer_weights(network, Path(), CLASSES)
     assert (taken.num_layers, taken.new) == (5, [])
     assert all(map(equal, layers(network), layers(source)))
 
@@ -52,7 +52,7 @@ def test_with_the_same_classes_every_layer_is_taken_over(source: keras.Model) ->
 @pytest.mark.parametrize("class_names", [("class 1", "class 0"), ("cat", "dog"), ("a", "b", "c")])
 def test_with_other_classes_the_last_layer_is_new(source: keras.Model, class_names: tuple[str, ...]) -> None:
     network = build("lenet5", input_shape=(32, 32, 1), num_classes=len(class_names))
-    taken = take_over(network, Path(), class_names)
+    taken = transfer_weights(network, Path(), class_names)
     assert taken.num_layers == 4
     assert [id(w) for w in taken.new] == [id(w) for w in layers(network)[-1].weights]
 
@@ -60,7 +60,7 @@ def test_with_other_classes_the_last_layer_is_new(source: keras.Model, class_nam
 def test_another_network_is_refused(source: keras.Model) -> None:
     other = build("basic_cnn", input_shape=(32, 32, 1), num_classes=2)
     with pytest.raises(ValueError, match="holds lenet5, whose layers are not those of basic_cnn"):
-        take_over(other, Path(), CLASSES)
+        transfer_weights(other, Path(), CLASSES)
 
 
 def test_while_they_are_frozen_old_layers_stay_and_new_ones_learn(source: keras.Model, tmp_path: Path) -> None:

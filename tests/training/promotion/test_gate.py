@@ -5,20 +5,22 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from training.evaluate.significance import Paired, holm, more_often
-from training.promotion.gate import Answered, Evidence, Finding, Gate
+from training.evaluate.significance import Paired, fisher_p_value, holm
+from training.promotion.gate import Evidence, Finding, Gate, ModelPredictions
 from training.promotion.rules import judge, reasons
 
 NAMES = ("cat", "dog")
 FAST = [10.0] * 20
 
 
-def answered(right: np.ndarray, labels: np.ndarray, *, confidence: float = 0.9, latency_ms: float = 10.0) -> Answered:
+def answered(
+    right: np.ndarray, labels: np.ndarray, *, confidence: float = 0.9, latency_ms: float = 10.0
+) -> ModelPredictions:
     """A model that is right where `right` says so, always as sure."""
     said = np.where(right, labels, 1 - labels)
     probabilities = np.full((len(labels), 2), 1 - confidence)
     probabilities[np.arange(len(labels)), said] = confidence
-    return Answered(NAMES, probabilities, [latency_ms] * 20, 1_000_000)
+    return ModelPredictions(NAMES, probabilities, [latency_ms] * 20, 1_000_000)
 
 
 def evidence(
@@ -220,5 +222,5 @@ def test_holm_stops_at_the_first_that_is_not_significant() -> None:
 
 
 def test_fishers_test_sees_more_failures_and_not_fewer() -> None:
-    assert more_often((10, 100), (0, 1000)) < 0.001
-    assert more_often((0, 100), (10, 100)) == pytest.approx(1.0)
+    assert fisher_p_value((10, 100), (0, 1000)) < 0.001
+    assert fisher_p_value((0, 100), (10, 100)) == pytest.approx(1.0)

@@ -88,7 +88,7 @@ def test_a_model_that_was_tested_on_other_images_than_the_live_version_is_refuse
 def test_a_model_made_from_one_of_which_nobody_knows_the_training_images_is_refused(tmp_path: Path) -> None:
     made = with_answers(tmp_path / "runs" / "made" / "bundle", right(190))
     write_manifest(made, replace(read_manifest(made), lineage={"from": None, "parent_version": 1}))
-    assert "Nobody knows what toy/1, which it was made from, was trained on" in why_not(made, tmp_path / "exports")
+    assert "The training images of the model's ancestor toy/1 are not recorded" in why_not(made, tmp_path / "exports")
     publish(with_answers(tmp_path / "parent", right(150), first_hash=1000), tmp_path / "exports")
     reason = why_not(made, tmp_path / "exports")
     assert "no image is known that both models were tested on" in reason, "version 1 is where it was published"

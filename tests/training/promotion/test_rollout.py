@@ -9,13 +9,13 @@ import pytest
 from click.testing import CliRunner
 
 from models.bundle.manifest import GOLDEN, read_manifest, write_manifest
-from models.store.live import Overtaken, read_live, set_canary, set_live, set_shadow
+from models.store.live import LiveVersionChanged, read_live, set_canary, set_live, set_shadow
 from models.store.publish import publish
 from tests.conftest import Training
 from tests.harness import Load, RunningService, copy_of, golden_image, running_service
 from tests.processes import free_port
 from training.cli.app import main
-from training.promotion.rollout import Rollout, roll_out, take_back, what_is_worse
+from training.promotion.rollout import Rollout, find_regression, roll_out, take_back
 from training.promotion.traffic import Traffic, Unreachable
 
 QUICK = Rollout(shadow_s=1, canary_s=2, watch_s=1, canary_fraction=0.5, min_requests=20, max_latency_ratio=20)
@@ -115,14 +115,14 @@ def test_a_job_that_was_killed_takes_the_roll_out_up_again(digits_exports: Path,
     ],
 )
 def test_what_is_worse_is_said_and_chance_is_not(ours: Traffic, complaint: str) -> None:
-    fault = what_is_worse(ours, FINE, Rollout(min_agreement=0.9), side_by_side=True)
+    fault = find_regression(ours, FINE, Rollout(min_agreement=0.9), side_by_side=True)
     assert complaint in fault
     assert bool(fault) == bool(complaint)
 
 
 def test_faults_are_seen_where_there_is_nothing_to_compare_with() -> None:
-    assert "failed 50" in what_is_worse(Traffic(answered=50, faults=50), Traffic(), Rollout(), side_by_side=False)
-    assert not what_is_worse(Traffic(answered=99, faults=1), Traffic(), Rollout(), side_by_side=False)
+    assert "failed 50" in find_regression(Traffic(answered=50, faults=50), Traffic(), Rollout(), side_by_side=False)
+    assert not find_regression(Traffic(answered=99, faults=1), Traffic(), Rollout(), side_by_side=False)
 
 
 def test_a_service_that_was_restarted_counts_from_nothing() -> None:
@@ -152,7 +152,7 @@ def test_what_somebody_else_makes_live_meanwhile_stays(digits_exports: Path, tmp
     with running_service(exports, tmp_path) as service, Load(service, golden_image(exports)):
         operator = threading.Timer(2, set_live, (exports, "digits", 3))
         operator.start()
-        with pytest.raises(Overtaken):
+        with pytest.raises(LiveVersionChanged):
             roll_out(exports, "digits", 2, 1, Rollout(canary_s=30), service.url)
         operator.join()
     pointer = read_live(exports / "digits")
