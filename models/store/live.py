@@ -136,7 +136,7 @@ def give_part(
         before = read_live(home)
         if version is not None and version == before.live:
             raise BrokenBundle(f"Version {version} of {model} is live already.")
-        return point(home, replace(before, **parts))  # type: ignore[arg-type]
+        return point(home, replace(before, **changes))  # type: ignore[arg-type]
 
 
 def set_loaded(exports: Path, model: str, *, loaded: bool, pending: PendingChange | None = None) -> LivePointer:
