@@ -219,7 +219,9 @@ def test_the_one_bad_image_of_several_is_named_by_its_position(digits_service, t
         ('{"images": ["QUJD"], "more": 1}', 422),
         ("[]", 422),
         ("null", 422),
-        ('"\\ud800"', 422),
+        ('"\\ud800"', 400),
+        ('{"images": ["QUJD"], "\\uD800": 1}', 400),
+        ('{"images": ["\\ud83d\\ude00"]}', 400),  # a character, and no base64
     ],
 )
 def test_json_that_is_malformed_or_means_something_else_is_refused(digits_service, body, status):
