@@ -46,18 +46,22 @@ def fit(document: Any, kind: type[T]) -> T:
 
 
 def parse_json(body: bytes) -> Any:
-    """Strict JSON: no NaN or Infinity, no repeated keys, no half of a surrogate pair, UTF-8 without a byte-order mark.
+    """Strict JSON: no NaN or Infinity, no repeated keys, UTF-8 without a byte-order mark.
 
     Raises:
         BadRequest: the body is something else.
+        Unprocessable: a text has half of a surrogate pair, which no answer could repeat in UTF-8.
     """
     try:
         document = json.loads(body.decode("utf-8"), object_pairs_hook=unique_keys, parse_constant=refuse_constant)
-        if b"\\ud" in body.lower():  # an escaped surrogate, which is half of a character or no character
-            json.dumps(document, ensure_ascii=False).encode("utf-8")
-        return document
     except (ValueError, RecursionError) as error:
         raise BadRequest(f"The body is not valid JSON: {str(error)[:200]}.") from None
+    if b"\\ud" in body.lower():
+        try:
+            json.dumps(document, ensure_ascii=False).encode("utf-8")
+        except UnicodeEncodeError as error:
+            raise Unprocessable(f"The JSON body has half of a surrogate pair: {error}.") from None
+    return document
 
 
 def unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -98,9 +98,7 @@ def rollback(name: str) -> Response:
 def canary(name: str) -> Response:
     """Have a version answer a fraction of the requests; null ends it."""
     asked = read_document(Canary, service().config)
-    return changed(
-        name, lambda exports, pending: set_canary(exports, name, asked.version, asked.fraction, pending=pending)
-    )
+    return changed(name, set_canary, asked.version, asked.fraction)
 
 
 @bp.post("/models/<name>/shadow")

@@ -219,8 +219,8 @@ def test_the_one_bad_image_of_several_is_named_by_its_position(digits_service, t
         ('{"images": ["QUJD"], "more": 1}', 422),
         ("[]", 422),
         ("null", 422),
-        ('"\\ud800"', 400),
-        ('{"images": ["QUJD"], "\\uD800": 1}', 400),
+        ('"\\ud800"', 422),
+        ('{"images": ["QUJD"], "\\uD800": 1}', 422),
         ('{"images": ["\\ud83d\\ude00"]}', 400),  # a character, and no base64
     ],
 )

@@ -150,7 +150,7 @@ BAD: list[tuple[dict, int]] = [
     ({"json": {"label": "3", "image": 5}}, 422),
     ({"json": {"label": "3", "image": "?"}}, 400),
     ({"json": {"label": "\ud800", "image": base64.b64encode(digit(50)).decode()}}, 422),
-    ({"json": {"label": "3", "request_id": "\ud800"}}, 404),
+    ({"json": {"label": "3", "request_id": "\ud800"}}, 422),
     ({"json": {"label": "3", "request_id": "never"}}, 404),
     ({"json": {"label": "3", "request_id": "never", "index": -1}}, 422),
     ({"json": {"label": "3", "request_id": "never", "index": 10**30}}, 404),
