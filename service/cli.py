@@ -15,16 +15,7 @@ from models.store import publish as published
 from models.store.default import DEFAULT, read_default
 from models.store.layout import check_model_name, existing, list_models, list_versions, published_models
 from models.store.live import LivePointer, read_live, roll_back, set_canary, set_live, set_shadow
-from service.config import (
-    PREFIX,
-    Config,
-    Engine,
-    Precision,
-    accepted,
-    check_address,
-    strangers,
-    variable,
-)
+from service.config import PREFIX, Config, Engine, Precision, accepted, check_address, strangers, variable
 from service.supervisor.arrival import look_at
 
 log = logging.getLogger(__name__)

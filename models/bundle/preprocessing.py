@@ -262,11 +262,7 @@ def pad(image: Image.Image, spec: InputSpec) -> Image.Image:
     return canvas
 
 
-RESIZERS: dict[str, Callable[[Image.Image, InputSpec], Image.Image]] = {
-    "squash": squash,
-    "crop": crop,
-    "pad": pad,
-}
+RESIZERS: dict[str, Callable[[Image.Image, InputSpec], Image.Image]] = {"squash": squash, "crop": crop, "pad": pad}
 
 
 def explain(data: bytes, error: Exception) -> BadImage:

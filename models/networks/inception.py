@@ -84,11 +84,7 @@ def spread_out(x: Tensor) -> tuple[Tensor, Tensor]:
 def reduction_a(x: Tensor) -> Tensor:
     """Figure 10: half the height and width without a bottleneck, 35 -> 17."""
     return layers.Concatenate(name="figure10_1")(
-        [
-            chain(x, (384, 3, HALVE)),
-            chain(x, (64, 1), (96, 3), (96, 3, HALVE)),
-            layers.MaxPooling2D(3, strides=2)(x),
-        ]
+        [chain(x, (384, 3, HALVE)), chain(x, (64, 1), (96, 3), (96, 3, HALVE)), layers.MaxPooling2D(3, strides=2)(x)]
     )
 
 

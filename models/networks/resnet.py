@@ -23,12 +23,7 @@ StrideIn = Literal["1x1", "3x3"]
 
 
 def resnet(
-    name: str,
-    *,
-    input_shape: tuple[int, int, int],
-    num_classes: int,
-    dropout: float = 0.0,
-    stride_in: StrideIn = "3x3",
+    name: str, *, input_shape: tuple[int, int, int], num_classes: int, dropout: float = 0.0, stride_in: StrideIn = "3x3"
 ) -> keras.Model:
     """uint8 images (B, H, W, C) -> float32 logits (B, num_classes).
 

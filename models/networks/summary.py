@@ -27,41 +27,30 @@ WAITING = "uninitialized_variables"  # Keras's own name for them
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One layer. Pairs are (vertical, horizontal); padding is ((before, after), (before, after)).
-
-    Attributes:
-        output_shape: without the batch.
-        kernel: None, as are stride, padding and dilation, where the layer has no window.
-        parameters: trained and not.
-        macs: for one image.
-    """
+    """One layer. Pairs are (vertical, horizontal); padding is ((before, after), (before, after))."""
 
     name: str
     kind: str
-    output_shape: tuple[int, ...]
-    kernel: Pair | None
+    output_shape: tuple[int, ...]  # without the batch
+    kernel: Pair | None  # None, as are stride, padding and dilation, where the layer has no window
     stride: Pair | None
     padding: tuple[Pair, Pair] | None
     dilation: Pair | None
-    parameters: int
-    macs: int
+    parameters: int  # trained and not
+    macs: int  # for one image
     receptive_field: Pair
     receptive_field_stride: Pair
 
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """A network's rows and what they add up to.
-
-    Attributes:
-        activation_bytes: of one image, every layer's output in float32: about what training keeps.
-    """
+    """A network's rows and what they add up to."""
 
     rows: tuple[Row, ...]
     trained_parameters: int
     other_parameters: int
     macs: int
-    activation_bytes: int
+    activation_bytes: int  # of one image, every layer's output in float32: about what training keeps
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)

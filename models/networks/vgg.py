@@ -43,12 +43,7 @@ CONFIGURATIONS: dict[str, tuple[tuple[int, ...], ...]] = {  # kernel sizes of ea
 
 
 def vgg(
-    configuration: str,
-    *,
-    normalised: bool,
-    input_shape: tuple[int, int, int],
-    num_classes: int,
-    dropout: float = 0.5,
+    configuration: str, *, normalised: bool, input_shape: tuple[int, int, int], num_classes: int, dropout: float = 0.5
 ) -> keras.Model:
     """uint8 images (B, H, W, C) -> float32 logits (B, num_classes).
 

@@ -151,11 +151,7 @@ def set_loaded(exports: Path, model: str, *, loaded: bool, pending: PendingChang
 
 
 def point_live(
-    home: Path,
-    version: int,
-    *,
-    before: LivePointer | None = None,
-    on_step: Callable[[str], None] = lambda step: None,
+    home: Path, version: int, *, before: LivePointer | None = None, on_step: Callable[[str], None] = lambda step: None
 ) -> LivePointer:
     """Replace the live version, which is kept in mind. A canary ends, since it was compared with that.
 

@@ -14,23 +14,15 @@ from service.ipc import messages
 
 @dataclass(frozen=True, slots=True)
 class Instance:
-    """One image on its way through the engine.
+    """One image on its way through the engine."""
 
-    Attributes:
-        sender: ZeroMQ identity of the HTTP worker that asked.
-        deaths: engines that died while they computed this image.
-        deadline: after which nobody waits for the answer; CLOCK_MONOTONIC, seconds.
-        sent: when the worker sent it.
-        again: the batch it was in failed, and so it is computed once more, alone.
-    """
-
-    sender: bytes
+    sender: bytes  # ZeroMQ identity of the HTTP worker that asked
     id: bytes
-    deaths: int
-    deadline: float
-    sent: float
+    deaths: int  # engines that died while they computed this image
+    deadline: float  # after which nobody waits for the answer; CLOCK_MONOTONIC, seconds
+    sent: float  # when the worker sent it
     pixels: bytes | memoryview
-    again: bool = False
+    again: bool = False  # the batch it was in failed, and so it is computed once more, alone
 
     @property
     def goes_alone(self) -> bool:

@@ -23,15 +23,11 @@ IDLE_BEFORE_STOP_MS = 1000  # a retiring engine waits this long for requests alr
 
 @dataclass(frozen=True, slots=True)
 class Running:
-    """A batch that the backend has begun.
-
-    Attributes:
-        handle: the backend's; None where it raised.
-    """
+    """A batch that the backend has begun."""
 
     batch: Batch
     started: float
-    handle: Any
+    handle: Any  # the backend's; None where it raised
 
 
 class Engine:

@@ -48,20 +48,13 @@ class Answered:
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """An image that waits for a label.
+    """An image that waits for a label."""
 
-    Attributes:
-        digest: sha256 of the file, in hexadecimal.
-        path: where it lies.
-        version: that answered, as `request_id` was told.
-        top: the most probable classes, with their probabilities.
-    """
-
-    digest: str
-    path: Path
-    version: int = 0
+    digest: str  # sha256 of the file, in hexadecimal
+    path: Path  # where it lies
+    version: int = 0  # that answered, as `request_id` was told
     request_id: str = ""
-    top: list[tuple[str, float]] = field(default_factory=list)
+    top: list[tuple[str, float]] = field(default_factory=list)  # the most probable classes, with their probabilities
 
     @property
     def uncertainty(self) -> float:

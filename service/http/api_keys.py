@@ -34,17 +34,13 @@ class Keys:
     """SHA-256 of every key, in hexadecimal, by what it allows: `feedback` allows `predict` too, and `admin` both.
 
     Where there are no keys for classifying, everybody may; where there are none for the others, nobody may.
-
-    Attributes:
-        feedback_is_open: whoever may classify may give feedback without a key for that.
-        is_private: only this machine can ask, since the address is a loopback one.
     """
 
     predict: tuple[str, ...] = ()
     feedback: tuple[str, ...] = ()
     admin: tuple[str, ...] = ()
-    feedback_is_open: bool = False
-    is_private: bool = False
+    feedback_is_open: bool = False  # whoever may classify may give feedback without a key for that
+    is_private: bool = False  # only this machine can ask, since the address is a loopback one
 
     def check(self, headers: "Headers", scope: Scope) -> None:
         """`Authorization: Bearer KEY` or `X-API-Key: KEY`, compared in constant time.

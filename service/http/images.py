@@ -29,16 +29,11 @@ ACCEPTED = (
 
 @dataclass(frozen=True, slots=True)
 class EncodedImage:
-    """One image of a request.
-
-    Attributes:
-        position: how an error names it; empty in a raw body, which has no other.
-        file: the name that a form gave it.
-    """
+    """One image of a request."""
 
     data: bytes
-    position: str = ""
-    file: str | None = None
+    position: str = ""  # how an error names it; empty in a raw body, which has no other
+    file: str | None = None  # the name that a form gave it
 
 
 class Images(msgspec.Struct, forbid_unknown_fields=True):

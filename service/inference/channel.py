@@ -25,15 +25,10 @@ REPLY_ERRORS: dict[int, Callable[[], ServiceError]] = {
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """An engine's answer to one image.
+    """An engine's answer to one image."""
 
-    Attributes:
-        probabilities: float32 (num_classes,).
-        started, done: when the image's batch was begun and done, in seconds of CLOCK_MONOTONIC.
-    """
-
-    probabilities: np.ndarray
-    started: float
+    probabilities: np.ndarray  # float32 (num_classes,)
+    started: float  # started, done: when the image's batch was begun and done, in seconds of CLOCK_MONOTONIC
     done: float
 
 

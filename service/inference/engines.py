@@ -30,17 +30,11 @@ OUT_OF_USE = ("rejected", "parked")  # states of a version that no request shoul
 
 @dataclass(frozen=True, slots=True)
 class Answers:
-    """An engine's answer to several images; times are in seconds of CLOCK_MONOTONIC.
+    """An engine's answer to several images; times are in seconds of CLOCK_MONOTONIC."""
 
-    Attributes:
-        probabilities: float32 (N, num_classes).
-        sent: when the images were sent to the engine.
-        started, done: of the batch that was begun last.
-    """
-
-    probabilities: np.ndarray
-    sent: float
-    started: float
+    probabilities: np.ndarray  # float32 (N, num_classes)
+    sent: float  # when the images were sent to the engine
+    started: float  # started, done: of the batch that was begun last
     done: float
 
 

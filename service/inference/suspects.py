@@ -22,13 +22,8 @@ MAX_REMEMBERED = 1000  # images
 
 @dataclass(frozen=True, slots=True)
 class Suspicion:
-    """Attributes:
-    deaths: of engines while they computed the image.
-    until: time of the clock after which it is forgotten.
-    """
-
-    deaths: int
-    until: float
+    deaths: int  # of engines while they computed the image
+    until: float  # time of the clock after which it is forgotten
 
 
 class Suspects:

@@ -19,16 +19,12 @@ TIMEOUT_HEADER = "X-Request-Timeout-Ms"
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """The version that answers a whole request, even if another goes live meanwhile.
-
-    Attributes:
-        deadline: in seconds of CLOCK_MONOTONIC.
-    """
+    """The version that answers a whole request, even if another goes live meanwhile."""
 
     name: str
     version: int
     route: VersionRoute
-    deadline: float
+    deadline: float  # in seconds of CLOCK_MONOTONIC
 
     @property
     def spec(self) -> InputSpec:

@@ -62,16 +62,11 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Feedback:
-    """What a client says of one image.
-
-    Attributes:
-        image: encoded.
-        settle: this label holds, whatever was said before.
-    """
+    """What a client says of one image."""
 
     label: str
-    image: bytes
-    settle: bool
+    image: bytes  # encoded
+    settle: bool  # this label holds, whatever was said before
 
 
 class FeedbackJson(msgspec.Struct, forbid_unknown_fields=True):

@@ -48,22 +48,12 @@ class TorchServeError(msgspec.Struct):
 
 @dataclass(frozen=True, slots=True)
 class Operation:
-    """
-    Attributes:
-        answers: what the view answers, by status; no contents where there is no body.
-        query: the query parameters that it reads; any other is refused.
-        body: what it takes; nothing where it reads no body.
-        header: a request header that it reads.
-        errors: statuses of its errors.
-        error: the type of their bodies.
-    """
-
-    answers: dict[int, tuple[Content, ...]]
-    query: tuple[Query, ...] = ()
-    body: tuple[Content, ...] = ()
-    header: str | None = None
-    errors: tuple[int, ...] = ()
-    error: type[msgspec.Struct] = Error
+    answers: dict[int, tuple[Content, ...]]  # what the view answers, by status; no contents where there is no body
+    query: tuple[Query, ...] = ()  # the query parameters that it reads; any other is refused
+    body: tuple[Content, ...] = ()  # what it takes; nothing where it reads no body
+    header: str | None = None  # a request header that it reads
+    errors: tuple[int, ...] = ()  # statuses of its errors
+    error: type[msgspec.Struct] = Error  # the type of their bodies
 
     def check_query(self, given: list[str]) -> None:
         """A misspelt parameter, such as `?topk=3`, would otherwise have no effect and nobody would notice.

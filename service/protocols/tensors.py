@@ -76,21 +76,13 @@ class InferenceRequest(msgspec.Struct):
 
 @dataclass(frozen=True, slots=True)
 class Inference:
-    """What a request asks for.
+    """What a request asks for."""
 
-    Attributes:
-        images: encoded, or pixels uint8 (N, H, W, C).
-        id: to be given back.
-        binary: whether probabilities come as bytes behind the JSON.
-        num_classes: of the classification extension; 0: it is not used.
-        timeout_s: after which the client does not need an answer any more.
-    """
-
-    images: list[EncodedImage] | np.ndarray
-    id: str | None = None
-    binary: bool = False
-    num_classes: int = 0
-    timeout_s: float = math.inf
+    images: list[EncodedImage] | np.ndarray  # encoded, or pixels uint8 (N, H, W, C)
+    id: str | None = None  # to be given back
+    binary: bool = False  # whether probabilities come as bytes behind the JSON
+    num_classes: int = 0  # of the classification extension; 0: it is not used
+    timeout_s: float = math.inf  # after which the client does not need an answer any more
 
 
 def read_inference(body: bytes, model: str) -> Inference:

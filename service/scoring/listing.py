@@ -11,14 +11,10 @@ from models.files.folders import files_below
 
 @dataclass(frozen=True, slots=True)
 class Images:
-    """What is to be classified.
-
-    Attributes:
-        names: paths; relative ones are below `root`.
-    """
+    """What is to be classified."""
 
     root: Path
-    names: list[str]
+    names: list[str]  # paths; relative ones are below `root`
 
     def shards(self, size: int) -> list[list[str]]:
         return [self.names[start : start + size] for start in range(0, len(self.names), size)]

@@ -35,31 +35,20 @@ from service.scoring.tables import WORDS, writer_for
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What has to be the same for shards to be rows of the same output.
+    """What has to be the same for shards to be rows of the same output."""
 
-    Attributes:
-        bundle: sha256 of its manifest.
-        images: their fingerprint.
-        precision: the one it computes in, never auto.
-    """
-
-    bundle: str
-    images: str
+    bundle: str  # sha256 of its manifest
+    images: str  # their fingerprint
     shard_size: int
     engine: str
-    precision: str
+    precision: str  # the one it computes in, never auto
 
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """
-    Attributes:
-        images_per_s: of those that were left to do; None where none was.
-    """
-
     num_images: int
     num_errors: int
-    images_per_s: float | None
+    images_per_s: float | None  # of those that were left to do; None where none was
 
 
 def score_images(

@@ -25,18 +25,12 @@ LOOK_INTERVAL_S = 0.5
 
 @dataclass(frozen=True, slots=True)
 class SeenModel:
-    """What one look found of a model.
+    """What one look found of a model."""
 
-    Attributes:
-        pointer: None where the live pointer cannot be read; `error` says why.
-        stamp: of the pointer's file.
-        arrivals: the files of each version that was looked at.
-    """
-
-    pointer: LivePointer | None
-    stamp: Stamp = ABSENT
+    pointer: LivePointer | None  # None where the live pointer cannot be read; `error` says why
+    stamp: Stamp = ABSENT  # of the pointer's file
     error: str | None = None
-    arrivals: dict[int, Arrival] = field(default_factory=dict)
+    arrivals: dict[int, Arrival] = field(default_factory=dict)  # the files of each version that was looked at
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,15 +44,10 @@ class Seen:
 
 @dataclass(frozen=True, slots=True)
 class Interest:
-    """Which versions of a model to look at beside those that its pointer names.
+    """Which versions of a model to look at beside those that its pointer names."""
 
-    Attributes:
-        serving: the version that answers, which the pointer may name no more.
-        running: versions that have an engine; their files are not looked at.
-    """
-
-    serving: int | None = None
-    running: frozenset[int] = frozenset()
+    serving: int | None = None  # the version that answers, which the pointer may name no more
+    running: frozenset[int] = frozenset()  # versions that have an engine; their files are not looked at
 
 
 class Repository:

@@ -56,14 +56,9 @@ class Bins:
 
 @dataclass(slots=True)
 class Watched:
-    """Attributes:
-    seen: the reference, as it came last: every reading of routes.json makes another that is equal.
-    counts: by statistic and bin, decayed.
-    """
-
     bins: Bins
-    seen: Reference
-    counts: dict[str, np.ndarray] = field(default_factory=dict)
+    seen: Reference  # the reference, as it came last: every reading of routes.json makes another that is equal
+    counts: dict[str, np.ndarray] = field(default_factory=dict)  # by statistic and bin, decayed
 
 
 class DriftMonitor:

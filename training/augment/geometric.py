@@ -27,21 +27,14 @@ def shift(images: np.ndarray, down: np.ndarray, right: np.ndarray, mirrored: np.
 
 @dataclass(frozen=True, slots=True)
 class CropParams:
-    """What part of each image is seen, float (B,) each.
+    """What part of each image is seen, float (B,) each."""
 
-    Attributes:
-        down, right: of the view's centre from the image's, in pixels.
-        tall, wide: of the view, as fractions of height and width.
-        angle: by which it is turned, in radians.
-        mirrored: bool.
-    """
-
-    down: np.ndarray
+    down: np.ndarray  # down, right: of the view's centre from the image's, in pixels
     right: np.ndarray
-    tall: np.ndarray
+    tall: np.ndarray  # tall, wide: of the view, as fractions of height and width
     wide: np.ndarray
-    angle: np.ndarray
-    mirrored: np.ndarray
+    angle: np.ndarray  # by which it is turned, in radians
+    mirrored: np.ndarray  # bool
 
 
 def warp(images: np.ndarray, crops: CropParams, edge: Edge) -> np.ndarray:

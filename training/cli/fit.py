@@ -76,9 +76,7 @@ if TYPE_CHECKING:
     help="Look for wrong labels, by training so many times more on parts of the images.",
 )
 @click.option(
-    "--dry-run",
-    is_flag=True,
-    help="Decode and split the images, print every setting and its source, and stop.",
+    "--dry-run", is_flag=True, help="Decode and split the images, print every setting and its source, and stop."
 )
 @click.option("--fresh", is_flag=True, help="Begin anew, where this command was cut off before and would go on.")
 @click.option(

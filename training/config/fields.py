@@ -22,24 +22,16 @@ OLD_NAMES = {  # of settings in recipes, jobs, flags and config.json files of ea
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """What is known of a setting beside its name, type and default.
+    """What is known of a setting beside its name, type and default."""
 
-    Attributes:
-        meaning: one sentence; what the default depends on stands in brackets at its end.
-        least, most: the range of a number, ends included.
-        above, below: the range of a number, ends excluded.
-        everyday: shown first in `--help`.
-        depends: the default depends on the network or the data, so that the flag has none.
-    """
-
-    meaning: str
+    meaning: str  # one sentence; what the default depends on stands in brackets at its end
     group: Group
-    least: float | None = None
+    least: float | None = None  # least, most: the range of a number, ends included
     most: float | None = None
-    above: float | None = None
+    above: float | None = None  # above, below: the range of a number, ends excluded
     below: float | None = None
-    everyday: bool = False
-    depends: bool = False
+    everyday: bool = False  # shown first in `--help`
+    depends: bool = False  # the default depends on the network or the data, so that the flag has none
 
 
 def setting(default: Any, meaning: str, *, group: Group, **limits: Any) -> Any:

@@ -32,13 +32,8 @@ KEYS = {  # in recipes and jobs: the flag without its dashes
 
 @dataclass(frozen=True, slots=True)
 class Layers:
-    """Attributes:
-    values: of all settings, by the names of `PARAMETERS`.
-    sources: the layer that each value comes from.
-    """
-
-    values: Mapping[str, Any]
-    sources: Mapping[str, str]
+    values: Mapping[str, Any]  # of all settings, by the names of `PARAMETERS`
+    sources: Mapping[str, str]  # the layer that each value comes from
 
     def __getitem__(self, name: str) -> Any:
         return self.values[name]

@@ -19,22 +19,16 @@ from training.data.split import FRACTIONS, Split, split_by_content
 
 @dataclass(frozen=True, slots=True)
 class Data:
-    """Decoded images with their split, and where they come from.
-
-    Attributes:
-        root: what the images' paths are relative to.
-        fractions: of validation and test that were asked for, where the folder was not split already.
-        more: folders of further images.
-    """
+    """Decoded images with their split, and where they come from."""
 
     source: str
-    root: Path
+    root: Path  # what the images' paths are relative to
     decoded: DecodedImages
     audit: Audit
     split: Split
     spec: InputSpec
-    fractions: tuple[float, float]
-    more: tuple[Path, ...] = ()
+    fractions: tuple[float, float]  # of validation and test that were asked for, where the folder was not split already
+    more: tuple[Path, ...] = ()  # folders of further images
 
     def fingerprint(self) -> str:
         """One hash of the images that are on some side, with their labels."""
@@ -48,16 +42,11 @@ class Data:
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """The files of a data set, before any of them is read.
+    """The files of a data set, before any of them is read."""
 
-    Attributes:
-        source: a folder, or the name of a data set, as somebody gave it.
-        more: folders of further images.
-    """
-
-    source: str
+    source: str  # a folder, or the name of a data set, as somebody gave it
     index: Index
-    more: tuple[Path, ...] = ()
+    more: tuple[Path, ...] = ()  # folders of further images
 
     @property
     def own(self) -> Sequence[str]:

@@ -60,24 +60,15 @@ MAX_UNREADABLE = 0.5  # of all files; with more it is no folder of images
 
 @dataclass(frozen=True, slots=True)
 class DecodedImages:
-    """The readable images of a data set.
-
-    Attributes:
-        images: uint8 (N, H, W, C), memory-mapped.
-        labels: int64 (N,).
-        files: FILE (N,), memory-mapped.
-        thumbnails: uint8 (N, 16, 16), memory-mapped.
-        paths: each image's file, relative to the root.
-        unreadable: {path: reason} of the files left out.
-    """
+    """The readable images of a data set."""
 
     class_names: tuple[str, ...]
-    images: np.ndarray
-    labels: np.ndarray
-    files: np.ndarray
-    thumbnails: np.ndarray
-    paths: Paths
-    unreadable: dict[str, str]
+    images: np.ndarray  # uint8 (N, H, W, C), memory-mapped
+    labels: np.ndarray  # int64 (N,)
+    files: np.ndarray  # FILE (N,), memory-mapped
+    thumbnails: np.ndarray  # uint8 (N, 16, 16), memory-mapped
+    paths: Paths  # each image's file, relative to the root
+    unreadable: dict[str, str]  # {path: reason} of the files left out
 
     def hashes(self) -> np.ndarray:
         """uint64 (N,): the first eight bytes of each file's sha256, by which it is known elsewhere."""

@@ -15,17 +15,11 @@ GREY_MODES = {"1", "L", "LA", "I", "I;16", "I;16B"}
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """What the images of a folder are like.
+    """What the images of a folder are like."""
 
-    Attributes:
-        num_files: in the folder.
-        median_side: pixels of the shorter side.
-        all_grey: whether none has colour.
-    """
-
-    num_files: int
-    median_side: int
-    all_grey: bool
+    num_files: int  # in the folder
+    median_side: int  # pixels of the shorter side
+    all_grey: bool  # whether none has colour
 
 
 def sample_images(root: Path, paths: Sequence[str]) -> Sample:

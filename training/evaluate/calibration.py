@@ -26,13 +26,9 @@ Method = Literal["validation", "resting training images", "none"]
 
 @dataclass(frozen=True, slots=True)
 class Calibration:
-    """A temperature, and the images that it was fitted on.
+    """A temperature, and the images that it was fitted on."""
 
-    Attributes:
-        temperature: 1 where there were no images to fit it on.
-    """
-
-    temperature: float
+    temperature: float  # 1 where there were no images to fit it on
     method: Method
     num_images: int
 

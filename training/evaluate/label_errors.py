@@ -12,18 +12,12 @@ from training.data.split import Split
 
 @dataclass(frozen=True, slots=True)
 class LabelError:
-    """An image whose label its pixels contradict.
+    """An image whose label its pixels contradict."""
 
-    Attributes:
-        row: of the decoded images.
-        label, suggested: positions in the class names.
-        probability: of the class that is suggested.
-    """
-
-    row: int
-    label: int
+    row: int  # of the decoded images
+    label: int  # label, suggested: positions in the class names
     suggested: int
-    probability: float
+    probability: float  # of the class that is suggested
 
 
 def find_label_errors(rows: np.ndarray, labels: np.ndarray, probabilities: np.ndarray) -> list[LabelError]:

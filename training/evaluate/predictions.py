@@ -19,16 +19,10 @@ PREFIX = "p:"
 
 @dataclass(frozen=True, slots=True)
 class Predictions:
-    """Attributes:
-    paths: of N images.
-    labels: int64 (N,), positions in `class_names`.
-    probabilities: float64 (N, num_classes).
-    """
-
     class_names: tuple[str, ...]
-    paths: Sequence[str]
-    labels: np.ndarray
-    probabilities: np.ndarray
+    paths: Sequence[str]  # of N images
+    labels: np.ndarray  # int64 (N,), positions in `class_names`
+    probabilities: np.ndarray  # float64 (N, num_classes)
 
     def write(self, path: Path) -> None:
         """Write probabilities at full precision, so that reading them back gives the same metrics."""

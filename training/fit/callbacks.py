@@ -16,14 +16,10 @@ Event = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Speed:
-    """Of an epoch, since its start or since the run was taken up again.
-
-    Attributes:
-        input_wait: share of the time in which the network waited for images.
-    """
+    """Of an epoch, since its start or since the run was taken up again."""
 
     images_per_s: float
-    input_wait: float
+    input_wait: float  # share of the time in which the network waited for images
 
 
 class Callback:
@@ -45,12 +41,7 @@ class Callback:
 class TrainingProgress(Callback):
     """Loss, accuracy, learning rate, images/s and the time left of the whole run."""
 
-    def __init__(
-        self,
-        console: Console,
-        *,
-        on_event: Callable[[Event], None] = lambda event: None,
-    ) -> None:
+    def __init__(self, console: Console, *, on_event: Callable[[Event], None] = lambda event: None) -> None:
         """
         Args:
             on_event: called with the figures of each epoch.

@@ -24,17 +24,11 @@ ADDRESSES = "KERAS_DISTRIBUTION_JOB_ADDRESSES"
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """The processes that train one network.
+    """The processes that train one network."""
 
-    Attributes:
-        rank: of this process, from 0, which leads.
-        size: of the group.
-        num_devices: of all processes.
-    """
-
-    rank: int = 0
-    size: int = 1
-    num_devices: int = 1
+    rank: int = 0  # of this process, from 0, which leads
+    size: int = 1  # of the group
+    num_devices: int = 1  # of all processes
 
     @property
     def leads(self) -> bool:

@@ -11,13 +11,7 @@ from models.errors import UserError
 from training.config.settings import Settings, run_length
 from training.data.decoded import DecodedImages
 from training.data.split import Split
-from training.evaluate.calibration import (
-    Calibration,
-    Method,
-    fit_temperature,
-    resting_rows,
-    softmax,
-)
+from training.evaluate.calibration import Calibration, Method, fit_temperature, resting_rows, softmax
 from training.evaluate.metrics import expected_calibration_error, measure
 from training.evaluate.predict import logits_of
 from training.evaluate.predictions import Predictions
@@ -83,13 +77,7 @@ def fit(
 
 
 def train(
-    decoded: DecodedImages,
-    split: Split,
-    settings: Settings,
-    run: Path,
-    options: FitOptions,
-    *,
-    start: Path | None,
+    decoded: DecodedImages, split: Split, settings: Settings, run: Path, options: FitOptions, *, start: Path | None
 ) -> tuple[Settings, dict[str, list[float]]]:
     """The part of `fit` that all processes of a group take part in.
 

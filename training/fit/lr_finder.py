@@ -23,11 +23,7 @@ MAX_LOSS_RATIO = 4.0  # times the lowest loss, at which the test ends
 
 @dataclass(frozen=True, slots=True)
 class RangeTest:
-    """Attributes:
-    rates, losses: one value per step; losses are smoothed.
-    """
-
-    rates: list[float]
+    rates: list[float]  # rates, losses: one value per step; losses are smoothed
     losses: list[float]
 
     @property

@@ -20,19 +20,13 @@ from training.network.whitening import whiten
 
 @dataclass(frozen=True, slots=True)
 class Ready:
-    """All that training begins with.
+    """All that training begins with."""
 
-    Attributes:
-        model: not yet compiled.
-        settings: with what `auto` and the network's own dropout came to.
-        new: weights that were not taken over from another model, where some were.
-    """
-
-    model: keras.Model
+    model: keras.Model  # not yet compiled
     batches: TrainingBatches
     loss: CrossEntropy
-    settings: Settings
-    new: list[keras.Variable]
+    settings: Settings  # with what `auto` and the network's own dropout came to
+    new: list[keras.Variable]  # weights that were not taken over from another model, where some were
 
 
 def get_ready(

@@ -79,11 +79,7 @@ def compile_for(
     optimizer = optimizer_for(settings, rate, model.trainable_variables)
     if new:
         optimizer.freeze(new, settings.freeze_epochs * steps_per_epoch)
-    model.compile(
-        optimizer,
-        loss=loss,
-        metrics=[keras.metrics.MeanMetricWrapper(accuracy, name="accuracy")],
-    )
+    model.compile(optimizer, loss=loss, metrics=[keras.metrics.MeanMetricWrapper(accuracy, name="accuracy")])
 
 
 def with_mirror_images(network: keras.Model) -> keras.Model:

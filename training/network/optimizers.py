@@ -77,9 +77,7 @@ class Adam(CoupledWeightDecay, keras.optimizers.Adam):
 
 
 def optimizer_for(
-    settings: Settings,
-    rate: float | keras.optimizers.schedules.LearningRateSchedule,
-    variables: list[keras.Variable],
+    settings: Settings, rate: float | keras.optimizers.schedules.LearningRateSchedule, variables: list[keras.Variable]
 ) -> keras.optimizers.Optimizer:
     """
     Args:

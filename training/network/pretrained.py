@@ -11,13 +11,8 @@ from training.network.bundle_weights import load_network
 
 @dataclass(frozen=True, slots=True)
 class TransferResult:
-    """Attributes:
-    num_layers: whose weights are the old model's.
-    new: weights that are not, of layers that have other shapes or other classes.
-    """
-
-    num_layers: int
-    new: list[keras.Variable]
+    num_layers: int  # whose weights are the old model's
+    new: list[keras.Variable]  # weights that are not, of layers that have other shapes or other classes
 
 
 def transfer_weights(network: keras.Model, bundle: Path, class_names: tuple[str, ...]) -> TransferResult:

@@ -57,19 +57,12 @@ class Gate:
 
 @dataclass(frozen=True, slots=True)
 class ModelPredictions:
-    """The predictions of one model, in a real service, for the N held-out images.
+    """The predictions of one model, in a real service, for the N held-out images."""
 
-    Attributes:
-        class_names: its own, in its order.
-        probabilities: float64 (N, num_classes).
-        latencies_ms: of single-image requests.
-        num_bytes: number of bytes that an engine loads of its bundle (`models.bundle.manifest.loaded_bytes`).
-    """
-
-    class_names: tuple[str, ...]
-    probabilities: np.ndarray
-    latencies_ms: list[float]
-    num_bytes: int
+    class_names: tuple[str, ...]  # its own, in its order
+    probabilities: np.ndarray  # float64 (N, num_classes)
+    latencies_ms: list[float]  # of single-image requests
+    num_bytes: int  # number of bytes that an engine loads of its bundle (`models.bundle.manifest.loaded_bytes`)
 
     def names(self) -> np.ndarray:
         return np.array(self.class_names, object)[self.probabilities.argmax(axis=1)]

@@ -229,13 +229,7 @@ def check_majority_baseline(evidence: Evidence, gate: Gate) -> Finding:
     return Finding("accuracy", "reject", f"{what}, which is not significantly less.", figures)
 
 
-COMMON: tuple[Rule, ...] = (
-    check_hold_out,
-    check_golden_images,
-    check_size,
-    check_latency,
-    check_floors,
-)
+COMMON: tuple[Rule, ...] = (check_hold_out, check_golden_images, check_size, check_latency, check_floors)
 WITH_CHAMPION: tuple[Rule, ...] = (
     check_classes,
     check_non_inferiority,

@@ -23,22 +23,14 @@ class Unreachable(Failed):
 
 
 class Traffic(NamedTuple):
-    """The requests to one version since some moment.
+    """The requests to one version since some moment."""
 
-    Attributes:
-        answered: requests answered successfully.
-        faults: requests that failed through no error of the client; for a shadow, failed images.
-        seconds: total time of the answered requests, from request head to response.
-        images, confidence: number of images, and the sum of their confidences.
-        agreed, differed: images on which a shadow and the live version agreed or differed.
-    """
-
-    answered: float = 0.0
-    faults: float = 0.0
-    seconds: float = 0.0
-    images: float = 0.0
+    answered: float = 0.0  # requests answered successfully
+    faults: float = 0.0  # requests that failed through no error of the client; for a shadow, failed images
+    seconds: float = 0.0  # total time of the answered requests, from request head to response
+    images: float = 0.0  # images, confidence: number of images, and the sum of their confidences
     confidence: float = 0.0
-    agreed: float = 0.0
+    agreed: float = 0.0  # agreed, differed: images on which a shadow and the live version agreed or differed
     differed: float = 0.0
 
     @property

@@ -13,12 +13,7 @@ from training.report.image_grid import as_rgb, sheet
 
 MAX_TILES = 96  # filters, or maps of one stage; AlexNet's paper shows its 96 filters
 JOINTS = (keras.layers.Add, keras.layers.Concatenate)
-PASSED_OVER = (
-    keras.layers.Rescaling,
-    keras.layers.ZeroPadding2D,
-    keras.layers.Dropout,
-    keras.layers.SpatialDropout2D,
-)
+PASSED_OVER = (keras.layers.Rescaling, keras.layers.ZeroPadding2D, keras.layers.Dropout, keras.layers.SpatialDropout2D)
 
 
 def draw(bundle: Path, image: Path | None = None) -> Image.Image:

@@ -34,17 +34,11 @@ class BadJob(UserError):
 
 @dataclass(frozen=True, slots=True)
 class Needed:
-    """When `--if-needed` trains: as soon as one of these is so. 0 leaves one out.
+    """When `--if-needed` trains: as soon as one of these is so. 0 leaves one out."""
 
-    Attributes:
-        new_labels: that have come since the last decision.
-        drift: population stability index of any statistic, as the service measures it.
-        days: since the last decision.
-    """
-
-    new_labels: int = 100
-    drift: float = 0.25
-    days: float = 0.0
+    new_labels: int = 100  # that have come since the last decision
+    drift: float = 0.25  # population stability index of any statistic, as the service measures it
+    days: float = 0.0  # since the last decision
 
     def __post_init__(self) -> None:
         if min(self.new_labels, self.drift, self.days) < 0:
@@ -53,21 +47,15 @@ class Needed:
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """Attributes:
-    feedback: folders of labelled images beside the base data.
-    service: its URL; "" where there is none to ask. The key comes from STRIATE_SERVICE_KEY.
-    textfile: where metrics for Prometheus's node exporter are written; None: nowhere.
-    """
-
     model: str
     data: str
-    feedback: tuple[Path, ...]
+    feedback: tuple[Path, ...]  # folders of labelled images beside the base data
     exports: Path
     runs: Path
     cache: Path
     start: Literal["live", "scratch"] = "live"
-    service: str = ""
-    textfile: Path | None = None
+    service: str = ""  # its URL; "" where there is none to ask. The key comes from STRIATE_SERVICE_KEY
+    textfile: Path | None = None  # where metrics for Prometheus's node exporter are written; None: nowhere
     training: dict[str, Any] = field(default_factory=dict)
     gate: Gate = field(default_factory=Gate)
     rollout: Rollout = field(default_factory=Rollout)

@@ -54,11 +54,7 @@ ENDINGS: dict[Verdict, Ending] = {"promote": "promoted", "hold": "held", "reject
 
 
 def retrain(
-    job: Job,
-    *,
-    if_needed: bool,
-    console: Console,
-    on_step: Callable[[str], None] = lambda step: None,
+    job: Job, *, if_needed: bool, console: Console, on_step: Callable[[str], None] = lambda step: None
 ) -> Result:
     """Do a job, or go on with it.
 

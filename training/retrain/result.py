@@ -13,27 +13,18 @@ Ending = Literal["promoted", "held", "rejected", "rolled back", "skipped", "not 
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What became of a job; the line of JSON that it prints.
-
-    Attributes:
-        version: that was published; None where none was.
-        champion: the version that was live when the job began.
-        findings: of the gate.
-        rollout: what was seen, step by step.
-        new_images: feedback that the champion did not know.
-        set_aside: of those, how many no later job trains on.
-    """
+    """What became of a job; the line of JSON that it prints."""
 
     outcome: Ending
     model: str
     reason: str
-    version: int | None = None
-    champion: int | None = None
+    version: int | None = None  # that was published; None where none was
+    champion: int | None = None  # the version that was live when the job began
     run: str | None = None
-    findings: list[Finding] = field(default_factory=list)
-    rollout: list[str] = field(default_factory=list)
-    new_images: int = 0
-    set_aside: int = 0
+    findings: list[Finding] = field(default_factory=list)  # of the gate
+    rollout: list[str] = field(default_factory=list)  # what was seen, step by step
+    new_images: int = 0  # feedback that the champion did not know
+    set_aside: int = 0  # of those, how many no later job trains on
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
