@@ -17,7 +17,7 @@ How versions get there, and which of them is live, is in `models.store.publish`.
 import json
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Annotated, Any, TypedDict, TypeVar
+from typing import Any, TypedDict, TypeVar
 
 import numpy as np
 
@@ -101,12 +101,12 @@ class Manifest:
     architecture: str
     class_names: tuple[str, ...]
     input_spec: InputSpec
-    metrics: Annotated[dict[str, Any], dict[str, Figures]]
+    metrics: dict[str, Any]
     temperature: float = 1.0
     mirrored: bool = False
     drawing: dict[str, Any] | None = None
     reference: Reference | None = None
-    lineage: Annotated[dict[str, Any], Lineage] = field(default_factory=dict)
+    lineage: dict[str, Any] = field(default_factory=dict)
     files: dict[str, str] = field(default_factory=dict)
     format: int = FORMAT
 
@@ -120,6 +120,8 @@ class Manifest:
             ValueError: it lacks something, or a value is of another type.
         """
         manifest: Manifest = typed(value, cls)
+        typed(manifest.metrics, dict[str, Figures])
+        typed(manifest.lineage, Lineage)
         names, reference = all_nfc(manifest.class_names), manifest.reference
         if reference is not None:
             nfc = dict(zip(manifest.class_names, names, strict=True))

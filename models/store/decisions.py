@@ -73,7 +73,8 @@ def read_decisions(home: Path) -> list[dict[str, Any]]:
 
 def parsed(line: str) -> dict[str, Any] | None:
     try:
-        found: dict[str, Any] = typed(json.loads(line), Decision)
+        found: dict[str, Any] = json.loads(line)
+        typed(found, Decision)
     except (ValueError, RecursionError):
         return None
     return found

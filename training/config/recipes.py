@@ -11,7 +11,7 @@ from typing import Any
 
 from models.errors import UserError
 from models.files.folders import expanded
-from models.files.typed import fits
+from models.files.typed import finite, fits
 from training.config.fields import with_new_names
 
 RECIPES = Path(__file__).parents[1] / "recipes"
@@ -49,9 +49,9 @@ def parse_recipe(name: str, kinds: dict[str, Any]) -> dict[str, Any]:
         UserError: the recipe does not exist, is not valid TOML, or has an unknown key or a value of the wrong type.
     """
     try:
-        recipe = with_new_names(tomllib.loads(read_recipe(name)))
-    except tomllib.TOMLDecodeError as error:
-        raise UserError(f"The recipe {name} is no TOML: {error}.") from error
+        recipe = with_new_names(tomllib.loads(read_recipe(name), parse_float=finite))
+    except ValueError as error:
+        raise UserError(f"The recipe {name} is not valid TOML: {error}.") from error
     for field, value in recipe.items():
         if field not in kinds:
             raise UserError(f"The recipe {name} says {field!r}; what it can say is {', '.join(sorted(kinds))}.")

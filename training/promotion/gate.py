@@ -1,15 +1,16 @@
 """The settings of the gate, the evidence that it is given, and its findings; `training.promotion.rules` judges."""
 
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
+from msgspec import Meta
 
-from models.errors import UserError
 from training.evaluate.significance import Paired
 
 Outcome = Literal["pass", "hold", "reject"]
 Verdict = Literal["promote", "hold", "reject"]
+NotNegative = Annotated[float, Meta(ge=0)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,27 +33,18 @@ class Gate:
         max_size_bytes: largest number of bytes that an engine loads; 0: no limit.
     """
 
-    alpha: float = 0.05
+    alpha: Annotated[float, Meta(gt=0, lt=0.5)] = 0.05
     promote: Literal["better", "not-worse"] = "better"
-    margin: float = 0.01
-    class_margin: float = 0.05
-    min_accuracy: float = 0.0
-    min_recall: float = 0.0
-    newest_share: float = 0.5
-    calibration_margin: float = 0.03
-    max_latency_ratio: float = 1.5
-    max_latency_ms: float = 0.0
-    max_size_ratio: float = 2.0
-    max_size_bytes: int = 0
-
-    def __post_init__(self) -> None:
-        if not 0 < self.alpha < 0.5:
-            raise UserError(f"alpha is a probability above 0 and below 0.5, not {self.alpha:g}.")
-        wrong = [name for name in self.__slots__ if name != "promote" and getattr(self, name) < 0]
-        if wrong:
-            raise UserError(f"{wrong[0]} is {getattr(self, wrong[0]):g}; it has to be 0 or more.")
-        if self.promote not in ("better", "not-worse"):
-            raise UserError(f'promote is "better" or "not-worse", not {self.promote!r}.')
+    margin: NotNegative = 0.01
+    class_margin: NotNegative = 0.05
+    min_accuracy: NotNegative = 0.0
+    min_recall: NotNegative = 0.0
+    newest_share: NotNegative = 0.5
+    calibration_margin: NotNegative = 0.03
+    max_latency_ratio: NotNegative = 1.5
+    max_latency_ms: NotNegative = 0.0
+    max_size_ratio: NotNegative = 2.0
+    max_size_bytes: Annotated[int, Meta(ge=0)] = 0
 
 
 @dataclass(frozen=True, slots=True)

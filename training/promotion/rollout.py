@@ -9,11 +9,13 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from models.errors import UserError
+from msgspec import Meta
+
 from models.store.live import LiveVersionChanged, read_live, roll_back, set_canary, set_live, set_shadow
 from training.evaluate.significance import fisher_p_value, p_value_above
+from training.promotion.gate import NotNegative
 from training.promotion.traffic import POLL_S, Traffic, Watch, change
 
 LOAD_TIMEOUT_S = 900.0
@@ -38,21 +40,14 @@ class Rollout:
         min_agreement: smallest share of images on which shadow and live version agree; 0: no limit.
     """
 
-    shadow_s: float = 0.0
-    canary_s: float = 0.0
-    watch_s: float = 0.0
-    canary_fraction: float = 0.1
-    min_requests: int = 100
-    max_latency_ratio: float = 2.0
-    max_confidence_loss: float = 0.15
-    min_agreement: float = 0.0
-
-    def __post_init__(self) -> None:
-        if not 0 < self.canary_fraction <= 1:
-            raise UserError(f"canary_fraction is a fraction above 0 and up to 1, not {self.canary_fraction:g}.")
-        wrong = [name for name in self.__slots__ if getattr(self, name) < 0]
-        if wrong:
-            raise UserError(f"{wrong[0]} is {getattr(self, wrong[0]):g}; it has to be 0 or more.")
+    shadow_s: NotNegative = 0.0
+    canary_s: NotNegative = 0.0
+    watch_s: NotNegative = 0.0
+    canary_fraction: Annotated[float, Meta(gt=0, le=1)] = 0.1
+    min_requests: Annotated[int, Meta(ge=0)] = 100
+    max_latency_ratio: NotNegative = 2.0
+    max_confidence_loss: NotNegative = 0.15
+    min_agreement: NotNegative = 0.0
 
     @property
     def is_watched(self) -> bool:

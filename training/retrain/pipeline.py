@@ -102,7 +102,7 @@ class Attempt:
     def __init__(self, job: Job, unfinished: Unfinished, console: Console, on_step: Callable[[str], None]) -> None:
         self._job = job
         self._unfinished = unfinished
-        self._champion = unfinished.champion
+        self._champion = unfinished.said.champion
         self._console = console
         self._on_step = on_step
 
@@ -153,7 +153,7 @@ class Attempt:
             job.cache,
             self._console,
             fractions=plan.fractions,
-            without=read_set_aside(job.home, but=self._unfinished.run),
+            without=read_set_aside(job.home, but=self._unfinished.said.run),
             memory=job.home / STATE / HELD_OUT,
         )
         if not len(data.split.test):
@@ -201,7 +201,7 @@ class Attempt:
         job, bundle = self._job, run / "bundle"
         version = publish_once(bundle, job.exports, make_live=False)
         self._on_step("published")
-        fault, seen = self._unfinished.fault or "", list[str]()
+        fault, seen = self._unfinished.said.fault or "", list[str]()
         if fault:  # a job was killed while it took the version back
             take_back(job.exports, job.model, version)
 
@@ -251,7 +251,7 @@ class Attempt:
 
     def _record(self, result: Result, data: Data, key: str) -> None:
         sides = {side: len(getattr(data.split, side)) for side in ("train", "val", "test")}
-        facts = {"fingerprint": data.fingerprint(), **sides, "feedback_until_ns": self._unfinished.until_ns}
+        facts = {"fingerprint": data.fingerprint(), **sides, "feedback_until_ns": self._unfinished.said.until_ns}
         now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
         rollout = {"rollout_settings": asdict(self._job.rollout)}
         record_decision(self._job.home, {"at": now, "key": key, **result.to_json(), "data": facts, **rollout})

@@ -14,12 +14,12 @@ import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, NotRequired, TypedDict
 
 from models.files.durable import write_durably
 from models.files.folders import files_below, subfolders
-from models.files.typed import read_json, typed
+from models.files.typed import read_json
 from models.store.live import read_live
 from training.promotion.traffic import Unreachable
 from training.retrain.job import BadJob, Job
@@ -27,20 +27,18 @@ from training.retrain.job import BadJob, Job
 FILE, FEEDBACK, STAGING = "unfinished.json", "feedback", ".feedback-"
 
 
-class UnfinishedState(TypedDict):
-    champion: int | None
-    until_ns: int
-    job: str
-    run: NotRequired[str]
-    fault: NotRequired[str]
+@dataclass(slots=True)
+class UnfinishedState:
+    champion: int | None  # the version that was live when the job began
+    until_ns: int  # when the newest image of its feedback was written, in nanoseconds since 1970; 0: it has none
+    job: str  # `identity` of the job; "" where none is unfinished
+    run: str | None = None  # name of its run, once there is one
+    fault: str | None = None  # why its version was, or is to be, taken back
+    failed: bool = False  # it failed once, through no fault of the machine
 
 
 class Unfinished:
-    """Attributes:
-        champion: the version that was live when the job began; None where none was.
-        until_ns: when the newest image of its feedback was written, in nanoseconds since 1970; 0 of none.
-        run: the name of its run; None until there is one.
-        fault: why its version was, or is to be, taken back.
+    """The job that is under way, if there is one; `said` is what its file says.
 
     Raises:
         BadJob: the file says something else.
@@ -48,45 +46,25 @@ class Unfinished:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._said: dict[str, Any] = {}
-        if self.exists:
-            try:
-                self._said = typed(read_json(folder / FILE, dict[str, Any]), UnfinishedState)
-            except ValueError as error:
-                raise BadJob(
-                    f"{folder / FILE} does not say what the job that was cut off had found ({error}). Delete it, and "
-                    "the next job begins anew."
-                ) from error
-
-    @property
-    def exists(self) -> bool:
-        return (self._folder / FILE).exists()
+        self.said = UnfinishedState(None, 0, "")
+        try:
+            self.said = read_json(folder / FILE, UnfinishedState)
+        except FileNotFoundError:
+            pass
+        except ValueError as error:
+            raise BadJob(
+                f"{folder / FILE} does not say what the job that was cut off had found ({error}). Delete it, and "
+                "the next job begins anew."
+            ) from error
 
     @property
     def feedback(self) -> Path:
         """The folder of images."""
         return self._folder / FEEDBACK
 
-    @property
-    def champion(self) -> int | None:
-        return self._said["champion"]
-
-    @property
-    def until_ns(self) -> int:
-        found: int = self._said["until_ns"]
-        return found
-
-    @property
-    def run(self) -> str | None:
-        return self._said.get("run")
-
-    @property
-    def fault(self) -> str | None:
-        return self._said.get("fault")
-
     def is_of(self, job: Job) -> bool:
         """Whether this job was cut off."""
-        return self.exists and self._said.get("job") == identity(job)
+        return self.said.job == identity(job)
 
     def begin(self, job: Job, on_step: Callable[[str], None]) -> None:
         """Record the live version and link the current feedback, unless this job is resumed. State of another job is
@@ -101,7 +79,7 @@ class Unfinished:
         staging = Path(tempfile.mkdtemp(prefix=STAGING, dir=self._folder))
         newest = max(link_all(job.feedback, staging), default=0)
         staging.rename(self.feedback)
-        self._said = {"champion": read_live(job.home).live, "until_ns": newest, "job": identity(job)}
+        self.said = UnfinishedState(read_live(job.home).live, newest, identity(job))
         self._write()
         on_step("looked")
 
@@ -111,11 +89,11 @@ class Unfinished:
         return job.feedback[int(root)].joinpath(label, *rest)
 
     def note_run(self, name: str) -> None:
-        self._said["run"] = name
+        self.said.run = name
         self._write()
 
     def note_fault(self, fault: str) -> None:
-        self._said["fault"] = fault
+        self.said.fault = fault
         self._write()
 
     def fail(self, error: Exception) -> None:
@@ -125,12 +103,12 @@ class Unfinished:
         always resumes after a machine error or a kill. After any other error it resumes once; a second one is probably
         caused by the recorded inputs.
         """
-        if self.run is not None and is_of_the_machine(error):
+        if self.said.run is not None and is_of_the_machine(error):
             return
-        if self.run is None or self._said.get("failed"):
+        if self.said.run is None or self.said.failed:
             self.end()
         else:
-            self._said["failed"] = True
+            self.said.failed = True
             self._write()
 
     def end(self) -> None:
@@ -138,7 +116,7 @@ class Unfinished:
         shutil.rmtree(self.feedback, ignore_errors=True)
 
     def _write(self) -> None:
-        write_durably(self._folder / FILE, json.dumps(self._said, indent=2) + "\n")
+        write_durably(self._folder / FILE, json.dumps(asdict(self.said), indent=2) + "\n")
 
 
 def identity(job: Job) -> str:

@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from models.files.typed import WrongType, typed
 from training.evaluate.significance import Paired, fisher_p_value, holm
 from training.promotion.gate import Evidence, Finding, Gate, ModelPredictions
 from training.promotion.rules import judge, reasons
@@ -199,12 +200,12 @@ def test_of_two_equally_good_models_better_is_said_no_more_often_than_alpha() ->
 
 
 def test_settings_of_the_gate_that_make_no_sense_are_refused() -> None:
-    with pytest.raises(ValueError, match="alpha"):
-        Gate(alpha=1.0)
-    with pytest.raises(ValueError, match="margin is -1"):
-        Gate(margin=-1.0)
-    with pytest.raises(ValueError, match="not-worse"):
-        Gate(promote="always")  # type: ignore[arg-type]
+    with pytest.raises(WrongType, match=r"\$\.alpha"):
+        typed({"alpha": 1.0}, Gate)
+    with pytest.raises(WrongType, match=r">= 0.0 - at `\$\.margin`"):
+        typed({"margin": -1.0}, Gate)
+    with pytest.raises(WrongType, match="always"):
+        typed({"promote": "always"}, Gate)
 
 
 def test_mcnemars_exact_test_and_its_interval_agree_with_the_literature() -> None:

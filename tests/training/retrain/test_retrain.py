@@ -248,7 +248,7 @@ def test_a_slip_in_the_job_freezes_nothing(digits_training: Training, tmp_path: 
     give_feedback(digits_training, work, 0.2, 0.3)
     again = Unfinished(work / "exports" / "digits" / "retrain")
     again.begin(read_job(work / "job.toml"), lambda step: None)
-    assert again.until_ns > unfinished.until_ns == 0
+    assert again.said.until_ns > unfinished.said.until_ns == 0
 
 
 def test_what_was_set_aside_is_remembered_and_can_be_found(turns: Turns) -> None:
