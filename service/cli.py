@@ -83,16 +83,13 @@ def models(exports: Path) -> None:
         pointer = read_live(exports / name)
         click.echo(f"{name}{', default' if name == default else ''}{', unloaded' if pointer.unloaded else ''}")
         for version in reversed(list_versions(exports / name)):
-            parts = [part for part in PARTS if getattr(pointer, part) == version]
+            share = {"canary": f" ({pointer.canary_fraction:.1%})"}
+            parts = [f"{part}{share.get(part, '')}" for part in PARTS if getattr(pointer, part) == version]
             bundle = about(exports / name / str(version), check=bool(parts))
-            click.echo(f"  {version:>4}  {bundle}  {described(parts, pointer)}".rstrip())
+            click.echo(f"  {version:>4}  {bundle}  {', '.join(parts)}".rstrip())
 
 
 def about(bundle: Path, *, check: bool) -> str:
-    """
-    Args:
-        check: compare every file with its checksum; else the manifest is believed if all files are there.
-    """
     incomplete = look_at(bundle).reason
     if incomplete:
         return f"incomplete: {incomplete}"
@@ -102,10 +99,6 @@ def about(bundle: Path, *, check: bool) -> str:
         return f"broken: {error}"
     accuracy = manifest.metrics.get("test", {}).get("accuracy")
     return f"{manifest.architecture:<16} {'' if accuracy is None else f'{accuracy:.2%} of its test images':<26}"
-
-
-def described(parts: list[str], pointer: LivePointer) -> str:
-    return ", ".join(f"{part} ({pointer.canary_fraction:.1%})" if part == "canary" else part for part in parts)
 
 
 @main.command()
@@ -145,11 +138,6 @@ def promote(model: str, version: str, exports: Path) -> None:
 
 
 def number_of(exports: Path, model: str, version: str) -> int:
-    """
-    Raises:
-        BrokenBundle: there is no such model.
-        click.BadParameter: this is no number; says which versions there are.
-    """
     home = existing(exports / check_model_name(model))
     if not (version.isascii() and version.isdecimal() and len(version) <= MOST_DIGITS):
         known = ", ".join(map(str, list_versions(home))) or "none"

@@ -24,7 +24,7 @@ RESEMBLES = 0.75  # of difflib: SERVICE_PROT is SERVICE_PORT misspelt, SERVICE_A
 INJECTED = re.compile(r"(tcp|udp|sctp)://")  # how Kubernetes and Docker links tell of other services
 ORIGIN = re.compile(r"https?://[^/\s]+")
 NUMBERS = {int: "a whole number", float: "a number"}
-DAY_S = 86_400.0
+DAY_S = 86_400
 REMOVED = {  # settings of earlier versions, and what holds instead
     "SERVICE_DECODE_THREADS": "each HTTP process has one decoding thread per core",
     "SERVICE_MAX_CONNECTIONS": "each HTTP process accepts 4,000 connections",
@@ -45,7 +45,7 @@ def setting(
     )
 
 
-def seconds(default: float, meaning: str, *, least: float = 0.0, most: float = DAY_S) -> Any:
+def seconds(default: float, meaning: str, *, least: float = 0, most: float = DAY_S) -> Any:
     return setting(default, meaning, least=least, most=most)
 
 
@@ -131,10 +131,10 @@ class Config:
     )
     keep_days: float = setting(30.0, "days after which a kept image without a label is deleted", least=0, most=36_500)
     load_timeout_s: float = seconds(
-        120.0, "a model that takes longer to load is stopped; five times that beside one that answers", least=1.0
+        120.0, "a model that takes longer to load is stopped; five times that beside one that answers", least=1
     )
     hang_timeout_s: float = seconds(
-        20.0, "an engine that reports nothing, or computes one batch, for longer is killed", least=2.0
+        20.0, "an engine that reports nothing, or computes one batch, for longer is killed", least=2
     )
     drain_delay_s: float = seconds(
         0.5, "time between answering 503 at /readyz and refusing connections; 5 to 10 behind a load balancer"
@@ -148,7 +148,9 @@ class Config:
 
     def __post_init__(self) -> None:
         for field in fields(self):
-            check_range(field, getattr(self, field.name))
+            least, most, value = field.metadata["least"], field.metadata["most"], getattr(self, field.name)
+            if least is not None and not least <= value <= most:
+                raise BadSetting(f"{variable(field)} is {value}; it has to be a number from {accepted(field)}.")
         odd = [origin for origin in split_list(self.cors_origins) if not ORIGIN.fullmatch(origin)]
         if odd:
             raise BadSetting(
@@ -204,22 +206,7 @@ def accepted(field: Field[Any]) -> str:
     """What a setting accepts, for people: "1 to 65535"; "" is any text."""
     choices = get_args(field.type) or (("0", "1") if field.type is bool else ())
     least, most = field.metadata["least"], field.metadata["most"]
-    return ", ".join(choices) if choices else "" if least is None else f"{plain(least)} to {plain(most)}"
-
-
-def plain(number: float) -> str:
-    return f"{number:,}" if isinstance(number, int) else f"{number:,g}"
-
-
-def check_range(field: Field[Any], value: Any) -> None:
-    """
-    Raises:
-        BadSetting: the number is too small, too large, or none.
-    """
-    least, most = field.metadata["least"], field.metadata["most"]
-    if least is not None and not least <= value <= most:
-        given = f"{value:g}" if isinstance(value, float) else value
-        raise BadSetting(f"{variable(field)} is {given}; it has to be a number from {accepted(field)}.")
+    return ", ".join(choices) if choices else "" if least is None else f"{least:,} to {most:,}"
 
 
 def resembled(name: str, known: Mapping[str, Any]) -> str | None:

@@ -4,116 +4,46 @@ from models.bundle.preprocessing import BadImage
 
 
 class ServiceError(Exception):
-    """Answered with its status, its code and its message, in the words of the protocol that was spoken."""
+    """Answered with its status, its code and its message, in the format of the protocol of the request."""
 
     status = 500
     code = "internal"
     retry_after_s: int | None = None
 
-    def __init__(self, message: str, *, code: str | None = None, retry_after_s: int | None = None) -> None:
+    def __init__(
+        self, message: str, *, status: int | None = None, code: str | None = None, retry_after_s: int | None = None
+    ) -> None:
         super().__init__(message)
-        self.code = code or self.code
-        if retry_after_s is not None:
-            self.retry_after_s = retry_after_s
+        self.status, self.code = status or self.status, code or self.code
+        self.retry_after_s = retry_after_s or self.retry_after_s
 
     @property
     def headers(self) -> dict[str, str]:
-        return {} if self.retry_after_s is None else {"Retry-After": str(self.retry_after_s)}
+        bearer = {"WWW-Authenticate": "Bearer"} if self.status == 401 else {}
+        return bearer if self.retry_after_s is None else {"Retry-After": str(self.retry_after_s)}
 
 
-class BadRequest(ServiceError):
-    status = 400
-    code = "bad_request"
+def kind(name: str, status: int, code: str, retry_after_s: int | None = None) -> type[ServiceError]:
+    return type(name, (ServiceError,), {"status": status, "code": code, "retry_after_s": retry_after_s})
 
 
-class Unauthorized(ServiceError):
-    status = 401
-    code = "unauthorized"
-
-    @property
-    def headers(self) -> dict[str, str]:
-        return {"WWW-Authenticate": "Bearer"}
-
-
-class Forbidden(ServiceError):
-    status = 403
-    code = "forbidden"
-
-
-class NotFound(ServiceError):
-    status = 404
-    code = "not_found"
-
-
-class ReadTimeout(ServiceError):
-    status = 408
-    code = "read_timeout"
-
-
-class Conflict(ServiceError):
-    status = 409
-    code = "conflict"
-
-
-class TooLarge(ServiceError):
-    status = 413
-    code = "too_large"
-
-
-class UnsupportedEncoding(ServiceError):
-    status = 415
-    code = "content_encoding_unsupported"
-
-
-class Unprocessable(ServiceError):
-    status = 422
-    code = "unprocessable"
-
-
-class EngineCrash(ServiceError):
-    """An image of which several engines died: it is refused for a while instead of being tried once more."""
-
-    status = 500
-    code = "engine_crash"
-
-
-class ModelFailed(ServiceError):
-    status = 500
-    code = "model_failed"
-
-
-class Overloaded(ServiceError):
-    status = 503
-    code = "overloaded"
-    retry_after_s = 1
-
-
-class NotReady(ServiceError):
-    status = 503
-    code = "not_ready"
-    retry_after_s = 1
-
-
-class EngineGone(NotReady):
-    """The version that was chosen has no engine any more; another version may have one."""
-
-
-class ClientGone(ServiceError):
-    """Whoever asked has closed the connection; nobody reads this answer (nginx's status)."""
-
-    status = 499
-    code = "client_gone"
-
-
-class StorageFull(ServiceError):
-    status = 507
-    code = "storage_full"
-
-
-class DeadlineExceeded(ServiceError):
-    status = 504
-    code = "deadline_exceeded"
-
+BadRequest = kind("BadRequest", 400, "bad_request")
+Unauthorized = kind("Unauthorized", 401, "unauthorized")
+Forbidden = kind("Forbidden", 403, "forbidden")
+NotFound = kind("NotFound", 404, "not_found")
+ReadTimeout = kind("ReadTimeout", 408, "read_timeout")
+Conflict = kind("Conflict", 409, "conflict")
+TooLarge = kind("TooLarge", 413, "too_large")
+UnsupportedEncoding = kind("UnsupportedEncoding", 415, "content_encoding_unsupported")
+Unprocessable = kind("Unprocessable", 422, "unprocessable")
+ClientGone = kind("ClientGone", 499, "client_gone")  # the client closed the connection (nginx's status)
+EngineCrash = kind("EngineCrash", 500, "engine_crash")  # several engines died while they computed the image
+ModelFailed = kind("ModelFailed", 500, "model_failed")
+Overloaded = kind("Overloaded", 503, "overloaded", retry_after_s=1)
+NotReady = kind("NotReady", 503, "not_ready", retry_after_s=1)
+EngineGone = kind("EngineGone", 503, "not_ready", retry_after_s=1)  # another version may have an engine
+DeadlineExceeded = kind("DeadlineExceeded", 504, "deadline_exceeded")
+StorageFull = kind("StorageFull", 507, "storage_full")
 
 IMAGE_STATUS = {
     "image_invalid": 400,
@@ -124,7 +54,6 @@ IMAGE_STATUS = {
 
 
 def from_bad_image(error: BadImage, position: str, hint: str = "") -> ServiceError:
-    """What was wrong, and with which image where the request has a way to say; a hint follows."""
-    answer = ServiceError(f"{position}: {error}{hint}" if position else f"{error}{hint}", code=error.code)
-    answer.status = IMAGE_STATUS[error.code]
-    return answer
+    """What was wrong, and with which image if the request has several; a hint follows."""
+    message = f"{position}: {error}{hint}" if position else f"{error}{hint}"
+    return ServiceError(message, status=IMAGE_STATUS[error.code], code=error.code)

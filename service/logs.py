@@ -3,10 +3,7 @@
 import json
 import logging
 import time
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:  # an engine that starts beside another has no time for it
-    from service.config import LogFormat
+from typing import Any
 
 MAX_MESSAGE = 4000  # characters
 FIELDS = "fields"  # attribute of a log record: what it says beside its message
@@ -42,7 +39,7 @@ def timestamp(record: logging.LogRecord) -> str:
     return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created)) + f".{int(record.msecs):03}Z"
 
 
-def configure_logging(level: str, log_format: "LogFormat") -> None:
+def configure_logging(level: str, log_format: str) -> None:
     handler = logging.StreamHandler()
     handler.setFormatter(JsonLines() if log_format == "json" else Lines())
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)

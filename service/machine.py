@@ -5,10 +5,6 @@ import os
 import re
 import signal
 from pathlib import Path
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:  # an engine that starts beside another has no time for it
-    from service.config import Config
 
 
 def available_cores(*, cpu_max: Path = Path("/sys/fs/cgroup/cpu.max")) -> int:
@@ -19,11 +15,6 @@ def available_cores(*, cpu_max: Path = Path("/sys/fs/cgroup/cpu.max")) -> int:
     except (OSError, ValueError):
         return cores
     return cores if quota == "max" else max(1, min(cores, round(int(quota) / int(period))))
-
-
-def num_workers(config: "Config") -> int:
-    """HTTP processes."""
-    return config.workers or available_cores()
 
 
 def choose_engine(asked: str) -> tuple[str, str]:

@@ -102,6 +102,12 @@ def make_reference(
     )
 
 
+def most_probable(row: np.ndarray, count: int) -> list[int]:
+    """Positions of the most probable classes in order; of equal ones the first comes first."""
+    order: list[int] = np.argsort(-row, kind="stable")[:count].tolist()
+    return order
+
+
 def share_of_bins(bins: np.ndarray, num_bins: int) -> list[float]:
     shares: list[float] = (np.bincount(bins, minlength=num_bins) / len(bins)).tolist()
     return shares

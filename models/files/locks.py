@@ -30,11 +30,14 @@ class LocksMissing(OSError):
 
 
 @contextlib.contextmanager
-def locked(path: Path, *, wait: bool = True, pending: PendingChange | None = None) -> Iterator[bool]:
+def locked(
+    path: Path, *, wait: bool = True, shared: bool = False, pending: PendingChange | None = None
+) -> Iterator[bool]:
     """Hold the lock of a folder, or of a file that is made where there is none, until the block ends.
 
     Args:
         wait: whether to wait until the lock is free.
+        shared: others may hold it too, if they ask for a shared one.
         pending: the change that the lock is taken for; it begins when the lock is held, and its cancellation ends the
             wait.
 
@@ -45,7 +48,7 @@ def locked(path: Path, *, wait: bool = True, pending: PendingChange | None = Non
         LocksMissing: the file system has none.
         ChangeCancelled: nobody waits for the change any more.
     """
-    descriptor = take_lock(path, wait=wait, pending=pending)
+    descriptor = take_lock(path, wait=wait, shared=shared, pending=pending)
     try:
         if pending is not None:
             pending.begin()
@@ -55,7 +58,7 @@ def locked(path: Path, *, wait: bool = True, pending: PendingChange | None = Non
             os.close(descriptor)
 
 
-def take_lock(path: Path, *, wait: bool, pending: PendingChange | None = None) -> int | None:
+def take_lock(path: Path, *, wait: bool, shared: bool = False, pending: PendingChange | None = None) -> int | None:
     """An open file that holds the lock until it is closed; None where another process has it.
 
     Raises:
@@ -67,7 +70,7 @@ def take_lock(path: Path, *, wait: bool, pending: PendingChange | None = None) -
         with contextlib.ExitStack() as opened:
             descriptor = os.open(path, flags, 0o666)
             opened.callback(os.close, descriptor)
-            if acquire(descriptor, path, wait=wait and pending is None):
+            if acquire(descriptor, path, wait=wait and pending is None, shared=shared):
                 opened.pop_all()
                 return descriptor
         if not wait:
@@ -77,10 +80,10 @@ def take_lock(path: Path, *, wait: bool, pending: PendingChange | None = None) -
             time.sleep(LOCK_INTERVAL_S)
 
 
-def acquire(descriptor: int, path: Path, *, wait: bool) -> bool:
+def acquire(descriptor: int, path: Path, *, wait: bool, shared: bool) -> bool:
     """Whether an open file's lock is ours now, and the file is still the one at `path`: others may have removed it."""
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        fcntl.flock(descriptor, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | (0 if wait else fcntl.LOCK_NB))
         return os.path.samestat(os.fstat(descriptor), path.stat())
     except (BlockingIOError, FileNotFoundError):
         return False

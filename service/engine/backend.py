@@ -12,21 +12,13 @@ ENOUGH_S = 0.003  # of batches of a size, to know how long one takes: the quicke
 
 
 class Backend(ABC):
-    """A model that is loaded.
+    """A model that is loaded."""
 
-    Attributes:
-        precision: in which it computes.
-        threads: that compute one batch; 0 on a GPU.
-        in_flight: batches that may be started before the first of them is finished.
-        takes_any_size: whether the first batch of a size takes hardly longer than the second.
-        fastest_first: whether `precisions` are in the order of their speed on every machine.
-    """
-
-    precision: str
-    threads: int
-    in_flight = 1
-    takes_any_size = False
-    fastest_first = True
+    precision: str  # in which it computes
+    threads: int  # that compute one batch; 0 on a GPU
+    in_flight = 1  # batches that may be started before the first of them is finished
+    takes_any_size = False  # whether the first batch of a size takes hardly longer than the second
+    fastest_first = True  # whether `precisions` are in the order of their speed on every machine
 
     @abstractmethod
     def start(self, images: np.ndarray) -> Any:

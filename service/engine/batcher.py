@@ -5,6 +5,7 @@ import time
 from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from itertools import takewhile
 
 import numpy as np
 
@@ -23,11 +24,6 @@ class Instance:
     sent: float  # when the worker sent it
     pixels: bytes | memoryview
     again: bool = False  # the batch it was in failed, and so it is computed once more, alone
-
-    @property
-    def goes_alone(self) -> bool:
-        """Whether it may do harm to those that are computed with it."""
-        return self.again or self.deaths > 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,9 +67,7 @@ class Batcher:
             self._waiting = deque(instance for instance in self._waiting if instance.deadline >= now)
         if not self._waiting:
             return None, expired
-        together = 0
-        while together < len(self._waiting) and not self._waiting[together].goes_alone:
-            together += 1
+        together = sum(1 for _ in takewhile(lambda instance: not (instance.again or instance.deaths), self._waiting))
         size = self._sizes.best(together) if together else 1
         return Batch([self._waiting.popleft() for _ in range(min(size, max(1, together)))], size), expired
 

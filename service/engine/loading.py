@@ -32,14 +32,11 @@ BACKENDS: dict[str, Any] = {"openvino": OpenVINO, "tensorflow": TensorFlow}
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """A model that is ready for its first request.
-
-    Attributes:
-        seconds: that a batch took, by its size, as far as that was measured; the machine may have been busy.
-    """
+    """A model that is ready for its first request."""
 
     backend: Backend
     manifest: Manifest
+    # that a batch took, by its size, as far as that was measured; the machine may have been busy
     seconds: dict[int, float]
     max_batch_size: int
 

@@ -14,7 +14,7 @@ import zmq
 from service.engine.batcher import Batch, Batcher, Instance, is_cancellation, read_instance, stack
 from service.engine.loading import Loaded
 from service.ipc import messages
-from service.telemetry.metrics import EngineMetrics
+from service.telemetry.metrics import engine_series
 
 log = logging.getLogger(__name__)
 
@@ -31,11 +31,7 @@ class Running:
 
 
 class Engine:
-    """One model version's loop.
-
-    Attributes:
-        busy_since: when the batch being computed was begun; None between batches.
-    """
+    """One model version's loop."""
 
     def __init__(self, loaded: Loaded, endpoint: str, version: int) -> None:
         self._backend = loaded.backend
@@ -44,14 +40,14 @@ class Engine:
         self._sizes = loaded.sizes()
         self._batcher = Batcher(self._sizes)
         self._running: deque[Running] = deque()
-        self._metrics = EngineMetrics(loaded.manifest.model, version)
+        self._wait, self._batch_size, self._inference, self._last = engine_series(loaded.manifest.model, version)
         self._socket: zmq.Socket[bytes] = zmq.Context.instance().socket(zmq.ROUTER)
         self._socket.setsockopt(zmq.RCVHWM, 0)  # the HTTP workers bound the queue
         self._socket.setsockopt(zmq.SNDHWM, 0)
         self._socket.bind(endpoint)
         self._computing = os.open(messages.computing_file(endpoint), os.O_WRONLY | os.O_CREAT, 0o600)
         self._stopping = False
-        self.busy_since: float | None = None
+        self.busy_since: float | None = None  # when the batch being computed was begun; None between batches
         self._last_done = 0.0
 
     def run(self) -> None:
@@ -119,7 +115,9 @@ class Engine:
         self._last_done = done
         self.busy_since = done if self._running else None
         self._note_computing()
-        self._metrics.observe_batch(len(running.batch.instances), done - started)
+        self._batch_size.observe(len(running.batch.instances))
+        self._inference.observe(done - started)
+        self._last.set(time.time())
         if probabilities is None:
             answers: list[bytes | None] = [None] * len(running.batch.instances)
             self._sizes.observe_failure(running.batch.size, done - started)
@@ -131,7 +129,7 @@ class Engine:
             if answer is None and running.batch.size > 1:
                 again.append(instance)  # another image, or the size of the batch, may have been the cause
                 continue
-            self._metrics.observe_wait(started - instance.sent)
+            self._wait.observe(started - instance.sent)
             self._reply(instance, messages.FAILED if answer is None else messages.OK, answer or b"", started, done)
         self._batcher.add_again(again)
 

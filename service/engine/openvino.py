@@ -1,5 +1,7 @@
 """OpenVINO on the CPU."""
 
+from functools import partial
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +24,7 @@ class OpenVINO(Backend):
 
     def __init__(self, bundle: Path, precision: str, pace: Pace) -> None:
         self.precision = precision
-        self._core = pace.at_low_priority(import_openvino).Core()
+        self._core = pace.at_low_priority(partial(import_module, "openvino")).Core()
         if pace.considerate:
             self._start_threads(pace.at_low_priority(small_product))
         file = bundle / INT8 / "model.xml" if precision == "int8" else bundle
@@ -75,12 +77,6 @@ class OpenVINO(Backend):
         capabilities = openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
         exact = ("bfloat16", "float32") if "BF16" in capabilities else ("float32",)
         return ("int8", *exact) if (bundle / INT8 / "model.xml").exists() and "INT8" in capabilities else exact
-
-
-def import_openvino() -> Any:
-    import openvino
-
-    return openvino
 
 
 def small_product() -> Any:

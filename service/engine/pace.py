@@ -1,9 +1,10 @@
 """Loading a model beside one that answers: with the processor time that its clients leave over."""
 
 import os
-import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import TypeVar
 
 LOWEST = 19  # nice; a process may lower its priority but not raise it again, and so may each of its threads
@@ -14,35 +15,18 @@ T = TypeVar("T")
 
 
 class Pace:
-    """At once where nobody is served yet; else considerately.
-
-    Attributes:
-        considerate: somebody is served meanwhile.
-    """
+    """At once where nobody is served yet; else considerately."""
 
     def __init__(self, *, considerate: bool) -> None:
-        self.considerate = considerate
+        self.considerate = considerate  # somebody is served meanwhile
 
     def at_low_priority(self, work: Callable[[], T]) -> T:
         """Do `work` where it takes no time from others: threads that it starts keep that low priority for good."""
         if not self.considerate:
             return work()
-        results: list[T] = []
-        errors: list[BaseException] = []
-
-        def run() -> None:
-            try:
-                os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), LOWEST)
-                results.append(work())
-            except BaseException as error:
-                errors.append(error)
-
-        thread = threading.Thread(target=run)
-        thread.start()
-        thread.join()
-        if errors:
-            raise errors[0]
-        return results[0]
+        lower = partial(os.setpriority, os.PRIO_PROCESS, 0, LOWEST)  # of the thread that calls it
+        with ThreadPoolExecutor(1, initializer=lower) as thread:
+            return thread.submit(work).result()
 
     def timed(self, work: Callable[[], T]) -> tuple[float, T]:
         """Do `work` with full priority, then rest. Returns how many seconds that was, and what."""

@@ -8,6 +8,7 @@ import gevent
 import numpy as np
 from gevent.threadpool import ThreadPool
 
+from models.bundle.reference import most_probable
 from service.config import Config
 from service.feedback.recent import Recent
 from service.feedback.store import FeedbackStore
@@ -26,21 +27,15 @@ DAY_S = 86_400.0
 
 
 class Collector:
-    """Nothing of it where SERVICE_FEEDBACK names no folder.
-
-    Attributes:
-        recent: the latest images.
-        threads: one, that waits for the disk.
-        num_waiting: things to be done there.
-    """
+    """Nothing of it where SERVICE_FEEDBACK names no folder."""
 
     def __init__(self, config: Config, runtime: Path) -> None:
         self._config = config
         self._stores: dict[str, FeedbackStore] = {}
-        self.threads = ThreadPool(1)
-        self.recent = Recent(runtime, max_bytes=config.recent_bytes) if config.feedback else None
+        self.threads = ThreadPool(1)  # one, that waits for the disk
+        self.recent = Recent(runtime, max_bytes=config.recent_bytes) if config.feedback else None  # the latest images
         self._keeping = bool(config.feedback and config.keep)
-        self.num_waiting = 0
+        self.num_waiting = 0  # things to be done there
         if config.feedback:
             gevent.spawn(repeat, self._expire, every_s=EXPIRE_S)
 
@@ -69,8 +64,8 @@ class Collector:
             return
         for image, row in zip(encoded, probabilities, strict=True):
             if row.max() < self._config.keep_below or self._config.keep_below >= 1:
-                order = np.argsort(-row, kind="stable")[:TOP].tolist()
-                self._keep(model, version, image.data, [(class_names[i], float(row[i])) for i in order])
+                top = [(class_names[i], float(row[i])) for i in most_probable(row, TOP)]
+                self._keep(model, version, image.data, top)
 
     def _keep(self, model: str, version: int, data: bytes, top: list[tuple[str, float]]) -> None:
         if self.num_waiting >= MOST_WAITING:

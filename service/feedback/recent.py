@@ -7,8 +7,6 @@ service's private directory, for what it does not know: feedback may reach anoth
 import contextlib
 import logging
 import os
-from collections import OrderedDict
-from dataclasses import dataclass
 from pathlib import Path
 
 import gevent
@@ -20,25 +18,13 @@ OVERHEAD_BYTES = 600  # of a request that is remembered, beside its images
 SIBLING_TIMEOUT_MS = 1000
 
 
-@dataclass(frozen=True, slots=True)
-class Remembered:
-    """One request: its encoded images."""
-
-    model: str
-    images: list[bytes]
-
-    @property
-    def num_bytes(self) -> int:
-        return sum(map(len, self.images)) + OVERHEAD_BYTES
-
-
 class Recent:
     """What one worker remembers, and a way to ask the others."""
 
     def __init__(self, runtime: Path, *, max_bytes: int) -> None:
         self._runtime = runtime
         self._max_bytes = max_bytes
-        self._requests: OrderedDict[str, Remembered] = OrderedDict()
+        self._requests: dict[str, tuple[str, list[bytes]]] = {}  # model and encoded images, oldest first
         self._num_bytes = 0
         self._name = f"recent-{os.getpid()}"
         self._context = zmq.Context()
@@ -54,11 +40,10 @@ class Recent:
     def remember(self, request_id: str, model: str, images: list[bytes]) -> None:
         """Forgets the oldest for it."""
         self._forget(request_id)  # a client may use an id twice; the last is meant
-        request = Remembered(model, images)
-        if request.num_bytes > self._max_bytes:
+        if size_of(images) > self._max_bytes:
             return
-        self._requests[request_id] = request
-        self._num_bytes += request.num_bytes
+        self._requests[request_id] = model, images
+        self._num_bytes += size_of(images)
         while self._num_bytes > self._max_bytes:
             self._forget(next(iter(self._requests)))
 
@@ -76,10 +61,8 @@ class Recent:
         return None
 
     def _find_here(self, request_id: str, model: str, index: int) -> bytes | None:
-        request = self._requests.get(request_id)
-        if request is None or request.model != model or index >= len(request.images):
-            return None
-        return request.images[index]
+        known, images = self._requests.get(request_id, ("", []))
+        return images[index] if known == model and index < len(images) else None
 
     def _ask(self, path: Path, words: list[str]) -> bytes | None:
         with contextlib.closing(self._context.socket(zmq.REQ)) as socket:
@@ -103,6 +86,9 @@ class Recent:
             self._server.send_multipart([b"" if image is None else b"1", image or b""])
 
     def _forget(self, request_id: str) -> None:
-        request = self._requests.pop(request_id, None)
-        if request is not None:
-            self._num_bytes -= request.num_bytes
+        if request_id in self._requests:
+            self._num_bytes -= size_of(self._requests.pop(request_id)[1])
+
+
+def size_of(images: list[bytes]) -> int:
+    return sum(map(len, images)) + OVERHEAD_BYTES

@@ -47,14 +47,11 @@ class Answered:
 
 
 @dataclass(frozen=True, slots=True)
-class Kept:
-    """An image that waits for a label."""
+class Kept(Answered):
+    """An image that waits for a label, and what was answered."""
 
-    digest: str  # sha256 of the file, in hexadecimal
-    path: Path  # where it lies
-    version: int = 0  # that answered, as `request_id` was told
-    request_id: str = ""
-    top: list[tuple[str, float]] = field(default_factory=list)  # the most probable classes, with their probabilities
+    digest: str = ""  # sha256 of the file, in hexadecimal
+    path: Path = Path()
 
     @property
     def uncertainty(self) -> float:
@@ -97,23 +94,23 @@ class FeedbackStore:
         folder = self.home / LABELLED / label
         with self._writing(pending):
             before, apart = self._copies(LABELLED, name), self._copies(CONTRADICTORY, name)
+            outcome: Outcome = "contradictory"
             if {label_of(path) for path in before} == {label} and not apart:
-                self._remove_kept(digest)
-                return "duplicate"
-            if settle or not (before or apart):
+                outcome = "duplicate"
+            elif settle or not (before or apart):
                 for path in before:
                     if path.parent != folder:
                         self._set_apart(path)  # a kill before the next line leaves it under no label, not under two
                 self._write(folder / name, data)
                 self._remove(self._copies(CONTRADICTORY, name))
-                self._remove_kept(digest)
-                return "settled" if before or apart else "stored"
-            if label not in map(label_of, apart):
-                self._write(self.home / CONTRADICTORY / label / name, data)
-            for path in before:
-                self._set_apart(path)
+                outcome = "settled" if before or apart else "stored"
+            else:
+                if label not in map(label_of, apart):
+                    self._write(self.home / CONTRADICTORY / label / name, data)
+                for path in before:
+                    self._set_apart(path)
             self._remove_kept(digest)
-            return "contradictory"
+            return outcome
 
     def keep(self, data: bytes, version: int, request_id: str, top: list[tuple[str, float]]) -> bool:
         """Store an image that nobody has labelled yet; False where somebody has, or where there is no room.
@@ -151,7 +148,7 @@ class FeedbackStore:
                 if image is not None:
                     digest = digest_of(name)
                     top = [(nfc(label), probability) for label, probability in about.top]
-                    found.setdefault(digest, Kept(digest, image, about.version, about.request_id, top))
+                    found.setdefault(digest, Kept(about.version, about.request_id, top, digest, image))
         return list(found.values())
 
     def find(self, digest: str) -> Path | None:
@@ -256,7 +253,7 @@ class FeedbackStore:
         if missing <= 0:
             return
         oldest = sorted(self._files(KEPT), key=lambda path: path.stat().st_mtime)
-        kept = sum(size_of(path) for path in oldest)
+        kept = sum(map(size_of, oldest))
         if missing > kept or (is_kept and size > kept):
             raise FeedbackFull(
                 f"{self._usage():,} of {self._max_bytes:,} bytes are used, and the image has {size:,}. "

@@ -38,23 +38,25 @@ class Inflated(io.RawIOBase):
             BadRequest: it is no gzip, ends too early, or has something else after its end.
             TooLarge: too much came before it was unpacked.
         """
-        while True:
+        data = b""
+        while not data:
+            self._waiting = self._waiting or self._read_packed()
+            if not self._waiting and not self._unpack.eof:
+                raise BadRequest("The body ends before its gzip does.")
+            if not self._waiting:
+                return 0
             if self._unpack.eof:
                 self._waiting = self._waiting.lstrip(b"\0")
-            if not self._waiting:
-                self._waiting = self._read_packed()
-                if self._waiting and self._unpack.eof:
-                    continue  # these may be zeros, too
-                if not self._waiting and not self._unpack.eof:
-                    raise BadRequest("The body ends before its gzip does.")
                 if not self._waiting:
-                    return 0
-            if self._unpack.eof:
+                    continue
                 self._unpack = zlib.decompressobj(GZIP)
-            data = self._inflate(len(buffer))
-            if data:
-                buffer[: len(data)] = data
-                return len(data)
+            try:
+                data = self._unpack.decompress(self._waiting, len(buffer))
+            except zlib.error as error:
+                raise BadRequest(f"The body is no gzip, as its Content-Encoding says ({error}).") from None
+            self._waiting = self._unpack.unused_data if self._unpack.eof else self._unpack.unconsumed_tail
+        buffer[: len(data)] = data
+        return len(data)
 
     def _read_packed(self) -> bytes:
         packed: bytes = self._packed.read(CHUNK_BYTES)
@@ -63,15 +65,6 @@ class Inflated(io.RawIOBase):
             raise TooLarge("The body is over the limit (SERVICE_MAX_BODY_BYTES).")
         gevent.sleep(0)  # a body that is all here already would let nobody else have a turn
         return packed
-
-    def _inflate(self, max_bytes: int) -> bytes:
-        """What comes of the packed bytes that wait, or of the first of them."""
-        try:
-            data = self._unpack.decompress(self._waiting, max_bytes)
-        except zlib.error as error:
-            raise BadRequest(f"The body is no gzip, as its Content-Encoding says ({error}).") from None
-        self._waiting = self._unpack.unused_data if self._unpack.eof else self._unpack.unconsumed_tail
-        return data
 
 
 def unpack(request: Request, max_bytes: int) -> None:

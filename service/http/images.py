@@ -15,7 +15,7 @@ from service.errors import BadRequest, TooLarge
 from service.http.bodies import in_time, read_bytes
 from service.http.json_body import fit, parse_json
 
-DEFAULT_TOP_K = 5
+DEFAULT_TOP_K = "5"
 DATA_URL = re.compile(r"\s*data:[^,]*;base64,", re.IGNORECASE)
 MAX_PREFIX = 200  # characters of a data: URL before its base64
 STANDARD_ALPHABET = bytes.maketrans(b"-_", b"+/")
@@ -51,25 +51,17 @@ def read_images(request: Request, config: Config) -> list[EncodedImage]:
     """
     if request.mimetype == "multipart/form-data":
         with in_time(config):
-            images = read_form(request)
-    else:
-        body = read_bytes(request, config)
-        is_json = request.mimetype == "application/json" or body.lstrip()[:1] == b"{"
-        images = read_json(body) if is_json else [EncodedImage(body)] if body else []
-    return checked(images, config)
+            return read_form(request)
+    body = read_bytes(request, config)
+    is_json = request.mimetype == "application/json" or body.lstrip()[:1] == b"{"
+    return read_json(body) if is_json else [EncodedImage(body)] if body else []
 
 
-def checked(images: list[EncodedImage], config: Config) -> list[EncodedImage]:
-    """
-    Raises:
-        BadRequest: there is none.
-        TooLarge: there are too many.
-    """
-    if not images:
+def check_count(count: int, config: Config) -> None:
+    if not count:
         raise BadRequest(f"There is no image in the request. {ACCEPTED}")
-    if len(images) > config.max_images:
-        raise TooLarge(f"{len(images)} images came; at most {config.max_images} are taken in one request.")
-    return images
+    if count > config.max_images:
+        raise TooLarge(f"{count} images came; at most {config.max_images} are taken in one request.")
 
 
 def read_form(request: Request) -> list[EncodedImage]:
@@ -111,14 +103,14 @@ def hint_at_curl(request: Request, body: bytes) -> str:
 
 
 def read_top_k(request: Request) -> int:
-    """`?top_k=`, 1 or more; more than there are classes means all of them.
+    """`?top_k=`; more than there are classes means all of them."""
+    return whole_number("top_k", request.args.get("top_k", DEFAULT_TOP_K), 999_999)
 
-    Raises:
-        BadRequest: it is no such number.
-    """
-    text = request.args.get("top_k", str(DEFAULT_TOP_K))
-    if not (text.isascii() and text.isdigit() and len(text) < 7 and int(text) > 0):
-        raise BadRequest(f"top_k is {text[:50]!r}; it has to be a whole number from 1.")
+
+def whole_number(name: str, text: str, most: int) -> int:
+    """A number from 1 to `most` in a request's query or headers."""
+    if not (text.isascii() and text.isdigit() and len(text) <= len(str(most)) and 0 < int(text) <= most):
+        raise BadRequest(f"{name} is {text[:50]!r}; it has to be a whole number from 1 to {most:,}.")
     return int(text)
 
 

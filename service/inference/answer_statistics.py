@@ -10,10 +10,9 @@ from gevent.threadpool import ThreadPool
 
 from service.http.in_thread import in_thread
 from service.inference.targets import Target
-from service.ipc.routes import Routes
 from service.loops import repeat
-from service.telemetry.drift import DriftMonitor, drift_of
-from service.telemetry.metrics import CONFIDENCE, FAR, Drift
+from service.telemetry.drift import DriftMonitor
+from service.telemetry.metrics import CONFIDENCE, FAR
 from service.telemetry.request_record import record
 
 log = logging.getLogger(__name__)
@@ -29,7 +28,6 @@ class AnswerStatistics:
     """
 
     def __init__(self, folder: Path, threads: ThreadPool) -> None:
-        self._folder = folder
         self._threads = threads
         self._monitor = DriftMonitor(folder, os.getpid())
         gevent.spawn(repeat, self._write, every_s=WRITE_INTERVAL_S)
@@ -49,10 +47,6 @@ class AnswerStatistics:
         far_away = FAR.labels(target.name, str(target.version))
         for score in [] if far is None else far.tolist():
             far_away.observe(score)
-
-    def drift(self, routes: Routes) -> Drift:
-        """How far the latest images of all workers are from those that each version was tested on."""
-        return drift_of(self._folder, routes)
 
     def _write(self) -> None:
         counts = self._monitor.changed_counts()  # copied here, where they are counted, and not in the thread

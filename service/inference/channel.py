@@ -23,13 +23,8 @@ REPLY_ERRORS: dict[int, Callable[[], ServiceError]] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """An engine's answer to one image."""
-
-    probabilities: np.ndarray  # float32 (num_classes,)
-    started: float  # started, done: when the image's batch was begun and done, in seconds of CLOCK_MONOTONIC
-    done: float
+# Of one image: probabilities, float32 (num_classes,), and when its batch began and was done (CLOCK_MONOTONIC).
+Answer = tuple[np.ndarray, float, float]
 
 
 @dataclass(slots=True, eq=False)
@@ -44,15 +39,11 @@ class Pending:
 
 
 class Channel:
-    """Sends images to one engine and gives its replies to those who wait for them.
-
-    Attributes:
-        in_flight: images that were sent and have no reply yet, by their ids.
-    """
+    """Sends images to one engine and gives its replies to those who wait for them."""
 
     def __init__(self, context: zmq.Context, endpoint: str) -> None:
-        self.in_flight: dict[bytes, Pending] = {}
-        self._endpoint = endpoint
+        self.in_flight: dict[bytes, Pending] = {}  # images that were sent and have no reply yet, by their ids
+        self.endpoint = endpoint
         self._socket = context.socket(zmq.DEALER)
         self._socket.setsockopt(zmq.LINGER, 0)
         self._socket.setsockopt(zmq.SNDHWM, 0)
@@ -80,10 +71,6 @@ class Channel:
         self._socket.close()
         return list(self.in_flight.values())
 
-    def computing(self) -> set[bytes]:
-        """Ids of the images that the engine was computing when it last wrote them down."""
-        return messages.read_computing(self._endpoint)
-
     def _receive(self) -> None:
         while True:
             reply = self._socket.recv()
@@ -99,6 +86,6 @@ class Channel:
             return
         if status == messages.OK:
             probabilities = np.frombuffer(reply, np.float32, offset=messages.REPLY.size)
-            pending.answer.set(Answer(probabilities, started, done))
+            pending.answer.set((probabilities, started, done))
         else:
             pending.answer.set_exception(REPLY_ERRORS[status]())

@@ -48,7 +48,7 @@ class Decoders:
                 raise from_bad_image(error, image.position, hint) from None
             DECODE.labels(target.name, str(target.version)).observe(seconds)
             images.append(decoded)
-        record().add("decode", began, time.monotonic())
+        record().stages.append(("decode", began, time.monotonic()))
         return images
 
     def check(self, data: bytes, spec: InputSpec) -> None:

@@ -16,15 +16,21 @@ import gevent
 import numpy as np
 import zmq.green as zmq
 
+from models.files.stamp import ABSENT, Stamp, stamp_of
 from service.errors import DeadlineExceeded, EngineCrash, EngineGone
 from service.inference.channel import Answer, Channel, Pending
 from service.inference.suspects import MOST_DEATHS, REMEMBERED_S, Suspects
+from service.ipc.messages import read_computing
 from service.ipc.routes import ModelVersion, Routes, read_routes
 from service.loops import repeat
 
 log = logging.getLogger(__name__)
 
 ROUTES_INTERVAL_S = 0.05  # between looks at routes.json
+REFUSED = (
+    f"{MOST_DEATHS} engines of this model ended while they computed this image; "
+    f"it is refused for {REMEMBERED_S / 60:g} minutes."
+)
 OUT_OF_USE = ("rejected", "parked")  # states of a version that no request should wait for
 
 
@@ -43,7 +49,7 @@ class Engines:
 
     def __init__(self, routes_path: Path) -> None:
         self._routes_path = routes_path
-        self._routes_stamp: tuple[int, int] | None = None
+        self._routes_stamp: Stamp | None = None
         self._context = zmq.Context()
         self._channels: dict[str, Channel] = {}  # by endpoint
         self._unassigned: list[Pending] = []  # images whose engine is starting
@@ -78,22 +84,21 @@ class Engines:
             EngineGone: the version has no engine any more, nor will it have one soon.
         """
         sent = time.monotonic()
-        waiting = [self._submit(target, image.tobytes(), deadline) for image in images]
+        waiting = [
+            Pending(self._id_prefix + next(self._ids).to_bytes(8, "little"), target, image.tobytes(), deadline)
+            for image in images
+        ]
         try:
+            for pending in waiting:
+                self._send(pending)
             answers = [self._await(pending) for pending in waiting]
         finally:
             for pending in waiting:
                 self._forget(pending)
         for image in images if self._suspects else ():
             self._suspects.acquit(target, image.tobytes())
-        last = max(answers, key=lambda answer: answer.started)
-        return Answers(np.stack([answer.probabilities for answer in answers]), sent, last.started, last.done)
-
-    def _submit(self, target: ModelVersion, pixels: bytes, deadline: float) -> Pending:
-        request_id = self._id_prefix + next(self._ids).to_bytes(8, "little")
-        pending = Pending(request_id, target, pixels, deadline)
-        self._send(pending)
-        return pending
+        started, done = max((started, done) for _, started, done in answers)
+        return Answers(np.stack([probabilities for probabilities, _, _ in answers]), sent, started, done)
 
     def _send(self, pending: Pending) -> None:
         """To the version's engine; while that is starting, keep the image until it is up."""
@@ -102,7 +107,7 @@ class Engines:
         route = model.versions.get(version) if model else None
         deaths = self._suspects.deaths(pending.target, pending.pixels)
         if deaths >= MOST_DEATHS:
-            pending.answer.set_exception(crash_error())
+            pending.answer.set_exception(EngineCrash(REFUSED))
         elif route is None or route.state in OUT_OF_USE:
             pending.answer.set_exception(EngineGone(f"Version {version} of {name} has no engine now. Try again later."))
         elif route.endpoint is None:
@@ -124,15 +129,9 @@ class Engines:
 
     def _reload(self) -> None:
         """Read routes.json if it has changed; open channels to new engines, and requeue what dead engines had."""
-        try:
-            status = self._routes_path.stat()
-        except FileNotFoundError:
-            if self._routes_stamp is None:
-                raise
-            return  # somebody deleted the directory of a running service; the routes as read last still hold
-        stamp = (status.st_ino, status.st_mtime_ns)
-        if stamp == self._routes_stamp:
-            return
+        stamp = stamp_of(self._routes_path)
+        if stamp == self._routes_stamp or (stamp == ABSENT and self._routes_stamp):
+            return  # if it is gone, somebody deleted the directory of a running service: the routes as read last hold
         self._routes = read_routes(self._routes_path)
         self._routes_stamp = stamp
         endpoints = {v.endpoint for m in self._routes.models.values() for v in m.versions.values() if v.endpoint}
@@ -146,17 +145,10 @@ class Engines:
 
     def _requeue_after_death(self, channel: Channel) -> None:
         """Have every image in flight sent again; those that the engine was computing are suspected of its death."""
-        in_flight, computing = channel.close(), channel.computing()
+        in_flight, computing = channel.close(), read_computing(channel.endpoint)
         for target, pixels in {(p.target, p.pixels) for p in in_flight if p.id in computing}:
             deaths = self._suspects.note_death(target, pixels)
             if deaths >= MOST_DEATHS:
                 what = (deaths, *target, REMEMBERED_S / 60)
                 log.error("%d engines of %s version %d died of an image, which is refused for %g minutes", *what)
         self._unassigned += in_flight
-
-
-def crash_error() -> EngineCrash:
-    return EngineCrash(
-        f"{MOST_DEATHS} engines of this model ended while they computed this image; "
-        f"it is refused for {REMEMBERED_S / 60:g} minutes."
-    )

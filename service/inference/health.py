@@ -1,6 +1,8 @@
 """Whether models answer, found out by sending an image to their engines."""
 
 import time
+from collections.abc import Callable
+from typing import Any
 
 import gevent
 import numpy as np
@@ -49,7 +51,13 @@ class Health:
         number, route = find_version(self._engines.routes, name, version)
         if route.state != "available" or route.input_spec is None:
             raise NotReady(f"The engine of {name} version {number} is {route.state}.")
-        error = self._ask((name, number), np.zeros(route.input_spec.shape, np.uint8)).get()
+        under_way = self._checks.get((name, number))
+        if under_way is None or under_way.ready():  # else requests that come at the same time share one
+            images = [np.zeros(route.input_spec.shape, np.uint8)]
+            deadline = time.monotonic() + self._config.deadline_s
+            under_way = gevent.spawn(failure_of, self._engines.infer, (name, number), images, deadline)
+            self._checks[name, number] = under_way
+        error = under_way.get()
         if error is not None:
             raise error
 
@@ -61,7 +69,7 @@ class Health:
             ServiceError: what the last engine answered, if none classified the image.
         """
         error: ServiceError = NotReady("No model is published yet.")
-        asked = {gevent.spawn(self._failure, name): name for name in names}
+        asked = {gevent.spawn(failure_of, self.check, name): name for name in names}
         for answered in gevent.iwait(asked):
             failure = answered.get()
             if failure is None:
@@ -69,24 +77,11 @@ class Health:
             error = failure
         raise error
 
-    def _failure(self, name: str) -> ServiceError | None:
-        try:
-            self.check(name)
-        except ServiceError as error:
-            return error
-        return None
 
-    def _ask(self, target: ModelVersion, image: np.ndarray) -> Greenlet:
-        """A greenlet that returns an error or None; requests that come at the same time share one."""
-
-        def send() -> ServiceError | None:
-            try:
-                self._engines.infer(target, [image], time.monotonic() + self._config.deadline_s)
-            except ServiceError as error:
-                return error
-            return None
-
-        under_way = self._checks.get(target)
-        if under_way is None or under_way.ready():
-            under_way = self._checks[target] = gevent.spawn(send)
-        return under_way
+def failure_of(action: Callable[..., object], *arguments: Any) -> ServiceError | None:
+    """The error that a call raises, as a value: gevent prints every exception that ends a greenlet."""
+    try:
+        action(*arguments)
+    except ServiceError as error:
+        return error
+    return None

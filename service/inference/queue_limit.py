@@ -13,12 +13,8 @@ MEMORY = 0.9  # weight of the past in the running mean of durations
 
 
 class QueueLimit:
-    """Attributes:
-    capacity: images of one model that may wait in this worker.
-    """
-
     def __init__(self, capacity: int) -> None:
-        self.capacity = capacity
+        self.capacity = capacity  # images of one model that may wait in this worker
         self._num_waiting: Counter[str] = Counter()
         self._mean_s: dict[str, float] = {}  # by model: time from `hold` to the answer
 

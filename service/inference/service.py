@@ -16,11 +16,11 @@ from flask import current_app
 from gevent.threadpool import ThreadPool
 
 from service.config import Config
-from service.errors import EngineGone, TooLarge, Unprocessable
+from service.errors import EngineGone, Unprocessable
 from service.feedback.collector import Collector
 from service.http.api_keys import Keys, Received
 from service.http.disconnect import while_client_stays
-from service.http.images import EncodedImage
+from service.http.images import EncodedImage, check_count
 from service.http.in_thread import in_thread
 from service.inference.answer_statistics import AnswerStatistics
 from service.inference.decoding import Decoders
@@ -30,8 +30,9 @@ from service.inference.queue_limit import QueueLimit
 from service.inference.shadow import Shadow
 from service.inference.targets import Target, Targets
 from service.loops import repeat
-from service.machine import available_cores, num_workers
+from service.machine import available_cores
 from service.telemetry.drift import FOLDER as DRIFT_FOLDER
+from service.telemetry.drift import drift_of
 from service.telemetry.metrics import Drift
 from service.telemetry.remains import clear_up
 from service.telemetry.request_record import record
@@ -44,20 +45,17 @@ REPORT_INTERVAL_S = 0.05  # between updates of the gauge of waiting images
 
 
 class Service:
-    """Attributes:
-    writers, readers: threads for the exports' disk.
-    """
-
     def __init__(self, config: Config, runtime: Path) -> None:
         self.config = config
         self.engines = Engines(runtime / "routes.json")
         # A single request may always have as many images as the settings allow.
-        self.queue = QueueLimit(max(config.max_images, config.queue_capacity // num_workers(config)))
-        self.writers = ThreadPool(MAX_WRITERS)
+        self.queue = QueueLimit(max(config.max_images, config.queue_capacity // (config.workers or available_cores())))
+        self.writers = ThreadPool(MAX_WRITERS)  # threads for the exports' disk
         self.readers = ThreadPool(1)
         self.targets = Targets(config, self.engines)
         self.decoders = Decoders(available_cores(), config.max_pixels)
-        self.statistics = AnswerStatistics(runtime / DRIFT_FOLDER, self.readers)
+        self._drift_folder = runtime / DRIFT_FOLDER
+        self.statistics = AnswerStatistics(self._drift_folder, self.readers)
         self.shadow = Shadow(config, self.engines, self.queue)
         self.health = Health(config, self.engines)
         self.collector = Collector(config, runtime)
@@ -72,7 +70,7 @@ class Service:
 
     def drift(self) -> Drift:
         """How far the latest images of all workers are from those that each version was tested on."""
-        return self.statistics.drift(self.engines.routes)
+        return drift_of(self._drift_folder, self.engines.routes)
 
     def admit(self, name: str, version: int | None = None) -> None:
         """Refuse a request that would get no answer, before its body is read.
@@ -87,48 +85,26 @@ class Service:
         self.queue.check(name)
 
     def classify(
-        self, name: str, version: int | None, encoded: list[EncodedImage], *, timeout_s: float = math.inf
+        self, name: str, version: int | None, images: list[EncodedImage] | np.ndarray, *, timeout_s: float = math.inf
     ) -> tuple[Target, np.ndarray]:
-        """The version that answered, and probabilities float32 (N, num_classes) of encoded images.
+        """The version that answered, and probabilities float32 (N, num_classes).
 
         Args:
             version: None for the live version, or the canary for its share of the requests.
+            images: encoded, or uint8 (N, H, W, C) that the client has decoded.
             timeout_s: after which the client does not need an answer any more.
 
         Raises:
             ServiceError: for the first image that has no answer.
         """
-        decode = partial(self.decoders.decode, encoded=encoded)
-        target, probabilities = self._answer(name, version, len(encoded), timeout_s, decode)
-        self.collector.note(target.name, target.version, target.route.class_names, encoded, probabilities)
-        return target, probabilities
-
-    def classify_pixels(
-        self, name: str, version: int | None, images: np.ndarray, *, timeout_s: float = math.inf
-    ) -> tuple[Target, np.ndarray]:
-        """As `classify`, for uint8 images (N, H, W, C) that the client has decoded.
-
-        Raises:
-            TooLarge: they are too many.
-            Unprocessable: they have another shape than the version takes.
-            ServiceError: for the first image that has no answer.
-        """
-        if len(images) > self.config.max_images:
-            raise TooLarge(f"{len(images)} images came; at most {self.config.max_images} are taken in one request.")
-        return self._answer(name, version, len(images), timeout_s, partial(check_shape, images=images))
-
-    def _answer(
-        self,
-        name: str,
-        version: int | None,
-        count: int,
-        timeout_s: float,
-        images_for: Callable[[Target], list[np.ndarray]],
-    ) -> tuple[Target, np.ndarray]:
-        record().num_images = count
-        with self.queue.hold(name, count), while_client_stays():
-            target, images, probabilities = self._ask(name, version, timeout_s, images_for)
-        self.shadow.ask(target, images, probabilities)
+        check_count(len(images), self.config)
+        prepare: Callable[..., list[np.ndarray]] = self.decoders.decode if isinstance(images, list) else check_shape
+        record().num_images = len(images)
+        with self.queue.hold(name, len(images)), while_client_stays():
+            target, decoded, probabilities = self._ask(name, version, timeout_s, lambda target: prepare(target, images))
+        self.shadow.ask(target, decoded, probabilities)
+        if isinstance(images, list):
+            self.collector.note(target.name, target.version, target.route.class_names, images, probabilities)
         return target, probabilities
 
     def _ask(
@@ -143,8 +119,8 @@ class Service:
             except EngineGone as gone:  # meanwhile; the routes name another version now, or there is an error
                 log.info("%s version %d is chosen no more: %s", name, target.version, gone)
                 continue
-            record().add("queue", answers.sent, answers.started)
-            record().add("inference", answers.started, answers.done)
+            record().stages.append(("queue", answers.sent, answers.started))
+            record().stages.append(("inference", answers.started, answers.done))
             self.statistics.observe(target, images, answers.probabilities)
             return target, images, answers.probabilities
 
@@ -158,9 +134,9 @@ def service() -> Service:
 def check_shape(target: Target, images: np.ndarray) -> list[np.ndarray]:
     """
     Raises:
-        Unprocessable: there are no images, or they have another shape than the version takes.
+        Unprocessable: they have another shape than the version takes.
     """
-    if images.shape[1:] != target.spec.shape or not len(images):
+    if images.shape[1:] != target.spec.shape:
         wanted = "x".join(map(str, target.spec.shape))
         raise Unprocessable(f"The pixels are {images.shape}; {target.name} takes one or more images of {wanted}.")
     return list(images)

@@ -11,7 +11,6 @@ import hashlib
 import time
 from collections import OrderedDict
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from service.ipc.routes import ModelVersion
 
@@ -20,37 +19,29 @@ REMEMBERED_S = 600.0  # after the last death
 MAX_REMEMBERED = 1000  # images
 
 
-@dataclass(frozen=True, slots=True)
-class Suspicion:
-    deaths: int  # of engines while they computed the image
-    until: float  # time of the clock after which it is forgotten
-
-
 class Suspects:
     """What one HTTP worker remembers, by version and pixels: a client may send the same image again."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
-        self._known: OrderedDict[tuple[ModelVersion, bytes], Suspicion] = OrderedDict()
+        # By version and pixels: how many engines died of them, and until when that is remembered.
+        self._known: OrderedDict[tuple[ModelVersion, bytes], tuple[int, float]] = OrderedDict()
 
     def __bool__(self) -> bool:
         """Whether any is remembered; what is too old is forgotten here, so that no pixels are hashed for nothing."""
-        while self._known and next(iter(self._known.values())).until <= self._clock():
+        while self._known and next(iter(self._known.values()))[1] <= self._clock():
             self._known.popitem(last=False)
         return bool(self._known)
 
     def deaths(self, target: ModelVersion, pixels: bytes) -> int:
         """Of engines of this version that computed these pixels; from MOST_DEATHS on the image is refused."""
-        if not self:
-            return 0
-        suspicion = self._known.get((target, digest(pixels)))
-        return suspicion.deaths if suspicion else 0
+        return self._known.get((target, digest(pixels)), (0, 0.0))[0] if self else 0
 
     def note_death(self, target: ModelVersion, pixels: bytes) -> int:
         """An engine died while it computed them. Returns how many have."""
         deaths = self.deaths(target, pixels) + 1
         key = target, digest(pixels)
-        self._known[key] = Suspicion(deaths, self._clock() + REMEMBERED_S)
+        self._known[key] = deaths, self._clock() + REMEMBERED_S
         self._known.move_to_end(key)
         if len(self._known) > MAX_REMEMBERED:
             self._known.popitem(last=False)

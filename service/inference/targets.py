@@ -9,7 +9,8 @@ from flask import request
 
 from models.bundle.preprocessing import InputSpec
 from service.config import Config
-from service.errors import BadRequest, NotFound, NotReady
+from service.errors import NotFound, NotReady
+from service.http.images import whole_number
 from service.inference.engines import Engines
 from service.ipc.routes import ModelRoute, Routes, VersionRoute
 from service.telemetry.request_record import record
@@ -101,9 +102,7 @@ class Targets:
         asked = request.headers.get(TIMEOUT_HEADER)
         if asked is None:
             return self._config.deadline_s
-        if not (asked.isascii() and asked.isdigit() and len(asked) < 10 and int(asked)):
-            raise BadRequest(f"{TIMEOUT_HEADER} is {asked[:50]!r}; it has to be a whole number of milliseconds from 1.")
-        return min(self._config.deadline_s, int(asked) / 1000)
+        return min(self._config.deadline_s, whole_number(TIMEOUT_HEADER, asked, 999_999_999) / 1000)
 
     def _canary(self, model: ModelRoute) -> int | None:
         """The canary's number if it answers this request: it is up, and the request falls into its share."""
@@ -112,13 +111,9 @@ class Targets:
         if route is None or route.state != "available":
             return None
         key = request.headers.get(self._config.canary_header) if self._config.canary_header else None
-        drawn = random.random() if key is None else share_of(key)
+        # By a key, the same number in [0, 1) in every worker.
+        drawn = random.random() if key is None else int(hashlib.sha256(key.encode()).hexdigest()[:16], 16) / 2**64
         return number if drawn < model.canary_fraction else None
-
-
-def share_of(key: str) -> float:
-    """A number in [0, 1) that is the same for the same key in every worker."""
-    return int.from_bytes(hashlib.sha256(key.encode()).digest()[:8], "big") / 2**64
 
 
 def find_version(routes: Routes, name: str, version: int | None) -> tuple[int, VersionRoute]:

@@ -16,43 +16,29 @@ Label = Literal["live", "previous", "canary", "shadow"]
 
 @dataclass(frozen=True, slots=True)
 class VersionRoute:
-    """One version of a model.
-
-    Attributes:
-        endpoint: ZeroMQ address of its engine; None while there is none.
-        reason: why it was rejected or parked, or which files it waits for; None where nothing is wrong.
-        description: what the manifest and the engine say of it, for people and for the page.
-        reference: what it met when it was judged, to compare with.
-        restarts: engines of this version that died after they had answered.
-    """
+    """One version of a model."""
 
     state: State
-    endpoint: str | None = None
-    reason: str | None = None
+    endpoint: str | None = None  # ZeroMQ address of its engine; None while there is none
+    reason: str | None = None  # why it was rejected or parked, or which files it waits for; None where nothing is wrong
     class_names: tuple[str, ...] = ()
     input_spec: InputSpec | None = None
+    # what the manifest and the engine say of it, for people and for the page
     description: dict[str, Any] = field(default_factory=dict)
-    reference: Reference | None = None
-    restarts: int = 0
+    reference: Reference | None = None  # what it met when it was judged, to compare with
+    restarts: int = 0  # engines of this version that died after they had answered
 
 
 @dataclass(frozen=True, slots=True)
 class ModelRoute:
-    """A model: the version that answers unless another is named, and all that are known.
+    """A model: the version that answers unless another is named, and all that are known."""
 
-    Attributes:
-        live: None until one has loaded.
-        versions: by number.
-        labels: which versions have a part: `live` is the one above, the others are as the live pointer says.
-        canary_fraction: of the requests that name no version, the canary's share.
-        unloaded: somebody asked that it have no engines.
-    """
-
-    live: int | None
-    versions: dict[int, VersionRoute]
+    live: int | None  # None until one has loaded
+    versions: dict[int, VersionRoute]  # by number
+    # which versions have a part: `live` is the one above, the others are as the live pointer says
     labels: dict[Label, int] = field(default_factory=dict)
-    canary_fraction: float = 0.0
-    unloaded: bool = False
+    canary_fraction: float = 0.0  # of the requests that name no version, the canary's share
+    unloaded: bool = False  # somebody asked that it have no engines
 
 
 @dataclass(frozen=True, slots=True)

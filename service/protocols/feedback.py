@@ -9,7 +9,6 @@ import io
 import logging
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
@@ -37,7 +36,7 @@ from service.errors import (
 from service.feedback.collector import MOST_WAITING
 from service.feedback.store import FeedbackFull, FeedbackStore, Kept, Outcome
 from service.http.bodies import in_time, read_bytes
-from service.http.images import hint_at_curl, read_base64
+from service.http.images import hint_at_curl, read_base64, whole_number
 from service.http.in_thread import in_thread_within
 from service.http.json_body import fit, parse_json, respond
 from service.inference.service import service
@@ -60,13 +59,7 @@ SOURCES = ("image", "request_id", "digest")
 T = TypeVar("T")
 
 
-@dataclass(frozen=True, slots=True)
-class Feedback:
-    """What a client says of one image."""
-
-    label: str
-    image: bytes  # encoded
-    settle: bool  # this label holds, whatever was said before
+Feedback = tuple[str, bytes, bool]  # label, encoded image, and `settle`: this label holds, whatever was said before
 
 
 class FeedbackJson(msgspec.Struct, forbid_unknown_fields=True):
@@ -161,20 +154,18 @@ def authorise() -> None:
 def give_feedback(name: str) -> Response:
     """Store an image under its right label: the image itself, or one that came in before."""
     service().targets.find(name)
-    feedback = read_feedback(name)
+    label, image, settle = read_feedback(name)
     chosen = service().targets.find(name)  # another version may have become live while the body came
-    check_known(chosen, feedback.label)
+    check_known(chosen, label)
     try:
-        service().decoders.check(feedback.image, chosen.spec)
+        service().decoders.check(image, chosen.spec)
     except BadImage as error:
-        hint = hint_at_curl(request, feedback.image) if "label" in request.args else ""
+        hint = hint_at_curl(request, image) if "label" in request.args else ""
         raise from_bad_image(error, "", hint) from None
     store = store_of(name)
-    outcome: Outcome = change_on_disk(
-        lambda pending: store.add(feedback.image, feedback.label, settle=feedback.settle, pending=pending)
-    )
+    outcome: Outcome = change_on_disk(lambda pending: store.add(image, label, settle=settle, pending=pending))
     FEEDBACK.labels(name, outcome).inc()
-    stored = Stored(name, feedback.label, outcome, hashlib.sha256(feedback.image).hexdigest())
+    stored = Stored(name, label, outcome, hashlib.sha256(image).hexdigest())
     return respond(stored, 200 if outcome == "duplicate" else 201)
 
 
@@ -190,7 +181,8 @@ def show_feedback(name: str) -> Response:
 @answers(ToLabel, query=("limit",), errors=ERRORS)
 def list_kept(name: str) -> Response:
     """Images that wait for a label, the most uncertain first; before them those that were given two."""
-    chosen, limit, store = service().targets.find(name), read_limit(), store_of(name)
+    limit = whole_number("limit", request.args.get("limit", "50"), MOST_LISTED)
+    chosen, store = service().targets.find(name), store_of(name)
     apart: dict[str, list[str]] = on_disk(store.contradictions)
     found: list[Kept] = on_disk(partial(store.kept, limit))
     images = [Unlabelled(digest, labels=labels) for digest, labels in apart.items()]
@@ -250,7 +242,13 @@ def read_feedback_json(name: str, body: bytes) -> Feedback:
     sources = [source for source in SOURCES if getattr(said, source) is not UNSET]
     if len(sources) != 1:
         raise Unprocessable(f"The JSON has to be an object of a label and one of {', '.join(SOURCES)}.")
-    return checked(said.label, IMAGES[sources[0]](name, getattr(said, sources[0]), said.index), said.settle)
+    if isinstance(said.image, str):
+        image = read_base64(said.image, "image").data
+    elif isinstance(said.request_id, str):
+        image = image_of_request(name, said.request_id, said.index)
+    else:
+        image = image_here(name, str(said.digest))
+    return checked(said.label, image, said.settle)
 
 
 def checked(label: Any, image: bytes, settle: bool) -> Feedback:
@@ -261,7 +259,7 @@ def checked(label: Any, image: bytes, settle: bool) -> Feedback:
     if len(image) > service().config.max_body_bytes:
         raise TooLarge(f"The image has more than {service().config.max_body_bytes:,} bytes.")
     try:
-        return Feedback(check_label(label), image, settle)
+        return check_label(label), image, settle
     except BadClassName as error:
         raise Unprocessable(str(error)) from None
 
@@ -277,19 +275,12 @@ def image_of_request(name: str, request_id: str, index: int) -> bytes:
     return image
 
 
-def image_here(name: str, digest: str, _: int) -> bytes:
+def image_here(name: str, digest: str) -> bytes:
     path = find_image(name, digest)
     try:
         return on_disk(path.read_bytes)
     except Conflict:
         raise NotFound("Somebody has labelled this image just now.") from None
-
-
-IMAGES: dict[str, Callable[[str, str, int], bytes]] = {  # of (model, what names the image, its index)
-    "image": lambda _, text, __: read_base64(text, "image").data,
-    "request_id": image_of_request,
-    "digest": image_here,
-}
 
 
 def find_image(name: str, digest: str) -> Path:
@@ -314,13 +305,6 @@ def check_known(chosen: Target, label: str) -> None:
         raise Unprocessable(
             f"{chosen.name} has no class {label[:100]!r}; it has {shown}. SERVICE_FEEDBACK_NEW_LABELS=1 takes others."
         )
-
-
-def read_limit() -> int:
-    text = request.args.get("limit", "50")
-    if not (text.isascii() and text.isdigit() and len(text) < 4 and 0 < int(text) <= MOST_LISTED):
-        raise BadRequest(f"limit is {text[:50]!r}; it has to be a whole number from 1 to {MOST_LISTED}.")
-    return int(text)
 
 
 def store_of(name: str) -> FeedbackStore:

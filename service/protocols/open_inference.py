@@ -16,13 +16,12 @@ from msgspec import UNSET, UnsetType
 
 from service.errors import NotFound, NotReady
 from service.http.bodies import read_bytes
-from service.http.images import checked
 from service.http.json_body import read_document, respond
 from service.inference.service import service
 from service.ipc.routes import ModelRoute
 from service.protocols.openapi import VERSION
 from service.protocols.operation import ProtocolError, answers
-from service.protocols.tensorflow_serving import ModelNames
+from service.protocols.tensorflow_serving import list_models
 from service.protocols.tensors import HEADER_LENGTH, INPUTS, OUTPUT, InferenceRequest, answer_of, read_inference
 from service.telemetry.exposition import statistics
 
@@ -121,11 +120,7 @@ def ready() -> Response:
     return respond(Ready(True))
 
 
-@bp.get("/models")
-@answers(ModelNames, errors=(400, 401), error=ProtocolError)
-def list_models() -> Response:
-    """Open Inference Protocol: the names of all models."""
-    return respond(ModelNames(list(service().engines.routes.models)))
+bp.get("/models")(list_models)  # as KServe's first protocol has it
 
 
 @bp.get("/models/<name>")
@@ -166,11 +161,7 @@ def infer(name: str, version: int | None = None) -> Response:
     with model_named(name, version):
         service().admit(name, version)
         asked = read_inference(read_bytes(request, service().config), name)
-        if isinstance(asked.images, list):
-            images = checked(asked.images, service().config)
-            target, probabilities = service().classify(name, version, images, timeout_s=asked.timeout_s)
-        else:
-            target, probabilities = service().classify_pixels(name, version, asked.images, timeout_s=asked.timeout_s)
+        target, probabilities = service().classify(name, version, asked.images, timeout_s=asked.timeout_s)
     return answer_of(target, asked, probabilities)
 
 
@@ -179,16 +170,13 @@ def infer(name: str, version: int | None = None) -> Response:
 def index() -> Response:
     """Open Inference Protocol: every model and version, or with {"ready": true} those that answer."""
     only_ready = read_document(IndexRequest, service().config).ready
+    models = service().engines.routes.models
     rows = [
         IndexRow(name, str(number), STATES[route.state], route.reason or "")
-        for name, model in service().engines.routes.models.items()
+        for name, model in models.items()
         for number, route in sorted(model.versions.items())
     ]
-    rows += [
-        IndexRow(name, "", "UNAVAILABLE", "unloaded")
-        for name, model in service().engines.routes.models.items()
-        if model.unloaded
-    ]
+    rows += [IndexRow(name, "", "UNAVAILABLE", "unloaded") for name, model in models.items() if model.unloaded]
     return respond([row for row in rows if row.state == "READY" or not only_ready])
 
 

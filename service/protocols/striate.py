@@ -7,6 +7,7 @@ import numpy as np
 from flask import Blueprint, Response, current_app, request
 from msgspec import UNSET, Meta, UnsetType
 
+from models.bundle.reference import most_probable
 from service.errors import NotFound
 from service.http.images import read_images, read_top_k
 from service.http.json_body import respond
@@ -123,8 +124,7 @@ def classify(name: str, version: int | None = None) -> Response:
 
 
 def describe(row: np.ndarray, class_names: tuple[str, ...], top_k: int) -> Prediction:
-    order = np.argsort(-row, kind="stable")[:top_k].tolist()
-    top = [Class(class_names[i], i, round(float(row[i]), 6)) for i in order]
+    top = [Class(class_names[i], i, round(float(row[i]), 6)) for i in most_probable(row, top_k)]
     return Prediction(top[0].label, top[0].probability, top)
 
 

@@ -13,13 +13,14 @@ import numpy as np
 from flask import Blueprint, Response, request
 from msgspec import UNSET, UnsetType
 
+from models.bundle.reference import most_probable
 from service.errors import BadRequest, NotFound
 from service.http.bodies import read_bytes
-from service.http.images import EncodedImage, checked, pixels_of, read_base64, read_top_k
+from service.http.images import pixels_of, read_base64, read_top_k
 from service.http.json_body import fit, parse_json, respond
 from service.inference.service import service
 from service.inference.targets import Target
-from service.ipc.routes import ModelRoute, State, VersionRoute
+from service.ipc.routes import ModelRoute, State
 from service.protocols.operation import ProtocolError, answers
 
 bp = Blueprint("tensorflow_serving", __name__, url_prefix="/v1")
@@ -118,7 +119,7 @@ def predict(name: str, version: int | None = None, label: str | None = None) -> 
     if instances is not UNSET:
         _, probabilities = ask(name, version, label, instances, "instances")
         return respond(Predicted(predictions=probabilities.tolist()))
-    if isinstance(inputs, dict) and len(inputs) == 1 and next(iter(inputs)) in INPUTS:
+    if isinstance(inputs, dict) and len(inputs) == 1 and inputs.keys() <= set(INPUTS):
         (inputs,) = inputs.values()
     _, probabilities = ask(name, version, label, inputs, "inputs")
     return respond(Predicted(outputs=probabilities.tolist()))
@@ -136,18 +137,8 @@ def classify(name: str, version: int | None = None, label: str | None = None) ->
     images = [without_list(example) for example in read_signed(ClassifyRequest).examples]
     chosen, probabilities = ask(name, version, label, images, "examples")
     names = chosen.route.class_names
-    orders = np.argsort(-probabilities, axis=1, kind="stable")[:, :top_k].tolist()
-    results = [[(names[i], float(row[i])) for i in order] for row, order in zip(probabilities, orders, strict=True)]
+    results = [[(names[i], float(row[i])) for i in most_probable(row, top_k)] for row in probabilities]
     return respond(Classified(results))
-
-
-@bp.post("/models/<name>:regress")
-@bp.post("/models/<name>/versions/<int:version>:regress")
-@bp.post("/models/<name>/labels/<label>:regress")
-@answers(errors=(400, 401), error=ProtocolError)
-def regress(name: str, version: int | None = None, label: str | None = None) -> Response:
-    """TensorFlow Serving: a classifier never regresses, so this is always refused."""
-    raise BadRequest("Expected regression signature method_name to be tensorflow/serving/regress: ask :classify.")
 
 
 @bp.get("/models")
@@ -171,7 +162,11 @@ def status(name: str, version: int | None = None, label: str | None = None) -> R
     numbers = sorted(model.versions, reverse=True) if asked is None else [asked]
     answering = model.live if asked is None else asked
     ready = answering is not None and model.versions[answering].state == "available"
-    states = [status_of(number, model.versions[number]) for number in numbers]
+    states = []
+    for number in numbers:
+        route = model.versions[number]
+        code = "FAILED_PRECONDITION" if route.state == "rejected" else "OK"
+        states.append(VersionStatus(str(number), STATES[route.state], Status(code, route.reason or "")))
     return respond(ModelStatus(name, ready, states))
 
 
@@ -257,13 +252,10 @@ def ask(name: str, version: int | None, label: str | None, values: Any, key: str
     if not isinstance(values, list) or not values:
         raise BadRequest(f"'{key}' has to be a list of one image or more.")
     rows = [unwrap(value) for value in values]
-    if all(isinstance(row, str) for row in rows):
-        encoded: list[EncodedImage] = [read_base64(row, f"{key}[{i}]") for i, row in enumerate(rows)]
-        with servable(name, version, label) as asked:
-            return service().classify(name, asked, checked(encoded, service().config))
-    pixels = pixels_of(rows, key)
+    encoded = all(isinstance(row, str) for row in rows)
+    images = [read_base64(row, f"{key}[{i}]") for i, row in enumerate(rows)] if encoded else pixels_of(rows, key)
     with servable(name, version, label) as asked:
-        return service().classify_pixels(name, asked, pixels)
+        return service().classify(name, asked, images)
 
 
 def unwrap(value: Any) -> Any:
@@ -292,11 +284,6 @@ def without_list(example: Any) -> Any:
     ((name, value),) = example.items()
     is_list_of_one = isinstance(value, list) and len(value) == 1 and isinstance(value[0], dict)
     return {name: value[0] if is_list_of_one else value}
-
-
-def status_of(number: int, route: VersionRoute) -> VersionStatus:
-    code = "FAILED_PRECONDITION" if route.state == "rejected" else "OK"
-    return VersionStatus(str(number), STATES[route.state], Status(code, route.reason or ""))
 
 
 def tensor(dtype: str, *dimensions: int, name: str) -> dict[str, Any]:

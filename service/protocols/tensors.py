@@ -6,7 +6,6 @@ Triton's binary_tensor_data and classification extensions
 
 import json
 import math
-import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Annotated, Any
@@ -16,7 +15,8 @@ import numpy as np
 from flask import Response, request
 from msgspec import UNSET, Meta, UnsetType
 
-from service.errors import BadRequest
+from models.bundle.reference import most_probable
+from service.errors import BadRequest, ServiceError
 from service.http.images import EncodedImage, pixels_of, read_base64
 from service.http.json_body import fit, parse_json, respond
 from service.inference.targets import Target
@@ -25,7 +25,6 @@ HEADER_LENGTH = "Inference-Header-Content-Length"
 INPUTS = ("images", "image_bytes", "image")
 OUTPUT = "probabilities"
 MAX_DIMENSIONS = 4  # N, H, W, C
-LENGTH = struct.Struct("<I")  # before each element of a binary BYTES tensor
 
 
 class TensorParameters(msgspec.Struct):
@@ -132,7 +131,9 @@ def read_tensor(tensor: Tensor, binary: bytes, model: str) -> list[EncodedImage]
         if datatype == "UINT8" and count == size:
             return np.frombuffer(binary, np.uint8).reshape(shape)
         if datatype == "BYTES":
-            return expect(count, [EncodedImage(e, f"element {i}") for i, e in enumerate(elements(binary))])
+            images = [EncodedImage(element, f"element {i}") for i, element in enumerate(elements(binary))]
+            if len(images) == count:
+                return images
         raise unexpected(datatype, shape, f"{size} bytes")
     data = flatten(tensor.data or [], depth=len(shape))
     if len(data) != count:
@@ -144,7 +145,7 @@ def read_tensor(tensor: Tensor, binary: bytes, model: str) -> list[EncodedImage]
     raise unexpected(datatype, shape, "other elements" if datatype == "BYTES" else "")
 
 
-def unexpected(datatype: str, shape: list[int], came: str) -> BadRequest:
+def unexpected(datatype: str, shape: list[int], came: str) -> ServiceError:
     got = f"; {came} came" if came else ""
     return BadRequest(
         f"The input is {datatype[:20]} of shape {shape[:8]}{got}. "
@@ -152,20 +153,12 @@ def unexpected(datatype: str, shape: list[int], came: str) -> BadRequest:
     )
 
 
-def expect(count: int, images: list[EncodedImage]) -> list[EncodedImage]:
-    if len(images) != count:
-        raise BadRequest(f"The shape says {count} elements, and {len(images)} came.")
-    return images
-
-
 def elements(binary: bytes) -> Iterator[bytes]:
-    """Of a binary BYTES tensor: each behind its length."""
+    """The elements of a binary BYTES tensor; four bytes before each say how long it is."""
     at = 0
     while at < len(binary):
-        if at + LENGTH.size > len(binary):
-            raise BadRequest("The last element of the BYTES tensor is cut off.")
-        (length,) = LENGTH.unpack_from(binary, at)
-        at += LENGTH.size
+        length = int.from_bytes(binary[at : at + 4], "little")
+        at += 4
         if at + length > len(binary):
             raise BadRequest("The last element of the BYTES tensor is cut off.")
         yield binary[at : at + length]
@@ -186,10 +179,10 @@ def answer_of(target: Target, asked: Inference, probabilities: np.ndarray) -> Re
     data: list[Any] = probabilities.ravel().tolist()
     packed = probabilities.astype("<f4").tobytes()
     if asked.num_classes:
-        rows = [most_probable(row, target.route.class_names, asked.num_classes) for row in probabilities]
+        rows = [classification(row, target.route.class_names, asked.num_classes) for row in probabilities]
         output |= {"datatype": "BYTES", "shape": [len(rows), len(rows[0])]}
         data = [text for row in rows for text in row]
-        packed = b"".join(LENGTH.pack(len(text.encode())) + text.encode() for text in data)
+        packed = b"".join(len(text.encode()).to_bytes(4, "little") + text.encode() for text in data)
     answer: dict[str, Any] = {"model_name": target.name, "model_version": str(target.version)}
     if asked.id is not None:
         answer["id"] = asked.id
@@ -199,6 +192,6 @@ def answer_of(target: Target, asked: Inference, probabilities: np.ndarray) -> Re
     return Response(head + packed, mimetype="application/octet-stream", headers={HEADER_LENGTH: str(len(head))})
 
 
-def most_probable(row: np.ndarray, class_names: tuple[str, ...], count: int) -> list[str]:
+def classification(row: np.ndarray, class_names: tuple[str, ...], count: int) -> list[str]:
     """`probability:index:label`, the most probable first."""
-    return [f"{row[i]:f}:{i}:{class_names[i]}" for i in np.argsort(-row, kind="stable")[:count].tolist()]
+    return [f"{row[i]:f}:{i}:{class_names[i]}" for i in most_probable(row, count)]

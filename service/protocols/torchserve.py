@@ -1,9 +1,9 @@
 """TorchServe's inference API, whose users are left without a server: https://docs.pytorch.org/serve/inference_api.html."""
 
-import numpy as np
 from flask import Blueprint, Response, request
 from werkzeug.http import HTTP_STATUS_CODES
 
+from models.bundle.reference import most_probable
 from service.http.images import read_images, read_top_k
 from service.http.json_body import respond
 from service.inference.service import service
@@ -50,7 +50,5 @@ def predictions(name: str, version: int | None = None) -> Response:
     top_k = read_top_k(request)
     chosen, probabilities = service().classify(name, version, read_images(request, service().config))
     names = chosen.route.class_names
-    found = [
-        {names[i]: float(row[i]) for i in np.argsort(-row, kind="stable")[:top_k].tolist()} for row in probabilities
-    ]
+    found = [{names[i]: float(row[i]) for i in most_probable(row, top_k)} for row in probabilities]
     return respond(found[0] if len(found) == 1 else found)

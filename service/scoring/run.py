@@ -28,7 +28,7 @@ from models.files.durable import fsync_path, replacing, sha256, write_durably
 from models.files.locks import locked
 from models.files.typed import read_json
 from models.store.history import find_bundle
-from service.scoring.listing import Images, list_images, parts_of
+from service.scoring.listing import list_images, parts_of
 from service.scoring.scorer import Scorer
 from service.scoring.tables import WORDS, writer_for
 
@@ -72,29 +72,21 @@ def score_images(
         UserError, OSError: it cannot be done; says why.
     """
     bundle = find_bundle(bundle)
-    check_paths(bundle, output)
+    read_manifest(bundle)
+    if output.is_dir():
+        raise UserError(f"{output} is a directory. Give the name of a file, such as {output / 'out.parquet'}.")
+    writer_for(output)
     images = list_images(source, output)
     parts = parts_of(output)
     with parts_of_one_run(parts):
         scorer = Scorer(bundle, engine, precision, max_batch_size)
         plan = Plan(sha256(bundle / MANIFEST), images.fingerprint(), shard_size, scorer.engine, scorer.precision)
         settle(parts, plan, fresh=fresh)
-        images_per_s = compute(scorer, images, shard_size, parts)
-        num_shards = len(images.shards(shard_size))
-        num_errors = join([shard_path(parts, i) for i in range(num_shards)], scorer.schema, parts / "joined", output)
+        shards = {parts / f"{i:05}.parquet": names for i, names in enumerate(images.shards(shard_size))}
+        images_per_s = compute(scorer, images.root, shards)
+        num_errors = join(list(shards), scorer.schema, parts / "joined", output)
         empty(parts)
     return Summary(len(images.names), num_errors, images_per_s)
-
-
-def check_paths(bundle: Path, output: Path) -> None:
-    """
-    Raises:
-        UserError: the bundle is none, or the output cannot be a file.
-    """
-    read_manifest(bundle)
-    if output.is_dir():
-        raise UserError(f"{output} is a directory. Give the name of a file, such as {output / 'out.parquet'}.")
-    writer_for(output)
 
 
 @contextlib.contextmanager
@@ -139,38 +131,33 @@ def settle(parts: Path, plan: Plan, *, fresh: bool) -> None:
         raise UserError(f"{parts} was begun with another {differences}. Give --fresh, or delete it, to begin anew.")
 
 
-def compute(scorer: Scorer, images: Images, shard_size: int, parts: Path) -> float | None:
+def compute(scorer: Scorer, root: Path, shards: dict[Path, list[str]]) -> float | None:
     """Write the shards that are not there yet. Returns images/s, or None if all were."""
-    shards = dict(enumerate(images.shards(shard_size)))
-    left = {i: names for i, names in shards.items() if not shard_path(parts, i).exists()}
+    left = {path: names for path, names in shards.items() if not path.exists()}
     num_left = sum(map(len, left.values()))
     # Not shard by shard: while the last of one is computed and written, the next are decoded.
-    decoded = scorer.read(images.root, chain.from_iterable(left.values()))
+    decoded = scorer.read(root, chain.from_iterable(left.values()))
     started = time.monotonic()
     with click.progressbar(
         length=num_left, label="Scoring", show_pos=True, update_min_steps=num_left // 1000, file=sys.stderr
     ) as bar:
-        for i, names in left.items():
+        for path, names in left.items():
             table = scorer.classify(names, islice(decoded, len(names)), progress=bar.update)
-            with replacing(shard_path(parts, i)) as temporary:
+            with replacing(path) as temporary:
                 pq.write_table(table, temporary, use_dictionary=WORDS)
     return num_left / (time.monotonic() - started) if left else None
-
-
-def shard_path(parts: Path, i: int) -> Path:
-    return parts / f"{i:05}.parquet"
 
 
 def join(shards: list[Path], schema: pa.Schema, joined: Path, output: Path) -> int:
     """All shards in one file, which then becomes the output. Returns how many images have an error."""
     num_errors = 0
-    with writer_for(output)(joined, schema) as writer:
+    with writer_for(output)(joined, schema) as write:
         for path in shards:
             with pq.ParquetFile(path) as shard:
                 for i in range(shard.num_row_groups):
                     rows = shard.read_row_group(i)
                     num_errors += len(rows) - rows["error"].null_count
-                    writer.write_table(rows)
+                    write(rows)
     fsync_path(joined)
     joined.replace(output)
     fsync_path(output.parent)

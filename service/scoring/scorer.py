@@ -40,9 +40,6 @@ class Scorer:
         engine: openvino, tensorflow, or auto, which chooses as the service does.
         precision: as in service.config.
 
-    Attributes:
-        schema: of its tables; the metadata say which model it was, and name the classes.
-
     Raises:
         BrokenBundle, UserError: as service.engine.loading.load.
     """
@@ -51,6 +48,7 @@ class Scorer:
         self.engine, _ = choose_engine(engine)
         self.loaded = load(bundle, self.engine, precision, max_batch_size)
         self.precision = self.loaded.backend.precision
+        # of its tables; the metadata say which model it was, and name the classes
         self.schema = pa.schema(COLUMNS, metadata=describe(bundle, self.engine, self.loaded))
         self._spec = self.loaded.manifest.input_spec
         self._max_batch_size = max_batch_size

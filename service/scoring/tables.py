@@ -5,10 +5,11 @@
 .jsonl      one JSON object a line
 """
 
+import contextlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -17,60 +18,47 @@ import pyarrow.parquet as pq
 
 from models.errors import UserError
 
+Write = Callable[[pa.Table], object]
 WORDS = ["label", "error"]  # columns that repeat themselves; a dictionary of the others would be as long as they are
 
 
-class CsvWriter:
-    """Rows as CSV (RFC 4180), in UTF-8."""
-
-    def __init__(self, path: Path, schema: pa.Schema) -> None:
-        at = schema.get_field_index("probabilities")
-        self._writer = pa.csv.CSVWriter(path, schema.set(at, pa.field("probabilities", pa.string())).remove_metadata())
-
-    def __enter__(self) -> "CsvWriter":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._writer.close()
-
-    def write_table(self, rows: pa.Table) -> None:
-        at = rows.schema.get_field_index("probabilities")
-        written = rows.set_column(at, "probabilities", lists_as_json(rows["probabilities"]))
-        self._writer.write_table(written.replace_schema_metadata())
+@contextlib.contextmanager
+def csv_writer(path: Path, schema: pa.Schema) -> Iterator[Write]:
+    """CSV (RFC 4180) in UTF-8."""
+    at = schema.get_field_index("probabilities")
+    with pa.csv.CSVWriter(path, schema.set(at, pa.field("probabilities", pa.string())).remove_metadata()) as writer:
+        yield lambda rows: writer.write_table(
+            rows.set_column(at, "probabilities", lists_as_json(rows["probabilities"])).replace_schema_metadata()
+        )
 
 
-class JsonLinesWriter:
-    """Rows as JSON Lines (https://jsonlines.org), in UTF-8."""
+@contextlib.contextmanager
+def json_lines_writer(path: Path, schema: pa.Schema) -> Iterator[Write]:
+    """JSON Lines (https://jsonlines.org) in UTF-8."""
+    with path.open("w", encoding="utf-8") as file:
 
-    def __init__(self, path: Path, schema: pa.Schema) -> None:
-        self._names = schema.names
-        self._file = path.open("w", encoding="utf-8")
+        def write(rows: pa.Table) -> None:
+            for cells in zip(*(as_json(rows[name]) for name in schema.names), strict=True):
+                pairs = (f'"{name}": {cell}' for name, cell in zip(schema.names, cells, strict=True))
+                file.write(f"{{{', '.join(pairs)}}}\n")
 
-    def __enter__(self) -> "JsonLinesWriter":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._file.close()
-
-    def write_table(self, rows: pa.Table) -> None:
-        columns = [as_json(rows[name]) for name in self._names]
-        for cells in zip(*columns, strict=True):
-            pairs = (f'"{name}": {cell}' for name, cell in zip(self._names, cells, strict=True))
-            self._file.write(f"{{{', '.join(pairs)}}}\n")
+        yield write
 
 
-def parquet_writer(path: Path, schema: pa.Schema) -> pq.ParquetWriter:
-    return pq.ParquetWriter(path, schema, use_dictionary=WORDS)
+@contextlib.contextmanager
+def parquet_writer(path: Path, schema: pa.Schema) -> Iterator[Write]:
+    with pq.ParquetWriter(path, schema, use_dictionary=WORDS) as writer:
+        yield writer.write_table
 
 
-FORMATS: dict[str, Callable[[Path, pa.Schema], Any]] = {
+FORMATS: dict[str, Callable[[Path, pa.Schema], AbstractContextManager[Write]]] = {
     ".parquet": parquet_writer,
-    ".csv": CsvWriter,
-    ".jsonl": JsonLinesWriter,
+    ".csv": csv_writer,
+    ".jsonl": json_lines_writer,
 }
 
 
-def writer_for(output: Path) -> Callable[[Path, pa.Schema], Any]:
+def writer_for(output: Path) -> Callable[[Path, pa.Schema], AbstractContextManager[Write]]:
     """What writes tables as the suffix of the output says.
 
     Raises:

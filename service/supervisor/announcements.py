@@ -7,7 +7,7 @@ import socket
 from models.bundle.manifest import GOLDEN
 from service.config import Config, is_loopback
 from service.ipc.routes import Routes
-from service.machine import available_cores, choose_engine, num_workers
+from service.machine import available_cores, choose_engine
 from service.supervisor.model import Model
 
 log = logging.getLogger(__name__)
@@ -15,7 +15,7 @@ log = logging.getLogger(__name__)
 
 def log_settings(config: Config) -> None:
     log.info("settings: %s", ", ".join(f"{name}={value}" for name, value in config.shown().items()))
-    log.info("%d HTTP processes, %s decoding threads in each", num_workers(config), available_cores())
+    log.info("%d HTTP processes, %s decoding threads in each", config.workers or available_cores(), available_cores())
     if config.feedback_open:
         who = "everybody on this machine" if is_loopback(config.host) else "everybody who may classify"
         log.warning("feedback is open (SERVICE_FEEDBACK_OPEN=1): %s may label images for training", who)

@@ -12,19 +12,13 @@ from models.files.stamp import ABSENT, Stamp, stamp_of
 
 @dataclass(frozen=True, slots=True)
 class Arrival:
-    """What is there of a version.
+    """What is there of a version."""
 
-    Attributes:
-        manifest: stamp of the manifest; the list of files is read again only if that changes.
-        files: that the manifest lists; none while it cannot be read.
-        stamps: of all of them and of their folders, where a file that does not belong there leaves its trace.
-        num_missing: files that are listed and are not there.
-    """
-
-    manifest: Stamp
-    files: tuple[str, ...]
+    manifest: Stamp  # stamp of the manifest; the list of files is read again only if that changes
+    files: tuple[str, ...]  # that the manifest lists; none while it cannot be read
+    # of all of them and of their folders, where a file that does not belong there leaves its trace
     stamps: tuple[Stamp, ...]
-    num_missing: int
+    num_missing: int  # files that are listed and are not there
 
     @property
     def reason(self) -> str | None:

@@ -24,24 +24,19 @@ MAX_ENGINES = 2  # of one model, not counting canary and shadow
 
 
 class Model:
-    """The versions of one model and the rules that start and end their engines.
-
-    Attributes:
-        serving: the version that answers; None until one has.
-    """
+    """The versions of one model and the rules that start and end their engines."""
 
     def __init__(self, home: Path) -> None:
         self.home = home
-        self.serving: int | None = None
+        self.serving: int | None = None  # the version that answers; None until one has
         self.versions: dict[int, Version] = {}
-        self._pointer = LivePointer()
+        self.pointer = LivePointer()
         self._pointer_stamp = ABSENT
         self._complaint = Complaint(log)
 
     def interest(self) -> Interest:
         """What the next look has to cover."""
-        running = [number for number, version in self.versions.items() if version.engine is not None]
-        return Interest(self.serving, frozenset(running))
+        return self.serving, {number for number, version in self.versions.items() if version.engine is not None}
 
     def take(self, seen: SeenModel) -> None:
         """Follow what a look has found; a pointer that cannot be read leaves everything as it is."""
@@ -50,7 +45,7 @@ class Model:
             return
         self._complaint.is_over()
         promoted = seen.stamp != self._pointer_stamp
-        self._pointer, self._pointer_stamp = seen.pointer, seen.stamp
+        self.pointer, self._pointer_stamp = seen.pointer, seen.stamp
         known = [*self._pointed(), *self._beside()]
         for number in known:
             version = self._version(number)
@@ -66,8 +61,8 @@ class Model:
 
     def to_retire(self) -> list[EngineProcess]:
         wanted = self.wanted()
-        engines = [v.engine for number, v in self.versions.items() if number not in wanted]
-        return [engine for engine in engines if engine is not None and engine.retired is None]
+        unwanted = [version.engine for number, version in self.versions.items() if number not in wanted]
+        return [engine for engine in unwanted if engine is not None and engine.retired is None]
 
     def to_start(self) -> list[int]:
         """At most one version: the one that answers at once, another only while there is room and none loads."""
@@ -84,10 +79,10 @@ class Model:
 
     def follow_pointer(self) -> None:
         """Have the version that the live pointer names answer as soon as its engine is ready."""
-        if self._pointer.unloaded:
+        if self.pointer.unloaded:
             self.serving = None
             return
-        number = self._pointer.live
+        number = self.pointer.live
         version = self.versions.get(number) if number is not None else None
         engine = version.engine if version and version.manifest else None
         if engine and engine.ready and engine.retired is None and self.serving != number:
@@ -107,11 +102,6 @@ class Model:
         version = self.versions.get(self.serving) if self.serving is not None else None
         return version is not None and version.answers
 
-    @property
-    def is_unloaded(self) -> bool:
-        """An operator asked that it have no engines."""
-        return self._pointer.unloaded
-
     def is_hopeless(self) -> bool:
         """The version that answers cannot be kept alive."""
         return self.serving is not None and self.versions[self.serving].is_parked
@@ -124,16 +114,16 @@ class Model:
         """What the HTTP workers are told of it."""
         parts: dict[Label, int | None] = {
             "live": self.serving,
-            "previous": self._pointer.previous,
-            "canary": self._pointer.canary,
-            "shadow": self._pointer.shadow,
+            "previous": self.pointer.previous,
+            "canary": self.pointer.canary,
+            "shadow": self.pointer.shadow,
         }
         return ModelRoute(
             self.serving,
             {number: self.versions[number].route() for number in sorted(self.versions)},
             {label: number for label, number in parts.items() if number in self.versions},
-            self._pointer.canary_fraction,
-            self._pointer.unloaded,
+            self.pointer.canary_fraction,
+            self.pointer.unloaded,
         )
 
     def _is_sound(self, number: int) -> bool:
@@ -141,16 +131,16 @@ class Model:
 
     def _beside(self) -> list[int]:
         """Canary and shadow, where there are such."""
-        beside = (self._pointer.canary, self._pointer.shadow)
-        return [] if self._pointer.unloaded else [number for number in beside if number is not None]
+        beside = (self.pointer.canary, self.pointer.shadow)
+        return [] if self.pointer.unloaded else [number for number in beside if number is not None]
 
     def _pointed(self) -> list[int]:
         """The versions that answer, will answer or did before, the most urgent first."""
-        if self._pointer.unloaded:
+        if self.pointer.unloaded:
             return []
-        pointed = [self._pointer.live, self.serving]
-        if self._pointer.live == self.serving:
-            pointed.append(self._pointer.previous)  # nothing is being replaced, so there is room for it
+        pointed = [self.pointer.live, self.serving]
+        if self.pointer.live == self.serving:
+            pointed.append(self.pointer.previous)  # nothing is being replaced, so there is room for it
         return [number for number in dict.fromkeys(pointed) if number is not None]
 
     def _version(self, number: int) -> Version:

@@ -30,11 +30,6 @@ class EngineProcess:
 
     Args:
         considerate: it is to load in the time that a model which answers leaves over.
-
-    Attributes:
-        ready: its report that it has loaded (`precision`, `threads`, `manifest`); None before that.
-        failure: why it could not load; None where it did not say.
-        stuck: it was killed because it hung.
     """
 
     def __init__(
@@ -65,10 +60,11 @@ class EngineProcess:
         self.endpoint = endpoint
         self.load_timeout_s = config.load_timeout_s * (LEFTOVERS if considerate else 1)
         self.engine = engine
+        # its report that it has loaded (`precision`, `threads`, `manifest`); None before that
         self.ready: dict[str, Any] | None = None
         self._exports = bundle.parents[1]
-        self.failure: str | None = None
-        self.stuck = False
+        self.failure: str | None = None  # why it could not load; None where it did not say
+        self.stuck = False  # it was killed because it hung
         self.retired: float | None = None  # when it was asked to stop
         self.started = self.last_beat = time.monotonic()
         self._unread = b""

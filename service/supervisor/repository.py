@@ -42,12 +42,8 @@ class Seen:
     error: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Interest:
-    """Which versions of a model to look at beside those that its pointer names."""
-
-    serving: int | None = None  # the version that answers, which the pointer may name no more
-    running: frozenset[int] = frozenset()  # versions that have an engine; their files are not looked at
+# The version that answers, which the pointer may name no more, and those with an engine, whose files are not looked at.
+Interest = tuple[int | None, set[int]]
 
 
 class Repository:
@@ -96,7 +92,7 @@ def look(exports: Path, interests: dict[str, Interest], before: dict[str, SeenMo
     models: dict[str, SeenModel] = {}
     try:
         for name in {*list_models(exports), *interests}:
-            models[name] = look_at_model(exports / name, interests.get(name, Interest()), before.get(name))
+            models[name] = look_at_model(exports / name, interests.get(name, (None, set())), before.get(name))
         return Seen(models, read_default(exports))
     except BrokenBundle as error:
         return Seen(models, error=str(error))
@@ -111,10 +107,7 @@ def look_at_model(home: Path, interest: Interest, before: SeenModel | None = Non
     except (BrokenBundle, OSError) as error:
         return SeenModel(None, error=str(error))
     known = before.arrivals if before is not None else {}
-    numbers = {pointer.live, pointer.previous, pointer.canary, pointer.shadow, interest.serving}
-    arrivals = {
-        number: look_at(home / str(number), known.get(number))
-        for number in numbers - interest.running
-        if number is not None
-    }
+    serving, running = interest
+    numbers = {pointer.live, pointer.previous, pointer.canary, pointer.shadow, serving} - {None, *running}
+    arrivals = {number: look_at(home / str(number), known.get(number)) for number in numbers if number is not None}
     return SeenModel(pointer, stamp, arrivals=arrivals)

@@ -26,16 +26,13 @@ ROOM_BYTES = 16_000_000  # more than routes.json, metrics and counts of many pro
 class RuntimeDirectory:
     """Made when the service starts, and removed when it ends.
 
-    Attributes:
-        path: the directory (0700).
-
     Raises:
         OSError: there is no place for it.
     """
 
     def __init__(self) -> None:
         try:
-            self.path, self._lock = make_locked(MEMORY)
+            self.path, self._lock = make_locked(MEMORY)  # the directory (0700)
         except OSError as error:
             self.path, self._lock = make_locked(Path(tempfile.gettempdir()))
             log.warning(

@@ -143,7 +143,9 @@ class Supervisor:
 
     def _publish_routes(self) -> None:
         models = {
-            name: model.route() for name, model in sorted(self._models.items()) if model.versions or model.is_unloaded
+            name: model.route()
+            for name, model in sorted(self._models.items())
+            if model.versions or model.pointer.unloaded
         }
         only = next(iter(models)) if len(models) == 1 else None
         routes = Routes(self._config.default_model or self._default or only, models, self._stopping)
@@ -177,7 +179,9 @@ class Supervisor:
         """Say not ready, then let gunicorn answer what it has; the engines end after that."""
         log.info("draining")
         self._publish_routes()
-        self._tick_until(time.monotonic() + self._config.drain_delay_s)
+        refusing = time.monotonic() + self._config.drain_delay_s
+        while time.monotonic() < refusing:
+            self._tick()
         gunicorn.terminate()
         deadline = time.monotonic() + self._config.stop_timeout_s + 2
         while gunicorn.poll() is None and time.monotonic() < deadline:
@@ -187,7 +191,3 @@ class Supervisor:
             gunicorn.kill()
             gunicorn.wait()
         log.info("stopped")
-
-    def _tick_until(self, deadline: float) -> None:
-        while time.monotonic() < deadline:
-            self._tick()

@@ -26,34 +26,20 @@ LONGEST_PARKED_S = 600.0
 
 @dataclass(slots=True)
 class Version:
-    """
-    Attributes:
-        label: how the log names it.
-        manifest: as its engine has loaded it; kept when the engine ends or the bundle is deleted.
-        load_s: from its engine's start to its readiness.
-        crashes: in a row, since an engine last answered for STABLE_S.
-        restarts: engines that died after they had answered.
-        not_before: time of the next try, in seconds of CLOCK_MONOTONIC.
-        rejected: why it is not served.
-        rejections: since it was promoted last.
-        is_temporary: the rejection may not be the bundle's fault, so it is tried again though no file changes.
-        arrival: its files at the last look; they are not looked at while it has an engine.
-        is_changing: its files changed between the last two looks.
-    """
-
-    label: str
+    label: str  # how the log names it
     engine: EngineProcess | None = None
-    manifest: Manifest | None = None
+    manifest: Manifest | None = None  # as its engine has loaded it; kept when the engine ends or the bundle is deleted
     precision: str = ""
-    load_s: float = 0.0
-    crashes: int = 0
-    restarts: int = 0
-    not_before: float = 0.0
-    rejected: str | None = None
-    rejections: int = 0
+    load_s: float = 0.0  # from its engine's start to its readiness
+    crashes: int = 0  # in a row, since an engine last answered for STABLE_S
+    restarts: int = 0  # engines that died after they had answered
+    not_before: float = 0.0  # time of the next try, in seconds of CLOCK_MONOTONIC
+    rejected: str | None = None  # why it is not served
+    rejections: int = 0  # since it was promoted last
+    # the rejection may not be the bundle's fault, so it is tried again though no file changes
     is_temporary: bool = False
-    arrival: Arrival | None = None
-    is_changing: bool = False
+    arrival: Arrival | None = None  # its files at the last look; they are not looked at while it has an engine
+    is_changing: bool = False  # its files changed between the last two looks
 
     @property
     def waiting(self) -> str | None:

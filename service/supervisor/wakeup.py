@@ -5,12 +5,8 @@ import os
 
 
 class Wakeup:
-    """Attributes:
-    readable, writable: the pipe's ends; neither blocks.
-    """
-
     def __init__(self) -> None:
-        self.readable, self.writable = os.pipe()
+        self.readable, self.writable = os.pipe()  # the pipe's ends; neither blocks
         for descriptor in (self.readable, self.writable):
             os.set_blocking(descriptor, False)
 

@@ -5,7 +5,6 @@ others, and writes its counts into the service's private directory every second;
 """
 
 import json
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -24,41 +23,18 @@ FOLDER = "drift"
 Counts = list[dict[str, Any]]  # of each version: `target`, and a list of numbers by the name of each statistic
 
 
-@dataclass(frozen=True, slots=True)
-class Bins:
-    """A reference as arrays, and the bin of each class."""
-
-    reference: Reference
-    class_bins: np.ndarray
-    edges: tuple[np.ndarray, ...]
-    mean: np.ndarray
-    precision: np.ndarray
-    distances: np.ndarray
-    ranks: np.ndarray
-
-    @classmethod
-    def of(cls, reference: Reference, class_names: tuple[str, ...]) -> "Bins":
-        places = {name: i for i, name in enumerate(reference.classes)}
-        return cls(
-            reference,
-            np.array([places.get(name, len(places)) for name in class_names]),
-            tuple(np.array(reference.edges[name]) for name in STATISTICS),
-            np.array(reference.mean),
-            np.array(reference.precision),
-            np.array(reference.distances),
-            np.linspace(0, 1, len(reference.distances)),
-        )
-
-    def empty(self) -> dict[str, np.ndarray]:
-        counts = {name: np.zeros(len(edges) + 1) for name, edges in zip(STATISTICS, self.edges, strict=True)}
-        return {CLASSES: np.zeros(len(self.reference.class_shares)), **counts}
-
-
-@dataclass(slots=True)
 class Watched:
-    bins: Bins
-    seen: Reference  # the reference, as it came last: every reading of routes.json makes another that is equal
-    counts: dict[str, np.ndarray] = field(default_factory=dict)  # by statistic and bin, decayed
+    """One version's reference as arrays, and the decayed counts by statistic and bin."""
+
+    def __init__(self, reference: Reference, class_names: tuple[str, ...]) -> None:
+        self.reference = reference
+        places = {name: i for i, name in enumerate(reference.classes)}
+        self.class_bins = np.array([places.get(name, len(places)) for name in class_names])
+        self.edges = {name: np.array(reference.edges[name]) for name in STATISTICS}
+        self.mean, self.precision = np.array(reference.mean), np.array(reference.precision)
+        self.distances, self.ranks = np.array(reference.distances), np.linspace(0, 1, len(reference.distances))
+        self.counts = {CLASSES: np.zeros(len(reference.class_shares))}
+        self.counts |= {name: np.zeros(len(edges) + 1) for name, edges in self.edges.items()}
 
 
 class DriftMonitor:
@@ -86,20 +62,19 @@ class DriftMonitor:
         if reference is None:
             return None
         watched = self._watched.get(target)
-        if watched is None or (watched.seen is not reference and watched.seen != reference):
-            bins = Bins.of(reference, class_names)
-            watched = self._watched[target] = Watched(bins, reference, bins.empty())
-        watched.seen = reference
-        bins, described = watched.bins, describe(images, probabilities)
+        if watched is None or (watched.reference is not reference and watched.reference != reference):
+            watched = self._watched[target] = Watched(reference, class_names)
+        watched.reference = reference  # every reading of routes.json makes another that is equal
+        described = describe(images, probabilities)
         decay = 0.5 ** (len(images) / HALF_LIFE)
         for counts in watched.counts.values():
             counts *= decay
-        np.add.at(watched.counts[CLASSES], bins.class_bins[probabilities.argmax(axis=1)], 1)
+        np.add.at(watched.counts[CLASSES], watched.class_bins[probabilities.argmax(axis=1)], 1)
         for i, name in enumerate(STATISTICS):
-            np.add.at(watched.counts[name], bins_of(described[:, i], bins.edges[i]), 1)
+            np.add.at(watched.counts[name], bins_of(described[:, i], watched.edges[name]), 1)
         self._changed = True
-        distances = mahalanobis(features(described), bins.mean, bins.precision)
-        return np.interp(distances, bins.distances, bins.ranks)
+        distances = mahalanobis(features(described), watched.mean, watched.precision)
+        return np.interp(distances, watched.distances, watched.ranks)
 
     def changed_counts(self) -> Counts | None:
         """A copy of all counts; None where nothing has changed since the last. To be made where `observe` is called."""

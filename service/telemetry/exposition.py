@@ -1,19 +1,19 @@
 """What /metrics and the statistics of the Open Inference Protocol say: one reading of the files of all processes."""
 
-import fcntl
 import os
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
-from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client import generate_latest
 from prometheus_client.metrics_core import GaugeMetricFamily, Metric
 from prometheus_client.multiprocess import MultiProcessCollector
 
+from models.files.locks import locked
 from service.ipc.routes import Routes
 from service.telemetry.metrics import VERSION, Drift
-from service.telemetry.remains import locked
 
 Samples = dict[str, list[tuple[dict[str, str], float]]]  # labels and value, by the sample's name
 
@@ -33,10 +33,9 @@ SERVING_STATUS = {"success": "OK", "failure": "ERROR"}
 
 def exposition(routes: Routes, drift: Drift) -> bytes:
     """Everything in Prometheus's text format; `drift` is as `service.telemetry.drift.drift_of` gives it."""
-    registry = CollectorRegistry()
-    registry.register(RoutesCollector(routes, drift))
-    registry.register(CountsCollector())
-    return generate_latest(registry)
+    counts = read_counts()
+    metrics = [*gauges(routes, drift), *counts, *aliases(samples_of(counts))]
+    return generate_latest(SimpleNamespace(collect=lambda: metrics))
 
 
 def statistics(versions: list[tuple[str, int]]) -> list[dict[str, Any]]:
@@ -51,12 +50,8 @@ def version_statistics(samples: Samples, model: str, version: int) -> dict[str, 
     def total(name: str, **more: str) -> float:
         return sum(value for found, value in samples[name] if {**labels, **more}.items() <= found.items())
 
-    def duration(metric: str) -> dict[str, int]:
-        return {"count": int(total(f"{metric}_count")), "ns": int(total(f"{metric}_sum") * 1e9)}
-
-    def requests(outcome: str) -> dict[str, int]:
-        count = int(total("striate_model_requests_total", outcome=outcome))
-        return {"count": count, "ns": int(total("striate_model_request_seconds_sum", outcome=outcome) * 1e9)}
+    def duration(metric: str, **more: str) -> dict[str, int]:
+        return {"count": int(total(f"{metric}_count", **more)), "ns": int(total(f"{metric}_sum", **more) * 1e9)}
 
     return {
         "name": model,
@@ -65,8 +60,8 @@ def version_statistics(samples: Samples, model: str, version: int) -> dict[str, 
         "inference_count": int(total("striate_images_total", outcome="success")),
         "execution_count": int(total("striate_batch_size_count")),
         "inference_stats": {
-            "success": requests("success"),
-            "fail": requests("failure"),
+            "success": duration("striate_model_request_seconds", outcome="success"),
+            "fail": duration("striate_model_request_seconds", outcome="failure"),
             "queue": duration("striate_queue_wait_seconds"),
             "compute_input": duration("striate_decode_seconds"),
             "compute_infer": duration("striate_inference_seconds"),
@@ -78,50 +73,31 @@ def version_statistics(samples: Samples, model: str, version: int) -> dict[str, 
 
 def read_counts() -> list[Metric]:
     """The metrics of all processes; none ends or is added up meanwhile."""
-    with locked(metrics_folder(), fcntl.LOCK_SH):
+    with locked(Path(os.environ["PROMETHEUS_MULTIPROC_DIR"]) / "lock", shared=True):
         return list(MultiProcessCollector(None).collect())
 
 
-def metrics_folder() -> Path:
-    return Path(os.environ["PROMETHEUS_MULTIPROC_DIR"])
-
-
-class RoutesCollector:
+def gauges(routes: Routes, drift: Drift) -> tuple[GaugeMetricFamily, ...]:
     """What the supervisor says, as gauges, and how far the latest images are from what each version was judged by."""
-
-    def __init__(self, routes: Routes, drift: Drift) -> None:
-        self._routes = routes
-        self._drift = drift
-
-    def collect(self) -> Iterator[GaugeMetricFamily]:
-        live = GaugeMetricFamily("striate_live_version", "The version that answers", labels=["model"])
-        fraction = GaugeMetricFamily("striate_canary_fraction", "Of the requests", labels=["model"])
-        up = GaugeMetricFamily("striate_engine_up", "1 while its engine answers", labels=VERSION)
-        restarts = GaugeMetricFamily("striate_engine_restarts", "Engines that died", labels=VERSION)
-        load = GaugeMetricFamily("striate_engine_load_seconds", "From its start to its readiness", labels=VERSION)
-        for name, model in self._routes.models.items():
-            live.add_metric([name], model.live or 0)
-            fraction.add_metric([name], model.canary_fraction)
-            for number, version in model.versions.items():
-                up.add_metric([name, str(number)], version.state == "available")
-                restarts.add_metric([name, str(number)], version.restarts)
-                load.add_metric([name, str(number)], version.description.get("load_seconds") or 0)
-        psi = GaugeMetricFamily(
-            "striate_drift_psi", "Population stability index of the latest images", labels=[*VERSION, "statistic"]
-        )
-        for (name, number), found in self._drift.items():
-            for statistic, value in found["psi"].items():
-                psi.add_metric([name, str(number), statistic], value)
-        yield from (live, fraction, up, restarts, load, psi)
-
-
-class CountsCollector:
-    """What the processes have counted, and some of it again under the names that other servers gave it."""
-
-    def collect(self) -> Iterator[Metric]:
-        metrics = read_counts()
-        yield from metrics
-        yield from aliases(samples_of(metrics))
+    live = GaugeMetricFamily("striate_live_version", "The version that answers", labels=["model"])
+    fraction = GaugeMetricFamily("striate_canary_fraction", "Of the requests", labels=["model"])
+    up = GaugeMetricFamily("striate_engine_up", "1 while its engine answers", labels=VERSION)
+    restarts = GaugeMetricFamily("striate_engine_restarts", "Engines that died", labels=VERSION)
+    load = GaugeMetricFamily("striate_engine_load_seconds", "From its start to its readiness", labels=VERSION)
+    for name, model in routes.models.items():
+        live.add_metric([name], model.live or 0)
+        fraction.add_metric([name], model.canary_fraction)
+        for number, version in model.versions.items():
+            up.add_metric([name, str(number)], version.state == "available")
+            restarts.add_metric([name, str(number)], version.restarts)
+            load.add_metric([name, str(number)], version.description.get("load_seconds") or 0)
+    psi = GaugeMetricFamily(
+        "striate_drift_psi", "Population stability index of the latest images", labels=[*VERSION, "statistic"]
+    )
+    for (name, number), found in drift.items():
+        for statistic, value in found["psi"].items():
+            psi.add_metric([name, str(number), statistic], value)
+    return live, fraction, up, restarts, load, psi
 
 
 def samples_of(metrics: Iterable[Metric]) -> Samples:

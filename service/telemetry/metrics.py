@@ -63,20 +63,7 @@ def note_request(record: Record, route: str, status: int) -> None:
             FAULTS.labels(record.model, str(record.version)).inc()
 
 
-class EngineMetrics:
-    """The series of one engine, looked up once."""
-
-    def __init__(self, model: str, version: int) -> None:
-        labels = (model, str(version))
-        self._queue_wait = QUEUE_WAIT.labels(*labels)
-        self._batch_size = BATCH_SIZE.labels(*labels)
-        self._inference = INFERENCE.labels(*labels)
-        self._last = LAST.labels(*labels)
-
-    def observe_batch(self, num_images: int, seconds: float) -> None:
-        self._batch_size.observe(num_images)
-        self._inference.observe(seconds)
-        self._last.set(time.time())
-
-    def observe_wait(self, seconds: float) -> None:
-        self._queue_wait.observe(seconds)
+def engine_series(model: str, version: int) -> tuple[Histogram, Histogram, Histogram, Gauge]:
+    """The series that an engine writes: wait of an image, size of a batch, its duration, time of the last."""
+    labels = (model, str(version))
+    return QUEUE_WAIT.labels(*labels), BATCH_SIZE.labels(*labels), INFERENCE.labels(*labels), LAST.labels(*labels)

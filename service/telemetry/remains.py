@@ -6,15 +6,14 @@
 Whichever HTTP worker looks first clears up. What an engine leaves beside its socket is the supervisor's to remove.
 """
 
-import contextlib
-import fcntl
 import logging
 import re
 import struct
-from collections.abc import Iterator
 from pathlib import Path
 
 from prometheus_client.mmap_dict import MmapedDict
+
+from models.files.locks import locked
 
 log = logging.getLogger(__name__)
 
@@ -25,25 +24,12 @@ LIVE = "gauge_live"  # kinds that hold only while the process lives
 HIGHEST = "gauge_max"
 
 
-@contextlib.contextmanager
-def locked(metrics: Path, operation: int) -> Iterator[None]:
-    """Nobody reads while files are added up, since some would be counted twice or not at all.
-
-    Args:
-        operation: fcntl.LOCK_SH to read, fcntl.LOCK_EX to add up.
-
-    Raises:
-        BlockingIOError: somebody else has the lock, and `operation` has fcntl.LOCK_NB.
-    """
-    with (metrics / "lock").open("w") as lock:
-        fcntl.flock(lock, operation)
-        yield
-
-
 def clear_up(runtime: Path) -> None:
-    """Nothing, while another worker is at it or somebody reads; there is a next time."""
+    """Add up and remove; does nothing while another worker does so or somebody reads: files would count twice."""
     metrics = runtime / METRICS
-    with contextlib.suppress(BlockingIOError), locked(metrics, fcntl.LOCK_EX | fcntl.LOCK_NB):
+    with locked(metrics / "lock", wait=False) as is_ours:
+        if not is_ours:
+            return
         for path, kind in ended(metrics, METRIC_FILE):
             if not kind.startswith(LIVE):
                 add_up(path, kind)

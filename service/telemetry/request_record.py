@@ -13,25 +13,17 @@ REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")  # what a client may call its r
 
 @dataclass(slots=True)
 class Record:
-    """One request's.
+    """One request's."""
 
-    Attributes:
-        request_id: the client's, or a new one.
-        began: CLOCK_MONOTONIC.
-        model, version: that answered.
-        num_images: in the request.
-        stages: name, beginning and end by CLOCK_MONOTONIC, in order.
-        error: the code of what went wrong.
-        out_of_distribution: of each image, from 0 to 1 (`service.telemetry.drift`); None without a reference.
-    """
-
-    request_id: str
-    began: float = field(default_factory=time.monotonic)
-    model: str | None = None
+    request_id: str  # the client's, or a new one
+    began: float = field(default_factory=time.monotonic)  # CLOCK_MONOTONIC
+    model: str | None = None  # that answered
     version: int | None = None
-    num_images: int = 0
+    num_images: int = 0  # in the request
+    # name, beginning and end by CLOCK_MONOTONIC, in order
     stages: list[tuple[str, float, float]] = field(default_factory=list)
-    error: str | None = None
+    error: str | None = None  # the code of what went wrong
+    # of each image, from 0 to 1 (`service.telemetry.drift`); None without a reference
     out_of_distribution: np.ndarray | None = None
 
     def fields(self, status: int) -> dict[str, Any]:
@@ -42,9 +34,6 @@ class Record:
         times["total_ms"] = time.monotonic() - self.began
         rounded = {name: round(1000 * seconds, 1) for name, seconds in times.items()}
         return {name: value for name, value in known.items() if value is not None} | rounded
-
-    def add(self, stage: str, start: float, end: float) -> None:
-        self.stages.append((stage, start, end))
 
 
 def record() -> Record:

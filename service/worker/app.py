@@ -3,7 +3,6 @@
 import logging
 import uuid
 from pathlib import Path
-from typing import Any
 
 from flask import Flask, Response, current_app, g, request
 from werkzeug.exceptions import HTTPException, MethodNotAllowed
@@ -35,13 +34,7 @@ SECURITY_HEADERS = {
 }
 LINEAGE, METRICS = "/models/<name>/versions", "/metrics"
 ALLOWED_HEADERS = (
-    "Authorization",
-    "Content-Type",
-    "Content-Encoding",
-    "X-API-Key",
-    "X-Request-Id",
-    TIMEOUT_HEADER,
-    HEADER_LENGTH,
+    f"Authorization, Content-Type, Content-Encoding, X-API-Key, X-Request-Id, {TIMEOUT_HEADER}, {HEADER_LENGTH}"
 )
 
 
@@ -61,7 +54,7 @@ def create_app(config: Config, runtime: Path) -> Flask:
         app.register_blueprint(module.bp)
     app.before_request(begin)
     app.after_request(finish)
-    app.register_error_handler(ServiceError, answer_service_error)
+    app.register_error_handler(ServiceError, lambda e: error_response(e.status, e.code, str(e), e.headers))
     app.register_error_handler(HTTPException, answer_http_error)
     app.register_error_handler(Exception, answer_unforeseen)
     return app
@@ -101,13 +94,14 @@ def finish(response: Response) -> Response:
     allow_origin(response)
     pack(request, response)
     write_line(response)
-    trace()
+    if current_app.extensions["tracer"] is not None:
+        current_app.extensions["tracer"].write(record(), rule(), request.headers.get("traceparent"))
     return response
 
 
 def allow_origin(response: Response) -> None:
     """CORS, for the pages that the operator names."""
-    allowed: frozenset[str] = app_extension("origins")
+    allowed: frozenset[str] = current_app.extensions["origins"]
     if not allowed:
         return
     response.vary.add("Origin")
@@ -116,7 +110,7 @@ def allow_origin(response: Response) -> None:
         response.headers["Access-Control-Allow-Origin"] = origin
         response.headers["Access-Control-Allow-Methods"] = "GET, POST, PUT, DELETE"
         asked = service().config.canary_header
-        response.headers["Access-Control-Allow-Headers"] = ", ".join((*ALLOWED_HEADERS, *([asked] if asked else [])))
+        response.headers["Access-Control-Allow-Headers"] = f"{ALLOWED_HEADERS}, {asked}" if asked else ALLOWED_HEADERS
         response.headers["Access-Control-Expose-Headers"] = f"X-Request-Id, Retry-After, {HEADER_LENGTH}"
 
 
@@ -129,20 +123,6 @@ def write_line(response: Response) -> None:
     if log.isEnabledFor(level):
         message = f"{request.method} {request.path[:256]} {status}"
         log.log(level, "%s", message, extra={FIELDS: record().fields(status)})
-
-
-def trace() -> None:
-    tracer = app_extension("tracer")
-    if tracer is not None:
-        tracer.write(record(), rule(), request.headers.get("traceparent"))
-
-
-def app_extension(name: str) -> Any:
-    return current_app.extensions[name]
-
-
-def answer_service_error(error: ServiceError) -> Response:
-    return error_response(error.status, error.code, str(error), dict(error.headers))
 
 
 def answer_http_error(error: HTTPException) -> Response:

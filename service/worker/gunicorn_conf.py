@@ -8,14 +8,14 @@ from typing import Any
 
 from service.config import Config
 from service.logs import configure_logging
-from service.machine import hold_signal_across_forks, num_workers
+from service.machine import available_cores, hold_signal_across_forks
 
 settings = Config.from_environment(os.environ)
 hold_signal_across_forks(signal.SIGTERM)  # a worker lets it through when it can heed it: service.worker.gunicorn_worker
 
 wsgi_app = "service.worker.wsgi:application"
 bind = settings.address
-workers = num_workers(settings)
+workers = settings.workers or available_cores()
 worker_class = "service.worker.gunicorn_worker.Worker"
 worker_connections = 4000
 worker_tmp_dir = os.environ["STRIATE_RUNTIME"]  # in memory: a heartbeat on a slow disk looks like a hang
