@@ -195,9 +195,10 @@ def draft_within(image: Image.Image, data: bytes, spec: InputSpec, max_pixels: i
     Raises:
         BadImage: it has more pixels than are read of its kind.
     """
-    frame, is_large = read_frame(data), math.prod(image.size) > max_pixels
-    check_pixels(image, max_pixels, times=STREAMED if frame.is_streamed else 1)
-    if not frame.is_lossless:
+    is_lossless, is_streamed = read_frame(data)
+    is_large = math.prod(image.size) > max_pixels
+    check_pixels(image, max_pixels, times=STREAMED if is_streamed else 1)
+    if not is_lossless:
         draft(image, spec, read_orientation(image), margin=1 if is_large else 2)
 
 

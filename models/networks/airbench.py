@@ -31,11 +31,7 @@ def fast_cnn(
     activation: str = "gelu",
     name: str = "fast_cnn",
 ) -> keras.Model:
-    """uint8 images (B, H, W, C) -> float32 logits (B, num_classes).
-
-    Args:
-        dropout: rate before the last layer, of which the source has none.
-    """
+    """uint8 images (B, H, W, C) -> float32 logits (B, num_classes). The source has no dropout."""
     images, x = scaled_images(input_shape)
     num_filters = 2 * 2 * 2 * input_shape[-1]  # a patch has so many principal components, and each a negative
     x = layers.Conv2D(num_filters, 2, kernel_initializer="he_normal", name=WHITENING)(x)  # 32 -> 31

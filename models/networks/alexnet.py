@@ -55,11 +55,7 @@ SMALL_STEM = (64, 5, 1, 2, True)  # 32 -> 32 -> 15
 
 
 def alexnet_2012(*, input_shape: tuple[int, int, int], num_classes: int, dropout: float = 0.5) -> keras.Model:
-    """uint8 images (B, H, W, C) -> float32 logits (B, num_classes).
-
-    Args:
-        dropout: rate after each of the two hidden dense layers, as in the paper.
-    """
+    """uint8 images (B, H, W, C) -> float32 logits (B, num_classes). Dropout as in the paper."""
     images, x = scaled_images(input_shape)
     for i, (filters, kernel_size, strides, padding, towers, normalised) in enumerate(CONVOLUTIONS_2012, start=1):
         x = conv(x, filters, kernel_size, strides=strides, padding=padding, groups=towers, name=f"conv{i}")
@@ -72,11 +68,7 @@ def alexnet_2012(*, input_shape: tuple[int, int, int], num_classes: int, dropout
 
 
 def alexnet(name: str, *, input_shape: tuple[int, int, int], num_classes: int, dropout: float = 0.5) -> keras.Model:
-    """uint8 images (B, H, W, C) -> float32 logits (B, num_classes): `alexnet` or `alexnet_bn`.
-
-    Args:
-        dropout: rate after each of the two hidden dense layers, as in the paper.
-    """
+    """uint8 images (B, H, W, C) -> float32 logits (B, num_classes): `alexnet` or `alexnet_bn`."""
     normalised = name == "alexnet_bn"
     stem, *others = CONVOLUTIONS_2014
     if normalised and is_small(input_shape):

@@ -18,11 +18,7 @@ PAPER = Paper("Szegedy et al.", 2015, "https://arxiv.org/abs/1512.00567")
 
 
 def inception_v3(*, input_shape: tuple[int, int, int], num_classes: int, dropout: float = 0.0) -> keras.Model:
-    """uint8 images (B, H, W, C) -> float32 logits (B, num_classes).
-
-    Args:
-        dropout: rate before the last layer, of which the paper has none.
-    """
+    """uint8 images (B, H, W, C) -> float32 logits (B, num_classes). The paper has no dropout."""
     images, x = scaled_images(input_shape)
     x = chain(x, (32, 3, HALVE), (32, 3, VALID), (64, 3))  # 299 -> 149 -> 147
     x = layers.MaxPooling2D(3, strides=2)(x)  # 73

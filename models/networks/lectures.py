@@ -18,11 +18,7 @@ LECTURE = Paper("introductory lectures")
 
 
 def basic_cnn(*, input_shape: tuple[int, int, int], num_classes: int, dropout: float = 0.3) -> keras.Model:
-    """uint8 images (B, H, W, C) -> float32 logits (B, num_classes).
-
-    Args:
-        dropout: rate of the spatial dropout before the last layer, as in the lecture.
-    """
+    """uint8 images (B, H, W, C) -> float32 logits (B, num_classes). Dropout as in the lecture."""
     images, x = scaled_images(input_shape)
     x = relu(conv(x, 16, 5, strides=2, padding=0))  # 32 -> 14
     x = relu(conv(x, 32, 5, strides=2, padding=0))  # 14 -> 5
@@ -31,11 +27,7 @@ def basic_cnn(*, input_shape: tuple[int, int, int], num_classes: int, dropout: f
 
 
 def sequential_cnn(*, input_shape: tuple[int, int, int], num_classes: int, dropout: float = 0.0) -> keras.Model:
-    """uint8 images (B, H, W, C) -> float32 logits (B, num_classes).
-
-    Args:
-        dropout: rate before the last layer, of which the lecture has none.
-    """
+    """uint8 images (B, H, W, C) -> float32 logits (B, num_classes). The lecture has no dropout."""
     images, x = scaled_images(input_shape)
     for filters in (5, 8):
         x = relu(conv(x, filters, 3))
@@ -48,11 +40,7 @@ def sequential_cnn(*, input_shape: tuple[int, int, int], num_classes: int, dropo
 
 
 def vgg_like(*, input_shape: tuple[int, int, int], num_classes: int, dropout: float = 0.3) -> keras.Model:
-    """uint8 images (B, H, W, C) -> float32 logits (B, num_classes).
-
-    Args:
-        dropout: rate of the spatial dropout after each block, as in the lecture.
-    """
+    """uint8 images (B, H, W, C) -> float32 logits (B, num_classes). Dropout as in the lecture."""
     images, x = scaled_images(input_shape)
     for filters, pooled in ((32, True), (64, True), (128, False)):
         x = relu(conv(x, filters, 3, padding=0))
@@ -64,11 +52,7 @@ def vgg_like(*, input_shape: tuple[int, int, int], num_classes: int, dropout: fl
 
 
 def residual_net(*, input_shape: tuple[int, int, int], num_classes: int, dropout: float = 0.3) -> keras.Model:
-    """uint8 images (B, H, W, C) -> float32 logits (B, num_classes).
-
-    Args:
-        dropout: rate after the first layer, after the first and third block, and after each halving.
-    """
+    """uint8 images (B, H, W, C) -> float32 logits (B, num_classes). Dropout as in the lecture."""
     images, x = scaled_images(input_shape)
     x = relu(biased_conv_bn(x, 32, 5, strides=2, padding=0))  # 32 -> 14
     x = layers.Dropout(dropout)(x)

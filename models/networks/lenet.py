@@ -3,7 +3,7 @@
 At 32x32x1 and 10 classes: lenet5 has 61,706 trained parameters; lenet5_1998 has the paper's 60,000 up to F6, and 850 in
 its output. The layers carry the paper's names, C1 to F6.
 
-Departures of lenet5: ReLU for scaled tanh and max-pooling for trainable subsampling (both are arguments), C3 sees every
+Departures of lenet5: ReLU for scaled tanh and max-pooling for trainable subsampling, C3 sees every
 map of S2 instead of the sparse Table 1, and a linear layer with softmax for the RBF output.
 Departures of lenet5_1998: a linear layer with softmax for the RBF output, whose targets are drawings of the ten digits;
 images in [-1, 1], where the paper has -0.1 for background and 1.175 for ink; subsampling begins as the mean of four
@@ -11,7 +11,7 @@ pixels, where the paper adds them.
 """
 
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Any
 
 import keras
 import numpy as np
@@ -25,27 +25,14 @@ Activation = Callable[[Tensor], Tensor]
 SIDE = 32  # pixels; the paper pads its 28x28 digits with background to this
 
 
-def lenet5(
-    *,
-    input_shape: tuple[int, int, int],
-    num_classes: int,
-    dropout: float = 0.0,
-    activation: Literal["relu", "tanh"] = "relu",
-    pooling: Literal["max", "average"] = "max",
-) -> keras.Model:
-    """uint8 images (B, H, W, C) -> float32 logits (B, num_classes).
-
-    Args:
-        dropout: rate before the last layer, of which the paper has none.
-    """
-    pool = {"max": layers.MaxPooling2D, "average": layers.AveragePooling2D}[pooling]
-    weights = "he_normal" if activation == "relu" else "glorot_uniform"
-    options = {"activation": activation, "kernel_initializer": weights}
+def lenet5(*, input_shape: tuple[int, int, int], num_classes: int, dropout: float = 0.0) -> keras.Model:
+    """uint8 images (B, H, W, C) -> float32 logits (B, num_classes). The paper has no dropout."""
+    options = {"activation": "relu", "kernel_initializer": "he_normal"}
     images, x = padded_images(input_shape)
     x = layers.Conv2D(6, 5, **options, name="c1")(x)  # (B, 28, 28, 6)
-    x = pool(2, name="s2")(x)  # (B, 14, 14, 6)
+    x = layers.MaxPooling2D(2, name="s2")(x)  # (B, 14, 14, 6)
     x = layers.Conv2D(16, 5, **options, name="c3")(x)  # (B, 10, 10, 16)
-    x = pool(2, name="s4")(x)  # (B, 5, 5, 16)
+    x = layers.MaxPooling2D(2, name="s4")(x)  # (B, 5, 5, 16)
     x = layers.Flatten()(x)
     x = layers.Dense(120, **options, name="c5")(x)  # a 5x5 convolution over 5x5 maps is dense
     x = layers.Dense(84, **options, name="f6")(x)
@@ -54,11 +41,7 @@ def lenet5(
 
 
 def lenet5_1998(*, input_shape: tuple[int, int, int], num_classes: int, dropout: float = 0.0) -> keras.Model:
-    """uint8 images (B, H, W, C) -> float32 logits (B, num_classes).
-
-    Args:
-        dropout: rate before the last layer, of which the paper has none.
-    """
+    """uint8 images (B, H, W, C) -> float32 logits (B, num_classes). The paper has no dropout."""
     images, x = padded_images(input_shape)
     channels = input_shape[-1]
     x = layers.Conv2D(6, 5, activation=scaled_tanh, kernel_initializer=uniform(25 * channels), name="c1")(x)  # 156

@@ -21,11 +21,7 @@ MLPCONVS = (  # (kernel size, filters of the convolution and of the two 1x1 that
 
 
 def nin(*, input_shape: tuple[int, int, int], num_classes: int, dropout: float = 0.5) -> keras.Model:
-    """uint8 images (B, H, W, C) -> float32 logits (B, num_classes).
-
-    Args:
-        dropout: rate after each pooling, as in the paper.
-    """
+    """uint8 images (B, H, W, C) -> float32 logits (B, num_classes). Dropout as in the paper."""
     images, x = scaled_images(input_shape)
     for i, (kernel_size, filters, pool) in enumerate(MLPCONVS, start=1):
         x = mlpconv(x, kernel_size, filters, f"mlpconv{i}")

@@ -45,12 +45,7 @@ CONFIGURATIONS: dict[str, tuple[tuple[int, ...], ...]] = {  # kernel sizes of ea
 def vgg(
     configuration: str, *, normalised: bool, input_shape: tuple[int, int, int], num_classes: int, dropout: float = 0.5
 ) -> keras.Model:
-    """uint8 images (B, H, W, C) -> float32 logits (B, num_classes).
-
-    Args:
-        normalised: with batch normalisation.
-        dropout: rate before the last layer, and between the dense layers where there are three, as in the paper.
-    """
+    """uint8 images (B, H, W, C) -> float32 logits (B, num_classes). `normalised`: with batch normalisation."""
     images, x = scaled_images(input_shape)
     for stage, (filters, kernel_sizes) in enumerate(zip(FILTERS, CONFIGURATIONS[configuration], strict=True), start=1):
         for i, kernel_size in enumerate(kernel_sizes, start=1):

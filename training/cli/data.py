@@ -9,7 +9,7 @@ from rich.console import Console
 
 from models.process.commands import explained
 from models.process.quiet import import_quietly
-from training.cli.deferred import auditing, dataset, plans, previewing
+from training.cli.deferred import auditing, dataset, indexing, plans, previewing
 from training.cli.options import AS_JSON, CACHE, DATA, say
 from training.config.flags import training_flags
 from training.config.layers import layers_of_flags
@@ -26,11 +26,9 @@ def audit(data: str, as_json: bool, cache: Path) -> None:
     Files that cannot be read, copies and near copies, pictures with two labels, classes of few images, odd formats.
     """
     console = Console(stderr=True)
-    with dataset.decoding_bar(console) as bar:
-        task = bar.add_task("decoding", total=None)
-        found = auditing.audit_folder(
-            dataset.resolve(data, cache), cache, on_progress=lambda done: bar.update(task, advance=done)
-        )
+    index = indexing.index_folder(dataset.resolve(data, cache))
+    decoded = dataset.decode_folder(index, auditing.SPEC, cache, console, however_few=True)
+    found = auditing.audit(decoded, index.left_out)
     if as_json:
         click.echo(json.dumps(found.to_json()))
         return

@@ -3,6 +3,8 @@
 They are all named here, since Python executes a module that is imported for a second time.
 """
 
+# ruff: noqa: F401 - the commands import these names from here
+
 from models.process.lazy import imported_when_used
 
 with imported_when_used():
@@ -30,30 +32,3 @@ with imported_when_used():
     import training.runs.lineage as lineage
     import training.runs.pipeline as pipeline
     import training.runs.plan as plans
-
-__all__ = [
-    "auditing",
-    "dataset",
-    "directory",
-    "distributed",
-    "drawing",
-    "evaluation",
-    "fit_options",
-    "indexing",
-    "jobs",
-    "labelling",
-    "lineage",
-    "lr_finder",
-    "measuring",
-    "pipeline",
-    "plans",
-    "previewing",
-    "prometheus",
-    "publish_check",
-    "publishing",
-    "quantizing",
-    "retraining",
-    "setup",
-    "svg",
-    "version_diff",
-]

@@ -102,7 +102,13 @@ def fit(data: str, name: str, publish: bool, force: bool, runs: Path, cache: Pat
     layers = layers_of_flags()
     if layers["freeze_epochs"] and not start:
         raise click.UsageError("--freeze-epochs is for --from: there is nothing else to freeze.")
-    options = options_of(flags)
+    options = fit_options.FitOptions(
+        Console(quiet=flags["progress"] != "text"),
+        on_event=print_as_json if flags["progress"] == "json" else lambda event: None,
+        tensorboard=flags["tensorboard"],
+        checkpoint_every_s=flags["checkpoint_every"],
+        group=distributed.join_group() if flags["distributed"] else distributed.ALONE,
+    )
     indexing.check_apart(dataset.resolve(data, cache), ("--runs", runs), *([("--exports", exports)] if publish else []))
     found = dataset.find_images(data, cache)
     plan = plans.make_plan(found, layers, start)
@@ -145,17 +151,6 @@ def fit(data: str, name: str, publish: bool, force: bool, runs: Path, cache: Pat
         say(options.console, f"publish it with: python -m training publish {run}")
 
 
-def options_of(flags: dict[str, Any]) -> "FitOptions":
-    """What the flags say of how training proceeds; joins the other processes where there are such."""
-    return fit_options.FitOptions(
-        Console(quiet=flags["progress"] != "text"),
-        on_event=print_as_json if flags["progress"] == "json" else ignore,
-        tensorboard=flags["tensorboard"],
-        checkpoint_every_s=flags["checkpoint_every"],
-        group=distributed.join_group() if flags["distributed"] else distributed.ALONE,
-    )
-
-
 def print_settings(settings: dict[str, Any], sources: dict[str, str], *, as_json: bool) -> None:
     """Each setting, and the layer that it comes from."""
     if as_json:
@@ -168,10 +163,6 @@ def print_settings(settings: dict[str, Any], sources: dict[str, str], *, as_json
 
 def print_as_json(event: "Event") -> None:
     click.echo(json.dumps(event))
-
-
-def ignore(event: "Event") -> None:
-    pass
 
 
 def report_result(options: "FitOptions", run: Path, manifest: Manifest, version: int | None, refusal: str) -> None:

@@ -3,18 +3,17 @@
 `python -m training audit PATH` prints it; `fit` writes it into the run as `audit.json`, and goes on.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from models.bundle.class_names import look_alike
 from models.bundle.preprocessing import InputSpec
-from training.data.decoded import DecodedImages, decode_readable
+from training.data.decoded import DecodedImages
 from training.data.file_info import KINDS, ODDITIES
-from training.data.index import SPLITS, index_folder
+from training.data.index import SPLITS
 
 SPEC = InputSpec(64, 64, 3, "squash")  # what is decoded where no network is chosen yet
 FEW = 20  # images of a class; with fewer its figures mean little
@@ -59,21 +58,8 @@ class Audit:
         return asdict(self)
 
 
-def audit_folder(root: Path, cache: Path, *, on_progress: Callable[[int], None] = lambda done: None) -> Audit:
-    """Decode every file of a folder, and look.
-
-    Raises:
-        BadData: it has fewer than two classes, or no image at all.
-    """
-    index = index_folder(root)
-    return audit(decode_readable(index, SPEC, cache, on_progress=on_progress), index.left_out)
-
-
 def audit(decoded: DecodedImages, left_out: dict[str, str]) -> Audit:
-    """
-    Args:
-        left_out: what the index did not read (`training.data.index.Index`).
-    """
+    """`left_out` is what the index did not read (`training.data.index.Index`)."""
     files = decoded.files
     groups = list(members(files["group"]))
 
@@ -138,35 +124,27 @@ def spread(values: np.ndarray) -> tuple[float, float, float]:
 
 def findings(found: Audit) -> Iterator[tuple[str, list[str]]]:
     """What is worth a person's attention: a sentence each, and examples of it."""
-    if found.left_out:
-        named = [f"{path}: {reason}" for path, reason in found.left_out.items()]
-        yield f"{counted(len(named), 'path')} left out, not read as images", named
-    if found.untrained:
-        named = [f"{name}: only in {' and '.join(splits)}" for name, splits in found.untrained.items()]
-        what = counted(len(named), "class", "classes")
-        yield f"{what} without an image to train on: add some, or remove the class before training", named
-    if found.similar_names:
-        named = [" = ".join(map(repr, names)) for names in found.similar_names]
-        what = counted(len(named), "group", "groups")
-        yield f"{what} of class names that differ only by case or blanks: are these one class?", named
-    if found.unreadable:
-        named = [f"{path}: {reason}" for path, reason in found.unreadable.items()]
-        yield f"{counted(len(named), 'file')} left out, unreadable", named
-    for groups, what in (
-        (found.two_labels, "with more than one label: at most one is right"),
-        (found.leaked, "on several sides of the folder's own split: its figures flatter"),
-        (found.copies, "stored more than once"),
-        (found.near_copies, "stored more than once in slightly different form"),
+    untrained = [f"{name}: only in {' and '.join(splits)}" for name, splits in found.untrained.items()]
+    names = [" = ".join(map(repr, group)) for group in found.similar_names]
+    for noun, what, examples in (
+        ("path", "left out, not read as images", with_reasons(found.left_out)),
+        ("class", "without an image to train on: add some, or remove the class before training", untrained),
+        ("group", "of class names that differ only by case or blanks: are these one class?", names),
+        ("file", "left out, unreadable", with_reasons(found.unreadable)),
+        ("picture", "with more than one label: at most one is right", joined(found.two_labels)),
+        ("picture", "in more than one split of the folder: test results will be too optimistic", joined(found.leaked)),
+        ("picture", "stored more than once", joined(found.copies)),
+        ("picture", "stored more than once in slightly different form", joined(found.near_copies)),
     ):
-        if groups:
-            yield f"{counted(len(groups), 'picture')} {what}", [" = ".join(paths) for paths in groups]
+        if examples:
+            yield f"{counted(len(examples), noun)} {what}", examples
     if found.alike:
         what = "look alike, too many for one side of the split: only closer copies among them are kept together"
         examples = [f"{counted(count, 'image')} like {path}" for path, count in found.alike.items()]
         yield f"{counted(sum(found.alike.values()), 'image')} {what}", examples
     few = [f"{name}: {count}" for name, count in found.classes.items() if count < FEW]
     if few:
-        yield f"{counted(len(few), 'class', 'classes')} of fewer than {FEW} images", few
+        yield f"{counted(len(few), 'class')} of fewer than {FEW} images", few
     counts = np.array([count for count in found.classes.values() if count])
     if is_imbalanced(counts):
         times = f"{counts.max() / counts.min():.0f} times"
@@ -199,13 +177,20 @@ def statistics(found: Audit) -> list[str]:
     ]
 
 
-def counted(count: int, noun: str, plural: str = "") -> str:
-    return f"{count:,} {noun if count == 1 else plural or noun + 's'}"
+def counted(count: int, noun: str) -> str:
+    plural = f"{noun}es" if noun.endswith("s") else f"{noun}s"
+    return f"{count:,} {noun if count == 1 else plural}"
 
 
-IMBALANCE_RATIO = (
-    5.0  # times as many images in the largest class as in the smallest: accuracy then speaks of the largest alone
-)
+def with_reasons(reasons: dict[str, str]) -> list[str]:
+    return [f"{path}: {reason}" for path, reason in reasons.items()]
+
+
+def joined(groups: Groups) -> list[str]:
+    return [" = ".join(paths) for paths in groups]
+
+
+IMBALANCE_RATIO = 5.0  # largest class to smallest; above it, accuracy mostly measures the largest class
 
 
 def is_imbalanced(counts: np.ndarray) -> bool:

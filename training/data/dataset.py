@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -105,11 +106,22 @@ def without_empty_classes(decoded: DecodedImages, without: np.ndarray) -> Decode
     return replace(decoded, class_names=names, labels=places[decoded.labels])
 
 
-def decode_folder(index: Index, spec: InputSpec, cache: Path, console: Console) -> DecodedImages:
+def decode_folder(
+    index: Index, spec: InputSpec, cache: Path, console: Console, *, however_few: bool = False
+) -> DecodedImages:
     """`decode_all` with a bar that shows how far it is."""
-    with decoding_bar(console) as bar:
+    bar = Progress(
+        TextColumn("decoding"),
+        BarColumn(),
+        TextColumn("{task.completed:,}/{task.total:,} images"),
+        TimeRemainingColumn(elapsed_when_finished=True),
+        console=console,
+        disable=not console.is_terminal,
+    )
+    with bar:
         task = bar.add_task("decoding", total=len(index.paths))
-        decoded = decode_all(index, spec, cache, on_progress=lambda done: bar.update(task, advance=done))
+        advance = partial(bar.advance, task)
+        decoded = decode_all(index, spec, cache, on_progress=advance, however_few=however_few)
         bar.update(task, completed=len(index.paths))
     return decoded
 
@@ -125,14 +137,3 @@ def resolve(source: str, cache: Path) -> Path:
     root = expanded(source).resolve()
     check_apart(root, ("--cache", cache))
     return root
-
-
-def decoding_bar(console: Console) -> Progress:
-    return Progress(
-        TextColumn("decoding"),
-        BarColumn(),
-        TextColumn("{task.completed:,}/{task.total:,} images"),
-        TimeRemainingColumn(elapsed_when_finished=True),
-        console=console,
-        disable=not console.is_terminal,
-    )

@@ -84,28 +84,21 @@ class DecodedImages:
 
 
 def decode_all(
-    index: Index, spec: InputSpec, cache: Path, *, on_progress: Callable[[int], None] = lambda done: None
+    index: Index,
+    spec: InputSpec,
+    cache: Path,
+    *,
+    on_progress: Callable[[int], None] = lambda done: None,
+    however_few: bool = False,
 ) -> DecodedImages:
     """Decode an index, or map what an earlier run decoded.
 
     Args:
         on_progress: called with the number of files done since the last call.
+        however_few: any number of files may be unreadable, but not all.
 
     Raises:
         BadData: more than half of the files are unreadable, or all of some class.
-    """
-    decoded = decode_readable(index, spec, cache, on_progress=on_progress)
-    check_readable(decoded, len(index.paths))
-    return decoded
-
-
-def decode_readable(
-    index: Index, spec: InputSpec, cache: Path, *, on_progress: Callable[[int], None] = lambda done: None
-) -> DecodedImages:
-    """Like `decode_all`, but any number of files may be unreadable.
-
-    Raises:
-        BadData: none is.
     """
     folder = cache / "decoded" / cache_key(index, spec)
     if not (folder / "unreadable.json").exists():
@@ -116,7 +109,10 @@ def decode_readable(
             move_into_place(staging, folder)
         finally:
             shutil.rmtree(staging, ignore_errors=True)
-    return read_cache(folder, index.class_names)
+    decoded = read_cache(folder, index.class_names)
+    if not however_few:
+        check_readable(decoded, len(index.paths))
+    return decoded
 
 
 def cache_key(index: Index, spec: InputSpec) -> str:

@@ -1,7 +1,6 @@
 """A look at some images of a folder, to choose an input that suits them."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 
@@ -13,17 +12,11 @@ NUM_SAMPLED = 200
 GREY_MODES = {"1", "L", "LA", "I", "I;16", "I;16B"}
 
 
-@dataclass(frozen=True, slots=True)
-class Sample:
-    """What the images of a folder are like."""
+def sample_images(root: Path, paths: Sequence[str]) -> tuple[int, bool]:
+    """The median of the images' shorter sides in pixels, and whether none of them has colour.
 
-    num_files: int  # in the folder
-    median_side: int  # pixels of the shorter side
-    all_grey: bool  # whether none has colour
-
-
-def sample_images(root: Path, paths: Sequence[str]) -> Sample:
-    """Read the headers of a few hundred files, spread over the folder; what cannot be read is passed over."""
+    The headers of a few hundred files are read, spread over the folder; what cannot be read is passed over.
+    """
     sides, modes = [], set()
     for path in paths[:: max(1, len(paths) // NUM_SAMPLED)]:
         try:
@@ -32,4 +25,4 @@ def sample_images(root: Path, paths: Sequence[str]) -> Sample:
                 modes.add(image.mode)
         except Exception:  # whatever a decoder raises; decoding will name the file and the reason
             continue
-    return Sample(len(paths), int(median(sides or [0])), modes <= GREY_MODES)
+    return int(median(sides or [0])), modes <= GREY_MODES

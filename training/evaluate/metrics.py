@@ -4,10 +4,11 @@ from typing import Any
 
 import numpy as np
 import sklearn.metrics
+from scipy import stats
 
 from training.data.audit import is_imbalanced
 from training.evaluate.predictions import Predictions
-from training.evaluate.significance import Z_95, detectable_difference
+from training.evaluate.significance import detectable_difference
 
 CALIBRATION_BINS = 15  # as in Guo et al., 2017, https://arxiv.org/abs/1706.04599
 TOP = 5
@@ -60,12 +61,7 @@ def measure(predictions: Predictions) -> dict[str, Any]:
 
 def interval(successes: int, trials: int) -> list[float] | None:
     """95 % for a share (Wilson, 1927, https://doi.org/10.1080/01621459.1927.10502953); None of nothing."""
-    if not trials:
-        return None
-    share, spread = successes / trials, Z_95**2 / trials
-    middle = (share + spread / 2) / (1 + spread)
-    half = Z_95 / (1 + spread) * np.sqrt(share * (1 - share) / trials + spread / (4 * trials))
-    return [max(0.0, float(middle - half)), min(1.0, float(middle + half))]
+    return [*map(float, stats.binomtest(successes, trials).proportion_ci(method="wilson"))] if trials else None
 
 
 def ratio(part: int, whole: int) -> float | None:
@@ -78,16 +74,12 @@ def negative_log_likelihood(probabilities: np.ndarray, labels: np.ndarray) -> fl
 
 def expected_calibration_error(probabilities: np.ndarray, labels: np.ndarray) -> float:
     """Mean distance of confidence from accuracy over bins of equal width, weighted by images."""
-    gaps = [count * abs(accuracy - confidence) for confidence, accuracy, count in binned(probabilities, labels)]
-    return float(sum(gaps) / len(labels))
+    bins = calibration_bins(probabilities, labels)
+    return float(sum(count * abs(accuracy - confidence) for confidence, accuracy, count in bins) / len(labels))
 
 
-def calibration_bins(predictions: Predictions) -> list[tuple[float, float, int]]:
+def calibration_bins(probabilities: np.ndarray, labels: np.ndarray) -> list[tuple[float, float, int]]:
     """Of each bin with images in it: mean confidence, accuracy, images."""
-    return binned(predictions.probabilities, predictions.labels)
-
-
-def binned(probabilities: np.ndarray, labels: np.ndarray) -> list[tuple[float, float, int]]:
     confidence = probabilities.max(axis=1)
     correct = probabilities.argmax(axis=1) == labels
     bins = np.minimum((confidence * CALIBRATION_BINS).astype(int), CALIBRATION_BINS - 1)

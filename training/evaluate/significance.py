@@ -1,7 +1,7 @@
 """What a difference between two models on the same images is worth."""
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 from scipy import stats
@@ -81,14 +81,9 @@ def holm(p_values: Sequence[float], alpha: float) -> list[bool]:
     return rejected
 
 
-def p_value_below(successes: int, trials: int, share: float) -> float:
-    """P-value of the exact binomial test that the true share is lower than this one."""
-    return float(stats.binomtest(successes, trials, share, alternative="less").pvalue) if trials else 1.0
-
-
-def p_value_above(successes: int, trials: int, share: float) -> float:
-    """P-value of the exact binomial test that the true share is higher than this one."""
-    return float(stats.binomtest(successes, trials, share, alternative="greater").pvalue) if trials else 1.0
+def binomial_p_value(successes: int, trials: int, share: float, side: Literal["less", "greater"]) -> float:
+    """P-value of the exact binomial test that the true share is less, or greater, than this one."""
+    return float(stats.binomtest(successes, trials, share, alternative=side).pvalue) if trials else 1.0
 
 
 def fisher_p_value(ours: tuple[int, int], theirs: tuple[int, int]) -> float:

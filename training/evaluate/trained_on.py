@@ -3,12 +3,14 @@
 import contextlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from models.bundle.manifest import IMAGE, TRAINED_ON, BrokenBundle, Manifest, read_images, read_manifest
 from training.data.decoded import DecodedImages
+
+Ancestor = tuple[str, Path | None]  # a bundle's name, and where it lies; None if it is gone
 
 
 def images_trained_on(bundle: Path, exports: Path | None = None) -> tuple[np.ndarray, list[str]]:
@@ -20,7 +22,7 @@ def images_trained_on(bundle: Path, exports: Path | None = None) -> tuple[np.nda
         exports: where its parents are, if the bundle is that of a run and is not published yet.
     """
     found, unknown = [np.empty(0, np.uint64)], list[str]()
-    waiting, seen = [Ancestor(name_of(bundle), bundle)], set[str]()
+    waiting, seen = list[Ancestor]([(name_of(bundle), bundle)]), set[str]()
     while waiting:
         name, place = waiting.pop()
         if name in seen:
@@ -32,13 +34,6 @@ def images_trained_on(bundle: Path, exports: Path | None = None) -> tuple[np.nda
         found.append(images["hash"][images["side"] == TRAINED_ON])
         waiting += parents
     return np.unique(np.concatenate(found)), unknown
-
-
-class Ancestor(NamedTuple):
-    """A bundle's name, and where it lies; None if it is gone."""
-
-    name: str
-    place: Path | None
 
 
 def images_and_parents(bundle: Path | None, exports: Path | None) -> tuple[np.ndarray, list[Ancestor]]:
@@ -58,13 +53,13 @@ def parents_of(bundle: Path, manifest: Manifest, exports: Path | None) -> Iterat
         recorded = Path(start["bundle"])
         published = [home / start["model"] / str(version) for home in homes] if version else []
         place = next((place for place in (*published, recorded) if is_start(place, start)), None)
-        yield Ancestor(name_of(published[0] if version else recorded), place)
+        yield (name_of(published[0] if version else recorded), place)
         if of_this_model:
             return
     if parent is not None:
         places = [bundle.with_name(str(parent)), *(home / manifest.model / str(parent) for home in homes)]
         place = next((place for place in places if place.is_dir()), None)
-        yield Ancestor(f"{manifest.model}/{parent}", place)
+        yield (f"{manifest.model}/{parent}", place)
 
 
 def is_start(bundle: Path, start: dict[str, Any]) -> bool:

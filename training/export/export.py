@@ -11,7 +11,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -34,14 +34,6 @@ class ExportFailed(Failed):
     """The bundle was not made, or does not answer as the trained network does."""
 
 
-@dataclass(frozen=True, slots=True)
-class Answers:
-    """What the trained network says, in float32: uint8 images (N, H, W, C), probabilities (N, num_classes)."""
-
-    images: np.ndarray
-    probabilities: np.ndarray
-
-
 def export(
     run: Path,
     *,
@@ -49,7 +41,7 @@ def export(
     classify: Callable[[np.ndarray], np.ndarray],
     manifest: Manifest,
     golden: Sequence[bytes],
-    answers: Answers,
+    checked: np.ndarray,
     report: str,
     images: np.ndarray,
 ) -> Path:
@@ -59,7 +51,7 @@ def export(
         model: the float32 network, whose weights are exported.
         classify: uint8 images (B, H, W, C) -> probabilities (B, num_classes), as the exported model must answer.
         golden: a few encoded images; the answers to them are stored beside them.
-        answers: on which the exported model must agree.
+        checked: uint8 images (N, H, W, C) for which the exported model must give the same probabilities.
         report: the bundle's report.html.
         images: IMAGE (N,): what the network was made with.
 
@@ -72,7 +64,7 @@ def export(
     write_array(bundle / IMAGES, images)
     write_golden(bundle, classify, manifest, golden)
     model.save_weights(run / WEIGHTS)
-    np.savez(run / ANSWERS, images=answers.images, probabilities=answers.probabilities)
+    np.savez(run / ANSWERS, images=checked, probabilities=classify(checked))
     (run / REQUEST).write_text(json.dumps(manifest.to_json(), ensure_ascii=False), encoding="utf-8")
     in_fresh_process("training.export.saved_model", run)
     in_fresh_process("training.export.parity", run)

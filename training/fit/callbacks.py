@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,22 +13,14 @@ from training.fit.state import TrainState
 Event = dict[str, Any]
 
 
-@dataclass(frozen=True, slots=True)
-class Speed:
-    """Of an epoch, since its start or since the run was taken up again."""
-
-    images_per_s: float
-    input_wait: float  # share of the time in which the network waited for images
-
-
 class Callback:
     """Read-only training callback, such as a progress bar, a report or a log."""
 
     def begin(self, state: TrainState, epochs: int, steps_per_epoch: int) -> None:
         """Before the first step, or when a run is taken up again."""
 
-    def step(self, state: TrainState, figures: dict[str, float], speed: Speed) -> None:
-        """After each step; `figures` are means of the epoch so far, and the learning rate."""
+    def step(self, state: TrainState, figures: dict[str, float]) -> None:
+        """After each step; `figures` are means of the epoch so far, the learning rate, and Stopwatch's speed."""
 
     def epoch(self, state: TrainState) -> None:
         """After each epoch, whose figures are the last of `state.history`."""
@@ -42,10 +33,6 @@ class TrainingProgress(Callback):
     """Loss, accuracy, learning rate, images/s and the time left of the whole run."""
 
     def __init__(self, console: Console, *, on_event: Callable[[Event], None] = lambda event: None) -> None:
-        """
-        Args:
-            on_event: called with the figures of each epoch.
-        """
         self._console = console
         self._on_event = on_event
         self._bar = Progress(
@@ -68,14 +55,14 @@ class TrainingProgress(Callback):
         self._bar.start()
         self._started_s = time.perf_counter()
 
-    def step(self, state: TrainState, figures: dict[str, float], speed: Speed) -> None:
+    def step(self, state: TrainState, figures: dict[str, float]) -> None:
         if not self._bar.disable:
             self._bar.update(
                 self._task,
                 completed=self._steps(state),
                 description=f"epoch {state.epoch + 1}/{self._epochs}, step {state.step}/{self._steps_per_epoch}",
                 status=f"loss {figures['loss']:.4f}  accuracy {figures['accuracy']:.4f}  "
-                f"rate {figures['learning_rate']:.3g}  {speed.images_per_s:,.0f} images/s",
+                f"rate {figures['learning_rate']:.3g}  {figures['images_per_s']:,.0f} images/s",
             )
 
     def epoch(self, state: TrainState) -> None:

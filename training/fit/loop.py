@@ -16,7 +16,7 @@ import numpy as np
 from models.errors import Failed
 from training.augment.loader import Batch, TrainingBatches
 from training.config.settings import Settings
-from training.fit.callbacks import Callback, Speed
+from training.fit.callbacks import Callback
 from training.fit.checkpoint import load_checkpoint, save_checkpoint, save_weights
 from training.fit.distributed import ALONE, Group
 from training.fit.state import CHECKPOINT, CHECKPOINT_EVERY_S, TrainState
@@ -101,10 +101,9 @@ class Loop:
             for name, value in figures.items():
                 state.sums[name] = state.sums.get(name, 0.0) + float(value)
             for callback in self.callbacks:
-                callback.step(state, self._figures(state), stopwatch.speed())
+                callback.step(state, self._figures(state, stopwatch))
             after_step()
-        speed = stopwatch.speed()
-        record = {**self._figures(state), "images_per_s": speed.images_per_s, "input_wait": speed.input_wait}
+        record = self._figures(state, stopwatch)
         some_batches = self._images_for_statistics(state.epoch)
         with evaluation_weights(self.model, some_batches, step=int(self.model.optimizer.iterations)):
             if self.validate is not None:
@@ -123,9 +122,9 @@ class Loop:
         steps = range(num_statistics_batches(self.batches.batch_size, len(self.batches)))
         return (self.batches.batch(epoch, step)[0] for step in steps)
 
-    def _figures(self, state: TrainState) -> dict[str, float]:
+    def _figures(self, state: TrainState, stopwatch: "Stopwatch") -> dict[str, float]:
         means = {name: total / state.step for name, total in state.sums.items()}
-        return {**means, "learning_rate": float(self.model.optimizer.learning_rate)}
+        return {**means, "learning_rate": float(self.model.optimizer.learning_rate), **stopwatch.speed()}
 
     def _keep_best(self, state: TrainState, loss: float | None) -> None:
         """The weights of the lowest validation loss, or of every epoch where none is awaited."""
@@ -179,9 +178,11 @@ class Stopwatch:
             yield batch
             asked_s = time.perf_counter()
 
-    def speed(self) -> Speed:
+    def speed(self) -> dict[str, float]:
+        """Images/s, and the share of the time in which the network waited for images."""
         elapsed_s = time.perf_counter() - self._started_s
-        return Speed(self._num_batches * self._batch_size / elapsed_s, self._waited_s / elapsed_s)
+        images_per_s = self._num_batches * self._batch_size / elapsed_s
+        return {"images_per_s": images_per_s, "input_wait": self._waited_s / elapsed_s}
 
 
 class CheckpointClock:

@@ -5,13 +5,12 @@ rises beyond all bounds, or falls no more, when it is too high.
 """
 
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import chain, count
 
 import keras
 import numpy as np
 
-from training.augment.loader import Batch, TrainingBatches
 from training.fit.loop import Diverged
 from training.fit.setup import Ready
 from training.network.optimizers import optimizer_for
@@ -44,7 +43,8 @@ def find_rate(ready: Ready, num_steps: int) -> RangeTest:
     rates: list[float] = []
     losses: list[float] = []
     mean, kept = 0.0, max(0.0, 1 - 1 / (SMOOTHED_OVER * num_steps))
-    steps = zip(np.geomspace(LOWEST, HIGHEST, num_steps), endless(ready.batches), strict=False)
+    batches = chain.from_iterable(map(ready.batches.rest_of_epoch, count()))
+    steps = zip(np.geomspace(LOWEST, HIGHEST, num_steps), batches, strict=False)
     for step, (rate, (images, targets)) in enumerate(steps, start=1):
         loss = float(ready.model.train_on_batch(images, targets, return_dict=True)["loss"])
         mean = kept * mean + (1 - kept) * loss
@@ -59,10 +59,3 @@ def find_rate(ready: Ready, num_steps: int) -> RangeTest:
             "Try --precision float32, or another --model."
         )
     return RangeTest(rates, losses)
-
-
-def endless(batches: TrainingBatches) -> Iterator[Batch]:
-    epoch = 0
-    while True:
-        yield from batches.rest_of_epoch(epoch)
-        epoch += 1

@@ -61,12 +61,12 @@ def get_ready(
     )
     model = trainable(decoded, settings, precision)
     whiten(model, decoded, split.train)
-    new = []
+    new: list[keras.Variable] = []
     if start:
-        taken = transfer_weights(without_auxiliary_heads(model), start, decoded.class_names)
+        num_layers, new = transfer_weights(without_auxiliary_heads(model), start, decoded.class_names)
         own = {id(weight) for weight in without_auxiliary_heads(model).weights}
-        new = taken.new + [weight for weight in model.trainable_variables if id(weight) not in own]
-        console.print(f"{taken.num_layers} layers taken over from {start}", highlight=False, soft_wrap=True)
+        new += [weight for weight in model.trainable_variables if id(weight) not in own]
+        console.print(f"{num_layers} layers taken over from {start}", highlight=False, soft_wrap=True)
     loss = loss_for(settings, decoded.labels[split.train], len(decoded.class_names))
     return Ready(model, batches, loss, settings, new)
 

@@ -1,6 +1,5 @@
 """Transfer learning: initialises a network with a bundle's weights, except layers whose shape or classes differ."""
 
-from dataclasses import dataclass
 from pathlib import Path
 
 import keras
@@ -9,19 +8,18 @@ from models.errors import UserError
 from training.network.bundle_weights import load_network
 
 
-@dataclass(frozen=True, slots=True)
-class TransferResult:
-    num_layers: int  # whose weights are the old model's
-    new: list[keras.Variable]  # weights that are not, of layers that have other shapes or other classes
-
-
-def transfer_weights(network: keras.Model, bundle: Path, class_names: tuple[str, ...]) -> TransferResult:
+def transfer_weights(
+    network: keras.Model, bundle: Path, class_names: tuple[str, ...]
+) -> tuple[int, list[keras.Variable]]:
     """Give a network the weights of a bundle's, layer by layer, where shapes agree.
 
     The last layer is taken over only where the classes are the same: answers of another number or order mean others.
 
     Args:
         network: of the bundle's architecture, without auxiliary heads.
+
+    Returns:
+        The number of layers whose weights are the old model's, and the weights of all others.
 
     Raises:
         BrokenBundle: the bundle does not verify.
@@ -42,4 +40,4 @@ def transfer_weights(network: keras.Model, bundle: Path, class_names: tuple[str,
             new += mine.trainable_variables
     if not num_taken:
         raise UserError(f"No layer of {bundle} has the shapes that this input and these classes need.")
-    return TransferResult(num_taken, new)
+    return num_taken, new

@@ -14,7 +14,7 @@ from typing import Annotated, Any
 from msgspec import Meta
 
 from models.store.live import LiveVersionChanged, read_live, roll_back, set_canary, set_live, set_shadow
-from training.evaluate.significance import fisher_p_value, p_value_above
+from training.evaluate.significance import binomial_p_value, fisher_p_value
 from training.promotion.gate import NotNegative
 from training.promotion.traffic import POLL_S, Traffic, Watch, change
 
@@ -223,7 +223,7 @@ def find_regression(ours: Traffic, theirs: Traffic, rollout: Rollout, *, side_by
     if theirs.asked >= rollout.min_requests:
         p_value = fisher_p_value(events, (round(theirs.faults), round(theirs.asked)))
     else:
-        p_value = p_value_above(*events, USUAL_FAULTS)
+        p_value = binomial_p_value(*events, USUAL_FAULTS, "greater")
     if ours.faults and p_value < SIGNIFICANT:
         failed = f"it failed {ours.faults:g} of {ours.asked:g} requests"
         return f"{failed}, the version before {theirs.faults:g} of {theirs.asked:g}"

@@ -11,7 +11,7 @@ import numpy as np
 from scipy import stats
 
 from training.evaluate.metrics import expected_calibration_error
-from training.evaluate.significance import POWER, Paired, detectable_difference, holm, p_value_above, p_value_below
+from training.evaluate.significance import POWER, Paired, binomial_p_value, detectable_difference, holm
 from training.promotion.gate import Evidence, Finding, Gate, ModelPredictions, Outcome, Verdict
 
 SEVERITY: tuple[Outcome, ...] = ("pass", "hold", "reject")
@@ -142,7 +142,7 @@ def check_newest_labels(evidence: Evidence, gate: Gate) -> Finding | None:
     wanted = gate.newest_share * float(frozen.mean())
     figures = {"accuracy": round(float(newest.mean()), 5), "wanted": round(wanted, 5), "num_images": len(newest)}
     what = f"Of {len(newest)} newest held-out images it gets {newest.mean():.1%} right"
-    if p_value_below(int(newest.sum()), len(newest), wanted) < gate.alpha:
+    if binomial_p_value(int(newest.sum()), len(newest), wanted, "less") < gate.alpha:
         reason = f"{what}, and {frozen.mean():.1%} of the others: their labels cannot be learned, and are likely wrong."
         return Finding("newest", "reject", reason, figures)
     return Finding("newest", "pass", f"{what}.", figures)
@@ -163,7 +163,9 @@ def check_class_recall(evidence: Evidence, gate: Gate) -> Finding:
     """One exact test a class, of one side, corrected by Holm for their number; a drop has to be large as well."""
     classes = list(dict.fromkeys(evidence.labels.tolist()))
     pairs = {name: evidence.paired(evidence.labels == name) for name in classes}
-    p_values = [p_value_below(p.only_challenger, p.only_champion + p.only_challenger, 0.5) for p in pairs.values()]
+    p_values = [
+        binomial_p_value(p.only_challenger, p.only_champion + p.only_challenger, 0.5, "less") for p in pairs.values()
+    ]
     sure = holm(p_values, gate.alpha)
     worse = {
         name: round(found.difference, 5)
@@ -194,7 +196,7 @@ def classes_below(labels: np.ndarray, right: np.ndarray, floor: float, alpha: fl
     classes = list(dict.fromkeys(labels.tolist()))
     counts = [right[labels == name] for name in classes]
     significant = holm(
-        [p_value_below(int(found.sum()), len(found), floor) if floor else 1.0 for found in counts], alpha
+        [binomial_p_value(int(found.sum()), len(found), floor, "less") if floor else 1.0 for found in counts], alpha
     )
     yield from (name for name, sure in zip(classes, significant, strict=True) if sure)
 
@@ -221,7 +223,7 @@ def check_majority_baseline(evidence: Evidence, gate: Gate) -> Finding:
     right = evidence.right(evidence.challenger)
     names, counts = np.unique(evidence.labels.astype(str), return_counts=True)
     share, name = float(counts.max() / counts.sum()), str(names[counts.argmax()])
-    p_value = p_value_above(int(right.sum()), len(right), share)
+    p_value = binomial_p_value(int(right.sum()), len(right), share, "greater")
     figures = {"accuracy": round(float(right.mean()), 5), "largest_class": round(share, 5), "p": p_value}
     what = f"Of {len(right)} held-out images it gets {right.mean():.1%} right; always saying {name} would {share:.1%}"
     if p_value < gate.alpha:

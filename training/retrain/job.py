@@ -25,9 +25,7 @@ class Needed:
     """When `--if-needed` trains: as soon as one of these is so. 0 leaves one out."""
 
     new_labels: Annotated[int, Meta(ge=0)] = 100  # that have come since the last decision
-    drift: Annotated[float, Meta(ge=0)] = (
-        0.25  # population stability index of any statistic that the service measures
-    )
+    drift: Annotated[float, Meta(ge=0)] = 0.25  # population stability index of any statistic that the service measures
     days: Annotated[float, Meta(ge=0)] = 0.0  # since the last decision
 
 

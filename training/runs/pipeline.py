@@ -31,7 +31,7 @@ from training.data.named_sets import DATA_SETS
 from training.data.split import Split
 from training.evaluate.label_errors import LabelError, find_label_errors, out_of_fold
 from training.evaluate.metrics import calibration_bins
-from training.export.export import Answers, export
+from training.export.export import export
 from training.fit.fit import Trained, fit, train
 from training.fit.options import FitOptions
 from training.report.filters import filters_picture
@@ -40,8 +40,6 @@ from training.runs.bundle_contents import NUM_ANSWERS, choose_golden, first_not_
 from training.runs.directory import FOLDS, write_json
 from training.runs.lineage import circumstances, describe
 from training.runs.report_contents import MAX_PICTURES, describe_error, facts, mistakes, picture_of
-
-NO_ORIGIN = {"from": None, "parent_version": None}
 
 
 def train_and_export(
@@ -53,8 +51,8 @@ def train_and_export(
     *,
     num_folds: int = 0,
     start: Path | None = None,
-    origin: dict[str, Any] | None = None,
-    sources: Mapping[str, str] | None = None,
+    origin: dict[str, Any],
+    sources: Mapping[str, str],
 ) -> Manifest:
     """Fill a run directory; the bundle lies sealed in `run/bundle` when this returns.
 
@@ -72,7 +70,7 @@ def train_and_export(
         return read_manifest(run / "bundle")
     write_json(run / "audit.json", data.audit.to_json())
     title = f"{model_name}: {settings.architecture} on {Path(data.source).name}"
-    report = Report(title, facts(data, settings, sources or {}), list(findings(data.audit)))
+    report = Report(title, facts(data, settings, sources), list(findings(data.audit)))
     growing = GrowingReport(run / "report.html", report)
 
     watched = replace(options, callbacks=[*options.callbacks, growing])
@@ -83,10 +81,10 @@ def train_and_export(
     label_errors = (
         search_label_errors(run, data, trained, settings, num_folds, options, start=start) if num_folds else None
     )
-    report = completed(report, data, trained, label_errors, sources or {})
+    report = completed(report, data, trained, label_errors, sources)
     write_durably(run / "report.html", report.html())
 
-    lineage = {**describe(data, trained.settings), **NO_ORIGIN, **(origin or {}), **circumstances()}
+    lineage = {**describe(data, trained.settings), **origin, **circumstances()}
     rows = first_not_empty(data.split.val, data.split.train)[:NUM_ANSWERS]
     images = np.asarray(data.decoded.images[rows])
     options.console.print("exporting, and asking the export in a fresh process", highlight=False)
@@ -96,7 +94,7 @@ def train_and_export(
         classify=trained.probabilities,
         manifest=manifest_of(model_name, data, trained, lineage),
         golden=choose_golden(data),
-        answers=Answers(images, trained.probabilities(images)),
+        checked=images,
         report=report.html(),
         images=list_images(data, trained.predictions),
     )
@@ -151,7 +149,7 @@ def completed(
         facts=facts(data, trained.settings, sources),
         history=trained.history,
         metrics=trained.metrics,
-        bins=calibration_bins(trained.predictions),
+        bins=calibration_bins(trained.predictions.probabilities, trained.predictions.labels),
         mistakes=mistakes(data, trained.predictions),
         filters=filters_picture(trained.model),
         label_errors=pictures,

@@ -148,9 +148,10 @@ def choose_input(found: Found, architecture: Architecture, layers: Layers, start
     if layers["size"] and layers["channels"]:
         side, channels = layers["size"], int(layers["channels"])
     else:
-        sample = sample_images(found.index.root, found.own)
-        side = layers["size"] or architecture.side_for(sample.median_side, sample.num_files)
-        channels = int(layers["channels"] or (1 if sample.all_grey else 3))
+        paths = found.own
+        median_side, all_grey = sample_images(found.index.root, paths)
+        side = layers["size"] or architecture.side_for(median_side, len(paths))
+        channels = int(layers["channels"] or (1 if all_grey else 3))
     return InputSpec(side, side, channels, layers["resize"])
 
 

@@ -2,7 +2,6 @@
 
 import keras
 import numpy as np
-import pytest
 
 from models.networks.lenet import TABLE_1, SparseConv2D, Subsampling, scaled_tanh
 from models.networks.registry import build
@@ -65,14 +64,3 @@ def test_a_digit_smaller_than_lenets_input_is_centred_on_background() -> None:
     assert padded.shape == (32, 32)
     assert (padded[2:30, 2:29] == 9).all()
     assert padded.sum() == 28 * 27 * 9
-
-
-@pytest.mark.parametrize("activation", ["relu", "tanh"])
-@pytest.mark.parametrize(
-    ("pooling", "kind"), [("max", keras.layers.MaxPooling2D), ("average", keras.layers.AveragePooling2D)]
-)
-def test_activation_and_pooling_are_arguments(activation: str, pooling: str, kind: type) -> None:
-    model = outline("lenet5", activation=activation, pooling=pooling)
-    assert {model.get_layer(name).activation.__name__ for name in ("c1", "c3", "c5", "f6")} == {activation}
-    assert isinstance(model.get_layer("s2"), kind)
-    assert isinstance(model.get_layer("s4"), kind)

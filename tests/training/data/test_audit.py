@@ -12,8 +12,9 @@ from PIL import Image
 
 from tests.images import encode, encode_turned, noise, shades, smooth, write_folder
 from training.cli.app import main
-from training.data.audit import Audit, audit_folder, statistics, summary
-from training.data.index import BadData
+from training.data.audit import SPEC, Audit, audit, statistics, summary
+from training.data.decoded import decode_all
+from training.data.index import BadData, index_folder
 
 SIZE = (40, 50)
 
@@ -26,7 +27,8 @@ def root(tmp_path: Path) -> Path:
 
 
 def audited(root: Path) -> Audit:
-    return audit_folder(root, root.parent / "cache")
+    index = index_folder(root)
+    return audit(decode_all(index, SPEC, root.parent / "cache", however_few=True), index.left_out)
 
 
 def test_a_sound_folder_has_nothing_odd(root: Path) -> None:

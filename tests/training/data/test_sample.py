@@ -15,8 +15,7 @@ GREY = encode(noise(20, 30))
 
 def sample_of(tmp_path: Path, *images: bytes) -> tuple[int, bool]:
     root = write_folder(tmp_path, {"cat": images, "dog": [GREY]})
-    sample = sample_images(root, index_folder(root).paths)
-    return sample.median_side, sample.all_grey
+    return sample_images(root, index_folder(root).paths)
 
 
 def test_the_side_is_the_median_of_the_shorter_sides(tmp_path: Path) -> None:

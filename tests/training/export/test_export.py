@@ -17,7 +17,7 @@ from tests.conftest import Training
 from tests.images import encode, smooth
 from training.evaluate.saved_model import load_signatures
 from training.export import export as exporting
-from training.export.export import PARITY, WARMUP, Answers, ExportFailed, in_fresh_process
+from training.export.export import PARITY, WARMUP, ExportFailed, in_fresh_process
 from training.export.saved_model import decode_tensor
 
 Signatures = dict[str, Callable[[np.ndarray], np.ndarray]]
@@ -159,7 +159,6 @@ def test_an_export_that_answers_otherwise_is_not_sealed(
         shutil.copy(bundle / "saved_model.pb", run / "bundle")
 
     monkeypatch.setattr(exporting, "in_fresh_process", fail_parity)
-    answers = Answers(np.zeros((1, 32, 32, 1), np.uint8), np.full((1, 10), 0.1))
     golden = [data for data, _ in read_golden(bundle)]
     with pytest.raises(ExportFailed, match="it answers otherwise"):
         exporting.export(
@@ -168,7 +167,7 @@ def test_an_export_that_answers_otherwise_is_not_sealed(
             classify=lambda images: np.full((len(images), 10), 0.1),
             manifest=verify(bundle),
             golden=golden,
-            answers=answers,
+            checked=np.zeros((1, 32, 32, 1), np.uint8),
             report="<!doctype html>",
             images=np.empty(0, IMAGE),
         )

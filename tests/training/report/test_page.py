@@ -23,7 +23,9 @@ GREY = np.full((4, 4, 1), 128, np.uint8)
 def report(*names: str, **known: Any) -> Report:
     probabilities = np.eye(len(names))[[0, 0, 1]] * 0.9 + 0.01
     table = Predictions(names, ["a.png", "b.png", "c.png"], np.array([0, 1, 1]), probabilities)
-    finished = Report("toy", {}, [], history=HISTORY, metrics=measure(table), bins=calibration_bins(table))
+    finished = Report(
+        "toy", {}, [], history=HISTORY, metrics=measure(table), bins=calibration_bins(table.probabilities, table.labels)
+    )
     return replace(finished, **known)
 
 

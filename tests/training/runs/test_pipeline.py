@@ -132,9 +132,9 @@ def test_a_run_that_was_cut_off_is_taken_up_by_the_same_configuration_alone(tmp_
 
 def test_a_run_whose_bundle_is_sealed_is_not_trained_again(data: Data, tmp_path: Path) -> None:
     settings = Settings("lenet5", learning_rate=0.05, epochs=1)
-    first = train_and_export(tmp_path, "toy", data, settings, FitOptions())
+    first = train_and_export(tmp_path, "toy", data, settings, FitOptions(), origin={}, sources={})
     before = (tmp_path / "bundle" / MANIFEST).stat()
-    assert train_and_export(tmp_path, "toy", data, settings, FitOptions()) == first
+    assert train_and_export(tmp_path, "toy", data, settings, FitOptions(), origin={}, sources={}) == first
     assert (tmp_path / "bundle" / MANIFEST).stat() == before
 
 
@@ -147,7 +147,7 @@ def test_a_named_data_set_or_a_path(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 def test_a_model_whose_answers_are_mirrored_answers_alike_for_both_sides(data: Data, tmp_path: Path) -> None:
     settings = Settings("lenet5", learning_rate=0.05, epochs=1, mirror_answers=True)
-    train_and_export(tmp_path, "toy", data, settings, FitOptions())
+    train_and_export(tmp_path, "toy", data, settings, FitOptions(), origin={}, sources={})
     images = np.random.default_rng(0).integers(0, 256, (9, *SPEC.shape), np.uint8)
     answers, of_mirrored = (
         load_signatures(tmp_path / "bundle")["serving_default"](views) for views in (images, images[:, :, ::-1])
@@ -170,7 +170,13 @@ def test_what_is_odd_about_the_data_is_written_down_before_training_begins(
     found = replace(data.audit, unreadable=unreadable)
     with pytest.raises(Enough):
         train_and_export(
-            tmp_path, "toy", replace(data, audit=found), Settings("lenet5", learning_rate=0.1), FitOptions()
+            tmp_path,
+            "toy",
+            replace(data, audit=found),
+            Settings("lenet5", learning_rate=0.1),
+            FitOptions(),
+            origin={},
+            sources={},
         )
     assert read(tmp_path / "audit.json")["unreadable"] == unreadable
 
