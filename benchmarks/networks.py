@@ -79,7 +79,7 @@ def measure(name: str, seconds: float) -> dict[str, Any]:
     """Images/s of training and of inference."""
     from models.bundle.manifest import GOLDEN, Manifest
     from models.bundle.preprocessing import InputSpec
-    from models.networks.registry import ARCHITECTURES
+    from models.networks.registry import ARCHITECTURES, build
     from service.engine.openvino import OpenVINO
     from service.engine.pace import AT_ONCE
     from training.config.settings import resolve_precision, settings_for
@@ -104,7 +104,7 @@ def measure(name: str, seconds: float) -> dict[str, Any]:
         unreadable={},
     )
     settings = settings_for(entry, batch_size=batch_size)
-    exact = entry.build(input_shape=entry.input_shape, num_classes=entry.num_classes)
+    exact = build(entry.name, input_shape=entry.input_shape, num_classes=entry.num_classes)
     precision, _ = resolve_precision("auto", exact.count_params())
     model = trainable(decoded, settings, precision)
     loss = loss_for(settings, decoded.labels, entry.num_classes)

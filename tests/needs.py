@@ -1,4 +1,7 @@
-"""Tests that take long: STRIATE_TEST_ALL=1 runs them, as `.ci/run` does; `make test` does without."""
+"""Tests that take long: STRIATE_TEST_ALL=1 runs them, as `.ci/run` does; `make test` does without.
+
+STRIATE_TEST_DEEP=1 also trains and exports networks that differ from another one in their depth alone, for 20 minutes.
+"""
 
 import os
 
@@ -6,4 +9,5 @@ import pytest
 
 ALL = "STRIATE_TEST_ALL" in os.environ
 LONG = pytest.mark.skipif(not ALL, reason="takes long: STRIATE_TEST_ALL=1 runs it")
+DEEP = pytest.mark.skipif("STRIATE_TEST_DEEP" not in os.environ, reason="takes minutes: STRIATE_TEST_DEEP=1 runs it")
 KILLS = int(os.environ.get("STRIATE_KILLS", "3" if ALL else "1"))  # of a process, at random moments

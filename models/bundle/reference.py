@@ -95,7 +95,7 @@ def make_reference(
         classes=[class_names[i] for i in most],
         class_shares=[*shares[most].tolist(), float(max(0.0, 1 - shares[most].sum()))],
         edges={name: found.tolist() for name, found in edges.items()},
-        shares={name: share_of_bins(binned[name], len(edges[name]) + 1) for name in STATISTICS},
+        shares={name: (np.bincount(b, minlength=len(edges[name]) + 1) / len(b)).tolist() for name, b in binned.items()},
         mean=mean.tolist(),
         precision=precision.tolist(),
         distances=np.quantile(mahalanobis(points, mean, precision), np.linspace(0, 1, 101)).tolist(),
@@ -106,11 +106,6 @@ def most_probable(row: np.ndarray, count: int) -> list[int]:
     """Positions of the most probable classes in order; of equal ones the first comes first."""
     order: list[int] = np.argsort(-row, kind="stable")[:count].tolist()
     return order
-
-
-def share_of_bins(bins: np.ndarray, num_bins: int) -> list[float]:
-    shares: list[float] = (np.bincount(bins, minlength=num_bins) / len(bins)).tolist()
-    return shares
 
 
 def features(described: np.ndarray) -> np.ndarray:

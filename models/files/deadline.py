@@ -20,12 +20,15 @@ class PendingChange:
         Raises:
             ChangeCancelled: it was given up.
         """
-        if not self._close():
+        if not self.cancel():
             raise ChangeCancelled
 
     def cancel(self) -> bool:
         """Cancel the change. Returns whether that succeeded, which it does only if the change has not begun."""
-        return self._close()
+        try:
+            return self._open.pop()
+        except IndexError:
+            return False
 
     def check(self) -> None:
         """Call this while the change waits, so that it stops waiting when it is cancelled.
@@ -35,9 +38,3 @@ class PendingChange:
         """
         if not self._open:
             raise ChangeCancelled
-
-    def _close(self) -> bool:
-        try:
-            return self._open.pop()
-        except IndexError:
-            return False

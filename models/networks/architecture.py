@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from inspect import signature
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from models.errors import UserError
 
@@ -54,22 +54,6 @@ class Architecture:
     learning_rate: float | None = None
     aliases: tuple[str, ...] = ()
     auxiliary_weight: float = 0.0
-
-    def build(
-        self, *, input_shape: tuple[int, int, int], num_classes: int, dropout: float | None = None, **options: Any
-    ) -> "keras.Model":
-        """A freshly initialised network.
-
-        Args:
-            dropout: rate; None is the paper's.
-            options: of this network alone, as its file has them.
-
-        Raises:
-            UserError: it is not defined for this input.
-        """
-        self.check_size(input_shape)
-        rate = self.dropout if dropout is None else dropout
-        return self.builder(input_shape=input_shape, num_classes=num_classes, dropout=rate, **options)
 
     @property
     def dropout(self) -> float:

@@ -25,13 +25,15 @@ def build(
     Args:
         input_shape: (H, W, C) of one image.
         dropout: rate in [0, 1); None is the rate of the paper, which may be none at all.
-        options: of one network alone, as its file has them: `activation` of lenet5, for example.
+        options: of one network alone, as its file has them: `stride_in` of resnet50, for example.
 
     Raises:
         UserError: no architecture has this name, or it is not defined for this input.
     """
     architecture = architecture_of(name)
-    return architecture.build(input_shape=input_shape, num_classes=num_classes, dropout=dropout, **options)
+    architecture.check_size(input_shape)
+    rate = architecture.dropout if dropout is None else dropout
+    return architecture.builder(input_shape=input_shape, num_classes=num_classes, dropout=rate, **options)
 
 
 def architecture_of(name: str) -> Architecture:

@@ -18,7 +18,7 @@ import keras
 from keras import layers
 from keras.src.backend.common import global_state
 
-from models.networks.registry import architecture_of
+from models.networks.registry import architecture_of, build
 
 Pair = tuple[int, int]
 FLOAT32_BYTES = 4
@@ -100,7 +100,8 @@ def outline(
     """
     architecture = architecture_of(name)
     with without_values():
-        return architecture.build(
+        return build(
+            name,
             input_shape=input_shape or architecture.input_shape,
             num_classes=num_classes or architecture.num_classes,
             **options,

@@ -32,7 +32,7 @@ from training.cli.deferred import (
     svg,
 )
 from training.cli.options import CACHE, DATA, EXPORTS, FORCE, LABELLED_DATA, PUBLISH, REFUSED_EPILOG, refuse, say
-from training.config.flags import EVERYDAY, Finite, Flag, FlagsByHeading, training_flags
+from training.config.flags import Finite, FlagsByHeading, everyday, training_flags
 from training.config.layers import layers_of_flags
 from training.config.recipes import describe_recipe, read_recipe, recipe_names
 from training.fit.state import CHECKPOINT_EVERY_S
@@ -45,16 +45,14 @@ if TYPE_CHECKING:
 
 @click.command(cls=FlagsByHeading, epilog=REFUSED_EPILOG, context_settings={"max_content_width": 120})
 @LABELLED_DATA
-@click.option("--name", required=True, help="Name of the model: a-z, 0-9, - and _.", cls=Flag, heading=EVERYDAY)
+@everyday("--name", required=True, help="Name of the model: a-z, 0-9, - and _.")
 @training_flags
-@click.option(
+@everyday(
     "--from",
     "start",
     type=click.Path(path_type=Path, exists=True, file_okay=False),
     metavar="BUNDLE|RUN",
     help="Start from this model's weights; its classes may be others.",
-    cls=Flag,
-    heading=EVERYDAY,
 )
 @click.option(
     "--distributed",

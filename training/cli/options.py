@@ -8,17 +8,13 @@ from typing import NoReturn
 import click
 from rich.console import Console
 
-from training.config.flags import EVERYDAY, Flag
+from training.config.flags import everyday
 from training.data.named_sets import DATA_SETS
 
 BUNDLE = click.argument("bundle", type=click.Path(path_type=Path, exists=True, file_okay=False))
 DATA = click.argument("data", metavar="PATH")
-LABELLED_DATA = click.option(
-    "--data",
-    required=True,
-    help=f"Folder with a folder of images for each class, or one of {', '.join(DATA_SETS)}.",
-    cls=Flag,
-    heading=EVERYDAY,
+LABELLED_DATA = everyday(
+    "--data", required=True, help=f"Folder with a folder of images for each class, or one of {', '.join(DATA_SETS)}."
 )
 CACHE = click.option(
     "--cache",
@@ -34,13 +30,7 @@ EXPORTS = click.option(
     show_default=True,
     help="Folder of published models.",
 )
-PUBLISH = click.option(
-    "--publish",
-    is_flag=True,
-    help="Publish the bundle and make it live, if it passes a check.",
-    cls=Flag,
-    heading=EVERYDAY,
-)
+PUBLISH = everyday("--publish", is_flag=True, help="Publish the bundle and make it live, if it passes a check.")
 FORCE = click.option(
     "--force",
     is_flag=True,

@@ -34,7 +34,7 @@ class Setting:
     depends: bool = False  # the default depends on the network or the data, so that the flag has none
 
 
-def setting(default: Any, meaning: str, *, group: Group, **limits: Any) -> Any:
+def setting(default: Any, meaning: str, group: Group, **limits: Any) -> Any:
     """A dataclass field that is a setting; `limits` are the further attributes of `Setting`."""
     return dataclasses.field(default=default, metadata={"setting": Setting(meaning, group, **limits)})
 

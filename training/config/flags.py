@@ -6,6 +6,7 @@ A recipe's values are the defaults of those flags; a flag that is typed override
 import dataclasses
 import math
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Literal, get_origin, get_type_hints
 
 import click
@@ -103,14 +104,10 @@ def kind_of(field: dataclasses.Field[Any], setting: Setting) -> click.ParamType:
     if get_origin(annotated) is Literal:
         return click.Choice(choices(annotated))
     if annotated is int:
-        return click.IntRange(as_int(setting.least), as_int(setting.most))
+        return click.IntRange(setting.least, setting.most)  # type: ignore[arg-type]
     least, most = (setting.above if setting.least is None else setting.least), setting.most
     most = setting.below if most is None else most
     return Finite(least, most, min_open=setting.above is not None, max_open=setting.below is not None)
-
-
-def as_int(number: float | None) -> int | None:
-    return None if number is None else int(number)
 
 
 def flag_of(field: dataclasses.Field[Any], setting: Setting) -> Callable[[Command], Command]:
@@ -141,64 +138,47 @@ HEADINGS: dict[Group, str] = {
     "precision": "Precision",
 }
 INPUT = "Data and input"
+everyday = partial(click.option, cls=Flag, heading=EVERYDAY)
+of_input = partial(click.option, cls=Flag, heading=INPUT)
 HINTS = {**get_type_hints(Settings), **get_type_hints(Augmentation)}
 FLAGS: tuple[Callable[[Command], Command], ...] = (
-    click.option(
-        "--model",
-        "architecture",
-        default="resnet18",
-        help="Network; `python -m models list` prints all.",
-        cls=Flag,
-        heading=EVERYDAY,
-    ),
-    click.option(
+    everyday("--model", "architecture", default="resnet18", help="Network; `python -m models list` prints all."),
+    everyday(
         "--recipe",
         default=DEFAULT,
         callback=check_recipe,
         help="Defaults of all training settings: a name of `training recipes`, or a TOML file. `default` has others "
         "for photographs (docs/training.md).",
-        cls=Flag,
-        heading=EVERYDAY,
     ),
     *(flag_of(field, setting) for field, setting in settings_of(Settings, Augmentation)),
-    click.option(
+    of_input(
         "--size",
         type=click.IntRange(8, 2048),
         help="Height and width of the input. [default: by network and data; 128 below 5,000 photographs]",
-        cls=Flag,
-        heading=INPUT,
     ),
-    click.option(
+    of_input(
         "--channels",
         type=click.Choice(["1", "3"]),
         help="Channels of the input. [default: 1 where all images are grey, else 3]",
-        cls=Flag,
-        heading=INPUT,
     ),
-    click.option(
+    of_input(
         "--resize",
         type=click.Choice(["crop", "squash", "pad"]),
         default="crop",
         help="How an image gets the input's size.",
-        cls=Flag,
-        heading=INPUT,
     ),
-    click.option(
+    everyday(
         "--split",
         "fractions",
         type=Fractions(),
         default="70/15/15",
         help="Percent to train, validate and test; splits that the folder has stay.",
-        cls=Flag,
-        heading=EVERYDAY,
     ),
-    click.option(
+    of_input(
         "--val",
         type=click.IntRange(0, 40),
         help="Percent to validate, and as much to test. 0: train on all images, keep the last weights, measure "
         "nothing.",
-        cls=Flag,
-        heading=INPUT,
     ),
 )
 

@@ -70,94 +70,82 @@ class Settings:
     learning_rate: float = setting(
         dataclasses.MISSING,
         "Peak learning rate. [default: the network's; a tenth of it with --from]",
-        group="optimizer",
+        "optimizer",
         above=0,
         everyday=True,
         depends=True,
     )
     recipe: str = "default"
-    optimizer: Optimizer = setting("sgd", "Optimizer.", group="optimizer")
-    momentum: float = setting(0.9, "Momentum of SGD.", group="optimizer", least=0, below=1)
-    nesterov: bool = setting(True, "Nesterov's momentum in SGD.", group="optimizer")
-    schedule: Schedule = setting("cosine", "Schedule of the learning rate.", group="schedule")
-    warmup_epochs: int = setting(1, "Epochs in which the cosine schedule rises first.", group="schedule", least=0)
+    optimizer: Optimizer = setting("sgd", "Optimizer.", "optimizer")
+    momentum: float = setting(0.9, "Momentum of SGD.", "optimizer", least=0, below=1)
+    nesterov: bool = setting(True, "Nesterov's momentum in SGD.", "optimizer")
+    schedule: Schedule = setting("cosine", "Schedule of the learning rate.", "schedule")
+    warmup_epochs: int = setting(1, "Epochs in which the cosine schedule rises first.", "schedule", least=0)
     peak_at: float = setting(
-        0.23, "one-cycle: fraction of the run at which the rate is highest.", group="schedule", above=0, below=1
+        0.23, "one-cycle: fraction of the run at which the rate is highest.", "schedule", above=0, below=1
     )
-    drop_factor: float = setting(
-        0.1, "steps, exponential, plateau: factor of each drop.", group="schedule", above=0, most=1
-    )
+    drop_factor: float = setting(0.1, "steps, exponential, plateau: factor of each drop.", "schedule", above=0, most=1)
     drop_at: tuple[float, ...] = setting(
-        (),
-        "steps: fraction of the run after which the rate drops; may be repeated.",
-        group="schedule",
-        above=0,
-        below=1,
+        (), "steps: fraction of the run after which the rate drops; may be repeated.", "schedule", above=0, below=1
     )
-    drop_every: int = setting(0, "exponential: epochs between drops.", group="schedule", least=0)
+    drop_every: int = setting(0, "exponential: epochs between drops.", "schedule", least=0)
     plateau_epochs: int = setting(
-        0, "plateau: epochs without a better validation accuracy before a drop.", group="schedule", least=0
+        0, "plateau: epochs without a better validation accuracy before a drop.", "schedule", least=0
     )
     epochs: int = setting(
-        0, "Largest number of epochs; 0: 30, and up to 200 for few images.", group="run", least=0, everyday=True
+        0, "Largest number of epochs; 0: 30, and up to 200 for few images.", "run", least=0, everyday=True
     )
-    steps: int = setting(
-        0, "Length of the run in steps, rounded up to whole epochs; 0: --epochs.", group="run", least=0
-    )
-    batch_size: int = setting(BATCH_SIZE, "Images in a batch.", group="run", least=1, everyday=True)
+    steps: int = setting(0, "Length of the run in steps, rounded up to whole epochs; 0: --epochs.", "run", least=0)
+    batch_size: int = setting(BATCH_SIZE, "Images in a batch.", "run", least=1, everyday=True)
     weight_decay: float = setting(
-        5e-4, "Weight decay that is part of the gradient, as an L2 penalty is.", group="optimizer", least=0
+        5e-4, "Weight decay that is part of the gradient, as an L2 penalty is.", "optimizer", least=0
     )
-    decoupled_weight_decay: float = setting(
-        0.0, "Weight decay beside the gradient, as in AdamW.", group="optimizer", least=0
-    )
-    decay_params: DecayParams = setting("kernels", "Which parameters decay.", group="optimizer")
+    decoupled_weight_decay: float = setting(0.0, "Weight decay beside the gradient, as in AdamW.", "optimizer", least=0)
+    decay_params: DecayParams = setting("kernels", "Which parameters decay.", "optimizer")
     bn_bias_lr_scale: float = setting(
-        1.0, "Learning rate of batch normalisation's biases, as a multiple of the others'.", group="optimizer", above=0
+        1.0, "Learning rate of batch normalisation's biases, as a multiple of the others'.", "optimizer", above=0
     )
     clip_norm: float = setting(
         CLIP_NORM_UNNORMALISED,
         "Gradient clipping norm; 0 is off. [default: 5; 0 with batch normalisation]",
-        group="optimizer",
+        "optimizer",
         least=0,
         depends=True,
     )
     dropout: Dropout = setting(
         None,
         "Dropout rate, or `paper`. [default: the paper's; 0 for a small network with many images]",
-        group="regularization",
+        "regularization",
         least=0,
         below=1,
     )
-    class_weights: ClassWeights = setting("none", "Weights of the classes in the loss.", group="regularization")
+    class_weights: ClassWeights = setting("none", "Weights of the classes in the loss.", "regularization")
     label_smoothing: float = setting(
-        0.0, "Share of each target that is spread over all classes.", group="regularization", least=0, below=1
+        0.0, "Share of each target that is spread over all classes.", "regularization", least=0, below=1
     )
     ema: float = setting(
         0.0,
         "Decay of the exponential moving average of the weights; the averaged weights are kept; 0 is off.",
-        group="regularization",
+        "regularization",
         least=0,
         below=1,
     )
-    lookahead: int = setting(
-        0, "Lookahead: steps between returns to the slow weights; 0 is off.", group="optimizer", least=0
-    )
-    freeze_epochs: int = setting(0, "With --from: epochs in which only new layers are trained.", group="run", least=0)
+    lookahead: int = setting(0, "Lookahead: steps between returns to the slow weights; 0 is off.", "optimizer", least=0)
+    freeze_epochs: int = setting(0, "With --from: epochs in which only new layers are trained.", "run", least=0)
     patience: int = setting(
         15,
         "Stop after so many epochs without a lower validation loss and keep the best weights; 0: train to the end and "
         "keep the last.",
-        group="run",
+        "run",
         least=0,
     )
     mirror_answers: bool = setting(
         False,
         "Export a model that averages the logits of an image and its mirror image: more accurate, half as fast.",
-        group="run",
+        "run",
     )
-    seed: int = setting(0, "Seed; equal seeds give equal results.", group="run", least=0, most=2**32 - 1)
-    precision: Precision = setting("auto", "Precision of the computation.", group="precision")
+    seed: int = setting(0, "Seed; equal seeds give equal results.", "run", least=0, most=2**32 - 1)
+    precision: Precision = setting("auto", "Precision of the computation.", "precision")
     augmentation: Augmentation = field(default_factory=Augmentation)
 
     def __post_init__(self) -> None:

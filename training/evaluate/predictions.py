@@ -36,16 +36,3 @@ class Predictions:
             for image, label, answer, row in zip(self.paths, self.labels, predicted, self.probabilities, strict=True):
                 shares = [repr(float(p)) for p in row]
                 writer.writerow([image, self.class_names[label], self.class_names[answer], shares[answer], *shares])
-
-    @classmethod
-    def read(cls, path: Path) -> "Predictions":
-        with path.open(encoding="utf-8", newline="") as file:
-            header, *rows = csv.reader(file)
-        class_names = tuple(name.removeprefix(PREFIX) for name in header[len(COLUMNS) :])
-        positions = {name: i for i, name in enumerate(class_names)}
-        return cls(
-            class_names,
-            [row[0] for row in rows],
-            np.array([positions[row[1]] for row in rows], np.int64),
-            np.array([row[len(COLUMNS) :] for row in rows], np.float64),
-        )

@@ -115,9 +115,6 @@ class PiecewiseLinear(keras.optimizers.schedules.LearningRateSchedule):
             rate = rate + (high - low) * share
         return rate
 
-    def get_config(self) -> dict[str, Any]:
-        return {"points": self.points}
-
 
 def learning_rate(
     settings: Settings, *, num_steps: int, steps_per_epoch: int

@@ -27,76 +27,51 @@ def publish_checked(
         how: publishes a bundle in the exports.
         force: do without the check.
     """
-    if not force:
-        try:
-            check_before_publishing(bundle, exports)
-        except Refused as refusal:
-            return None, str(refusal)
-    return how(bundle, exports), ""
+    reason = "" if force else reason_to_refuse(bundle, exports)
+    return (None, reason) if reason else (how(bundle, exports), "")
 
 
-class Refused(Exception):
-    """The model should not answer anybody; the message says why."""
+def reason_to_refuse(bundle: Path, exports: Path) -> str:
+    """Why a bundle should not be published; "" if nothing speaks against it.
 
-
-def check_before_publishing(bundle: Path, exports: Path) -> None:
-    """
     Raises:
-        Refused: the model is not significantly better than always naming the most frequent class, a class is
-            recognised significantly less often than by chance, the live version is significantly better, or no
-            test images are left to check any of this.
         BrokenBundle: a bundle cannot be read.
     """
-    check_ancestors(bundle.resolve(), exports)
-    answers = answers_when_tested(bundle, exports)
-    if not answers:
-        raise Refused(
-            "There is no test image that neither the model nor an ancestor was trained on, so the model's accuracy is "
-            "unknown."
-        )
-    evidence = evidence_of(read_manifest(bundle).class_names, list(answers.values()))
-    for rule in (check_majority_baseline, check_floors):
-        finding = rule(evidence, Gate())
-        if finding is not None and finding.outcome != "pass":
-            raise Refused(finding.reason)
-    home = exports / read_manifest(bundle).model
-    live = read_live(home).live
-    if live is not None:
-        check_against(paired(home / str(live), bundle, exports), live)
-
-
-def check_ancestors(bundle: Path, exports: Path) -> None:
-    unknown = [name for name in images_trained_on(bundle, exports)[1] if name != name_of(bundle)]
+    unknown = [name for name in images_trained_on(bundle.resolve(), exports)[1] if name != name_of(bundle.resolve())]
     if unknown:
-        raise Refused(
+        return (
             f"The training images of the model's ancestor {unknown[0]} are not recorded; the model's test images may "
             "be among them."
         )
-
-
-def evidence_of(class_names: tuple[str, ...], answers: list[tuple[str, str]]) -> Evidence:
-    """
-    Args:
-        answers: the label and the predicted class of each held-out image.
-    """
-    places = [class_names.index(predicted) for _, predicted in answers]
-    predictions = np.eye(len(class_names))[places]
+    answers = [*answers_when_tested(bundle, exports).values()]
+    if not answers:
+        return (
+            "There is no test image that neither the model nor an ancestor was trained on, so the model's accuracy is "
+            "unknown."
+        )
+    names = read_manifest(bundle).class_names
     labels = np.array([label for label, _ in answers], object)
-    return Evidence(
-        labels, np.zeros(len(labels), bool), ModelPredictions(class_names, predictions, [], 0), champion=None
-    )
+    predictions = ModelPredictions(names, np.eye(len(names))[[names.index(said) for _, said in answers]], [], 0)
+    evidence = Evidence(labels, np.zeros(len(labels), bool), predictions, champion=None)
+    for rule in (check_majority_baseline, check_floors):
+        finding = rule(evidence, Gate())
+        if finding is not None and finding.outcome != "pass":
+            return finding.reason
+    home = exports / read_manifest(bundle).model
+    live = read_live(home).live
+    return "" if live is None else loss_against(paired(home / str(live), bundle, exports), live)
 
 
-def check_against(pairs: Paired, live: int) -> None:
-    """Refuse a loss that McNemar's exact test finds significant."""
+def loss_against(pairs: Paired, live: int) -> str:
+    """What to say of a loss that McNemar's exact test finds significant; "" if there is none."""
     if not pairs.num_images:
-        raise Refused(
+        return (
             f"Version {live} is live, and no image is known that both models were tested on, so nobody can tell which "
             "one is better."
         )
-    if pairs.difference < 0 and pairs.p_value() < Gate().alpha:
-        raise Refused(
-            f"On {pairs.num_images} images that both were tested on, its accuracy differs by "
-            f"{percent(pairs.difference)} from that of the live version {live}, which is a significant loss "
-            f"(p = {pairs.p_value():.2g})."
-        )
+    if pairs.difference >= 0 or pairs.p_value() >= Gate().alpha:
+        return ""
+    return (
+        f"On {pairs.num_images} images that both were tested on, its accuracy differs by {percent(pairs.difference)} "
+        f"from that of the live version {live}, which is a significant loss (p = {pairs.p_value():.2g})."
+    )

@@ -100,26 +100,17 @@ def take_back(exports: Path, model: str, version: int) -> None:
         roll_back(exports, model, instead_of=version)
 
 
+@dataclass(frozen=True, slots=True)
 class RolloutRunner:
     """One version's way to the live pointer."""
 
-    def __init__(
-        self,
-        exports: Path,
-        model: str,
-        version: int,
-        champion: int | None,
-        rollout: Rollout,
-        watch: Watch,
-        on_note: Callable[[str], None],
-    ) -> None:
-        self._exports = exports
-        self._model = model
-        self._version = version
-        self._champion = champion
-        self._rollout = rollout
-        self._watch = watch
-        self._on_note = on_note
+    _exports: Path
+    _model: str
+    _version: int
+    _champion: int | None
+    _rollout: Rollout
+    _watch: Watch
+    _on_note: Callable[[str], None]
 
     def begin(self, on_step: Callable[[str], None]) -> str:
         rollout, version = self._rollout, self._version

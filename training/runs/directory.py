@@ -77,15 +77,10 @@ def is_unfinished(run: Path, config: dict[str, Any]) -> bool:
         found = read_json(run / CONFIG, dict[str, Any])
     except (OSError, ValueError):
         return False
-    found = with_todays_names(found)
+    if isinstance(found.get("settings"), dict):  # an earlier version's may have had other names
+        found["settings"] = with_new_names(found["settings"])
     same = all(found.get(name) == value for name, value in json.loads(json.dumps(config)).items())
     return same and ((run / CHECKPOINT).exists() or not (run / "bundle" / MANIFEST).exists())
-
-
-def with_todays_names(config: dict[str, Any]) -> dict[str, Any]:
-    """The configuration of a run of an earlier version, whose settings may have had other names."""
-    settings = config.get("settings")
-    return {**config, "settings": with_new_names(settings)} if isinstance(settings, dict) else config
 
 
 def is_open(path: Path) -> bool:

@@ -23,13 +23,13 @@ from models.store.live import read_live
 from tests.conftest import Training
 from tests.images import encode, noise, shades, write_folder
 from tests.processes import python
+from tests.training.predictions import read_predictions
 from training.cli.app import main
 from training.cli.options import say
 from training.config.layers import layers_of_table
 from training.config.recipes import recipe_names
 from training.data.dataset import find_images
 from training.evaluate.metrics import measure
-from training.evaluate.predictions import Predictions
 from training.runs.plan import choose_input
 
 TEXT = b"these are notes, not an image\n"
@@ -154,7 +154,7 @@ def test_evaluate_writes_every_answer_and_may_ask_for_the_mirror_image_too(
     for name, flags in (("plain", []), ("flipped", ["--flips"])):
         path = tmp_path / f"{name}.csv"
         metrics = json.loads(striate(*arguments, "--predictions", path, *flags).stdout)
-        tables[name] = Predictions.read(path)
+        tables[name] = read_predictions(path)
         assert measure(tables[name])["accuracy"] == metrics["accuracy"]
     plain, flipped = tables["plain"].probabilities, tables["flipped"].probabilities
     assert plain.shape == (1797, 10)

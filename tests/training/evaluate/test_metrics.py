@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from tests.training.predictions import read_predictions
 from training.evaluate.calibration import softmax
 from training.evaluate.metrics import expected_calibration_error, interval, measure
 from training.evaluate.predictions import Predictions
@@ -75,7 +76,7 @@ def test_the_table_comes_back_from_its_file_to_the_last_digit(tmp_path: Path) ->
     rng = np.random.default_rng(0)
     table = Predictions(("cat, big", "dog", "p:bird"), odd, LABELS, softmax(rng.normal(size=(4, 3))))
     table.write(tmp_path / "predictions.csv")
-    again = Predictions.read(tmp_path / "predictions.csv")
+    again = read_predictions(tmp_path / "predictions.csv")
     assert (again.class_names, list(again.paths)) == (table.class_names, odd)
     np.testing.assert_array_equal(again.probabilities, table.probabilities)
     assert measure(again) == measure(table)

@@ -1,7 +1,7 @@
 """Every network trains out of the box, and its export answers as it does, to OpenVINO and to TensorFlow.
 
-All of them take ten minutes, so that `make test` tries one of most families, and exports those of them that are soon
-trained: STRIATE_TEST_ALL=1 tries all, as `.ci/run` does.
+All of them take half an hour, so `make test` tries one of most families, and exports those of them that are trained
+soon; `.ci/run` tries all, and exports those that are not just deeper than another one (tests/needs.py).
 """
 
 import json
@@ -19,7 +19,7 @@ from models.bundle.preprocessing import InputSpec
 from models.networks.layers import LARGEST_SMALL_IMAGE
 from models.networks.registry import ARCHITECTURES
 from models.networks.summary import outline
-from tests.needs import LONG
+from tests.needs import DEEP, LONG
 from tests.training.decoded import decoded_images, halves_and_quarters
 from training.config.settings import Settings, settings_for
 from training.data.decoded import DecodedImages
@@ -37,16 +37,19 @@ from training.network.losses import CrossEntropy, loss_for
 
 ONE_OF_MOST_FAMILIES = {"lenet5_1998", "alexnet_2012", "nin", "googlenet", "resnet20", "residual_net"}
 SOON_TRAINED = ONE_OF_MOST_FAMILIES - {"alexnet_2012", "googlenet", "residual_net"}
+DEEPER = {"resnet32", "resnet44", "resnet56", "resnet110", "resnet34", "resnet101", "resnet152"}
+DEEPER |= {"vgg13", "vgg16", "vgg19", "vgg13_bn", "vgg16_bn", "vgg19_bn"}
 FEW_EPOCHS, EPOCHS = 5, 8  # few are enough for these
 
 
-def every_network(usual: set[str]) -> pytest.MarkDecorator:
+def every_network(usual: set[str], deeper: set[str] = frozenset()) -> pytest.MarkDecorator:
     """
     Args:
         usual: those that `make test` tries.
+        deeper: those that even `.ci/run` leaves out.
     """
-    networks = [pytest.param(name, marks=() if name in usual else LONG) for name in ARCHITECTURES]
-    return pytest.mark.parametrize("name", networks)
+    marks = {name: () if name in usual else DEEP if name in deeper else LONG for name in ARCHITECTURES}
+    return pytest.mark.parametrize("name", [pytest.param(name, marks=mark) for name, mark in marks.items()])
 
 
 @pytest.fixture(autouse=True)
@@ -92,7 +95,7 @@ def test_one_step_of_training_lowers_the_loss(name: str) -> None:
     assert after < before
 
 
-@every_network(SOON_TRAINED)
+@every_network(SOON_TRAINED, DEEPER)
 def test_a_network_learns_what_is_easy_and_its_export_answers_alike_everywhere(name: str, tmp_path: Path) -> None:
     decoded = two_classes(name)
     trained = learns_and_answers_alike(name, decoded, tmp_path)

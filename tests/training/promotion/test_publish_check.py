@@ -10,7 +10,7 @@ from models.bundle.manifest import IMAGE, IMAGES, TESTED_ON, TRAINED_ON, read_ma
 from models.files.durable import write_array
 from models.store.publish import publish
 from tests.bundles import CLASS_NAMES, make_bundle
-from training.promotion.publish_check import Refused, check_before_publishing
+from training.promotion.publish_check import reason_to_refuse as why_not
 
 
 def with_answers(folder: Path, right: np.ndarray, *, labels: np.ndarray | None = None, first_hash: int = 0) -> Path:
@@ -32,15 +32,6 @@ def right(count: int, total: int = 200) -> np.ndarray:
     return np.arange(total) < count
 
 
-def why_not(bundle: Path, exports: Path) -> str:
-    """The reason of a refusal; empty where there is none."""
-    try:
-        check_before_publishing(bundle, exports)
-    except Refused as refusal:
-        return str(refusal)
-    return ""
-
-
 def test_a_first_model_that_has_learnt_something_is_published(tmp_path: Path) -> None:
     assert why_not(with_answers(tmp_path / "good", right(150)), tmp_path / "exports") == ""
 
@@ -59,7 +50,7 @@ def test_a_model_that_does_not_recognise_one_class_is_refused(tmp_path: Path) ->
 
 
 def test_a_model_that_nothing_was_held_out_for_is_refused(tmp_path: Path) -> None:
-    assert "No image was held out" in why_not(with_answers(tmp_path / "bundle", right(0, 0)), tmp_path)
+    assert "There is no test image" in why_not(with_answers(tmp_path / "bundle", right(0, 0)), tmp_path)
 
 
 @pytest.mark.parametrize(("count", "refused"), [(170, True), (185, False), (199, False)])
@@ -76,7 +67,7 @@ def test_images_that_the_model_it_started_from_was_trained_on_judge_nobody(tmp_p
     child = with_answers(tmp_path / "exports" / "toy" / "2", right(10, 10), first_hash=1200)
     manifest = read_manifest(child)
     write_manifest(child, replace(manifest, lineage={"parent_version": 1}))
-    assert "No image was held out" in why_not(child, tmp_path / "exports")
+    assert "There is no test image" in why_not(child, tmp_path / "exports")
 
 
 def test_a_model_that_was_tested_on_other_images_than_the_live_version_is_refused(tmp_path: Path) -> None:

@@ -15,13 +15,13 @@ from models.bundle.manifest import MANIFEST, read_manifest
 from models.bundle.preprocessing import InputSpec, decode_image
 from tests.conftest import Training
 from tests.images import shades, write_folder
+from tests.training.predictions import read_predictions
 from training.config.settings import Settings
 from training.data import dataset
 from training.data.dataset import Data, find_images, prepare, resolve
 from training.data.index import BadData
 from training.evaluate.calibration import softmax
 from training.evaluate.metrics import measure
-from training.evaluate.predictions import Predictions
 from training.evaluate.saved_model import load_signatures
 from training.fit.options import FitOptions
 from training.fit.state import CHECKPOINT
@@ -96,7 +96,7 @@ def test_the_bundle_carries_the_lineage_and_the_figures_of_its_run(digits_traini
 
 def test_every_figure_of_a_run_can_be_computed_from_its_table_again(digits_training: Training) -> None:
     metrics = read(digits_training.run / "metrics.json")
-    again = measure(Predictions.read(digits_training.run / "predictions.csv"))
+    again = measure(read_predictions(digits_training.run / "predictions.csv"))
     assert again == {name: value for name, value in metrics.items() if name in again}
     assert metrics.keys() - again.keys() == {"temperature", "calibration", "uncalibrated_error"}
 
