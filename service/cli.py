@@ -1,4 +1,4 @@
-"""The command line of the service: settings are variables, so that containers and shells set them alike."""
+"""The command line of the service. Settings are environment variables."""
 
 import logging
 import os
@@ -150,7 +150,7 @@ def number_of(exports: Path, model: str, version: str) -> int:
 @EXPORTS
 @explained
 def rollback(model: str, exports: Path) -> None:
-    """Make the version live that was before."""
+    """Make the previous version live again."""
     tell(model, roll_back(exports, model))
 
 

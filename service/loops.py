@@ -1,4 +1,4 @@
-"""Work that a process does again and again beside what it is asked for."""
+"""Periodic background work of a process."""
 
 import logging
 from collections.abc import Callable
@@ -9,7 +9,7 @@ log = logging.getLogger(__name__)
 
 
 def repeat(action: Callable[[], object], *, every_s: float) -> None:
-    """Whatever `action` raises is logged, and it is called again: nobody would miss a loop that has ended."""
+    """Call `action` periodically. An exception is logged and does not end the loop."""
     while True:
         try:
             action()

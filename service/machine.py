@@ -1,4 +1,4 @@
-"""What this machine gives us."""
+"""CPU cores, GPUs and CPU features of this machine."""
 
 import importlib.util
 import os

@@ -39,7 +39,7 @@ def main(settings: dict[str, Any]) -> None:
     bundle = Path(settings["bundle"])
     try:
         loaded = loading.load(bundle, settings["engine"], settings["precision"], settings["max_batch_size"], pace)
-    except Exception as error:  # whatever a broken model makes its loader raise; the supervisor says it aloud
+    except Exception as error:  # whatever a broken model makes its loader raise; the supervisor logs it
         report("failed", reason=f"{error}"[:500] or type(error).__name__)
         sys.exit(1)
     engine: Engine = loop.Engine(loaded, settings["endpoint"], settings["version"])
@@ -48,7 +48,7 @@ def main(settings: dict[str, Any]) -> None:
     report("ready", precision=backend.precision, threads=backend.threads, manifest=loaded.manifest.to_json())
     threading.Thread(target=beat, args=(engine, report), daemon=True).start()
     engine.run()
-    os._exit(0)  # taking everything apart first would cost others a core for half a second
+    os._exit(0)  # an orderly shutdown of the interpreter would occupy a core for half a second
 
 
 def write_report(descriptor: int, event: str, **details: Any) -> None:

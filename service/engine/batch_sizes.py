@@ -1,4 +1,4 @@
-"""Which size of batch gets most images done a second, learnt from the batches that are computed.
+"""Chooses the batch size with the highest throughput, measured on the batches that are computed.
 
 What is measured at the start is a first guess: the machine may have been busy then. While the service answers, each
 batch says how long its size takes, so that a bad guess heals and a good one stays.
@@ -7,9 +7,9 @@ batch says how long its size takes, so that a bad guess heals and a good one sta
 from collections import deque
 from collections.abc import Iterator, Mapping
 
-LONGEST_BATCH_S = 0.2  # larger batches would only make people wait
+LONGEST_BATCH_S = 0.2  # larger batches would add latency
 NUM_RECENT = 8  # batches of each size; the quickest of them counts, since the others were disturbed
-NEARLY = 0.95  # of the most images a second: the largest size that reaches it is taken, since times are uncertain
+NEARLY = 0.95  # of the highest throughput; the largest size that reaches it is used, because timings are noisy
 TRIAL_INTERVAL = 50  # times as long as a batch of a size takes is computed before that size is tried again
 SHORTEST_S = 1e-9  # what is divided by is not 0
 

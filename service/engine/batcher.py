@@ -1,4 +1,4 @@
-"""Who is computed together: whoever waits now, oldest first. Nobody waits for company."""
+"""Forms batches from the queued images, oldest first. There is no batching delay."""
 
 import math
 import time

@@ -19,12 +19,14 @@ from service.engine.tensorflow import TensorFlow
 
 log = logging.getLogger(__name__)
 
-LONGEST_WARM_UP_S = 0.03  # of one batch, where larger ones need none: somebody may be waiting, or be answered beside
+LONGEST_WARM_UP_S = (
+    0.03  # of one batch, if larger ones need no warm-up: a client may be waiting
+)
 TOLERANCE = {"float32": 1e-4, "float16": 0.02, "bfloat16": 0.02, "int8": 0.1}  # in probability, on the golden images
 
 
 class Unfaithful(UserError):
-    """A model does not give its golden images the answers that it gave them when it was made."""
+    """The model's predictions on its golden images differ from those stored in the bundle."""
 
 
 BACKENDS: dict[str, Any] = {"openvino": OpenVINO, "tensorflow": TensorFlow}
@@ -119,5 +121,5 @@ def warm_up(
         if as_halves > longest_s:
             break
         took = quickest(backend, np.zeros((size, *shape), np.uint8), pace)
-        seconds[size] = min(took, as_halves) if as_halves else took  # more is somebody else's disturbance
+        seconds[size] = min(took, as_halves) if as_halves else took  # a longer time is due to other load on the machine
     return seconds

@@ -59,7 +59,9 @@ class Engine:
             if batch is None:
                 self._finish_all_but(0)
                 continue
-            in_flight = 1 if batch.instances[0].deaths else self._backend.in_flight  # it may kill us: alone, then
+            in_flight = (
+                1 if batch.instances[0].deaths else self._backend.in_flight
+            )  # it may crash this engine, so it is computed alone
             self._finish_all_but(in_flight - 1)
             self._start(batch)
             self._finish_all_but(in_flight - 1)

@@ -12,8 +12,8 @@ from service.engine.backend import Backend, quickest
 from service.engine.pace import AT_ONCE, Pace
 from service.machine import available_cores
 
-TINY_S = 0.0008  # for one image on one core; a second that waits for a piece of so little work is busy with waiting
-FAR_FROM_TINY = 10  # times TINY_S; so much is no disturbance
+TINY_S = 0.0008  # for one image on one core; below this a second core would spend its time waiting
+FAR_FROM_TINY = 10  # times TINY_S; other load cannot explain a time above this
 TINY_BYTES = 8_000_000  # of weights: to read more from memory takes longer than that
 
 
@@ -53,7 +53,7 @@ class OpenVINO(Backend):
         return pace.at_low_priority(lambda: self._core.compile_model(model, "CPU", settings).create_infer_request())
 
     def _is_tiny(self, pace: Pace) -> bool:
-        """Whether a second core would rather wait for work than help with it, which costs others that core.
+        """Whether the model is so small that a second core would mostly wait, and be lost to other processes.
 
         Measured with one thread, which a busy machine disturbs least, and up to three times.
         """

@@ -1,4 +1,4 @@
-"""Loading a model beside one that answers: with the processor time that its clients leave over."""
+"""Loads a model at low CPU priority while another model serves requests."""
 
 import os
 import time
@@ -21,7 +21,7 @@ class Pace:
         self.considerate = considerate  # somebody is served meanwhile
 
     def at_low_priority(self, work: Callable[[], T]) -> T:
-        """Do `work` where it takes no time from others: threads that it starts keep that low priority for good."""
+        """Run `work` in a thread of the lowest priority; threads that it starts keep that priority."""
         if not self.considerate:
             return work()
         lower = partial(os.setpriority, os.PRIO_PROCESS, 0, LOWEST)  # of the thread that calls it
@@ -29,7 +29,7 @@ class Pace:
             return thread.submit(work).result()
 
     def timed(self, work: Callable[[], T]) -> tuple[float, T]:
-        """Do `work` with full priority, then rest. Returns how many seconds that was, and what."""
+        """Run `work` with full priority, then rest. Returns the seconds that it took, and its result."""
         started = time.monotonic()
         result = work()
         seconds = time.monotonic() - started

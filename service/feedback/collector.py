@@ -20,7 +20,7 @@ from service.telemetry.request_record import record
 
 log = logging.getLogger(__name__)
 
-MOST_WAITING = 100  # things for the disk to do; images that were to be kept are dropped then
+MOST_WAITING = 100  # queued disk operations; beyond it, images are dropped instead of kept
 EXPIRE_S = 600.0
 TOP = 5
 DAY_S = 86_400.0
@@ -56,7 +56,7 @@ class Collector:
         encoded: list[EncodedImage],
         probabilities: np.ndarray,
     ) -> None:
-        """An answered request: remembered, and kept if chance or doubt says so."""
+        """An answered request: remembered, and its images are kept if they are sampled and uncertain enough."""
         if self.recent is None:
             return
         self.recent.remember(record().request_id, model, [image.data for image in encoded])

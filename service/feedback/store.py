@@ -80,7 +80,7 @@ class FeedbackStore:
         """Store an encoded image under its label.
 
         Args:
-            settle: this label is the right one, whatever others said.
+            settle: this label overrides earlier labels.
             pending: the change, which begins when the lock is held.
 
         Raises:

@@ -69,7 +69,7 @@ class Keys:
             raise Forbidden(f"This API key does not allow this: send one of SERVICE_{scope.upper()}_KEYS.")
 
     def _check_host(self, headers: "Headers") -> None:
-        """A name that somebody has pointed at this machine lets that somebody's page ask as if it were ours.
+        """Refuse foreign host names: by DNS rebinding, another site's page could otherwise send requests here.
 
         Raises:
             Forbidden: only this machine may ask, and it is asked under a name that is not its own.

@@ -18,14 +18,14 @@ GZIP = 16 + zlib.MAX_WBITS  # zlib's way to say that there is a gzip header
 
 
 class Inflated(io.RawIOBase):
-    """A gzip body as it unpacks: no further than is asked for, so that a bomb costs what is read of it.
+    """Decompresses a gzip body on demand, so that a decompression bomb costs no more memory than is read.
 
     A body may have several members, one after another, and zeros after the last (https://www.rfc-editor.org/rfc/rfc1952).
     """
 
     def __init__(self, packed: Any, max_bytes: int) -> None:
         self._packed = packed
-        self._left = max_bytes  # of packed ones: they need not come to anything
+        self._left = max_bytes  # limit on compressed bytes, which may expand to nothing
         self._unpack = zlib.decompressobj(GZIP)
         self._waiting = b""  # packed bytes that were read and not yet used
 
@@ -63,7 +63,7 @@ class Inflated(io.RawIOBase):
         self._left -= len(packed)
         if self._left < 0:
             raise TooLarge("The body is over the limit (SERVICE_MAX_BODY_BYTES).")
-        gevent.sleep(0)  # a body that is all here already would let nobody else have a turn
+        gevent.sleep(0)  # lets other greenlets run, also if the whole body has arrived
         return packed
 
 
@@ -91,7 +91,7 @@ def unpack(request: Request, max_bytes: int) -> None:
 
 
 def pack(request: Request, response: Response) -> None:
-    """Compress an answer for who asked for it and gains by it."""
+    """Compress an answer if the client accepts gzip and the answer is large enough."""
     if response.direct_passthrough or response.is_streamed or "Content-Encoding" in response.headers:
         return
     if not (response.mimetype or "").startswith(PACKED_TYPES) or len(response.get_data()) < WORTH_PACKING_BYTES:

@@ -1,4 +1,4 @@
-"""Noticing that a client has gone while its answer is being computed, so that nobody computes for nobody.
+"""Detects that a client has disconnected while its answer is computed, so that its request is cancelled.
 
 A client that has sent its request may close its own direction of the connection and wait for the answer; one that has
 gone has closed both. Both look alike until something is sent: who has gone answers that with a reset. So an interim

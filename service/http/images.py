@@ -96,7 +96,7 @@ def read_base64(text: str, position: str) -> EncodedImage:
 
 
 def hint_at_curl(request: Request, body: bytes) -> str:
-    """What to tell who sent a body that is no image, where it looks as `curl -d @FILE` would have left one."""
+    """A hint if the body looks like an image that `curl -d @FILE` has damaged."""
     if request.mimetype != "application/x-www-form-urlencoded" or any(byte in body for byte in STRIPPED):
         return ""
     return " If curl sent it, use --data-binary @FILE: -d @FILE removes line breaks and zero bytes."

@@ -117,7 +117,7 @@ class Service:
             try:
                 answers = self.engines.infer((name, target.version), images, target.deadline)
             except EngineGone as gone:  # meanwhile; the routes name another version now, or there is an error
-                log.info("%s version %d is chosen no more: %s", name, target.version, gone)
+                log.info("%s version %d has no engine any more, another one is chosen: %s", name, target.version, gone)
                 continue
             record().stages.append(("queue", answers.sent, answers.started))
             record().stages.append(("inference", answers.started, answers.done))

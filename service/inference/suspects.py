@@ -1,4 +1,4 @@
-"""Images that engines died of: which are computed alone, and which are refused for a while.
+"""Images that engines were computing when they crashed: which are computed alone, and which are refused for a while.
 
 An engine that dies was perhaps ended by an image that it was computing, or by somebody else: by the kernel, which
 had no memory left, or by an operator. So an image that it was computing is suspected, and the next engine computes it
@@ -48,7 +48,7 @@ class Suspects:
         return deaths
 
     def acquit(self, target: ModelVersion, pixels: bytes) -> None:
-        """An engine has answered them, and so did not die of them."""
+        """An engine has answered them, so they are no longer suspected."""
         self._known.pop((target, digest(pixels)), None)
 
 

@@ -1,9 +1,9 @@
 """Messages between HTTP workers and engines: one ZeroMQ frame an image, fixed binary headers, no pickle.
 
 A request is REQUEST and then the pixels (uint8, H x W x C); a reply is REPLY and then the probabilities (float32),
-of which there are none unless the status is OK. A request's id alone says that nobody waits for its answer any more.
-Times are of CLOCK_MONOTONIC, which processes share. Beside its socket an engine keeps a file with the ids of the images
-that it is computing, ended by NO_ID: if it dies, the HTTP workers read there which images may have been the cause.
+of which there are none unless the status is OK. A message that is only a request's id cancels that request. Times are
+of CLOCK_MONOTONIC, which processes share. Beside its socket an engine keeps a file with the ids of the images that it
+is computing, ended by NO_ID: if it dies, the HTTP workers read there which images may have been the cause.
 """
 
 import struct

@@ -1,4 +1,4 @@
-"""The right label of an image comes back, and images that are kept to be labelled: who may say so, and where it goes.
+"""Routes for feedback: users submit corrected labels, and label images that were kept.
 
 Everything on the disk is `service.feedback.store`; it is called in a thread, for it waits for the disk.
 """
@@ -140,7 +140,7 @@ def authorise() -> None:
     service().keys.check(request.headers, "feedback")
     origin = request.headers.get("Origin")
     if origin and origin.partition("://")[2] != request.host and origin not in current_app.extensions["origins"]:
-        raise Forbidden("Pages of other origins may not teach this service; SERVICE_CORS_ORIGINS says which may.")
+        raise Forbidden("Pages of other origins cannot submit feedback. SERVICE_CORS_ORIGINS lists those that can.")
 
 
 @bp.post("/models/<name>/feedback")
@@ -195,7 +195,7 @@ def list_kept(name: str) -> Response:
 @bp.get("/models/<name>/kept/<digest>")
 @answers("image/png", errors=(*ERRORS, 413, 415, 422))
 def show_kept(name: str, digest: str) -> Response:
-    """One of them as a PNG of 384x384 pixels, encoded here: what a client sent is never sent back as it came."""
+    """An image as a 384x384 PNG; the service encodes it anew and never returns the original file."""
     png = on_disk(partial(draw, find_image(name, digest), service().config.max_pixels))
     return Response(png, mimetype="image/png", headers={"Cache-Control": "private, no-store"})
 
@@ -203,7 +203,7 @@ def show_kept(name: str, digest: str) -> Response:
 @bp.delete("/models/<name>/kept/<digest>")
 @answers(statuses=(204,), errors=ERRORS)
 def discard(name: str, digest: str) -> Response:
-    """Forget one of them."""
+    """Delete a kept image."""
     service().targets.find(name)
     store = store_of(name) if DIGEST.fullmatch(digest) else None
     if store is None or not change_on_disk(lambda pending: store.discard(digest, pending=pending)):
@@ -253,7 +253,7 @@ def read_feedback_json(name: str, body: bytes) -> Feedback:
 
 def checked(label: Any, image: bytes, settle: bool) -> Feedback:
     if not isinstance(label, str):
-        raise Unprocessable('Say the right label: ?label=cat, a field of the form, or {"label": "cat", ...}.')
+        raise Unprocessable('Give the correct label: ?label=cat, a field of the form, or {"label": "cat", ...}.')
     if not image:
         raise BadRequest("There is no image in the request.")
     if len(image) > service().config.max_body_bytes:
@@ -319,12 +319,12 @@ def store_of(name: str) -> FeedbackStore:
 
 
 def on_disk(action: Callable[[], T]) -> T:
-    """As `change_on_disk`, for who changes nothing."""
+    """Read the feedback folder in a thread; errors as in `change_on_disk`."""
     return change_on_disk(lambda _: action())
 
 
 def change_on_disk(action: Callable[[PendingChange], T]) -> T:
-    """Runs in a thread; what is answered with an error does not happen later.
+    """Run a change in a thread. A change that was answered with an error is never made.
 
     Raises:
         StorageFull: the budget or the disk is full.

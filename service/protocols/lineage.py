@@ -57,7 +57,7 @@ def show_report(name: str, version: int) -> Response:
 
 
 def wants_page() -> bool:
-    """Whether a browser asks, which is to get the page: that needs no key, and asks for one."""
+    """Whether the client is a browser. It gets the page, which needs no API key and asks the user for one."""
     return request.accept_mimetypes.best_match(["application/json", "text/html"]) == "text/html"
 
 

@@ -42,14 +42,14 @@ HEADERS: dict[str, Schema] = {
 }
 ERRORS = {
     400: "There is no image, or it is damaged, or the body or a parameter is malformed or not known.",
-    401: "An API key is wanted, or another.",
+    401: "The API key is missing or unknown.",
     403: "The API key does not allow this.",
     404: "There is no such model or version; GET /models lists them.",
     408: "The body did not arrive in time.",
     409: "The version is missing, broken or live already, or the folder cannot be written.",
     413: "Too many bytes, images or pixels.",
     415: "An image format that is not read, or a Content-Encoding.",
-    422: "Well-formed, but not what is taken: the message says what is.",
+    422: "Well-formed, but not accepted; the message says what is.",
     500: "The model could not answer this image: `engine_crash` or `model_failed`.",
     503: "Not ready, stopping, or too many images waiting; try again after Retry-After seconds.",
     504: "No answer within the deadline.",

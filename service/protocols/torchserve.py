@@ -1,4 +1,6 @@
-"""TorchServe's inference API, whose users are left without a server: https://docs.pytorch.org/serve/inference_api.html."""
+"""TorchServe's inference API, for clients of that server, which is no longer maintained:
+https://docs.pytorch.org/serve/inference_api.html.
+"""
 
 from flask import Blueprint, Response, request
 from werkzeug.http import HTTP_STATUS_CODES

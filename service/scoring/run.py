@@ -66,7 +66,7 @@ def score_images(
 
     Args:
         source: a folder, or a file with a path on each line.
-        fresh: shards that an earlier run has left are of no use.
+        fresh: ignore the shards of an interrupted run.
 
     Raises:
         UserError, OSError: it cannot be done; says why.

@@ -19,7 +19,7 @@ from models.files.durable import sha256
 from service.engine.loading import Loaded, load
 from service.machine import available_cores, choose_engine
 
-MAX_FILE_BYTES = 200_000_000  # a film that lies among the images is not read into memory
+MAX_FILE_BYTES = 200_000_000  # larger files, such as films, are reported as unreadable
 BATCHES_AHEAD = 2  # decoded, while another is computed
 COLUMNS = [
     ("image", pa.string()),  # its name as it was given; bytes that are no UTF-8 as \xff

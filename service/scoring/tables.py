@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 from models.errors import UserError
 
 Write = Callable[[pa.Table], object]
-WORDS = ["label", "error"]  # columns that repeat themselves; a dictionary of the others would be as long as they are
+WORDS = ["label", "error"]  # columns with repeated values, which Parquet stores as a dictionary
 
 
 @contextlib.contextmanager

@@ -1,4 +1,4 @@
-"""A fault that lasts is logged when it begins or changes, and not at each look at what is at fault."""
+"""Logs a lasting fault once, and again only if its message changes."""
 
 import logging
 

@@ -17,7 +17,7 @@ log = logging.getLogger(__name__)
 
 RETRY_START_S = 1.0  # after a process could not be started
 KEEP_FILES_S = 60.0  # after an engine's end: the HTTP workers read there what it was computing
-RETIRE_TIMEOUT_S = 30.0  # for the images that an engine still has when it is retired
+RETIRE_TIMEOUT_S = 30.0  # for a retired engine to finish its images
 
 
 class EnginePool:

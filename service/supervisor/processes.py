@@ -22,7 +22,7 @@ REPORTS: dict[str, dict[str, type]] = {  # by the event: which fields it has
     "failed": {"reason": str},
     "beat": {},
 }
-LEFTOVERS = 5  # times as long may a model take to load that gives way to another
+LEFTOVERS = 5  # factor of the loading timeout for an engine that loads at low priority
 
 
 class EngineProcess:

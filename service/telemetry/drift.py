@@ -1,4 +1,4 @@
-"""How far what is asked is from what a model was judged by: a score for each image, and distances over the latest.
+"""Drift of the incoming images from the held-out images: a score for each image, and indices over the latest.
 
 Each HTTP worker counts by the bins of the reference (`models.bundle.reference`), an image half as much after HALF_LIFE
 others, and writes its counts into the service's private directory every second; whoever is asked adds them up.
@@ -16,7 +16,7 @@ from models.files.typed import read_json
 from service.ipc.routes import ModelVersion, Routes
 
 HALF_LIFE = 1000  # images of one worker
-FEWEST = 200  # images, by their weights, below which a distance is chance
+FEWEST = 200  # images, by their weights, minimum for a drift index
 CLASSES = "classes"
 FOLDER = "drift"
 

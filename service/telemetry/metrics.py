@@ -23,7 +23,7 @@ ASKED = Counter("striate_model_requests", "Requests by what answered them: succe
 TOOK = Histogram(
     "striate_model_request_seconds", "From their heads to their answers", [*VERSION, "outcome"], buckets=SECONDS
 )
-FAULTS = Counter("striate_model_faults", "Requests that failed by no fault of the client's: 5xx but 503", VERSION)
+FAULTS = Counter("striate_model_faults", "Requests that failed with a 5xx status other than 503", VERSION)
 ANSWERED = Counter("striate_images", "Images by what became of their request: success, failure", [*VERSION, "outcome"])
 SHADOW = Counter(
     "striate_shadow_images", "Images that a shadow was asked: agrees, differs, failed, skipped", [*VERSION, "outcome"]
@@ -40,7 +40,7 @@ KEPT = Counter("striate_kept_images", "Images kept to be labelled: kept, dropped
 WAITING = Gauge(
     "striate_waiting_images", "Images with a place in the queue, just now", ["model"], multiprocess_mode="livesum"
 )
-LAST = Gauge("striate_last_inference_seconds", "When, since 1970", VERSION, multiprocess_mode="max")
+LAST = Gauge("striate_last_inference_seconds", "Unix time of the last inference", VERSION, multiprocess_mode="max")
 DECODE = Histogram("striate_decode_seconds", "Decoding one image", VERSION, buckets=SECONDS)
 QUEUE_WAIT = Histogram("striate_queue_wait_seconds", "One image's wait for its batch", VERSION, buckets=SECONDS)
 BATCH_SIZE = Histogram("striate_batch_size", "Images in a batch", VERSION, buckets=IMAGES)

@@ -70,7 +70,7 @@ def begin() -> Response | None:
     given = request.headers.get("X-Request-Id", "")
     g.record = Record(given if REQUEST_ID.fullmatch(given) else uuid.uuid4().hex)
     if request.method == "OPTIONS" and "Access-Control-Request-Method" in request.headers:
-        return Response(status=204)  # a browser asks before it asks; `finish` says who may
+        return Response(status=204)  # CORS preflight request; `finish` adds the headers
     if rule() not in (*PROBES, *PAGE) and not (rule() == LINEAGE and lineage.wants_page()):
         service().keys.check(request.headers, "predict")
         operation = OPERATIONS.get(current_app.view_functions.get(request.endpoint or "", begin))

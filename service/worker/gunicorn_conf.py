@@ -32,7 +32,7 @@ loglevel = "warning"
 
 
 def child_exit(server: Any, worker: Any) -> None:
-    """What waited in a worker that has ended does no longer."""
+    """Remove the live gauges of a worker that has ended."""
     for path in Path(os.environ["PROMETHEUS_MULTIPROC_DIR"]).glob(f"gauge_live*_{worker.pid}.db"):
         path.unlink(missing_ok=True)
 

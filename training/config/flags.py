@@ -7,7 +7,7 @@ import dataclasses
 import math
 from collections.abc import Callable
 from functools import partial
-from typing import Any, Literal, get_origin, get_type_hints
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import click
 
@@ -15,7 +15,7 @@ from models.errors import UserError
 from training.config.augmentation import Augmentation
 from training.config.fields import OLD_NAMES, Group, Setting, settings_of
 from training.config.recipes import DEFAULT, parse_recipe
-from training.config.settings import Dropout, Settings, choices
+from training.config.settings import Dropout, Settings
 
 Command = Callable[..., Any]
 
@@ -102,7 +102,7 @@ def kind_of(field: dataclasses.Field[Any], setting: Setting) -> click.ParamType:
     if field.name == "dropout":
         return DropoutRate()
     if get_origin(annotated) is Literal:
-        return click.Choice(choices(annotated))
+        return click.Choice(get_args(annotated))
     if annotated is int:
         return click.IntRange(setting.least, setting.most)  # type: ignore[arg-type]
     least, most = (setting.above if setting.least is None else setting.least), setting.most

@@ -4,7 +4,7 @@ import dataclasses
 import math
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, get_args
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from models.errors import UserError
 from training.config.augmentation import Augmentation
@@ -154,7 +154,6 @@ class Settings:
             raise UserError(f"The schedule {self.schedule} needs --{needed.replace('_', '-')}.")
         if list(self.drop_at) != sorted(set(self.drop_at)):
             raise UserError(f"The rate drops at ascending fractions of the run, not at {self.drop_at}.")
-
         if self.freeze_epochs and self.decoupled_weight_decay:
             raise UserError("Frozen weights would still decay: use --weight-decay with --freeze-epochs.")
 
@@ -188,14 +187,7 @@ def default_learning_rate(
 
     With batch normalisation, the rate of SGD is lower for a batch below BATCH_SIZE, whose statistics are noisy: at 8
     images and 0.1, resnet20's moving statistics lay so far off that it answered like chance where it had learnt
-    everything. It is lower for a short run, too, by the root of the number of steps: resnet18 on 664 photographs, in
-    batches of 64, reached these accuracies on 156 others, of which 24 % are of the most frequent class (one run each):
-
-        epochs   rate 0.1   this rate
-        1        12 %       28 %  (0.01)
-        4        29 %       44 %  (0.02)
-        10       40 %       55 %  (0.032)
-        30       55 %       58 %  (0.055)
+    everything. It is lower for a short run, too, by the root of the number of steps (docs/decisions.md has figures).
     """
     if optimizer == "adam":
         return LEARNING_RATE_ADAM
@@ -208,8 +200,7 @@ def resolve_dropout(dropout: Dropout, architecture: "Architecture", num_paramete
     """The rate that was asked for; else 0 for a small network that has few parameters for each image, since it learns
     nothing by heart that dropout would have to prevent; else the rate of the network's paper.
 
-    Measured on 42,407 CIFAR-10 images, augmented: basic_cnn, 22,058 parameters, reaches 67.3 % with the 0.3 of its
-    lecture and 70.6 % without.
+    docs/decisions.md has the measurement.
     """
     if isinstance(dropout, int | float):
         return dropout
@@ -235,11 +226,6 @@ def run_length(settings: Settings, num_images: int) -> RunLength:
     steps_per_epoch = num_images // min(settings.batch_size, num_images)
     epochs = math.ceil(settings.steps / steps_per_epoch) or resolve_epochs(settings.epochs, num_images)
     return RunLength(epochs, steps_per_epoch, settings.steps or epochs * steps_per_epoch)
-
-
-def choices(kind: Any) -> list[str]:
-    """What a Literal allows."""
-    return list(get_args(kind))
 
 
 def resolve_precision(
