@@ -19,9 +19,7 @@ from service.engine.tensorflow import TensorFlow
 
 log = logging.getLogger(__name__)
 
-LONGEST_WARM_UP_S = (
-    0.03  # of one batch, if larger ones need no warm-up: a client may be waiting
-)
+LONGEST_WARM_UP_S = 0.03  # of one batch, if larger ones need no warm-up: a client may be waiting
 TOLERANCE = {"float32": 1e-4, "float16": 0.02, "bfloat16": 0.02, "int8": 0.1}  # in probability, on the golden images
 
 

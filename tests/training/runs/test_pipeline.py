@@ -26,10 +26,9 @@ from training.evaluate.saved_model import load_signatures
 from training.fit.options import FitOptions
 from training.fit.state import CHECKPOINT
 from training.network.bundle_weights import load_network
-from training.runs import bundle_contents, lineage
+from training.runs import bundle_contents
 from training.runs.bundle_contents import choose_golden
 from training.runs.directory import claim_run, finish
-from training.runs.lineage import git_revision
 from training.runs.pipeline import train_and_export
 
 SPEC = InputSpec(8, 8, 1)
@@ -202,16 +201,6 @@ def test_large_photographs_make_small_golden_images_with_the_same_pixels(
     seen = {data.decoded.images[row].tobytes() for row in data.split.test}
     assert len(golden) == 2
     assert all(decode_image(encoded, SPEC).tobytes() in seen for encoded in golden)
-
-
-def test_outside_a_checkout_and_without_git_there_is_no_revision(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    with monkeypatch.context() as patch:
-        patch.setattr(lineage, "__file__", str(tmp_path / "lineage.py"))
-        assert git_revision() is None
-    monkeypatch.setenv("PATH", str(tmp_path))
-    assert git_revision() is None
 
 
 def test_data_are_found_decoded_and_split(data: Data) -> None:
