@@ -11,7 +11,7 @@ import click
 import numpy as np
 
 from benchmarks.processes import circumstances
-from training.promotion.gate import Answered, Evidence, Gate
+from training.promotion.gate import Evidence, Gate, ModelPredictions
 from training.promotion.rules import judge
 
 CLASSES = tuple(f"class {i}" for i in range(10))
@@ -62,11 +62,11 @@ def draw(rng: np.random.Generator, count: int, discordant: float, loss: float, *
     )
 
 
-def answered(rng: np.random.Generator, labels: np.ndarray, right: np.ndarray) -> Answered:
+def answered(rng: np.random.Generator, labels: np.ndarray, right: np.ndarray) -> ModelPredictions:
     said = np.where(right, labels, (labels + rng.integers(1, len(CLASSES), len(labels))) % len(CLASSES))
     probabilities = np.full((len(labels), len(CLASSES)), (1 - ACCURACY) / (len(CLASSES) - 1))
     probabilities[np.arange(len(labels)), said] = ACCURACY
-    return Answered(CLASSES, probabilities, [10.0] * 10, 1_000_000)
+    return ModelPredictions(CLASSES, probabilities, [10.0] * 10, 1_000_000)
 
 
 if __name__ == "__main__":

@@ -150,7 +150,8 @@ class Config:
         for field in fields(self):
             least, most, value = field.metadata["least"], field.metadata["most"], getattr(self, field.name)
             if least is not None and not least <= value <= most:
-                raise BadSetting(f"{variable(field)} is {value}; it has to be a number from {accepted(field)}.")
+                given = f"{value:g}" if isinstance(value, float) else value
+                raise BadSetting(f"{variable(field)} is {given}; it has to be a number from {accepted(field)}.")
         odd = [origin for origin in split_list(self.cors_origins) if not ORIGIN.fullmatch(origin)]
         if odd:
             raise BadSetting(

@@ -107,11 +107,7 @@ def list_folder(folder: str, note: Note = ignore) -> tuple[list[str], list[str]]
 
 
 def leads_nowhere(entry: "os.DirEntry[str]") -> bool:
-    """Whether it is a link whose target is missing.
-
-    Raises:
-        OSError: this user may not look at the target.
-    """
+    """Whether it is a link whose target is missing."""
     try:
         if entry.is_symlink():
             entry.stat()

@@ -114,11 +114,7 @@ def set_default(exports: Path, model: str, *, pending: PendingChange | None = No
 
 
 def claim_version(home: Path) -> int:
-    """One more than any version there, or ever claimed: a number is never used twice.
-
-    Raises:
-        BrokenBundle: the file `.claimed` does not contain a number.
-    """
+    """One more than any version there, or ever claimed: a number is never used twice."""
     claimed = home / ".claimed"
     try:
         last = read_json(claimed, int) if claimed.exists() else 0

@@ -82,11 +82,7 @@ def load(bundle: Path, engine: str, precision: str, max_batch_size: int, pace: P
 
 
 def check_golden(backend: Backend, bundle: Path, manifest: Manifest, pace: Pace = AT_ONCE) -> None:
-    """The bundle's own images must get the answers that the trained network, or in 8 bits the quantized one, gave them.
-
-    Raises:
-        Unfaithful: an answer differs by more than the precision explains.
-    """
+    """The bundle's own images must get the answers that are stored beside them, up to the precision's tolerance."""
     tolerance = TOLERANCE[backend.precision]
     for i, (data, row) in enumerate(read_golden(bundle, int8=backend.precision == "int8")):
         expected = np.array(row)

@@ -69,11 +69,7 @@ class Keys:
             raise Forbidden(f"This API key does not allow this: send one of SERVICE_{scope.upper()}_KEYS.")
 
     def _check_host(self, headers: "Headers") -> None:
-        """Refuse foreign host names: by DNS rebinding, another site's page could otherwise send requests here.
-
-        Raises:
-            Forbidden: only this machine may ask, and it is asked under a name that is not its own.
-        """
+        """Refuse foreign host names: by DNS rebinding, another site's page could otherwise send requests here."""
         host = headers.get("Host", "").rpartition(":")[0] or headers.get("Host", "")
         if self.is_private and not is_loopback(host.strip("[]")):
             raise Forbidden("Feedback without a key is taken at localhost or a loopback address only.")

@@ -33,11 +33,6 @@ class Inflated(io.RawIOBase):
         return True
 
     def readinto(self, buffer: Any) -> int:
-        """
-        Raises:
-            BadRequest: it is no gzip, ends too early, or has something else after its end.
-            TooLarge: too much came before it was unpacked.
-        """
         data = b""
         while not data:
             self._waiting = self._waiting or self._read_packed()

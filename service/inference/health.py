@@ -62,12 +62,7 @@ class Health:
             raise error
 
     def _first_that_answers(self, names: list[str]) -> str:
-        """All are asked at once, because one that hangs would delay the others.
-
-        Raises:
-            NotReady: there is no model.
-            ServiceError: what the last engine answered, if none classified the image.
-        """
+        """All are asked at once, because one that hangs would delay the others."""
         error: ServiceError = NotReady("No model is published yet.")
         asked = {gevent.spawn(failure_of, self.check, name): name for name in names}
         for answered in gevent.iwait(asked):

@@ -18,6 +18,7 @@ from gevent.threadpool import ThreadPool
 from service.config import Config
 from service.errors import EngineGone, Unprocessable
 from service.feedback.collector import Collector
+from service.feedback.disk import FeedbackDisk
 from service.http.api_keys import Keys, Received
 from service.http.disconnect import while_client_stays
 from service.http.images import EncodedImage, check_count
@@ -58,7 +59,8 @@ class Service:
         self.statistics = AnswerStatistics(self._drift_folder, self.readers)
         self.shadow = Shadow(config, self.engines, self.queue)
         self.health = Health(config, self.engines)
-        self.collector = Collector(config, runtime)
+        self.disk = FeedbackDisk(config)
+        self.collector = Collector(config, self.disk, runtime)
         self._received_keys = Received(runtime)
         gevent.spawn(repeat, lambda: self.queue.report(self.engines.routes.models), every_s=REPORT_INTERVAL_S)
         gevent.spawn(repeat, partial(in_thread, self.readers, clear_up, runtime), every_s=CLEAR_UP_INTERVAL_S)
@@ -132,10 +134,6 @@ def service() -> Service:
 
 
 def check_shape(target: Target, images: np.ndarray) -> list[np.ndarray]:
-    """
-    Raises:
-        Unprocessable: they have another shape than the version takes.
-    """
     if images.shape[1:] != target.spec.shape:
         wanted = "x".join(map(str, target.spec.shape))
         raise Unprocessable(f"The pixels are {images.shape}; {target.name} takes one or more images of {wanted}.")

@@ -144,11 +144,6 @@ def in_exports(name: str, how: Callable[..., T], *values: Any, **options: Any) -
 
     Args:
         how: a function of `models.store` that takes the exports, the name, these values and a `pending` change.
-
-    Raises:
-        NotFound: there is no such model.
-        Conflict: the version is missing or broken, or the exports cannot be written now or ever.
-        Unprocessable: the change makes no sense.
     """
     exports = service().config.exports
 

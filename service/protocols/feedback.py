@@ -3,15 +3,13 @@
 Everything on the disk is `service.feedback.store`; it is called in a thread, for it waits for the disk.
 """
 
-import errno
 import hashlib
 import io
 import logging
 import re
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any
 
 import msgspec
 import numpy as np
@@ -21,23 +19,18 @@ from PIL import Image
 
 from models.bundle.class_names import BadClassName, check_label
 from models.bundle.preprocessing import BadImage, InputSpec, decode_image
-from models.files.deadline import ChangeCancelled, PendingChange
 from service.errors import (
     BadRequest,
     Conflict,
     Forbidden,
     NotFound,
-    Overloaded,
-    StorageFull,
     TooLarge,
     Unprocessable,
     from_bad_image,
 )
-from service.feedback.collector import MOST_WAITING
-from service.feedback.store import FeedbackFull, FeedbackStore, Kept, Outcome
+from service.feedback.store import Kept, Outcome
 from service.http.bodies import in_time, read_bytes
 from service.http.images import hint_at_curl, read_base64, whole_number
-from service.http.in_thread import in_thread_within
 from service.http.json_body import fit, parse_json, respond
 from service.inference.service import service
 from service.inference.targets import Target
@@ -48,16 +41,11 @@ from service.telemetry.request_record import REQUEST_ID
 log = logging.getLogger(__name__)
 bp = Blueprint("feedback", __name__)
 
-DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
-TIMEOUT_S = 10.0  # for the disk, and for who writes at the same time
-BUSY = "The feedback folder is busy, and nothing was changed. Try again later."
 DIGEST = re.compile(r"[0-9a-f]{64}")
 THUMBNAIL = InputSpec(384, 384, 3, "pad")  # what a person is shown
 MOST_LISTED = 500
 ERRORS = (400, 401, 403, 404, 409, 503, 507)
 SOURCES = ("image", "request_id", "digest")
-T = TypeVar("T")
-
 
 Feedback = tuple[str, bytes, bool]  # label, encoded image, and `settle`: this label holds, whatever was said before
 
@@ -162,8 +150,8 @@ def give_feedback(name: str) -> Response:
     except BadImage as error:
         hint = hint_at_curl(request, image) if "label" in request.args else ""
         raise from_bad_image(error, "", hint) from None
-    store = store_of(name)
-    outcome: Outcome = change_on_disk(lambda pending: store.add(image, label, settle=settle, pending=pending))
+    store = service().disk.store(name)
+    outcome: Outcome = service().disk.change(lambda pending: store.add(image, label, settle=settle, pending=pending))
     FEEDBACK.labels(name, outcome).inc()
     stored = Stored(name, label, outcome, hashlib.sha256(image).hexdigest())
     return respond(stored, 200 if outcome == "duplicate" else 201)
@@ -174,7 +162,7 @@ def give_feedback(name: str) -> Response:
 def show_feedback(name: str) -> Response:
     """What has come in so far."""
     service().targets.find(name)
-    return respond(fit({"model": name, **on_disk(store_of(name).summary)}, Collected))
+    return respond(fit({"model": name, **service().disk.read(service().disk.store(name).summary)}, Collected))
 
 
 @bp.get("/models/<name>/kept")
@@ -182,9 +170,9 @@ def show_feedback(name: str) -> Response:
 def list_kept(name: str) -> Response:
     """Images that wait for a label, the most uncertain first; before them those that were given two."""
     limit = whole_number("limit", request.args.get("limit", "50"), MOST_LISTED)
-    chosen, store = service().targets.find(name), store_of(name)
-    apart: dict[str, list[str]] = on_disk(store.contradictions)
-    found: list[Kept] = on_disk(partial(store.kept, limit))
+    chosen, store = service().targets.find(name), service().disk.store(name)
+    apart: dict[str, list[str]] = service().disk.read(store.contradictions)
+    found: list[Kept] = service().disk.read(partial(store.kept, limit))
     images = [Unlabelled(digest, labels=labels) for digest, labels in apart.items()]
     for kept in found:
         top = [Guess(label, round(probability, 6)) for label, probability in kept.top]
@@ -196,7 +184,7 @@ def list_kept(name: str) -> Response:
 @answers("image/png", errors=(*ERRORS, 413, 415, 422))
 def show_kept(name: str, digest: str) -> Response:
     """An image as a 384x384 PNG; the service encodes it anew and never returns the original file."""
-    png = on_disk(partial(draw, find_image(name, digest), service().config.max_pixels))
+    png = service().disk.read(partial(draw, find_image(name, digest), service().config.max_pixels))
     return Response(png, mimetype="image/png", headers={"Cache-Control": "private, no-store"})
 
 
@@ -205,8 +193,8 @@ def show_kept(name: str, digest: str) -> Response:
 def discard(name: str, digest: str) -> Response:
     """Delete a kept image."""
     service().targets.find(name)
-    store = store_of(name) if DIGEST.fullmatch(digest) else None
-    if store is None or not change_on_disk(lambda pending: store.discard(digest, pending=pending)):
+    store = service().disk.store(name) if DIGEST.fullmatch(digest) else None
+    if store is None or not service().disk.change(lambda pending: store.discard(digest, pending=pending)):
         raise NotFound("No such image is kept; GET /models/<name>/kept lists them.")
     return Response(status=204)
 
@@ -219,11 +207,7 @@ def label_page() -> Response:
 
 
 def read_feedback(name: str) -> Feedback:
-    """A form, or JSON, or the encoded image itself with ?label=.
-
-    Raises:
-        BadRequest, Unprocessable, NotFound, TooLarge: there is no label or no image in it.
-    """
+    """A form, or JSON, or the encoded image itself with ?label=."""
     if request.mimetype == "multipart/form-data":
         with in_time(service().config):
             files, fields = list(request.files.values()), request.form.to_dict()
@@ -278,21 +262,17 @@ def image_of_request(name: str, request_id: str, index: int) -> bytes:
 def image_here(name: str, digest: str) -> bytes:
     path = find_image(name, digest)
     try:
-        return on_disk(path.read_bytes)
+        return service().disk.read(path.read_bytes)
     except Conflict:
         raise NotFound("Somebody has labelled this image just now.") from None
 
 
 def find_image(name: str, digest: str) -> Path:
-    """An image that has come in before: that is kept, has a label, or two.
-
-    Raises:
-        NotFound: there is none of this digest.
-    """
+    """An image that has come in before: that is kept, has a label, or two."""
     service().targets.find(name)
     if DIGEST.fullmatch(digest):
-        store = store_of(name)
-        path = on_disk(partial(store.find, digest))
+        store = service().disk.store(name)
+        path = service().disk.read(partial(store.find, digest))
         if path is not None:
             return path
     raise NotFound("No image of this digest is here; GET /models/<name>/kept lists those that wait for a label.")
@@ -305,50 +285,6 @@ def check_known(chosen: Target, label: str) -> None:
         raise Unprocessable(
             f"{chosen.name} has no class {label[:100]!r}; it has {shown}. SERVICE_FEEDBACK_NEW_LABELS=1 takes others."
         )
-
-
-def store_of(name: str) -> FeedbackStore:
-    """
-    Raises:
-        Forbidden: no feedback is taken here.
-    """
-    store = service().collector.store(name)
-    if store is None:
-        raise Forbidden("This service takes no feedback: SERVICE_FEEDBACK names no folder.")
-    return store
-
-
-def on_disk(action: Callable[[], T]) -> T:
-    """Read the feedback folder in a thread; errors as in `change_on_disk`."""
-    return change_on_disk(lambda _: action())
-
-
-def change_on_disk(action: Callable[[PendingChange], T]) -> T:
-    """Run a change in a thread. A change that was answered with an error is never made.
-
-    Raises:
-        StorageFull: the budget or the disk is full.
-        Conflict: the folder cannot be read or written, or somebody holds it.
-    """
-    collector = service().collector
-    if collector.num_waiting >= MOST_WAITING:
-        raise Overloaded("Too much feedback is waiting for the disk. Try again later.")
-    collector.num_waiting += 1
-    try:
-        return in_thread_within(collector.threads, action, TIMEOUT_S)
-    except ChangeCancelled:
-        raise Conflict(BUSY) from None
-    except FeedbackFull as error:
-        raise StorageFull(str(error)) from None
-    except BadImage as error:
-        raise from_bad_image(error, "") from None
-    except OSError as error:
-        log.error("feedback: %s", error)
-        if error.errno in DISK_FULL:
-            raise StorageFull("The disk is full; nothing was stored.") from None
-        raise Conflict(f"The feedback folder cannot be used ({error.strerror}).") from None
-    finally:
-        collector.num_waiting -= 1
 
 
 def draw(path: Path, max_pixels: int) -> bytes:

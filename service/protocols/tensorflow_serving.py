@@ -200,12 +200,7 @@ def malformed(rest: str) -> Response:
 
 @contextlib.contextmanager
 def servable(name: str, version: int | None, label: str | None) -> Iterator[int | None]:
-    """The version that is named by its number or has this label now; None where neither is given.
-
-    Raises:
-        NotFound: there is no such servable, in TensorFlow Serving's words.
-        BadRequest: no version has this label.
-    """
+    """The version that is named by its number or has this label now; None where neither is given."""
     asked = version_of(name, version, label)
     try:
         yield asked
@@ -233,11 +228,6 @@ def find_model(name: str) -> ModelRoute | None:
 
 
 def read_signed(kind: type[T]) -> T:
-    """
-    Raises:
-        BadRequest: the body is not JSON, or names another signature.
-        Unprocessable: it does not fit the type.
-    """
     body = read_bytes(request, service().config)
     if not body:
         raise BadRequest("JSON Parse error: The document is empty")
@@ -259,11 +249,7 @@ def ask(name: str, version: int | None, label: str | None, values: Any, key: str
 
 
 def unwrap(value: Any) -> Any:
-    """What is in {"b64": ...}, {"images": ...} and {"image_bytes": {"b64": ...}}: base64, or a list of pixels.
-
-    Raises:
-        BadRequest: another key, or a string that does not say that it is base64.
-    """
+    """What is in {"b64": ...}, {"images": ...} and {"image_bytes": {"b64": ...}}: base64, or a list of pixels."""
     if isinstance(value, dict) and len(value) == 1:
         ((key, inner),) = value.items()
         if key == "b64" and isinstance(inner, str):

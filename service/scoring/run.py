@@ -91,11 +91,7 @@ def score_images(
 
 @contextlib.contextmanager
 def parts_of_one_run(parts: Path) -> Iterator[None]:
-    """Make the folder, for one run at a time, and remove it if it is empty at the end; a lock dies with its process.
-
-    Raises:
-        UserError: another run is at it.
-    """
+    """Make the folder, for one run at a time, and remove it if it is empty at the end; a lock dies with its process."""
     parts.mkdir(parents=True, exist_ok=True)
     with locked(parts, wait=False) as is_ours:
         if not is_ours:

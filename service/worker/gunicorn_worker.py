@@ -37,11 +37,7 @@ class Worker(GeventWorker):
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})  # held since the fork: `gunicorn_conf.py`
 
     def handle_request(self, listener_name: Any, req: Any, sock: Any, addr: Any) -> None:
-        """Answer; then close the connection if too much of the body is left, which gunicorn would read to its end.
-
-        Raises:
-            StopIteration: gunicorn's sign for closing the connection.
-        """
+        """Answer; then close the connection if too much of the body is left, which gunicorn would read to its end."""
         super().handle_request(listener_name, req, sock, addr)
         if not read_leftover(req.body):
             raise StopIteration

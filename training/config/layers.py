@@ -56,10 +56,6 @@ def layers_of(given: Mapping[str, Any], source: str) -> Layers:
     Args:
         given: values by the names of `PARAMETERS`.
         source: BY_FLAG or BY_JOB.
-
-    Raises:
-        UserError: the recipe cannot be used.
-        click.UsageError: a value of the recipe is out of range.
     """
     defaults = declared.make_context("training", []).params
     layers = Layers(defaults, dict.fromkeys(defaults, BY_DEFAULT))

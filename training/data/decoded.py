@@ -168,11 +168,7 @@ def write_groups(folder: Path) -> None:
 
 
 def allocate(path: Path, dtype: Any, shape: tuple[int, ...]) -> np.ndarray:
-    """A new memory-mapped array.
-
-    Raises:
-        OSError: the disk has no room; found out here, since a write into a sparse map would kill the process.
-    """
+    """A new memory-mapped array."""
     array = open_memmap(path, mode="w+", dtype=dtype, shape=shape)
     try:
         with path.open("r+b") as file:
@@ -221,10 +217,6 @@ def squeeze(path: Path, array: np.ndarray, readable: np.ndarray) -> None:
 
 
 def read_cache(folder: Path, class_names: tuple[str, ...]) -> DecodedImages:
-    """
-    Raises:
-        BadData: the list of unreadable files is damaged.
-    """
     try:
         unreadable = read_json(folder / "unreadable.json", dict[str, str])
     except ValueError as error:

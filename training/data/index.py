@@ -81,11 +81,7 @@ def index_folder(root: Path, more: Sequence[Path] = ()) -> Index:
 
 
 def by_class(found: ClassFolders, more: Iterable[Path]) -> ClassFolders:
-    """All class folders by their split and the name of their class.
-
-    Raises:
-        BadData: a folder's name cannot be the name of a class.
-    """
+    """All class folders by their split and the name of their class."""
     folders = [(split, folder) for (split, _), same in found.items() for folder in same]
     folders += [("", folder) for other in more for folder in subfolders(other)]
     classes: ClassFolders = {}

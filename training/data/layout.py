@@ -98,10 +98,6 @@ def note_files(root: Path, note: Note) -> None:
 
 
 def check_are_classes(root: Path, folders: list[Path]) -> None:
-    """
-    Raises:
-        BadData: the folders are named like splits, or have the same folders in them, as splits have.
-    """
     names = list(dict.fromkeys(folder.name for folder in folders))
     if len(names) < 2:
         return

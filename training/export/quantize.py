@@ -94,9 +94,6 @@ def rows_to_use(bundle: Path, labelled: Labelled) -> tuple[np.ndarray, np.ndarra
 
     These are validation images and images that the bundle does not list. Test images, and near duplicates of images
     that it or an ancestor was trained on, are left out.
-
-    Raises:
-        BadData: there are none of one kind.
     """
     if not labelled.has_image_list:
         raise BadData(

@@ -112,10 +112,6 @@ def train(
 
 
 def check_length(settings: Settings, num_steps: int, *, validated: bool) -> None:
-    """
-    Raises:
-        UserError: the run is shorter than --lookahead, or the plateau schedule has no validation split.
-    """
     if settings.schedule == "plateau" and not validated:
         raise UserError("The schedule plateau watches validation, and nothing is held out: choose another --schedule.")
     if settings.lookahead > num_steps:

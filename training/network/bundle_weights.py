@@ -23,11 +23,7 @@ def load_network(bundle: Path) -> tuple[keras.Model, Manifest]:
 
 
 def assign_variables(network: keras.Model, bundle: Path) -> None:
-    """Give a network the variables of a SavedModel that was exported from another like it.
-
-    Raises:
-        BrokenBundle: they are not those of this architecture.
-    """
+    """Give a network the variables of a SavedModel that was exported from another like it."""
     import tensorflow as tf
 
     checkpoint = tf.train.load_checkpoint(str(bundle / "variables" / "variables"))

@@ -139,10 +139,6 @@ class Attempt:
         return result
 
     def _prepare(self) -> tuple[Data, Plan]:
-        """
-        Raises:
-            BadData: it cannot be trained on, or judged by.
-        """
         job = self._job
         start = job.home / str(self._champion) if job.start == "live" and self._champion else None
         found = find_images(job.data, job.cache, (self._unfinished.feedback,))

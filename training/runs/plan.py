@@ -124,12 +124,7 @@ class BadTable(UserError):
 
 
 def choose_architecture(layers: Layers, start: Manifest | None) -> Architecture:
-    """What was asked for; that of the model to start from, where there is one.
-
-    Raises:
-        UserError: there is no such network.
-        click.UsageError: the model to start from is another.
-    """
+    """What was asked for; that of the model to start from, where there is one."""
     chosen = architecture_of(layers["architecture"])
     if start is None:
         return chosen
@@ -156,11 +151,7 @@ def choose_input(found: Found, architecture: Architecture, layers: Layers, start
 
 
 def fit_to_input(layers: Layers, data: str, spec: InputSpec) -> Layers:
-    """With the defaults that depend on the images, and a length that is said once.
-
-    Raises:
-        click.UsageError: --epochs and --steps are both given.
-    """
+    """With the defaults that depend on the images, and a length that is said once."""
     if layers["recipe"] == DEFAULT and min(spec.height, spec.width) >= PHOTOGRAPH:
         layers = layers.under_what_is_given(OF_PHOTOGRAPHS, "default for photographs")
     if layers["flip"] is None:

@@ -157,7 +157,7 @@ def test_what_is_no_image_is_a_row_that_says_so(bundle, digits, tmp_path):
     output = tmp_path / "out.parquet"
     run(bundle, digits, output)
     rows = rows_of(output)
-    assert rows["text.jpg"].pop("error").startswith("image_invalid: These 15 bytes are no image")
+    assert rows["text.jpg"].pop("error").startswith("image_invalid: Unrecognized image format (15 bytes)")
     assert rows["empty.png"].pop("error").startswith("image_invalid: There is no image")
     assert set(rows["text.jpg"].values()) == {"text.jpg", None}
 

@@ -5,11 +5,10 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from prometheus_client import CollectorRegistry
 from prometheus_client.mmap_dict import MmapedDict, mmap_key
 from prometheus_client.multiprocess import MultiProcessCollector
 
-from service.telemetry.metrics import samples_of
+from service.telemetry.exposition import samples_of
 from service.telemetry.remains import clear_up
 
 
@@ -42,7 +41,7 @@ def count(runtime: Path, pid: int, value: float) -> None:
 
 
 def totals(runtime: Path) -> dict[str, float]:
-    samples = samples_of(MultiProcessCollector(CollectorRegistry(), str(runtime / "metrics")))
+    samples = samples_of(MultiProcessCollector(None, str(runtime / "metrics")).collect())
     return {name: sum(value for _, value in found) for name, found in samples.items()}
 
 

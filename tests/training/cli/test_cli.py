@@ -98,7 +98,7 @@ def test_a_text_file_named_jpg_is_named_and_stops_nothing(published: tuple[Place
     assert "1 file left out, unreadable\n  light/notes.jpg: Unrecognized image format (30 bytes)." in result.output
     unreadable = json.loads((run / "audit.json").read_text())["unreadable"]
     assert list(unreadable) == ["light/notes.jpg"]
-    assert unreadable["light/notes.jpg"].startswith("These 30 bytes")
+    assert unreadable["light/notes.jpg"].startswith("Unrecognized image format")
     assert "light/notes.jpg" in (run / "report.html").read_text()
 
 

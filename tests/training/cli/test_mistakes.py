@@ -103,7 +103,7 @@ def test_a_job_that_is_not_there_is_a_wrong_command(tmp_path: Path) -> None:
 def test_a_tilde_before_the_name_of_nobody_is_said(tmp_path: Path) -> None:
     said = striate("audit", "~photos/pets", "--cache", tmp_path / "cache")
     assert said.exit_code == 1
-    assert "~photos/pets begins with ~ and the name of nobody here; did you mean ~/photos/pets?" in said.output
+    assert "~photos/pets begins with ~ and an unknown user name; did you mean ~/photos/pets?" in said.output
 
 
 def test_that_a_decoding_process_was_ended_is_said(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -59,7 +59,7 @@ def test_an_equal_model_is_held_and_told_what_so_many_images_can_show() -> None:
     verdict, findings = judge(evidence(right(900, 1000), right(900, 1000, seed=1)), Gate())
     assert verdict == "hold"
     assert "not shown to be better" in reasons(findings, verdict)
-    assert "differences below 3.7 points with a probability of less than 80%" in found(findings, "better").reason
+    assert "a difference below 3.7 points with a probability below 80%" in found(findings, "better").reason
 
 
 def test_an_equal_model_is_promoted_where_not_worse_is_enough() -> None:
