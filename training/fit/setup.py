@@ -7,6 +7,7 @@ import keras
 from rich.console import Console
 
 from models.networks.registry import architecture_of
+from models.networks.summary import without_values
 from training.augment.loader import TrainingBatches
 from training.config.settings import Settings, resolve_dropout, resolve_epochs, resolve_precision, run_length
 from training.data.decoded import DecodedImages
@@ -37,7 +38,8 @@ def get_ready(
         start: a bundle whose weights the network takes over.
     """
     make_repeatable(settings.seed)
-    num_parameters = build_for(decoded, settings, "float32").count_params()
+    with without_values():
+        num_parameters = build_for(decoded, settings, "float32").count_params()
     precision, reason = resolve_precision(settings.precision, num_parameters)
     architecture = architecture_of(settings.architecture)
     dropout = resolve_dropout(settings.dropout, architecture, num_parameters, len(split.train))
