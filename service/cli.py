@@ -11,12 +11,19 @@ import click
 
 from models.bundle.manifest import BrokenBundle, read_manifest, verify
 from models.process.commands import explained, resumable
+from models.process.lazy import imported_when_used
 from models.store import publish as published
 from models.store.default import DEFAULT, read_default
 from models.store.layout import check_model_name, existing, list_models, list_versions, published_models
 from models.store.live import LivePointer, read_live, roll_back, set_canary, set_live, set_shadow
 from service.config import PREFIX, Config, Engine, Precision, accepted, check_address, strangers, variable
+from service.logs import configure_logging
 from service.supervisor.arrival import look_at
+
+with imported_when_used():  # they import gevent, NumPy and an engine, which the other commands do without
+    import service.http.api_keys as api_keys
+    import service.scoring.run as scoring
+    import service.supervisor.supervisor as supervisor
 
 log = logging.getLogger(__name__)
 
@@ -57,17 +64,13 @@ def main(context: click.Context) -> None:
 
 @explained
 def serve() -> None:
-    from service.http.api_keys import read_keys
-    from service.logs import configure_logging
-    from service.supervisor.supervisor import Supervisor
-
     config = Config.from_environment(os.environ)
     check_address(config)
-    needs_key = bool(read_keys(config).predict)
+    needs_key = bool(api_keys.read_keys(config).predict)
     configure_logging(config.log_level, config.log_format)
     for stranger in strangers(os.environ):
         log.warning("%s", stranger)
-    sys.exit(Supervisor(config, needs_key=needs_key).run())
+    sys.exit(supervisor.Supervisor(config, needs_key=needs_key).run())
 
 
 @main.command()
@@ -208,7 +211,7 @@ def tell(model: str, pointer: LivePointer) -> None:
 def score(bundle: Path, source: Path, output: Path, **options: Any) -> None:
     """Classify a folder of images, or those that a file names line by line, into one file; nothing is served."""
     try:
-        from service.scoring.run import score_images
+        score_images = scoring.score_images
     except ModuleNotFoundError as error:
         raise click.ClickException(
             f"This needs {error.name}, which requirements.txt pins and the image service-cpu lacks: pip install "

@@ -11,10 +11,14 @@ from rich.console import Console
 from rich.table import Table as RichTable
 
 from models.process.commands import explained
+from models.process.lazy import imported_when_used
 from models.process.quiet import import_quietly
 
-if TYPE_CHECKING:  # it imports Keras
+if TYPE_CHECKING:
     from models.networks.summary import Row, Table
+with imported_when_used():  # they import Keras
+    import models.networks.registry as registry
+    import models.networks.summary as summary
 
 SHAPE = re.compile(r"(\d+)x(\d+)(?:x(\d+))?")
 LAYERS = ("layer", "kind", "output", "kernel", "stride", "padding", "dilation", "parameters", "MACs", "sees", "every")
@@ -47,12 +51,10 @@ class Shape(click.ParamType):
 def list_networks(as_json: bool) -> None:
     """Every network with its paper; parameters and multiply-accumulates are those at the paper's input."""
     import_quietly("keras")
-    from models.networks.registry import ARCHITECTURES
-    from models.networks.summary import describe, outline
 
     found: list[dict[str, Any]] = []
-    for name, entry in ARCHITECTURES.items():
-        table = describe(outline(name))
+    for name, entry in registry.ARCHITECTURES.items():
+        table = summary.describe(summary.outline(name))
         found.append(
             {
                 "name": name,
@@ -98,12 +100,10 @@ def describe_network(name: str, input_shape: tuple[int, int, int] | None, classe
     the next position's field is further.
     """
     import_quietly("keras")
-    from models.networks.registry import architecture_of
-    from models.networks.summary import describe, outline
 
-    entry = architecture_of(name)
-    model = outline(name, input_shape=input_shape, num_classes=classes)
-    table = describe(model)
+    entry = registry.architecture_of(name)
+    model = summary.outline(name, input_shape=input_shape, num_classes=classes)
+    table = summary.describe(model)
     if as_json:
         network = {"name": entry.name, "paper": str(entry.paper), "url": entry.paper.url}
         shapes = {"input_shape": model.input_shape[1:], "num_classes": model.output_shape[-1]}
