@@ -70,7 +70,9 @@ def finite(text: str) -> float:
 
 
 def refuse_unknown_keys(value: Any, found: Any) -> None:
-    """msgspec passes over keys that a dataclass does not have."""
+    """msgspec passes over keys that a dataclass does not have; it hands on what is `Any` as it is."""
+    if value is found:
+        return
     if dataclasses.is_dataclass(found) and isinstance(value, dict):
         known = [field.name for field in dataclasses.fields(found)]
         unknown = [name for name in value if name not in known]

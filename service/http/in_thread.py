@@ -28,13 +28,18 @@ def start(threads: ThreadPool, action: Callable[..., T], *arguments: Any) -> Cal
         except Exception as error:
             return None, error
 
-    task = threads.spawn(attempt)
+    task: Any = threads.spawn(attempt)
 
     def result() -> Any:
+        nonlocal task
         value, error = task.get()
-        if error is not None:
-            raise error
-        return value
+        task = None
+        try:
+            if error is not None:
+                raise error
+            return value
+        finally:
+            error = None  # else it and its traceback would keep each other, and the request's body, in memory
 
     return result
 

@@ -17,8 +17,12 @@ T = TypeVar("T")
 
 
 def respond(answer: object, status: int = 200) -> Response:
-    """JSON of a Struct, or of anything else that msgspec writes."""
-    return Response(msgspec.json.encode(answer) + b"\n", status, mimetype="application/json")
+    """JSON of a Struct, or of anything else that msgspec writes; names of files need not be UTF-8."""
+    try:
+        encoded = msgspec.json.encode(answer)
+    except UnicodeEncodeError:
+        encoded = json.dumps(msgspec.to_builtins(answer)).encode()
+    return Response(encoded + b"\n", status, mimetype="application/json")
 
 
 def read_document(kind: type[T], config: Config) -> T:

@@ -41,12 +41,11 @@ class Decoders:
         ]
         images = []
         for image, result in zip(encoded, results, strict=True):
-            try:
-                decoded, seconds = result()
-            except BadImage as error:
-                hint = "" if image.position else hint_at_curl(request, image.data)
-                raise from_bad_image(error, image.position, hint) from None
+            decoded, seconds = result()
             DECODE.labels(target.name, str(target.version)).observe(seconds)
+            if isinstance(decoded, BadImage):
+                hint = "" if image.position else hint_at_curl(request, image.data)
+                raise from_bad_image(decoded, image.position, hint)
             images.append(decoded)
         record().stages.append(("decode", began, time.monotonic()))
         return images
@@ -56,10 +55,15 @@ class Decoders:
         Raises:
             BadImage: `data` cannot be decoded.
         """
-        in_thread(self._threads, timed_decode, spec, self._max_pixels, data)
+        decoded, _ = in_thread(self._threads, timed_decode, spec, self._max_pixels, data)
+        if isinstance(decoded, BadImage):
+            raise decoded
 
 
-def timed_decode(spec: InputSpec, max_pixels: int, data: bytes) -> tuple[np.ndarray, float]:
-    """The decoded image, and the seconds that it took."""
+def timed_decode(spec: InputSpec, max_pixels: int, data: bytes) -> tuple[np.ndarray | BadImage, float]:
+    """The decoded image or why there is none, and the seconds that it took."""
     started = time.perf_counter()
-    return decode_image(data, spec, max_pixels=max_pixels), time.perf_counter() - started
+    try:
+        return decode_image(data, spec, max_pixels=max_pixels), time.perf_counter() - started
+    except BadImage as error:
+        return error, time.perf_counter() - started

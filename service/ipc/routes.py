@@ -49,7 +49,7 @@ class Routes:
 
 
 def write_routes(path: Path, routes: Routes) -> None:
-    write_durably(path, json.dumps(asdict(routes), indent=1, ensure_ascii=False) + "\n")
+    write_durably(path, json.dumps(asdict(routes), indent=1) + "\n")  # a reason may name a file that is not UTF-8
 
 
 def read_routes(path: Path) -> Routes:

@@ -9,12 +9,12 @@ import logging
 import re
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import msgspec
 import numpy as np
 from flask import Blueprint, Response, current_app, request
-from msgspec import UNSET, Meta, UnsetType
+from msgspec import UNSET, UnsetType
 from PIL import Image
 
 from models.bundle.class_names import BadClassName, check_label
@@ -60,7 +60,7 @@ class FeedbackJson(msgspec.Struct, forbid_unknown_fields=True):
     image: str | UnsetType = UNSET
     request_id: str | UnsetType = UNSET
     digest: str | UnsetType = UNSET
-    index: Annotated[int, Meta(ge=0)] = 0
+    index: int = 0
     settle: bool = False
 
 
@@ -249,6 +249,8 @@ def checked(label: Any, image: bytes, settle: bool) -> Feedback:
 
 
 def image_of_request(name: str, request_id: str, index: int) -> bytes:
+    if index < 0:
+        raise Unprocessable("index has to be a whole number from 0: which image of that request.")
     recent = service().collector.recent
     image = recent.find(request_id, name, index) if recent and REQUEST_ID.fullmatch(request_id) else None
     if image is None:

@@ -1,7 +1,6 @@
 """Where each version comes from, and how good it is: what `python -m training explain` prints, over HTTP."""
 
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -40,19 +39,16 @@ def list_lineage(name: str) -> Response:
     """Every published version: data, code, settings, metrics, decision and parent; a page for browsers."""
     if wants_page():
         return current_app.send_static_file("versions.html")
-    home = home_of(name)
-    return respond(Versions(name, in_time(partial(describe, home))))
+    exports = Path(service().config.exports)
+    return respond(Versions(name, in_time(lambda: describe(home_of(exports, name)))))
 
 
 @bp.get("/models/<name>/versions/<int:version>/report")
 @answers("text/html", errors=(400, 401, 404, 503))
 def show_report(name: str, version: int) -> Response:
     """The report of a version, as a page."""
-    try:
-        report = in_time((home_of(name) / str(version) / REPORT).read_bytes)
-    except FileNotFoundError:
-        message = "There is no such version, or it has no report; GET /models/<name>/versions lists them."
-        raise NotFound(message) from None
+    exports = Path(service().config.exports)
+    report = in_time(lambda: read_report(home_of(exports, name) / str(version)))
     return Response(report, mimetype="text/html", headers={"Content-Security-Policy": REPORT_POLICY})
 
 
@@ -65,22 +61,27 @@ def in_time(action: Callable[[], T]) -> T:
     """Call a function that reads the exports, in a thread.
 
     Raises:
-        FileNotFoundError: as `action`.
         NotReady: the disk cannot be read, or took too long.
     """
     try:
         return in_thread_within(service().readers, lambda _: action(), TIMEOUT_S)
-    except FileNotFoundError:
-        raise
     except (ChangeCancelled, OSError):
         raise NotReady(AWAY) from None
 
 
-def home_of(name: str) -> Path:
-    home = Path(service().config.exports) / name
+def home_of(exports: Path, name: str) -> Path:
+    home = exports / name
     if not MODEL_NAME.fullmatch(name) or not home.is_dir():
         raise NotFound("There is no model of this name; GET /models lists them.")
     return home
+
+
+def read_report(bundle: Path) -> bytes:
+    try:
+        return (bundle / REPORT).read_bytes()
+    except (FileNotFoundError, NotADirectoryError):
+        message = "There is no such version, or it has no report; GET /models/<name>/versions lists them."
+        raise NotFound(message) from None
 
 
 def describe(home: Path) -> list[dict[str, Any]]:

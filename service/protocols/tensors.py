@@ -46,14 +46,14 @@ class Tensor(msgspec.Struct):
 class OutputParameters(msgspec.Struct):
     """`classification`: how many classes to name instead of all probabilities."""
 
-    binary_data: bool | None = None
+    binary_data: bool | UnsetType = UNSET
     classification: Annotated[int, Meta(ge=0)] = 0
 
 
 class Output(msgspec.Struct):
     """The one output."""
 
-    name: str = OUTPUT
+    name: str
     parameters: OutputParameters | None = None
 
 
@@ -96,16 +96,30 @@ def read_inference(body: bytes, model: str) -> Inference:
     if length is not None and not (length.isascii() and length.isdigit() and int(length[:12]) <= len(body)):
         raise BadRequest(f"{HEADER_LENGTH} is {length[:50]!r}; the body has {len(body)} bytes.")
     end = len(body) if length is None else int(length[:12])
-    asked = fit(parse_json(body[:end]), InferenceRequest)
+    document = parse_json(body[:end])
+    forget_empty(document)
+    asked = fit(document, InferenceRequest)
     parameters = asked.parameters or RequestParameters()
-    output = read_output(asked.outputs or [Output()], model)
+    output = read_output(asked.outputs or [Output(OUTPUT)], model)
     return Inference(
         read_tensor(asked.inputs[0], body[end:], model),
         asked.id,
-        binary=parameters.binary_data_output if output.binary_data is None else output.binary_data,
+        binary=parameters.binary_data_output if output.binary_data is UNSET else output.binary_data,
         num_classes=output.classification,
         timeout_s=parameters.timeout / 1e6 if parameters.timeout else math.inf,
     )
+
+
+def forget_empty(document: Any) -> None:
+    """Take empty `parameters` and `outputs` for none: PHP, for one, writes an empty object as []."""
+    holders = [document] if isinstance(document, dict) else []
+    for key in ("inputs", "outputs"):
+        listed = holders[0].get(key) if holders else None
+        holders += [holder for holder in listed if isinstance(holder, dict)] if isinstance(listed, list) else []
+    for holder in holders:
+        for key in ("parameters", "outputs"):
+            if not holder.get(key):
+                holder.pop(key, None)
 
 
 def read_output(outputs: list[Output], model: str) -> OutputParameters:

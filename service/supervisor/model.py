@@ -32,6 +32,7 @@ class Model:
         self.versions: dict[int, Version] = {}
         self.pointer = LivePointer()
         self._pointer_stamp = ABSENT
+        self._promoted: set[int] = set()  # by the newest pointer, which their files have not been looked at since
         self._complaint = Complaint(log)
 
     def interest(self) -> Interest:
@@ -44,13 +45,16 @@ class Model:
             self._complaint.holds(str(seen.error))
             return
         self._complaint.is_over()
-        promoted = seen.stamp != self._pointer_stamp
+        is_new = seen.stamp != self._pointer_stamp
         self.pointer, self._pointer_stamp = seen.pointer, seen.stamp
         known = [*self._pointed(), *self._beside()]
+        self._promoted = {*known} if is_new else self._promoted & {*known}
         for number in known:
             version = self._version(number)
             if version.engine is None and number in seen.arrivals:
-                version.note_arrival(seen.arrivals[number], promoted=promoted)
+                version.note_arrival(seen.arrivals[number], promoted=number in self._promoted)
+            if version.engine is not None or number in seen.arrivals:
+                self._promoted.discard(number)  # of others the engine has ended since the look, which left them out
         for number in [n for n, version in self.versions.items() if version.engine is None and n not in known]:
             del self.versions[number]  # it has no part any more
 

@@ -149,9 +149,9 @@ def answer_unforeseen(error: Exception) -> Response:
 
 def error_response(status: int, code: str, message: str, headers: dict[str, str]) -> Response:
     """In the words of the protocol that was spoken."""
-    record().error = code
     if request.path.startswith(("/v1/", "/v2")) and status == 422:
-        status = 400  # which their clients know
+        status, code = 400, "bad_request" if code == "unprocessable" else code  # which their clients know
+    record().error = code
     body: Error | ProtocolError | TorchServeError
     if request.path.startswith(("/v1/", "/v2")):
         body = ProtocolError(message)

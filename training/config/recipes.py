@@ -48,8 +48,9 @@ def parse_recipe(name: str, kinds: dict[str, Any]) -> dict[str, Any]:
     Raises:
         UserError: the recipe does not exist, is not valid TOML, or has an unknown key or a value of the wrong type.
     """
+    text = read_recipe(name)
     try:
-        recipe = with_new_names(tomllib.loads(read_recipe(name), parse_float=finite))
+        recipe = with_new_names(tomllib.loads(text, parse_float=finite))
     except ValueError as error:
         raise UserError(f"The recipe {name} is not valid TOML: {error}.") from error
     for field, value in recipe.items():

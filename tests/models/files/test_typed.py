@@ -71,6 +71,21 @@ def test_an_error_says_where_a_value_is_and_what_it_has_to_be(value: Any, messag
     assert message in str(raised.value)
 
 
+class Untouchable(list):
+    def __iter__(self):
+        raise AssertionError("a matrix of a million numbers is looked at")
+
+
+@dataclass(frozen=True)
+class Holder:
+    anything: Any
+
+
+def test_what_may_be_anything_is_not_looked_at() -> None:
+    matrix = Untouchable([[1, 2], [3, 4]])
+    assert typed({"anything": matrix}, Holder).anything is matrix
+
+
 def test_a_typed_dict_checks_its_own_keys_and_no_others() -> None:
     assert fits({"name": "x", "age": None, "more": [1]}, Told)
     assert not fits({"more": [1]}, Told)
@@ -175,7 +190,9 @@ def test_a_kept_image_whose_description_is_damaged_is_not_listed(tmp_path: Path,
 
 
 def test_routes_are_read_as_they_were_written(tmp_path: Path) -> None:
+    """Names of files, which a reason may have, need not be UTF-8."""
     version = VersionRoute("available", "ipc:///x", None, ("cat", "größte"), SPEC, {"accuracy": 0.9})
-    routes = Routes("toy", {"toy": ModelRoute(1, {1: version, 2: VersionRoute("loading")}, {"live": 1})})
+    rejected = VersionRoute("rejected", reason="has an unlisted file caf\udce9")
+    routes = Routes("toy", {"toy": ModelRoute(1, {1: version, 2: rejected}, {"live": 1})})
     write_routes(tmp_path / "routes.json", routes)
     assert read_routes(tmp_path / "routes.json") == routes

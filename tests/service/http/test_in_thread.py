@@ -1,7 +1,10 @@
 """A change that was answered with an error never happens; one that has begun is waited for."""
 
+import contextlib
 import fcntl
+import gc
 import threading
+import weakref
 
 import gevent
 import pytest
@@ -11,7 +14,7 @@ from models.files.deadline import ChangeCancelled, PendingChange
 from models.store.live import read_live, set_canary, set_live, set_loaded, set_shadow
 from models.store.publish import publish
 from service.feedback.store import FeedbackStore
-from service.http.in_thread import in_thread_within
+from service.http.in_thread import in_thread, in_thread_within
 from tests.bundles import make_bundle
 from tests.images import encode, noise
 
@@ -92,3 +95,26 @@ def test_a_change_that_has_begun_is_waited_for(threads):
     assert not asked.ready()
     release.set()
     assert asked.get() == "changed"
+
+
+class Body:
+    """What a request holds."""
+
+
+def test_an_exception_reaches_the_caller_and_leaves_nothing_in_memory(threads):
+    held = []
+
+    def fail() -> None:
+        body = Body()
+        held.append(weakref.ref(body))
+        raise ValueError("no image")
+
+    gc.disable()  # what is left to it waits, in a busy worker, for gigabytes
+    try:
+        for call in (lambda: in_thread(threads, fail), lambda: in_thread_within(threads, lambda _: fail(), 10)):
+            with contextlib.suppress(ValueError):
+                call()
+            gevent.sleep(0.01)  # the result is let go when its callbacks have run
+            assert held.pop()() is None
+    finally:
+        gc.enable()

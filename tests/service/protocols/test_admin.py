@@ -1,5 +1,6 @@
 """Live, previous, canary, shadow: said on the command line or over HTTP, followed by a running service."""
 
+import os
 import time
 from collections import Counter
 from pathlib import Path
@@ -189,6 +190,18 @@ def test_a_model_is_unloaded_and_loaded_again(service, exports):
     assert post(service, "/v2/repository/models/digits/load").status_code == 200
     wait_until(lambda: model(service)["live"] == 2, service)
     assert answering(service, exports, 3) == {2: 3}
+
+
+def test_a_file_whose_name_is_not_utf8_is_named_in_an_answer(lasting):
+    service, exports = lasting
+    odd = os.fsdecode(b"caf\xe9")
+    (exports / "digits" / "3" / odd).touch()
+    try:
+        response = post(service, "/models/digits/promote", version=3)
+    finally:
+        (exports / "digits" / "3" / odd).unlink()
+    assert response.status_code == 409
+    assert odd in response.json()["error"]["message"]
 
 
 @pytest.mark.parametrize(

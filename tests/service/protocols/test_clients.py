@@ -294,6 +294,24 @@ def test_a_binary_tensor_that_is_cut_off_is_refused(digits_service):
         assert "the body has" in response.json()["error"]
 
 
+@pytest.mark.parametrize("empty", [None, [], {}, ""])
+def test_empty_parameters_and_outputs_are_none_as_php_writes_them(digits_service, encoded, empty):
+    image = base64.b64encode(encoded[0]).decode()
+    tensor = {"name": "images", "shape": [1], "datatype": "BYTES", "data": [image], "parameters": empty}
+    body = {"inputs": [tensor], "parameters": empty, "outputs": empty}
+    response = requests.post(f"{digits_service}/v2/models/digits/infer", data=json.dumps(body), timeout=30)
+    assert response.status_code == 200, response.text
+
+
+@pytest.mark.parametrize("output", [{}, {"name": "probabilities", "parameters": {"binary_data": None}}])
+def test_an_output_without_a_name_or_with_a_flag_that_is_none_is_refused(digits_service, encoded, output):
+    image = base64.b64encode(encoded[0]).decode()
+    tensor = {"name": "images", "shape": [1], "datatype": "BYTES", "data": [image]}
+    body = {"inputs": [tensor], "outputs": [output]}
+    response = requests.post(f"{digits_service}/v2/models/digits/infer", data=json.dumps(body), timeout=30)
+    assert response.status_code == 400
+
+
 def test_a_timeout_that_is_none_is_refused(digits_service):
     for timeout in (10**400, -1, 0.5, True, "1"):
         body = {"parameters": {"timeout": timeout}, "inputs": [{"name": "images", "shape": [1], "datatype": "BYTES"}]}

@@ -201,6 +201,16 @@ def test_a_rejected_version_is_tried_again_at_once_when_it_is_promoted_again(mod
     assert model.to_start() == [3]
 
 
+def test_a_promotion_counts_though_the_engine_ended_while_the_exports_were_looked_at(model, exports):
+    reject_live(model, exports)
+    set_live(exports, "toy", 3)
+    running = (model.serving, {3, *model.interest()[1]})  # it ran when the look began
+    model.take(look_at_model(model.home, running))
+    assert model.to_start() == []
+    look(model)
+    assert model.to_start() == [3]
+
+
 def test_a_version_whose_files_are_still_missing_waits_for_them(model, exports):
     home = exports / "toy" / "3"
     missing = {path: path.read_bytes() for path in (home / "saved_model.pb", home / "variables" / "variables.index")}
