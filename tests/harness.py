@@ -69,8 +69,11 @@ def running_service(exports: Path, work: Path, *, ready: bool = True, **settings
             stopping.append(process)
 
 
-def wait_until(condition: Callable[[], bool], service: RunningService, timeout_s: float = 20) -> None:
-    """Ask again and again, quickly; on failure say what the service logged."""
+def wait_until(condition: Callable[[], bool], service: RunningService, timeout_s: float = 60) -> None:
+    """Ask again and again, quickly; on failure say what the service logged.
+
+    An engine beside one that answers loads at the lowest priority: other tests can hold it up for half a minute.
+    """
     deadline = time.monotonic() + timeout_s
     while not condition():
         assert service.process.poll() is None, f"the service ended:\n{service.log()}"
