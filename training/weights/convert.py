@@ -1,0 +1,92 @@
+"""From the tensors of a PyTorch state dict to the weights of a network here: by names, and exactly."""
+
+from collections.abc import Callable, Iterator, Mapping
+
+import keras
+import numpy as np
+
+from training.weights.torch_file import BadWeights
+
+Tensors = Mapping[str, np.ndarray]
+
+
+def assign(network: keras.Model, tensors: Tensors, prefix_of: Callable[[str], str]) -> None:
+    """Give every layer of a network its weights.
+
+    Args:
+        prefix_of: from a layer's name to the beginning of its tensors' names.
+
+    Raises:
+        BadWeights: a tensor is missing, has another shape, or is left over.
+    """
+    used: set[str] = set()
+    for layer in network.layers:
+        if not layer.weights:
+            continue
+        prefix = prefix_of(layer.name)
+        values = []
+        for name, value in tensors_of(layer, prefix, tensors):
+            used.add(name)
+            values.append(value)
+        wanted = [tuple(weight.shape) for weight in layer.weights]
+        found = [value.shape for value in values]
+        if wanted != found:
+            raise BadWeights(f"The layer {layer.name} needs {wanted}, and {prefix} has {found}.")
+        layer.set_weights(values)
+    left = [name for name in tensors if name not in used and not name.endswith("num_batches_tracked")]
+    if left:
+        raise BadWeights(f"{len(left)} tensors are of no layer, such as {left[0]}: the file is of another network.")
+
+
+def tensors_of(layer: keras.Layer, prefix: str, tensors: Tensors) -> Iterator[tuple[str, np.ndarray]]:
+    """(its name in the file, the array as the layer keeps it), in the order of the layer's weights."""
+    for name, transform in forms(layer):
+        full = f"{prefix}.{name}"
+        if full not in tensors:
+            raise BadWeights(f"The file has no tensor {full}, which the layer {layer.name} needs.")
+        yield full, transform(tensors[full])
+
+
+def forms(layer: keras.Layer) -> list[tuple[str, Callable[[np.ndarray], np.ndarray]]]:
+    """Of each weight of a layer: its name in PyTorch, and how the array is turned."""
+    if isinstance(layer, keras.layers.BatchNormalization):
+        return [(name, as_it_is) for name in ("weight", "bias", "running_mean", "running_var")]
+    if isinstance(layer, keras.layers.DepthwiseConv2D):
+        kernel = ("weight", lambda value: value.transpose(2, 3, 0, 1))  # (C, 1, h, w) -> (h, w, C, 1)
+    elif isinstance(layer, keras.layers.Conv2D):
+        kernel = ("weight", lambda value: value.transpose(2, 3, 1, 0))  # (O, I, h, w) -> (h, w, I, O)
+    else:
+        kernel = ("weight", lambda value: value.transpose(1, 0))  # (O, I) -> (I, O)
+    return [kernel, ("bias", as_it_is)] if layer.use_bias else [kernel]
+
+
+def as_it_is(value: np.ndarray) -> np.ndarray:
+    return value
+
+
+def efficientnet_lite_prefix(network: keras.Model) -> Callable[[str], str]:
+    """stage1_conv is _conv_stem, stage3_2_project_bn is _blocks.2._bn2, and so on."""
+    blocks = list(
+        dict.fromkeys(
+            layer.name.removesuffix("_depthwise") for layer in network.layers if layer.name.endswith("_depthwise")
+        )
+    )
+    ends = {"stage1_conv": "_conv_stem", "stage1_bn": "_bn0", "stage9_conv": "_conv_head", "stage9_bn": "_bn1"}
+    parts = {
+        "expand_conv": "_expand_conv",
+        "expand_bn": "_bn0",
+        "depthwise": "_depthwise_conv",
+        "depthwise_bn": "_bn1",
+        "project_conv": "_project_conv",
+        "project_bn": "_bn2",
+    }
+
+    def prefix_of(name: str) -> str:
+        if name == "logits":
+            return "_fc"
+        if name in ends:
+            return ends[name]
+        stage, repeat, part = name.split("_", 2)
+        return f"_blocks.{blocks.index(f'{stage}_{repeat}')}.{parts[part]}"
+
+    return prefix_of
