@@ -26,6 +26,7 @@ from training.cli.deferred import (
     lr_finder,
     pipeline,
     plans,
+    pretrained_bundle,
     publish_check,
     publishing,
     setup,
@@ -36,6 +37,7 @@ from training.config.flags import Finite, FlagsByHeading, everyday, training_fla
 from training.config.layers import layers_of_flags
 from training.config.recipes import describe_recipe, read_recipe, recipe_names
 from training.fit.state import CHECKPOINT_EVERY_S
+from training.weights.sources import SOURCES
 
 if TYPE_CHECKING:
     from training.data.dataset import Data
@@ -50,9 +52,9 @@ if TYPE_CHECKING:
 @everyday(
     "--from",
     "start",
-    type=click.Path(path_type=Path, exists=True, file_okay=False),
-    metavar="BUNDLE|RUN",
-    help="Start from this model's weights; its classes may be others.",
+    metavar="BUNDLE|RUN|NETWORK",
+    help=f"Start from the weights of this model, whose classes may be others, or from those that a package carries of "
+    f"{' or '.join(SOURCES)} (`training weights`).",
 )
 @click.option(
     "--distributed",
@@ -94,12 +96,12 @@ def fit(data: str, name: str, publish: bool, force: bool, runs: Path, cache: Pat
     """Train a network and export it as a verified bundle."""
     check_model_name(name)
     import_quietly("tensorflow", "keras")
-    start = find_bundle(flags["start"]) if flags["start"] else None
-    if flags["start"] and directory.is_open(flags["start"]):
-        raise UserError(f"{flags['start']} is a run that is not finished; give its command again first.")
+    start = find_start(flags["start"], cache) if flags["start"] else None
     layers = layers_of_flags()
     if layers["freeze_epochs"] and not start:
         raise click.UsageError("--freeze-epochs is for --from: there is nothing else to freeze.")
+    if layers["train"] == "head" and not start:
+        raise click.UsageError("--train head is for --from: of random weights the last layer learns little.")
     options = fit_options.FitOptions(
         Console(quiet=flags["progress"] != "text"),
         on_event=print_as_json if flags["progress"] == "json" else lambda event: None,
@@ -147,6 +149,15 @@ def fit(data: str, name: str, publish: bool, force: bool, runs: Path, cache: Pat
         say(options.console, f"published{' and live' if is_live else ''}: {exports / name / str(version)}")
     else:
         say(options.console, f"publish it with: python -m training publish {run}")
+
+
+def find_start(said: str, cache: Path) -> Path:
+    """The bundle to start from."""
+    if said in SOURCES:
+        return pretrained_bundle.cached_bundle(said, cache)
+    if directory.is_open(Path(said)):
+        raise UserError(f"{said} is a run that is not finished; give its command again first.")
+    return find_bundle(Path(said))
 
 
 def print_settings(settings: dict[str, Any], sources: dict[str, str], *, as_json: bool) -> None:

@@ -41,6 +41,7 @@ DecayParams = Literal["kernels", "all"]
 Dropout = float | Literal["paper"] | None
 ClassWeights = Literal["none", "balanced", "effective"]
 Precision = Literal["auto", "float32", "mixed_bfloat16"]
+Train = Literal["all", "head"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,6 +133,12 @@ class Settings:
     )
     lookahead: int = setting(0, "Lookahead: steps between returns to the slow weights; 0 is off.", "optimizer", least=0)
     freeze_epochs: int = setting(0, "With --from: epochs in which only new layers are trained.", "run", least=0)
+    train: Train = setting(
+        "all",
+        "all: every layer; head: the last layer alone, as a logistic regression on what the others make of each image.",
+        "run",
+        everyday=True,
+    )
     patience: int = setting(
         15,
         "Stop after so many epochs without a lower validation loss and keep the best weights; 0: train to the end and "

@@ -15,11 +15,12 @@ from training.evaluate.calibration import Calibration, Method, fit_temperature, 
 from training.evaluate.metrics import expected_calibration_error, measure
 from training.evaluate.predict import logits_of
 from training.evaluate.predictions import Predictions
-from training.fit.checkpoint import load_weights
+from training.fit.checkpoint import load_weights, save_weights
 from training.fit.distributed import leave_group
+from training.fit.head import BATCH_SIZE, fit_head
 from training.fit.loop import WEIGHTS, Loop
 from training.fit.options import FitOptions
-from training.fit.setup import get_ready
+from training.fit.setup import Ready, get_ready
 from training.network.build import build_for, compile_for, trainable, with_mirror_images, without_auxiliary_heads
 
 
@@ -90,6 +91,8 @@ def train(
     length = run_length(settings, len(batches) * batches.batch_size)
     check_length(settings, length.num_steps, validated=bool(len(split.val)))
     steps = {"num_steps": length.num_steps, "steps_per_epoch": length.steps_per_epoch}
+    if settings.train == "head":
+        return settings, train_head(ready, decoded, split, run, options)
     compile_for(model, settings, ready.loss, **steps, new=ready.new)
 
     def validate() -> dict[str, float]:
@@ -109,6 +112,24 @@ def train(
         group=options.group,
     )
     return settings, loop.train()
+
+
+def train_head(
+    ready: Ready, decoded: DecodedImages, split: Split, run: Path, options: FitOptions
+) -> dict[str, list[float]]:
+    """Train the last layer alone, and keep the weights in `run`; returns a history of one epoch."""
+    model, mirrors = ready.model, ready.settings.augmentation.flip
+    strength = fit_head(model, decoded, split, mirrors=mirrors, weights=ready.loss.class_weights)
+    save_weights(run / WEIGHTS, model)
+    history = {}
+    for prefix, rows in (("", split.train), ("val_", split.val)):
+        if len(rows):
+            logits, labels = logits_of(model, decoded.images, rows, BATCH_SIZE), decoded.labels[rows]
+            history[f"{prefix}loss"] = [float(ready.loss(labels, logits))]
+            history[f"{prefix}accuracy"] = [float((logits.argmax(axis=1) == labels).mean())]
+    validated = f", {history['val_accuracy'][0]:.2%} of the validation images" if len(split.val) else ""
+    options.console.print(f"last layer fitted, C = {strength:.3g}{validated}", highlight=False)
+    return history
 
 
 def check_length(settings: Settings, num_steps: int, *, validated: bool) -> None:

@@ -14,7 +14,8 @@ from models.files.durable import replacing, write_durably
 from models.files.locks import locked
 from models.files.typed import read_json
 from models.store.layout import check_model_name
-from training.config.fields import with_new_names
+from training.config.fields import settings_of, with_new_names
+from training.config.settings import Settings
 from training.data.dataset import resolve
 from training.data.named_sets import DATA_SETS
 from training.data.split import load_held_out
@@ -23,6 +24,7 @@ from training.runs.lineage import circumstances
 
 CONFIG = "config.json"
 HELD_OUT = ".held-out"  # folder in the runs: which images of a data set are held out
+DEFAULTS = {field.name: field.default for field, _ in settings_of(Settings)}  # of settings that an older run lacks
 FOLDS = "folds"  # of a search for wrong labels
 
 
@@ -78,7 +80,7 @@ def is_unfinished(run: Path, config: dict[str, Any]) -> bool:
     except (OSError, ValueError):
         return False
     if isinstance(found.get("settings"), dict):  # an earlier version's may have had other names
-        found["settings"] = with_new_names(found["settings"])
+        found["settings"] = {**DEFAULTS, **with_new_names(found["settings"])}
     same = all(found.get(name) == value for name, value in json.loads(json.dumps(config)).items())
     return same and ((run / CHECKPOINT).exists() or not (run / "bundle" / MANIFEST).exists())
 

@@ -138,7 +138,8 @@ def choose_input(found: Found, architecture: Architecture, layers: Layers, start
     if start is not None:
         old = start.input_spec
         height, width = (layers["size"],) * 2 if layers["size"] else (old.height, old.width)
-        resize = layers["resize"] if layers.is_given("resize") else old.resize
+        published = "weights" in start.lineage  # which all of an image serves better than its middle
+        resize = layers["resize"] if layers.is_given("resize") else "squash" if published else old.resize
         return InputSpec(height, width, int(layers["channels"] or old.channels), resize)
     if layers["size"] and layers["channels"]:
         side, channels = layers["size"], int(layers["channels"])

@@ -1,5 +1,7 @@
 """A bundle of ImageNet's 1,000 classes from weights that others have trained: an image classifier without training."""
 
+import contextlib
+import tempfile
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
@@ -8,7 +10,7 @@ import keras
 import numpy as np
 import sklearn.datasets
 
-from models.bundle.manifest import IMAGE, Manifest
+from models.bundle.manifest import IMAGE, MANIFEST, Manifest
 from models.bundle.preprocessing import InputSpec, decode_image
 from models.networks.registry import architecture_of, build
 from training.evaluate.calibration import softmax
@@ -22,6 +24,24 @@ from training.weights.torch_file import read_state_dict
 # Photographs that scikit-learn carries (CC BY 2.0, by Flickr's dany13 and seeks2dream): a palace and a flower.
 PHOTOGRAPHS = [Path(sklearn.datasets.__file__).parent / "images" / name for name in ("china.jpg", "flower.jpg")]
 NUM_CHECKED = 8  # images on which the export must agree
+
+
+def cached_bundle(network_name: str, cache: Path) -> Path:
+    """The bundle of a network's published weights, made once and kept in the cache.
+
+    Raises:
+        MissingWeights, BadWeights, UserError, ExportFailed: as `make_bundle`.
+    """
+    home = cache / "pretrained"
+    home.mkdir(parents=True, exist_ok=True)
+    bundle = home / f"{network_name}-{SOURCES[network_name].sha256[:8]}" / "bundle"
+    if not (bundle / MANIFEST).exists():
+        with tempfile.TemporaryDirectory(prefix=".making-", dir=home) as staging:
+            make_bundle(network_name, "imagenet", Path(staging))
+            with contextlib.suppress(OSError):  # another process was first
+                Path(staging).rename(bundle.parent)
+                Path(staging).mkdir()  # which is removed when the block ends
+    return bundle
 
 
 def network_of(name: str) -> keras.Model:
