@@ -4,13 +4,16 @@ The rest is not trained, so each image goes through it once. The strength of the
 validation images, or by cross-validation where nothing is held out.
 """
 
+import warnings
 from collections.abc import Callable
 
 import keras
 import numpy as np
 from sklearn.linear_model import LogisticRegression
-from sklearn.model_selection import StratifiedKFold, cross_val_score
+from sklearn.metrics import log_loss
+from sklearn.model_selection import StratifiedGroupKFold
 
+from models.errors import UserError
 from training.data.decoded import DecodedImages
 from training.data.split import Split
 
@@ -58,10 +61,15 @@ def fit_head(
     Args:
         mirrors: learn from each training image's mirror image, too.
         weights: of the classes in the loss, float (num_classes,); None: all alike.
+
+    Raises:
+        UserError: the training images are of one class.
     """
     labels = decoded.labels
     x = features_of(model, decoded.images, split.train, on_progress=on_progress)
     y = labels[split.train]
+    if len(np.unique(y)) < 2:
+        raise UserError("All training images are of one class; a classifier needs two classes or more.")
     mean, deviation = x.mean(axis=0), x.std(axis=0) + 1e-6
     groups = np.arange(len(y))
     if mirrors:
@@ -73,7 +81,7 @@ def fit_head(
         x_val = (features_of(model, decoded.images, split.val, on_progress=on_progress) - mean) / deviation
         strength = best_on_validation(x, y, importance, x_val, labels[split.val])
     else:
-        strength = best_by_folds(x, y)
+        strength = best_by_folds(x, y, importance, groups)
     regression = regress(x, y, importance, strength)
     kernel, bias = full(regression, x.shape[1], len(decoded.class_names))
     model.get_layer("logits").set_weights([kernel / deviation[:, None], bias - (mean / deviation) @ kernel])
@@ -87,26 +95,34 @@ def regress(x: np.ndarray, y: np.ndarray, importance: np.ndarray | None, strengt
 def best_on_validation(
     x: np.ndarray, y: np.ndarray, importance: np.ndarray | None, x_val: np.ndarray, y_val: np.ndarray
 ) -> float:
-    """The strength with the lowest mean negative log-likelihood on the validation images."""
-    losses = {}
-    for strength in STRENGTHS:
-        regression = regress(x, y, importance, strength)
-        places = {label: i for i, label in enumerate(regression.classes_)}
-        known = np.array([label in places for label in y_val])
-        likely = regression.predict_log_proba(x_val[known])[np.arange(known.sum()), [places[c] for c in y_val[known]]]
-        losses[strength] = -float(likely.mean())
+    """The strength with the lowest loss on the validation images."""
+    return best({strength: loss_of(regress(x, y, importance, strength), x_val, y_val) for strength in STRENGTHS})
+
+
+def best_by_folds(x: np.ndarray, y: np.ndarray, importance: np.ndarray | None, groups: np.ndarray) -> float:
+    """The strength with the lowest loss on images that were left out in turn; a group is left out as a whole."""
+    num_folds = min(FOLDS, len(np.unique(groups)))
+    losses = dict.fromkeys(STRENGTHS, 0.0)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "The least populated class")  # it is then in some of the folds only
+        folds = list(StratifiedGroupKFold(num_folds, shuffle=True, random_state=0).split(x, y, groups))
+    for rest, left_out in folds:
+        weights = None if importance is None else importance[rest]
+        for strength in STRENGTHS if len(np.unique(y[rest])) > 1 else ():
+            losses[strength] += loss_of(regress(x[rest], y[rest], weights, strength), x[left_out], y[left_out])
+    return best(losses)
+
+
+def best(losses: dict[float, float]) -> float:
     return min(losses, key=losses.__getitem__)
 
 
-def best_by_folds(x: np.ndarray, y: np.ndarray) -> float:
-    folds = StratifiedKFold(min(FOLDS, int(np.bincount(y)[np.unique(y)].min())), shuffle=True, random_state=0)
-    scores = {
-        strength: cross_val_score(
-            LogisticRegression(C=strength, max_iter=MAX_ITERATIONS), x, y, cv=folds, scoring="neg_log_loss"
-        ).mean()
-        for strength in STRENGTHS
-    }
-    return max(scores, key=scores.__getitem__)
+def loss_of(regression: LogisticRegression, x: np.ndarray, y: np.ndarray) -> float:
+    """Mean negative log-likelihood of the images whose classes the regression knows."""
+    known = np.isin(y, regression.classes_)
+    if not known.any():
+        return 0.0
+    return log_loss(y[known], regression.predict_proba(x[known]), labels=regression.classes_)
 
 
 def full(regression: LogisticRegression, num_features: int, num_classes: int) -> tuple[np.ndarray, np.ndarray]:

@@ -140,7 +140,7 @@ def calibrated_on(metrics: dict[str, Any]) -> str:
 
 def training(report: Report) -> str:
     history = report.history
-    if not history:
+    if "learning_rate" not in history:  # no steps were taken
         return ""
     epochs = len(history["loss"])
     plots = [plot(f"{name} over {epochs} epochs", curves_of(history, name)) for name in ("accuracy", "loss")]
