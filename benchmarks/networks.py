@@ -105,7 +105,7 @@ def measure(name: str, seconds: float) -> dict[str, Any]:
     )
     settings = settings_for(entry, batch_size=batch_size)
     exact = build(entry.name, input_shape=entry.input_shape, num_classes=entry.num_classes)
-    precision, _ = resolve_precision("auto", exact.count_params())
+    precision, _ = resolve_precision("auto", exact.count_params(), depthwise=entry.depthwise)
     model = trainable(decoded, settings, precision)
     loss = loss_for(settings, decoded.labels, entry.num_classes)
     compile_for(model, settings, loss, num_steps=1000, steps_per_epoch=100)
@@ -149,10 +149,11 @@ def render(results: dict[str, dict[str, Any]]) -> str:
     from models.networks.summary import describe, outline
 
     (some, *_) = results.values()
+    dates, machines = ({result[key] for result in results.values()} for key in ("date", "machine"))
     small, large = BATCH_SIZES
     page = HEADER.format(
-        date=max(result["date"] for result in results.values()),
-        machine=some["machine"],
+        date=" and ".join(sorted(dates)),
+        machine=" or ".join(sorted(machines)),
         small=small,
         large=large,
         inference=INFERENCE_BATCH_SIZE,

@@ -40,6 +40,7 @@ class Architecture:
         normalised: whether it has batch normalisation, with which it bears a higher learning rate.
         learning_rate: with which SGD trains it best where nothing is said; None is that of its like.
         aliases: other names.
+        depthwise: whether most of its convolutions are, which CPUs compute faster in float32 than in bfloat16.
         auxiliary_weight: how much each auxiliary head's loss counts beside the network's own; 0 where it has none.
             A network that has them is built with them by `auxiliary=True`, for training only.
     """
@@ -53,6 +54,7 @@ class Architecture:
     normalised: bool = False
     learning_rate: float | None = None
     aliases: tuple[str, ...] = ()
+    depthwise: bool = False
     auxiliary_weight: float = 0.0
 
     @property

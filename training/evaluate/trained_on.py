@@ -47,7 +47,7 @@ def images_and_parents(bundle: Path | None, exports: Path | None) -> tuple[np.nd
 def parents_of(bundle: Path, manifest: Manifest, exports: Path | None) -> Iterator[Ancestor]:
     homes = [bundle.parent.parent, *([exports] if exports else [])]
     parent, start = manifest.lineage.get("parent_version"), manifest.lineage.get("from")
-    if start:
+    if start and "published" not in start:  # others' images are not the user's
         of_this_model = start["model"] == manifest.model
         version = start.get("version") or (parent if of_this_model else None)  # older records do not say
         recorded = Path(start["bundle"])
@@ -83,6 +83,10 @@ def near_to(decoded: DecodedImages, hashes: np.ndarray) -> np.ndarray:
 
 
 def started_from(manifest: Manifest, bundle: Path) -> dict[str, Any]:
-    """Which model training started from: by the checksum of its weights, since paths come and go."""
+    """Which model training started from: by the checksum of its weights, since paths come and go.
+
+    Of weights that others have trained, `published` says where they are from, and on which data they were trained.
+    """
     weights = next(digest for name, digest in manifest.files.items() if name.startswith("variables/variables.data"))
-    return {"model": manifest.model, "bundle": str(bundle), "weights_sha256": weights}
+    start = {"model": manifest.model, "bundle": str(bundle), "weights_sha256": weights}
+    return {**start, "published": manifest.lineage["weights"]} if "weights" in manifest.lineage else start

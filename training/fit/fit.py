@@ -17,7 +17,7 @@ from training.evaluate.predict import logits_of
 from training.evaluate.predictions import Predictions
 from training.fit.checkpoint import load_weights, save_weights
 from training.fit.distributed import leave_group
-from training.fit.head import BATCH_SIZE, fit_head
+from training.fit.head import fit_head
 from training.fit.loop import WEIGHTS, Loop
 from training.fit.options import FitOptions
 from training.fit.setup import Ready, get_ready
@@ -118,18 +118,12 @@ def train_head(
     ready: Ready, decoded: DecodedImages, split: Split, run: Path, options: FitOptions
 ) -> dict[str, list[float]]:
     """Train the last layer alone, and keep the weights in `run`; returns a history of one epoch."""
-    model, mirrors = ready.model, ready.settings.augmentation.flip
-    strength = fit_head(model, decoded, split, mirrors=mirrors, weights=ready.loss.class_weights)
-    save_weights(run / WEIGHTS, model)
-    history = {}
-    for prefix, rows in (("", split.train), ("val_", split.val)):
-        if len(rows):
-            logits, labels = logits_of(model, decoded.images, rows, BATCH_SIZE), decoded.labels[rows]
-            history[f"{prefix}loss"] = [float(ready.loss(labels, logits))]
-            history[f"{prefix}accuracy"] = [float((logits.argmax(axis=1) == labels).mean())]
-    validated = f", {history['val_accuracy'][0]:.2%} of the validation images" if len(split.val) else ""
-    options.console.print(f"last layer fitted, C = {strength:.3g}{validated}", highlight=False)
-    return history
+    mirrors = ready.settings.augmentation.flip
+    head = fit_head(ready.model, decoded, split, mirrors=mirrors, weights=ready.loss.class_weights)
+    save_weights(run / WEIGHTS, ready.model)
+    validated = f", {head.history['val_accuracy'][0]:.2%} of the validation images" if len(split.val) else ""
+    options.console.print(f"last layer fitted, C = {head.strength:.3g}{validated}", highlight=False)
+    return head.history
 
 
 def check_length(settings: Settings, num_steps: int, *, validated: bool) -> None:

@@ -5,7 +5,7 @@ validation images, or by cross-validation where nothing is held out.
 """
 
 import warnings
-from collections.abc import Callable
+from typing import NamedTuple
 
 import keras
 import numpy as np
@@ -16,6 +16,7 @@ from sklearn.model_selection import StratifiedGroupKFold
 from models.errors import UserError
 from training.data.decoded import DecodedImages
 from training.data.split import Split
+from training.evaluate.calibration import softmax
 
 STRENGTHS = tuple(10.0**exponent for exponent in (-4, -3.5, -3, -2.5, -2, -1.5, -1, -0.5, 0))  # C of scikit-learn
 FOLDS = 5  # of the cross-validation
@@ -23,40 +24,36 @@ MAX_ITERATIONS = 500
 BATCH_SIZE = 32
 
 
-def features_of(
-    model: keras.Model,
-    images: np.ndarray,
-    rows: np.ndarray,
-    *,
-    mirrored: bool = False,
-    on_progress: Callable[[int], None] = lambda done: None,
-) -> np.ndarray:
-    """What the last layer is given, float32 (N, F), of uint8 images (M, H, W, C)[rows].
+class Head(NamedTuple):
+    """The last layer's fit.
 
-    Args:
-        mirrored: of the images' mirror images.
-        on_progress: called with the number of images done since the last call.
+    Attributes:
+        strength: the C of scikit-learn that was chosen.
+        history: loss and accuracy of one epoch, as of a run that takes steps; `val_` of them if images are held out.
     """
-    before_last = keras.Model(model.input, model.get_layer("logits").input)
-    found = np.empty((len(rows), before_last.output.shape[-1]), np.float32)
+
+    strength: float
+    history: dict[str, list[float]]
+
+
+def features_of(model: keras.Model, images: np.ndarray, rows: np.ndarray, *, mirrored: bool = False) -> np.ndarray:
+    """What `model` makes, float32 (N, F), of uint8 images (M, H, W, C)[rows], or of their mirror images."""
+    found = np.empty((len(rows), model.output.shape[-1]), np.float32)
     for start in range(0, len(rows), BATCH_SIZE):
         some = rows[start : start + BATCH_SIZE]
-        batch = np.asarray(images[some])
-        found[start : start + len(some)] = before_last.predict_on_batch(batch[:, :, ::-1] if mirrored else batch)
-        on_progress(len(some))
+        batch = np.asarray(images[np.resize(some, BATCH_SIZE)])  # always as many: another number is compiled anew
+        found[start : start + len(some)] = model.predict_on_batch(batch[:, :, ::-1] if mirrored else batch)[: len(some)]
     return found
 
 
+def before_last_layer(model: keras.Model) -> keras.Model:
+    return keras.Model(model.input, model.get_layer("logits").input)
+
+
 def fit_head(
-    model: keras.Model,
-    decoded: DecodedImages,
-    split: Split,
-    *,
-    mirrors: bool,
-    weights: np.ndarray | None = None,
-    on_progress: Callable[[int], None] = lambda done: None,
-) -> float:
-    """Give the last layer the weights of the best regression; returns the strength that was chosen (C).
+    model: keras.Model, decoded: DecodedImages, split: Split, *, mirrors: bool, weights: np.ndarray | None = None
+) -> Head:
+    """Give the last layer the weights of the best regression.
 
     Args:
         mirrors: learn from each training image's mirror image, too.
@@ -65,27 +62,36 @@ def fit_head(
     Raises:
         UserError: the training images are of one class.
     """
-    labels = decoded.labels
-    x = features_of(model, decoded.images, split.train, on_progress=on_progress)
-    y = labels[split.train]
+    y, y_val = decoded.labels[split.train], decoded.labels[split.val]
     if len(np.unique(y)) < 2:
         raise UserError("All training images are of one class; a classifier needs two classes or more.")
+    body = before_last_layer(model)
+    x = x_train = features_of(body, decoded.images, split.train)
+    x_val = features_of(body, decoded.images, split.val)
     mean, deviation = x.mean(axis=0), x.std(axis=0) + 1e-6
-    groups = np.arange(len(y))
+    learnt, groups = y, np.arange(len(y))
     if mirrors:
-        turned = features_of(model, decoded.images, split.train, mirrored=True, on_progress=on_progress)
-        x, y, groups = np.concatenate([x, turned]), np.tile(y, 2), np.tile(groups, 2)
+        x = np.concatenate([x, features_of(body, decoded.images, split.train, mirrored=True)])
+        learnt, groups = np.tile(y, 2), np.tile(groups, 2)
     x = (x - mean) / deviation
-    importance = None if weights is None else weights[y]
-    if len(split.val):
-        x_val = (features_of(model, decoded.images, split.val, on_progress=on_progress) - mean) / deviation
-        strength = best_on_validation(x, y, importance, x_val, labels[split.val])
+    importance = None if weights is None else weights[learnt]
+    if len(y_val):
+        strength = best_on_validation(x, learnt, importance, (x_val - mean) / deviation, y_val)
     else:
-        strength = best_by_folds(x, y, importance, groups)
-    regression = regress(x, y, importance, strength)
-    kernel, bias = full(regression, x.shape[1], len(decoded.class_names))
-    model.get_layer("logits").set_weights([kernel / deviation[:, None], bias - (mean / deviation) @ kernel])
-    return strength
+        strength = best_by_folds(x, learnt, importance, groups)
+    kernel, bias = full(regress(x, learnt, importance, strength), x.shape[1], len(decoded.class_names))
+    kernel, bias = kernel / deviation[:, None], bias - (mean / deviation) @ kernel
+    model.get_layer("logits").set_weights([kernel, bias])
+    history = losses_and_accuracies(x_train @ kernel + bias, y)
+    if len(y_val):
+        validated = losses_and_accuracies(x_val @ kernel + bias, y_val)
+        history |= {f"val_{name}": values for name, values in validated.items()}
+    return Head(strength, history)
+
+
+def losses_and_accuracies(logits: np.ndarray, labels: np.ndarray) -> dict[str, list[float]]:
+    loss = log_loss(labels, softmax(logits, 1.0), labels=np.arange(logits.shape[1]))
+    return {"loss": [loss], "accuracy": [float((logits.argmax(axis=1) == labels).mean())]}
 
 
 def regress(x: np.ndarray, y: np.ndarray, importance: np.ndarray | None, strength: float) -> LogisticRegression:

@@ -40,7 +40,9 @@ def get_ready(
     make_repeatable(settings.seed)
     with without_values():
         num_parameters = build_for(decoded, settings, "float32").count_params()
-    precision, reason = resolve_precision(settings.precision, num_parameters)
+    precision, reason = resolve_precision(
+        settings.precision, num_parameters, depthwise=architecture_of(settings.architecture).depthwise
+    )
     architecture = architecture_of(settings.architecture)
     dropout = resolve_dropout(settings.dropout, architecture, num_parameters, len(split.train))
     epochs = resolve_epochs(settings.epochs, len(split.train))

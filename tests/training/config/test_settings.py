@@ -44,6 +44,15 @@ def test_auto_is_bfloat16_on_a_gpu_and_float32_where_nothing_is_known(
     assert resolve_precision("auto", LARGE, cpu_info=tmp_path / "none") == ("mixed_bfloat16", "the GPU computes in it")
 
 
+def test_depthwise_convolutions_are_computed_in_bfloat16_on_a_gpu_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "cpuinfo").write_text("flags : fpu avx512_bf16 amx_bf16\n")
+    for devices, expected in ((["cpu:0"], "float32"), (["cpu:0", "gpu:0"], "mixed_bfloat16")):
+        monkeypatch.setattr(keras.distribution, "list_devices", lambda found=devices: found)
+        assert resolve_precision("auto", LARGE, depthwise=True, cpu_info=tmp_path / "cpuinfo")[0] == expected
+
+
 @pytest.mark.parametrize("precision", ["float32", "mixed_bfloat16"])
 def test_a_precision_that_was_asked_for_is_taken(precision: str) -> None:
     assert resolve_precision(precision, SMALL) == (precision, "as asked")

@@ -24,7 +24,7 @@ from training.cli.app import main
 from training.cli.bundles import said_of_trained_on
 from training.data.dataset import find_images
 from training.evaluate.labelled import read_labelled
-from training.evaluate.trained_on import images_trained_on
+from training.evaluate.trained_on import images_trained_on, started_from
 from training.runs.plan import plan_of_table
 
 QUIET = Console(file=io.StringIO())
@@ -47,6 +47,17 @@ def start_of(bundle: Path, version: int | None, *, recorded: Path | None = None)
     weights = manifest.files["variables/variables.data-00000-of-00001"]
     said = {"model": manifest.model, "bundle": str(recorded or bundle), "weights_sha256": weights}
     return said if version is None else {**said, "version": version}
+
+
+def test_published_weights_are_no_ancestor_whose_images_would_have_to_be_known(tmp_path: Path) -> None:
+    source = {"package": "weights", "data": "ImageNet-1k"}
+    published = made_with(tmp_path / "cache" / "bundle", [], model="imagenet", weights=source)
+    start = started_from(read_manifest(published), published)
+    assert start["published"] == source
+    first = made_with(tmp_path / "exports" / "toy" / "1", [1], **{"from": start, "parent_version": None})
+    shutil.rmtree(published)
+    hashes, unknown = images_trained_on(first)
+    assert (hashes.tolist(), unknown) == ([1], [])
 
 
 def test_the_parents_of_a_version_are_those_of_its_own_model(tmp_path: Path) -> None:

@@ -39,6 +39,7 @@ ONE_OF_MOST_FAMILIES = {"lenet5_1998", "alexnet_2012", "nin", "googlenet", "resn
 SOON_TRAINED = ONE_OF_MOST_FAMILIES - {"alexnet_2012", "googlenet", "residual_net"}
 DEEPER = {"resnet32", "resnet44", "resnet56", "resnet110", "resnet34", "resnet101", "resnet152"}
 DEEPER |= {"vgg13", "vgg16", "vgg19", "vgg13_bn", "vgg16_bn", "vgg19_bn"}
+DEEPER |= {f"efficientnet_lite{i}" for i in range(1, 5)}
 FEW_EPOCHS, EPOCHS = 5, 8  # few are enough for these
 
 

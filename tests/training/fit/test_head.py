@@ -18,7 +18,7 @@ from training.data.decoded import DecodedImages
 from training.data.split import Split
 from training.evaluate.calibration import softmax
 from training.evaluate.predict import logits_of
-from training.fit.head import STRENGTHS, best_by_folds, features_of, fit_head, full
+from training.fit.head import STRENGTHS, before_last_layer, best_by_folds, features_of, fit_head, full
 
 NONE = np.empty(0, np.int64)
 
@@ -44,8 +44,10 @@ def accuracy(network: keras.Model, decoded: DecodedImages, rows: np.ndarray) -> 
 def test_random_features_tell_three_shades_apart(network: keras.Model, *, mirrors: bool, validated: bool) -> None:
     decoded = three_shades()
     train, others = np.arange(42), np.arange(42, 60)
-    strength = fit_head(network, decoded, Split(train, others if validated else NONE, others), mirrors=mirrors)
-    assert strength in STRENGTHS
+    head = fit_head(network, decoded, Split(train, others if validated else NONE, others), mirrors=mirrors)
+    assert head.strength in STRENGTHS
+    assert ("val_accuracy" in head.history) == validated
+    assert head.history["accuracy"] == [accuracy(network, decoded, train)]
     assert accuracy(network, decoded, others) > 0.9
 
 
@@ -98,10 +100,11 @@ def test_a_mirror_image_is_left_out_together_with_its_image() -> None:
 
 def test_features_are_what_the_last_layer_is_given(network: keras.Model) -> None:
     images = separable(8).images
-    found = features_of(network, images, np.arange(8))
+    body = before_last_layer(network)
+    found = features_of(body, images, np.arange(8))
     kernel, bias = network.get_layer("logits").get_weights()
     np.testing.assert_allclose(found @ kernel + bias, logits_of(network, images, np.arange(8), 8), atol=1e-5)
-    mirrored = features_of(network, images[:, :, ::-1], np.arange(8), mirrored=True)
+    mirrored = features_of(body, images[:, :, ::-1], np.arange(8), mirrored=True)
     np.testing.assert_array_equal(found, mirrored)
 
 
