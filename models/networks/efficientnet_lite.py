@@ -119,6 +119,7 @@ NETWORKS = tuple(
         PAPER,
         input_shape=(side, side, 3),
         normalised=True,
+        smallest=32,
         depthwise=True,
     )
     for name, (_, _, side, dropout) in VARIANTS.items()
