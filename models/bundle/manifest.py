@@ -90,6 +90,7 @@ class Manifest:
         input_spec: what `serving_default` takes, and how an image gets there.
         metrics: `test` on the untouched test split; `parity` of the export; `int8` on validation, where quantized.
         temperature: by which the logits are divided inside the graph.
+        scaling: name in `models.networks.scaling`; older bundles, which have none, were all trained with `signed`.
         mirrored: the logits are the mean of the image's and of its mirror image's, inside the graph too.
         reference: statistics of the images that it was tested on (`models.bundle.reference`); None in old bundles.
         drawing: how a drawing is made into an image like those of the data set; None where nobody draws them.
@@ -103,6 +104,7 @@ class Manifest:
     input_spec: InputSpec
     metrics: dict[str, Any]
     temperature: float = 1.0
+    scaling: str = "signed"
     mirrored: bool = False
     drawing: dict[str, Any] | None = None
     reference: Reference | None = None

@@ -14,7 +14,8 @@ LARGEST_SMALL_IMAGE = 64  # pixels of the shorter side
 def scaled_images(input_shape: tuple[int, int, int]) -> tuple[Tensor, Tensor]:
     """The input, uint8 (B, H, W, C), and the same in [-1, 1]: scaling is a layer, so that nobody does it twice.
 
-    The papers subtract the mean of their images instead, which other images would not have.
+    The papers subtract the mean of their images instead, which other images would not have. `registry.build` gives the
+    layer the scaling of weights that were trained with another one.
     """
     images = keras.Input(input_shape, dtype="uint8", name="images")
     return images, layers.Rescaling(1 / 127.5, offset=-1, name="rescale")(images)

@@ -16,6 +16,7 @@ from models.networks import (
     vgg,
 )
 from models.networks.architecture import Architecture
+from models.networks.scaling import set_scaling
 
 if TYPE_CHECKING:
     import keras
@@ -29,22 +30,31 @@ ALIASES = {alias: name for name, entry in ARCHITECTURES.items() for alias in ent
 
 
 def build(
-    name: str, *, input_shape: tuple[int, int, int], num_classes: int, dropout: float | None = None, **options: Any
+    name: str,
+    *,
+    input_shape: tuple[int, int, int],
+    num_classes: int,
+    dropout: float | None = None,
+    scaling: str = "signed",
+    **options: Any,
 ) -> "keras.Model":
     """A freshly initialised network: uint8 images (B, H, W, C) -> float32 logits (B, num_classes).
 
     Args:
         input_shape: (H, W, C) of one image.
         dropout: rate in [0, 1); None is the rate of the paper, which may be none at all.
-        options: of one network alone, as its file has them: `stride_in` of resnet50, for example.
+        scaling: how bytes become numbers (`models.networks.scaling`).
+        options: of one network alone, as its file has them: `auxiliary` of googlenet, for example.
 
     Raises:
-        UserError: no architecture has this name, or it is not defined for this input.
+        UserError: no architecture or no scaling has this name, or it is not defined for this input.
     """
     architecture = architecture_of(name)
     architecture.check_size(input_shape)
     rate = architecture.dropout if dropout is None else dropout
-    return architecture.builder(input_shape=input_shape, num_classes=num_classes, dropout=rate, **options)
+    network = architecture.builder(input_shape=input_shape, num_classes=num_classes, dropout=rate, **options)
+    set_scaling(network, scaling)
+    return network
 
 
 def architecture_of(name: str) -> Architecture:

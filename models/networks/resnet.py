@@ -3,9 +3,11 @@
 Trained parameters at 1000 classes: resnet18 11,689,512; resnet34 21,797,672; resnet50 25,557,032; resnet101 44,549,160;
 resnet152 60,192,808. At 10 classes: resnet20 269,722; resnet32 464,154; resnet44 658,586; resnet56 853,018; resnet110
 1,727,962.
-Departures: bottlenecks stride in their 3x3, since a strided 1x1 skips 3/4 of its input ("v1.5"; the paper's is
-`stride_in="1x1"`); resnet18 and resnet34 project where shapes differ (option B, as in Table 3; Table 2 has option A);
-images of up to 64 pixels get a 3x3 stem without pooling, since the paper's stem would leave a 32x32 image one pixel.
+resnet50_v1, resnet101_v1 and resnet152_v1 are the paper's, whose bottlenecks stride in their first 1x1; their weights
+have the shapes of the others', and another meaning.
+Departures: other bottlenecks stride in their 3x3, since a strided 1x1 skips 3/4 of its input ("v1.5"); resnet18 and
+resnet34 project where shapes differ (option B, as in Table 3; Table 2 has option A); images of up to 64 pixels get a
+3x3 stem without pooling, since the paper's stem would leave a 32x32 image one pixel.
 """
 
 from collections.abc import Callable
@@ -31,7 +33,7 @@ def resnet(
         dropout: rate before the last layer, of which the paper has none.
         stride_in: which convolution of a bottleneck halves.
     """
-    block, blocks_per_stage = STAGES[name]
+    block, blocks_per_stage = STAGES[name.removesuffix("_v1")]
     if block is bottleneck_block:
         block = partial(bottleneck_block, stride_in=stride_in)
     images, x = scaled_images(input_shape)
@@ -39,8 +41,8 @@ def resnet(
     for stage, num_blocks in enumerate(blocks_per_stage):
         for i in range(num_blocks):
             halve = stage > 0 and i == 0  # the stem has already set the resolution of stage 0
-            name = f"conv{stage + 2}_block{i + 1}"  # of conv2_x to conv5_x in Table 1
-            x = block(x, filters=64 * 2**stage, strides=2 if halve else 1, name=name)
+            part = f"conv{stage + 2}_block{i + 1}"  # of conv2_x to conv5_x in Table 1
+            x = block(x, filters=64 * 2**stage, strides=2 if halve else 1, name=part)
     x = layers.GlobalAveragePooling2D()(x)
     x = layers.Dropout(dropout)(x)
     return keras.Model(images, linear(x, num_classes), name=name)
@@ -135,6 +137,10 @@ DEPTHS = (20, 32, 44, 56, 110)  # of the networks for CIFAR-10
 
 NETWORKS = (
     *(Architecture(name, partial(resnet, name), PAPER, normalised=True) for name in STAGES),
+    *(
+        Architecture(f"{name}_v1", partial(resnet, f"{name}_v1", stride_in="1x1"), PAPER, normalised=True)
+        for name in ("resnet50", "resnet101", "resnet152")
+    ),
     *(
         Architecture(f"resnet{depth}", partial(cifar_resnet, depth), PAPER, (32, 32, 3), 10, normalised=True)
         for depth in DEPTHS

@@ -8,6 +8,7 @@ They are all named here, since Python executes a module that is imported for a s
 from models.process.lazy import imported_when_used
 
 with imported_when_used():
+    import models.networks.registry as registry
     import training.data.audit as auditing
     import training.data.dataset as dataset
     import training.data.index as indexing
@@ -33,3 +34,4 @@ with imported_when_used():
     import training.runs.pipeline as pipeline
     import training.runs.plan as plans
     import training.weights.bundle as pretrained_bundle
+    import training.weights.pretrained as pretrained_networks

@@ -49,6 +49,7 @@ class Settings:
     """Everything that decides the weights, but for the images; the defaults are the recipe `default`.
 
     Attributes:
+        scaling: how bytes become numbers: that of the weights which training starts from, and no flag.
         recipe: the name under which these settings were found, for the record.
         schedule: `cosine` falls to 0, after `warmup_epochs` of rising; `one-cycle` rises to the peak at the fraction
             `peak_at` of the run and falls, both in straight lines; `steps` falls by `drop_factor` at each fraction
@@ -77,6 +78,7 @@ class Settings:
         depends=True,
     )
     recipe: str = "default"
+    scaling: str = "signed"
     optimizer: Optimizer = setting("sgd", "Optimizer.", "optimizer")
     momentum: float = setting(0.9, "Momentum of SGD.", "optimizer", least=0, below=1)
     nesterov: bool = setting(True, "Nesterov's momentum in SGD.", "optimizer")

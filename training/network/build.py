@@ -56,6 +56,7 @@ def build_for(decoded: DecodedImages, settings: Settings, precision: str, **opti
             input_shape=decoded.images.shape[1:],
             num_classes=len(decoded.class_names),
             dropout=settings.dropout if isinstance(settings.dropout, int | float) else None,
+            scaling=settings.scaling,
             **options,
         )
     finally:

@@ -17,7 +17,12 @@ def load_network(bundle: Path) -> tuple[keras.Model, Manifest]:
         BrokenBundle: it does not verify, or its variables are not those of its architecture.
     """
     manifest = verify(bundle)
-    network = build(manifest.architecture, input_shape=manifest.input_spec.shape, num_classes=len(manifest.class_names))
+    network = build(
+        manifest.architecture,
+        input_shape=manifest.input_spec.shape,
+        num_classes=len(manifest.class_names),
+        scaling=manifest.scaling,
+    )
     assign_variables(network, bundle)
     return network, manifest
 

@@ -6,6 +6,7 @@ import json
 import shutil
 import time
 from collections.abc import Iterator
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from models.files.durable import replacing, write_durably
 from models.files.locks import locked
 from models.files.typed import read_json
 from models.store.layout import check_model_name
-from training.config.fields import settings_of, with_new_names
+from training.config.fields import with_new_names
 from training.config.settings import Settings
 from training.data.dataset import resolve
 from training.data.named_sets import DATA_SETS
@@ -24,7 +25,7 @@ from training.runs.lineage import circumstances
 
 CONFIG = "config.json"
 HELD_OUT = ".held-out"  # folder in the runs: which images of a data set are held out
-DEFAULTS = {field.name: field.default for field, _ in settings_of(Settings)}  # of settings that an older run lacks
+DEFAULTS = {field.name: field.default for field in fields(Settings)}  # of settings that an older run lacks
 FOLDS = "folds"  # of a search for wrong labels
 
 

@@ -11,6 +11,7 @@ from models.bundle.preprocessing import InputSpec
 from models.errors import UserError
 from models.networks.architecture import Architecture
 from models.networks.registry import architecture_of
+from models.networks.scaling import scale_and_offset
 from models.store.history import version_of
 from training.config.augmentation import Augmentation
 from training.config.layers import BY_DEFAULT, Layers, layers_of_table
@@ -66,7 +67,7 @@ class Plan:
         if self.layers["learning_rate"] is None:
             sources["learning_rate"] = "default for the network, its batches and steps"
         if self.start:
-            sources["architecture"] = "the model that training starts from"
+            sources |= dict.fromkeys(("architecture", "scaling"), "the model that training starts from")
         return sources
 
     @property
@@ -100,6 +101,9 @@ def make_plan(found: Found, layers: Layers, start: Path | None) -> Plan:
     architecture.check_size(spec.shape)
     layers = fit_to_input(layers, found.source, spec)
     settings = read_settings(architecture, layers)
+    if known:
+        scale_and_offset(known.scaling, spec.channels)
+        settings = replace(settings, scaling=known.scaling)
     return Plan(architecture, spec, settings, layers, read_fractions(layers), start, known)
 
 

@@ -17,7 +17,7 @@ def assign(network: keras.Model, tensors: Tensors, prefix_of: Callable[[str], st
         prefix_of: from a layer's name to the beginning of its tensors' names.
 
     Raises:
-        BadWeights: a tensor is missing, has another shape, or is left over.
+        BadWeights: a tensor is missing, has another shape, is left over, or holds a number that is not finite.
     """
     used: set[str] = set()
     for layer in network.layers:
@@ -28,14 +28,27 @@ def assign(network: keras.Model, tensors: Tensors, prefix_of: Callable[[str], st
         for name, value in tensors_of(layer, prefix, tensors):
             used.add(name)
             values.append(value)
-        wanted = [tuple(weight.shape) for weight in layer.weights]
-        found = [value.shape for value in values]
-        if wanted != found:
-            raise BadWeights(f"The layer {layer.name} needs {wanted}, and {prefix} has {found}.")
-        layer.set_weights(values)
+        set_weights(layer, values, prefix)
     left = [name for name in tensors if name not in used and not name.endswith("num_batches_tracked")]
     if left:
         raise BadWeights(f"{len(left)} tensors are of no layer, such as {left[0]}: the file is of another network.")
+
+
+def set_weights(layer: keras.Layer, values: list[np.ndarray], source: str) -> None:
+    """
+    Args:
+        source: what the file calls them, for the error.
+
+    Raises:
+        BadWeights: they have other shapes than the layer's, or a number is not finite.
+    """
+    wanted = [tuple(weight.shape) for weight in layer.weights]
+    found = [value.shape for value in values]
+    if wanted != found:
+        raise BadWeights(f"The layer {layer.name} needs {wanted}, and {source} has {found}.")
+    if not all(np.isfinite(value).all() for value in values):
+        raise BadWeights(f"{source} holds a number that is not finite: the file is of a training that failed.")
+    layer.set_weights(values)
 
 
 def tensors_of(layer: keras.Layer, prefix: str, tensors: Tensors) -> Iterator[tuple[str, np.ndarray]]:
@@ -44,7 +57,12 @@ def tensors_of(layer: keras.Layer, prefix: str, tensors: Tensors) -> Iterator[tu
         full = f"{prefix}.{name}"
         if full not in tensors:
             raise BadWeights(f"The file has no tensor {full}, which the layer {layer.name} needs.")
-        yield full, transform(tensors[full])
+        try:
+            yield full, transform(tensors[full])
+        except ValueError:  # another number of axes
+            raise BadWeights(
+                f"{full} has the shape {tensors[full].shape}, which is none of a {type(layer).__name__}."
+            ) from None
 
 
 def forms(layer: keras.Layer) -> list[tuple[str, Callable[[np.ndarray], np.ndarray]]]:
@@ -56,37 +74,9 @@ def forms(layer: keras.Layer) -> list[tuple[str, Callable[[np.ndarray], np.ndarr
     elif isinstance(layer, keras.layers.Conv2D):
         kernel = ("weight", lambda value: value.transpose(2, 3, 1, 0))  # (O, I, h, w) -> (h, w, I, O)
     else:
-        kernel = ("weight", lambda value: value.transpose(1, 0))  # (O, I) -> (I, O)
+        kernel = ("weight", lambda value: value.reshape(len(value), -1).T)  # (O, I) or (O, I, 1, 1) -> (I, O)
     return [kernel, ("bias", as_it_is)] if layer.use_bias else [kernel]
 
 
 def as_it_is(value: np.ndarray) -> np.ndarray:
     return value
-
-
-def efficientnet_lite_prefix(network: keras.Model) -> Callable[[str], str]:
-    """stage1_conv is _conv_stem, stage3_2_project_bn is _blocks.2._bn2, and so on."""
-    blocks = list(
-        dict.fromkeys(
-            layer.name.removesuffix("_depthwise") for layer in network.layers if layer.name.endswith("_depthwise")
-        )
-    )
-    ends = {"stage1_conv": "_conv_stem", "stage1_bn": "_bn0", "stage9_conv": "_conv_head", "stage9_bn": "_bn1"}
-    parts = {
-        "expand_conv": "_expand_conv",
-        "expand_bn": "_bn0",
-        "depthwise": "_depthwise_conv",
-        "depthwise_bn": "_bn1",
-        "project_conv": "_project_conv",
-        "project_bn": "_bn2",
-    }
-
-    def prefix_of(name: str) -> str:
-        if name == "logits":
-            return "_fc"
-        if name in ends:
-            return ends[name]
-        stage, repeat, part = name.split("_", 2)
-        return f"_blocks.{blocks.index(f'{stage}_{repeat}')}.{parts[part]}"
-
-    return prefix_of

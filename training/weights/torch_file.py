@@ -115,6 +115,8 @@ def read_sequence(file: BinaryIO) -> tuple[dict[str, View], dict[str, bytes]]:
 
 def read_archive(file: BinaryIO) -> tuple[dict[str, View], dict[str, bytes]]:
     with zipfile.ZipFile(file) as archive:
+        if any(entry.compress_type != zipfile.ZIP_STORED for entry in archive.infolist()):
+            raise ValueError("it is compressed, as PyTorch's archives are not, and may be larger than it looks")
         (pickled,) = (name for name in archive.namelist() if name.endswith("/data.pkl"))
         views = views_of(StateDictUnpickler(io.BytesIO(archive.read(pickled))).load())
         folder = pickled.removesuffix("data.pkl") + "data/"

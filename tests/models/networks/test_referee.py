@@ -2,7 +2,7 @@
 
 The referee's ResNets differ from ours in three ways, which a copy of the weights must respect: their convolutions have
 biases, which move into the mean that batch normalisation takes away; they stride in the 1x1 of a bottleneck, as the
-paper does, which is `stride_in="1x1"` here; and the epsilon of their batch normalisation is 1.001e-5, ours 1e-5.
+paper does, and as `resnet50_v1` does here; and the epsilon of their batch normalisation is 1.001e-5, ours 1e-5.
 """
 
 import re
@@ -90,14 +90,14 @@ def test_inception_v3_is_the_referees() -> None:
 @pytest.mark.parametrize(
     ("name", "kind"),
     [
-        ("resnet50", keras.applications.ResNet50),
-        pytest.param("resnet101", keras.applications.ResNet101, marks=LONG),  # resnet152 has the same blocks
-        ("resnet152", keras.applications.ResNet152),
+        ("resnet50_v1", keras.applications.ResNet50),
+        pytest.param("resnet101_v1", keras.applications.ResNet101, marks=LONG),  # resnet152 has the same blocks
+        ("resnet152_v1", keras.applications.ResNet152),
     ],
 )
 def test_a_resnet_is_the_referees(name: str, kind: Callable[..., keras.Model]) -> None:
     theirs = referee(kind)
-    ours = build(name, input_shape=(SIDE, SIDE, 3), num_classes=NUM_CLASSES, stride_in="1x1")
+    ours = build(name, input_shape=(SIDE, SIDE, 3), num_classes=NUM_CLASSES)
     names = [layer.name for layer in ours.layers if isinstance(layer, keras.layers.Conv2D)]
     stems = [stem.replace("shortcut", "0") for stem in names]  # as the referee calls them, who has the paper's stages
     assert_same_layers([ours.get_layer(n) for n in names], [theirs.get_layer(f"{stem}_conv") for stem in stems])
