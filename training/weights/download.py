@@ -5,7 +5,7 @@ import ssl
 import urllib.request
 from pathlib import Path
 from typing import IO, Any
-from urllib.error import URLError
+from urllib.error import HTTPError, URLError
 from urllib.parse import urlsplit
 
 from models.errors import UserError
@@ -13,6 +13,7 @@ from models.files.durable import replacing
 from training.weights.published import Published
 
 TIMEOUT_S = 30.0  # without a byte
+NOT_ALLOWED = "no address of an allowed kind"
 CHUNK = 1 << 20  # bytes
 MARGIN = 1.05  # by which a file may be larger than the table says, which rounds
 
@@ -30,7 +31,8 @@ class Redirects(urllib.request.HTTPRedirectHandler):
     def redirect_request(
         self, req: urllib.request.Request, fp: IO[bytes], code: int, msg: str, headers: Any, newurl: str
     ) -> urllib.request.Request | None:
-        check_scheme(newurl, self._schemes)
+        if urlsplit(newurl).scheme not in self._schemes:
+            raise HTTPError(newurl, code, f"it leads to {newurl}, which is {NOT_ALLOWED}", headers, fp)
         return super().redirect_request(req, fp, code, msg, headers, newurl)
 
 
@@ -51,6 +53,8 @@ def download(entry: Published, folder: Path, schemes: tuple[str, ...] = ("https"
             entry.check(temporary)
     except (URLError, TimeoutError, ConnectionError, ssl.SSLError, http.client.HTTPException) as error:
         reason = getattr(error, "reason", None) or error
+        if isinstance(error, HTTPError):
+            error.close()  # it holds the connection
         raise CannotDownload(
             f"{entry.url} cannot be fetched ({reason}). Fetch it on another machine ({entry.megabytes} MB, its "
             f"{entry.algorithm} begins with {entry.digest[:16]}) and give it by --file PATH. To train without it: "
@@ -65,7 +69,8 @@ def fetch(entry: Published, target: Path, schemes: tuple[str, ...]) -> None:
         URLError, TimeoutError, ConnectionError, SSLError, HTTPException: it cannot be reached, or the file has not the
             length that it should have.
     """
-    check_scheme(entry.url, schemes)
+    if urlsplit(entry.url).scheme not in schemes:
+        raise URLError(NOT_ALLOWED)
     most, received = int(MARGIN * 1e6 * entry.megabytes), 0
     opener = urllib.request.build_opener(Redirects(schemes))
     with opener.open(entry.url, timeout=TIMEOUT_S) as response, target.open("wb") as file:
@@ -77,8 +82,3 @@ def fetch(entry: Published, target: Path, schemes: tuple[str, ...]) -> None:
         announced = response.headers.get("Content-Length")
     if announced and int(announced) != received:
         raise URLError(f"the connection ended after {received:,} of {announced} bytes")
-
-
-def check_scheme(url: str, schemes: tuple[str, ...]) -> None:
-    if urlsplit(url).scheme not in schemes:
-        raise URLError(f"{url} is not fetched by {' or '.join(schemes)}")

@@ -6,8 +6,9 @@ import pytest
 from keras import layers
 
 from models.networks.registry import build
-from training.weights.convert import assign, efficientnet_lite_prefix
+from training.weights.convert import assign
 from training.weights.torch_file import BadWeights
+from training.weights.torch_names import efficientnet_lite_prefix
 
 RNG = np.random.default_rng(0)
 
@@ -116,9 +117,12 @@ def test_every_tensor_finds_its_layer_and_comes_out_as_it_was(lite: keras.Model)
     [
         (lambda t: t.pop("_fc.bias"), r"has no tensor _fc\.bias, which the layer logits needs"),
         (lambda t: t.update({"_fc.bias": normal(10)}), "The layer logits needs"),
+        (lambda t: t.update({"_fc.weight": normal(1000)}), "The layer logits needs"),
+        (lambda t: t.update({"_conv_stem.weight": normal(32, 27)}), "has the shape .*, which is none of a Conv2D"),
+        (lambda t: t.update({"_bn1.bias": np.full(1280, np.nan)}), "_bn1 holds a number that is not finite"),
         (lambda t: t.update({"extra.weight": normal(1)}), "1 tensors are of no layer, such as extra"),
     ],
-    ids=["missing", "another shape", "left over"],
+    ids=["missing", "another shape", "fewer axes", "fewer axes of a kernel", "not a number", "left over"],
 )
 def test_a_file_of_another_network_is_refused(lite: keras.Model, change, complaint: str) -> None:
     tensors = torch_names(lite)

@@ -36,6 +36,7 @@ def test_without_the_package_one_sentence_says_how_to_get_it_and_how_to_do_witho
     assert "--from scratch" in said
     result = CliRunner().invoke(main, ["weights"])
     assert "not installed" in result.output
+    assert result.output.index("In packages") < result.output.index("not installed") < result.output.index("--download")
 
 
 def test_a_network_without_weights_names_those_that_have_some() -> None:

@@ -1,6 +1,7 @@
 """State dicts of PyTorch are read exactly; a file that would call anything, or is damaged, is refused."""
 
 import pickle
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -61,6 +62,15 @@ def test_what_is_no_state_dict_is_said_to_be_none(tmp_path: Path, content: bytes
     (tmp_path / "weights.pth").write_bytes(content)
     with pytest.raises(BadWeights, match="is damaged or no state dict"):
         read_state_dict(tmp_path / "weights.pth")
+
+
+def test_an_archive_that_is_compressed_is_refused_since_it_may_unpack_to_any_size(tmp_path: Path) -> None:
+    path = write_state_dict(tmp_path / "weights.pth", TENSORS, zipped=True)
+    with zipfile.ZipFile(path) as archive, zipfile.ZipFile(tmp_path / "packed", "w", zipfile.ZIP_DEFLATED) as packed:
+        for name in archive.namelist():
+            packed.writestr(name, archive.read(name))
+    with pytest.raises(BadWeights, match="it is compressed"):
+        read_state_dict(tmp_path / "packed")
 
 
 def test_a_tensor_that_reaches_beyond_its_storage_is_refused(tmp_path: Path) -> None:

@@ -138,7 +138,10 @@ def shapes(name: str, num_classes: int, side: int) -> Iterator[tuple[str, tuple[
             continue
         filters, size, stride, padding = step if isinstance(step, tuple) else (step, 3, 1, 1)
         side = (side + 2 * padding - size) // stride + 1
-        yield from ((f"features.{number}.weight", (filters, channels, size, size)), (f"features.{number}.bias", (filters,)))
+        yield from (
+            (f"features.{number}.weight", (filters, channels, size, size)),
+            (f"features.{number}.bias", (filters,)),
+        )
         if name.endswith("_bn"):
             number += 1
             yield from norm_shapes(f"features.{number}", filters)
