@@ -38,6 +38,7 @@ from training.network.losses import CrossEntropy, loss_for
 ONE_OF_MOST_FAMILIES = {"lenet5_1998", "alexnet_2012", "nin", "googlenet", "resnet20", "residual_net"}
 SOON_TRAINED = ONE_OF_MOST_FAMILIES - {"alexnet_2012", "googlenet", "residual_net"}
 DEEPER = {"resnet32", "resnet44", "resnet56", "resnet110", "resnet34", "resnet101", "resnet152"}
+DEEPER |= {"resnet50_v1", "resnet101_v1", "resnet152_v1"}
 DEEPER |= {"vgg13", "vgg16", "vgg19", "vgg13_bn", "vgg16_bn", "vgg19_bn"}
 DEEPER |= {f"efficientnet_lite{i}" for i in range(1, 5)}
 FEW_EPOCHS, EPOCHS = 5, 8  # few are enough for these
