@@ -91,6 +91,7 @@ class Manifest:
         metrics: `test` on the untouched test split; `parity` of the export; `int8` on validation, where quantized.
         temperature: by which the logits are divided inside the graph.
         scaling: name in `models.networks.scaling`; older bundles, which have none, were all trained with `signed`.
+        multi_stage: the network's last layer takes the pooled outputs of earlier stages, too.
         mirrored: the logits are the mean of the image's and of its mirror image's, inside the graph too.
         reference: statistics of the images that it was tested on (`models.bundle.reference`); None in old bundles.
         drawing: how a drawing is made into an image like those of the data set; None where nobody draws them.
@@ -105,6 +106,7 @@ class Manifest:
     metrics: dict[str, Any]
     temperature: float = 1.0
     scaling: str = "signed"
+    multi_stage: bool = False
     mirrored: bool = False
     drawing: dict[str, Any] | None = None
     reference: Reference | None = None

@@ -41,6 +41,8 @@ class Architecture:
         learning_rate: with which SGD trains it best where nothing is said; None is that of its like.
         aliases: other names.
         depthwise: whether most of its convolutions are, which CPUs compute faster in float32 than in bfloat16.
+        multi_stage: whether its builder takes `multi_stage`, with which the last layer sees earlier stages, too.
+        tail: the beginning of the names of the layers that are trained with `train: tail`; "" where it has none.
         auxiliary_weight: how much each auxiliary head's loss counts beside the network's own; 0 where it has none.
             A network that has them is built with them by `auxiliary=True`, for training only.
     """
@@ -55,6 +57,8 @@ class Architecture:
     learning_rate: float | None = None
     aliases: tuple[str, ...] = ()
     depthwise: bool = False
+    multi_stage: bool = False
+    tail: str = ""
     auxiliary_weight: float = 0.0
 
     @property
@@ -72,6 +76,14 @@ class Architecture:
             raise UserError(
                 f"{self.name} needs images of at least {self.smallest}x{self.smallest} pixels, not {height}x{width}."
             )
+
+    def check_multi_stage(self) -> None:
+        """
+        Raises:
+            UserError: the last layer takes what is before it and nothing else.
+        """
+        if not self.multi_stage:
+            raise UserError(f"The last layer of {self.name} cannot take earlier stages (--multi-stage).")
 
     def side_for(self, median_side: int, num_images: int) -> int:
         """Height and width that suit so many images of this size: the paper's, where the network does not scale.

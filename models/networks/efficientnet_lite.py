@@ -16,7 +16,7 @@ from keras import layers
 
 from models.networks.architecture import Architecture, Paper
 from models.networks.batch_norm import BatchNormalization
-from models.networks.layers import Tensor, linear, scaled_images
+from models.networks.layers import Tensor, linear, pooled, scaled_images
 
 PAPER = Paper("Tan and Le", 2019, "https://arxiv.org/abs/1905.11946")
 STAGES = (  # (kernel size, stride, expansion, filters, repeats) of stages 2 to 8 of lite0
@@ -35,16 +35,22 @@ VARIANTS = {  # name: (width, depth, side in pixels, dropout)
     "efficientnet_lite3": (1.2, 1.4, 280, 0.3),
     "efficientnet_lite4": (1.4, 1.8, 300, 0.3),
 }
+MULTI_STAGE = 4  # stages before the last one whose outputs a last layer may take besides
 STEM, HEAD, MULTIPLE = 32, 1280, 8  # filters of the first and last convolution; all others are multiples of 8
 
 
 def efficientnet_lite(
-    name: str, *, input_shape: tuple[int, int, int], num_classes: int, dropout: float = 0.2
+    name: str, *, input_shape: tuple[int, int, int], num_classes: int, dropout: float = 0.2, multi_stage: bool = False
 ) -> keras.Model:
-    """uint8 images (B, H, W, C) -> float32 logits (B, num_classes)."""
+    """uint8 images (B, H, W, C) -> float32 logits (B, num_classes).
+
+    Args:
+        multi_stage: the last layer takes the pooled outputs of stages 5 to 8, too, and not that of stage 9 alone.
+    """
     width, depth, _, _ = VARIANTS[name]
     images, x = scaled_images(input_shape)
     x = conv_bn(x, STEM, 3, "stage1", strides=2)  # (B, H/2, W/2, 32)
+    ends = []  # the output of each of stages 2 to 8
     for number, (kernel_size, stride, expansion, filters, repeats) in enumerate(STAGES, start=2):
         scaled = repeats if number in (2, 8) else math.ceil(depth * repeats)
         for i in range(1, scaled + 1):
@@ -56,8 +62,9 @@ def efficientnet_lite(
                 strides=stride if i == 1 else 1,
                 expansion=expansion,
             )
+        ends.append(x)
     x = conv_bn(x, HEAD, 1, "stage9")  # (B, H/32, W/32, 1280)
-    x = layers.GlobalAveragePooling2D()(x)
+    x = pooled([*ends[-MULTI_STAGE:], x]) if multi_stage else layers.GlobalAveragePooling2D()(x)
     x = layers.Dropout(dropout)(x)
     return keras.Model(images, linear(x, num_classes), name=name)
 
@@ -121,6 +128,8 @@ NETWORKS = tuple(
         normalised=True,
         smallest=32,
         depthwise=True,
+        multi_stage=True,
+        tail="stage7",
     )
     for name, (_, _, side, dropout) in VARIANTS.items()
 )

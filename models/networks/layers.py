@@ -1,5 +1,6 @@
 """What the papers share: tensors in, tensors out, and a layer that Keras does not have."""
 
+from collections.abc import Sequence
 from typing import Any, TypeAlias
 
 import keras
@@ -81,6 +82,11 @@ def dense_layers(x: Tensor, num_hidden: int, dropout: float) -> Tensor:
         x = layers.Dense(4096, activation="relu", kernel_initializer="he_normal", name=f"fc{number}")(x)
         x = layers.Dropout(dropout, name=f"fc{number}_dropout")(x)
     return x if num_hidden else layers.Dropout(dropout)(x)
+
+
+def pooled(maps: Sequence[Tensor]) -> Tensor:
+    """The means of several feature maps (B, h, w, c), side by side: (B, sum of the c)."""
+    return layers.Concatenate(name="pooled")([layers.GlobalAveragePooling2D()(x) for x in maps])
 
 
 def linear(x: Tensor, num_classes: int) -> Tensor:

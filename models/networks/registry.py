@@ -36,6 +36,7 @@ def build(
     num_classes: int,
     dropout: float | None = None,
     scaling: str = "signed",
+    multi_stage: bool = False,
     **options: Any,
 ) -> "keras.Model":
     """A freshly initialised network: uint8 images (B, H, W, C) -> float32 logits (B, num_classes).
@@ -44,14 +45,19 @@ def build(
         input_shape: (H, W, C) of one image.
         dropout: rate in [0, 1); None is the rate of the paper, which may be none at all.
         scaling: how bytes become numbers (`models.networks.scaling`).
+        multi_stage: give the last layer the pooled outputs of earlier stages, too.
         options: of one network alone, as its file has them: `auxiliary` of googlenet, for example.
 
     Raises:
-        UserError: no architecture or no scaling has this name, or it is not defined for this input.
+        UserError: no architecture or no scaling has this name, or it is not defined for this input or
+            for `multi_stage`.
     """
     architecture = architecture_of(name)
     architecture.check_size(input_shape)
     rate = architecture.dropout if dropout is None else dropout
+    if multi_stage:
+        architecture.check_multi_stage()
+        options["multi_stage"] = True
     network = architecture.builder(input_shape=input_shape, num_classes=num_classes, dropout=rate, **options)
     set_scaling(network, scaling)
     return network

@@ -136,9 +136,9 @@ STAGES: dict[str, tuple[Callable[..., Tensor], tuple[int, int, int, int]]] = {
 DEPTHS = (20, 32, 44, 56, 110)  # of the networks for CIFAR-10
 
 NETWORKS = (
-    *(Architecture(name, partial(resnet, name), PAPER, normalised=True) for name in STAGES),
+    *(Architecture(name, partial(resnet, name), PAPER, normalised=True, tail="conv5") for name in STAGES),
     *(
-        Architecture(f"{name}_v1", partial(resnet, f"{name}_v1", stride_in="1x1"), PAPER, normalised=True)
+        Architecture(f"{name}_v1", partial(resnet, f"{name}_v1", stride_in="1x1"), PAPER, normalised=True, tail="conv5")
         for name in ("resnet50", "resnet101", "resnet152")
     ),
     *(

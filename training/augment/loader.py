@@ -1,6 +1,6 @@
 """Batches: their images, order and changes are a function of (seed, epoch, step); nothing is copied but the batch."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from typing import TypeAlias
@@ -12,7 +12,8 @@ from training.augment.pipeline import augment, mix
 from training.config.augmentation import Augmentation
 from training.data.decoded import DecodedImages
 
-Batch: TypeAlias = tuple[np.ndarray, np.ndarray]  # images and labels, or images and targets
+Inputs: TypeAlias = np.ndarray | list[np.ndarray]  # images, or what a frozen part of the network makes of them
+Batch: TypeAlias = tuple[Inputs, np.ndarray]  # with labels, or with targets
 AHEAD = 2  # batches that are made while the network computes
 
 
@@ -22,6 +23,9 @@ class TrainingBatches:
     Args:
         rows: int64 (N,), of the images to train on.
         resting: those of `rows` that are left out from the epoch `rest_from` on.
+
+    Attributes:
+        frozen: what each batch of images goes through last, where a part of the network is not trained.
     """
 
     def __init__(
@@ -43,6 +47,7 @@ class TrainingBatches:
         self._seed = seed
         self._augmentation = augmentation
         self._components = sampled_components(decoded.images, rows) if augmentation.pca_noise else None
+        self.frozen: Callable[[np.ndarray], Inputs] = lambda images: images
         self._order = lru_cache(maxsize=2)(self._draw_order)
 
     def __len__(self) -> int:
@@ -50,15 +55,18 @@ class TrainingBatches:
         return len(self._awake) // self.batch_size
 
     def batch(self, epoch: int, step: int) -> Batch:
-        """uint8 images (B, H, W, C), int64 labels (B,); or float32 targets (B, num_classes) where images are mixed."""
+        """uint8 images (B, H, W, C), or what `frozen` makes of them; int64 labels (B,), or float32 targets
+        (B, num_classes) where images are mixed.
+        """
         rows, labels = self.rows(epoch, step), self._decoded.labels
         seed, augmentation = self._seed, self._augmentation
         images = self._decoded.images[rows]
         images = augment(images, rows, seed=seed, epoch=epoch, augmentation=augmentation, components=self._components)
         if augmentation.mixup or augmentation.cutmix:
             targets = np.eye(len(self._decoded.class_names), dtype=np.float32)[labels[rows]]
-            return mix(images, targets, rows, seed=seed, epoch=epoch, augmentation=augmentation)
-        return images, labels[rows]
+            images, targets = mix(images, targets, rows, seed=seed, epoch=epoch, augmentation=augmentation)
+            return self.frozen(images), targets
+        return self.frozen(images), labels[rows]
 
     def rows(self, epoch: int, step: int) -> np.ndarray:
         """Which images a batch has."""

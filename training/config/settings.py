@@ -23,6 +23,8 @@ FINE_TUNING = 0.1  # of the learning rate, for weights that are good already
 SMALLEST_FOR_BFLOAT16 = 1_000_000  # parameters; lenet5 trains no faster in bfloat16, and a little worse
 BFLOAT16_UNITS = {"amx_bf16": "AMX", "avx512_bf16": "AVX512-BF16"}  # flags of /proc/cpuinfo
 EPOCHS, MOST_EPOCHS, IMAGES_SEEN = 30, 200, 100_000
+TAIL_EPOCHS, MOST_TAIL_EPOCHS, TAIL_IMAGES_SEEN = 3, 12, 7_000  # the same where only the last stages are trained
+FEWEST_FOR_TAIL = 200  # training images; with fewer, the last layer alone is trained unless somebody says otherwise
 PHOTOGRAPH = 96  # pixels of the input's shorter side, from which on it is taken for one
 OF_PHOTOGRAPHS = {  # where neither a recipe nor a flag says otherwise; training/recipes/default.toml has the reasons
     "min_area": 0.25,
@@ -41,7 +43,7 @@ DecayParams = Literal["kernels", "all"]
 Dropout = float | Literal["paper"] | None
 ClassWeights = Literal["none", "balanced", "effective"]
 Precision = Literal["auto", "float32", "mixed_bfloat16"]
-Train = Literal["all", "head"]
+Train = Literal["all", "tail", "head"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,9 +139,13 @@ class Settings:
     freeze_epochs: int = setting(0, "With --from: epochs in which only new layers are trained.", "run", least=0)
     train: Train = setting(
         "all",
-        "all: every layer; head: the last layer alone, as a logistic regression on what the others make of each image.",
+        "all: every layer; head: the last layer alone, as a logistic regression on what the others make of each image; "
+        "tail: the same, and then the last stages with it.",
         "run",
         everyday=True,
+    )
+    multi_stage: bool = setting(
+        False, "Give the last layer the pooled outputs of earlier stages, too (efficientnet_lite0 to lite4).", "run"
     )
     patience: int = setting(
         15,
@@ -217,10 +223,14 @@ def resolve_dropout(dropout: Dropout, architecture: "Architecture", num_paramete
     return 0.0 if dropout is None and small else architecture.dropout
 
 
-def resolve_epochs(epochs: int, num_images: int) -> int:
-    """What was asked for; else 30, and more for few images, which need to be seen more often."""
+def resolve_epochs(epochs: int, num_images: int, train: Train = "all") -> int:
+    """What was asked for; else 30, and more for few images, which need to be seen more often. A tail that is trained
+    from good weights needs 3 to 12.
+    """
     if epochs:
         return epochs
+    if train == "tail":
+        return max(TAIL_EPOCHS, min(MOST_TAIL_EPOCHS, math.ceil(TAIL_IMAGES_SEEN / num_images)))
     return max(EPOCHS, min(MOST_EPOCHS, math.ceil(IMAGES_SEEN / num_images)))
 
 
@@ -233,7 +243,7 @@ class RunLength(NamedTuple):
 def run_length(settings: Settings, num_images: int) -> RunLength:
     """How long a run on so many training images is."""
     steps_per_epoch = num_images // min(settings.batch_size, num_images)
-    epochs = math.ceil(settings.steps / steps_per_epoch) or resolve_epochs(settings.epochs, num_images)
+    epochs = math.ceil(settings.steps / steps_per_epoch) or resolve_epochs(settings.epochs, num_images, settings.train)
     return RunLength(epochs, steps_per_epoch, settings.steps or epochs * steps_per_epoch)
 
 

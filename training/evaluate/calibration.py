@@ -1,7 +1,7 @@
 """The temperature by which a model's logits are divided, so that its confidence says how often it is right.
 
 It is fitted on images with known labels (Guo et al., 2017, https://arxiv.org/abs/1706.04599, section 4.2): on the
-validation split, or, where nothing is held out, on training images that are left out of the last epochs of the run.
+validation split, or on training images that were left out: by cross-validation, or of the last epochs of the run.
 """
 
 import logging
@@ -21,7 +21,7 @@ LOWEST, HIGHEST = 0.05, 20.0  # temperatures between which the best one is searc
 RESTING_SHARE, FEWEST_RESTING, MOST_RESTING = 0.05, 100, 1000  # of the training images; fewer than the minimum: none
 LARGEST_RESTING_GROUP = 10  # of near duplicates: so many times smaller than all that rest, or they would be all
 RESTING_EPOCHS = 0.3  # the share of the epochs, at the end of the run, in which these images are not trained on
-Method = Literal["validation", "resting training images", "none"]
+Method = Literal["cross-validation", "validation", "resting training images", "none"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,8 +21,13 @@ def write_saved_model(run: Path) -> None:
 
     manifest = read_json(run / REQUEST, Manifest)
     spec = manifest.input_spec
-    num_classes = len(manifest.class_names)
-    model = build(manifest.architecture, input_shape=spec.shape, num_classes=num_classes, scaling=manifest.scaling)
+    model = build(
+        manifest.architecture,
+        input_shape=spec.shape,
+        num_classes=len(manifest.class_names),
+        scaling=manifest.scaling,
+        multi_stage=manifest.multi_stage,
+    )
     model.load_weights(run / WEIGHTS)
     answering = with_mirror_images(model) if manifest.mirrored else model
 

@@ -37,8 +37,9 @@ class Group:
     def part_of(self, batch: Batch) -> Batch:
         """What of a batch this process feeds."""
         count = len(batch[1]) // self.size
-        images, targets = (array[self.rank * count : (self.rank + 1) * count] for array in batch)
-        return images, targets
+        own = slice(self.rank * count, (self.rank + 1) * count)
+        inputs, targets = batch
+        return [array[own] for array in inputs] if isinstance(inputs, list) else inputs[own], targets[own]
 
     def check_batch_size(self, batch_size: int) -> None:
         """

@@ -1,13 +1,16 @@
 """Train a network on decoded images: best weights kept, judged on the untouched test split."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import keras
 import numpy as np
 
 from models.errors import UserError
+from models.networks.registry import architecture_of
 from training.config.settings import Settings, run_length
 from training.data.decoded import DecodedImages
 from training.data.split import Split
@@ -17,11 +20,30 @@ from training.evaluate.predict import logits_of
 from training.evaluate.predictions import Predictions
 from training.fit.checkpoint import load_weights, save_weights
 from training.fit.distributed import leave_group
-from training.fit.head import fit_head
+from training.fit.frozen import Frozen
+from training.fit.head import Head, fit_head
 from training.fit.loop import WEIGHTS, Loop
 from training.fit.options import FitOptions
 from training.fit.setup import Ready, get_ready
+from training.fit.tail import cut, logits_of_tail
 from training.network.build import build_for, compile_for, trainable, with_mirror_images, without_auxiliary_heads
+
+Answer = Callable[..., np.ndarray]  # (images, rows) -> logits (N, num_classes)
+
+
+class Course(NamedTuple):
+    """What came of training, beside the weights.
+
+    Attributes:
+        settings: with what `auto` and the network's own dropout came to.
+        history: {metric: one value per epoch}.
+        out_of_fold: float (N, num_classes), logits of the training images by networks that have not learnt from them,
+            where there are such.
+    """
+
+    settings: Settings
+    history: dict[str, list[float]]
+    out_of_fold: np.ndarray | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,35 +94,37 @@ def fit(
         Diverged: the loss became infinite or not a number.
         UserError: the architecture is unknown, or not defined for this input.
     """
-    settings, history = train(decoded, split, settings, run, options, start=start)
+    course = train(decoded, split, settings, run, options, start=start)
     leave_group(options.group)
-    return judge(best_of(run, decoded, settings), decoded, split, settings, history)
+    return judge(best_of(run, decoded, course.settings), decoded, split, course)
 
 
 def train(
     decoded: DecodedImages, split: Split, settings: Settings, run: Path, options: FitOptions, *, start: Path | None
-) -> tuple[Settings, dict[str, list[float]]]:
-    """The part of `fit` that all processes of a group take part in.
-
-    Returns:
-        the settings, with what `auto` and the network's own dropout came to, and the history.
-    """
+) -> Course:
+    """The part of `fit` that all processes of a group take part in."""
     ready = get_ready(decoded, split, settings, options.console, start=start)
     model, batches, settings = ready.model, ready.batches, ready.settings
     options.group.check_batch_size(batches.batch_size)
     length = run_length(settings, len(batches) * batches.batch_size)
     check_length(settings, length.num_steps, validated=bool(len(split.val)))
     steps = {"num_steps": length.num_steps, "steps_per_epoch": length.steps_per_epoch}
-    if settings.train == "head":
-        return settings, train_head(ready, decoded, split, run, options)
+    if settings.train == "head" or (settings.train == "tail" and last_layer_is_new(ready)):
+        head = train_head(ready, decoded, split, run, options)
+        if settings.train == "head":
+            return Course(settings, head.history, head.out_of_fold)
+    answer: Answer = partial(logits_of, model, batch_size=batches.batch_size)
+    if settings.train == "tail":
+        model, answer = train_only_tail(ready)
     compile_for(model, settings, ready.loss, **steps, new=ready.new)
 
     def validate() -> dict[str, float]:
-        logits, labels = logits_of(model, decoded.images, split.val, batches.batch_size), decoded.labels[split.val]
+        logits, labels = answer(images=decoded.images, rows=split.val), decoded.labels[split.val]
         return {"loss": float(ready.loss(labels, logits)), "accuracy": float((logits.argmax(axis=1) == labels).mean())}
 
     loop = Loop(
         model,
+        ready.model,
         batches,
         validate if len(split.val) else None,
         decoded.paths,
@@ -111,19 +135,32 @@ def train(
         checkpoint_every_s=options.checkpoint_every_s,
         group=options.group,
     )
-    return settings, loop.train()
+    return Course(settings, loop.train())
 
 
-def train_head(
-    ready: Ready, decoded: DecodedImages, split: Split, run: Path, options: FitOptions
-) -> dict[str, list[float]]:
-    """Train the last layer alone, and keep the weights in `run`; returns a history of one epoch."""
+def last_layer_is_new(ready: Ready) -> bool:
+    """Whether it has random weights, and not those of the model that training starts from."""
+    return ready.model.get_layer("logits").kernel.path in {variable.path for variable in ready.new}
+
+
+def train_only_tail(ready: Ready) -> tuple[keras.Model, Answer]:
+    """The part of the network that is trained, and the function that computes the whole network's logits.
+
+    From now on batches go through the other part.
+    """
+    frozen, tail = cut(ready.model, architecture_of(ready.settings.architecture).tail)
+    ready.batches.frozen = Frozen(frozen)
+    return tail, partial(logits_of_tail, tail, ready.batches.frozen)
+
+
+def train_head(ready: Ready, decoded: DecodedImages, split: Split, run: Path, options: FitOptions) -> Head:
+    """Train the last layer alone, and keep the weights in `run`."""
     mirrors = ready.settings.augmentation.flip
     head = fit_head(ready.model, decoded, split, mirrors=mirrors, weights=ready.loss.class_weights)
     save_weights(run / WEIGHTS, ready.model)
     validated = f", {head.history['val_accuracy'][0]:.2%} of the validation images" if len(split.val) else ""
     options.console.print(f"last layer fitted, C = {head.strength:.3g}{validated}", highlight=False)
-    return head.history
+    return head
 
 
 def check_length(settings: Settings, num_steps: int, *, validated: bool) -> None:
@@ -145,13 +182,12 @@ def best_of(run: Path, decoded: DecodedImages, settings: Settings) -> keras.Mode
     return exact
 
 
-def judge(
-    exact: keras.Model, decoded: DecodedImages, split: Split, settings: Settings, history: dict[str, list[float]]
-) -> Trained:
+def judge(exact: keras.Model, decoded: DecodedImages, split: Split, course: Course) -> Trained:
     """The trained weights in float32, since that is what is exported; calibrated, then tested once."""
+    settings = course.settings
     answering = with_mirror_images(exact) if settings.mirror_answers else exact
     batch_size = min(settings.batch_size, len(split.train))  # what training had memory for
-    calibration = calibrate(answering, decoded, split, batch_size)
+    calibration = calibrate(answering, decoded, split, batch_size, course.out_of_fold)
     tested, labels = logits_of(answering, decoded.images, split.test, batch_size), decoded.labels[split.test]
     paths = [decoded.paths[row] for row in split.test]
     predictions = Predictions(decoded.class_names, paths, labels, softmax(tested, calibration.temperature))
@@ -164,11 +200,18 @@ def judge(
     if len(labels):
         before = expected_calibration_error(softmax(tested), labels)
         metrics |= {**measure(predictions), "uncalibrated_error": before}
-    return Trained(exact, answering, calibration, settings, history, predictions, metrics)
+    return Trained(exact, answering, calibration, settings, course.history, predictions, metrics)
 
 
-def calibrate(answering: keras.Model, decoded: DecodedImages, split: Split, batch_size: int) -> Calibration:
-    """By the validation split; where there is none, by the training images that rested in the last epochs."""
+def calibrate(
+    answering: keras.Model, decoded: DecodedImages, split: Split, batch_size: int, out_of_fold: np.ndarray | None
+) -> Calibration:
+    """By cross-validation, where there was one; else by the validation split; where there is none, by the training
+    images that rested in the last epochs.
+    """
+    if out_of_fold is not None:
+        temperature = fit_temperature(out_of_fold, decoded.labels[split.train])
+        return Calibration(temperature, "cross-validation", len(out_of_fold))
     method: Method = "validation" if len(split.val) else "resting training images"
     rows = split.val if len(split.val) else resting_rows(decoded, split)
     if not len(rows):

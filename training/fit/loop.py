@@ -11,10 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import keras
-import numpy as np
 
 from models.errors import Failed
-from training.augment.loader import Batch, TrainingBatches
+from training.augment.loader import Batch, Inputs, TrainingBatches
 from training.config.settings import Settings
 from training.fit.callbacks import Callback
 from training.fit.checkpoint import load_checkpoint, save_checkpoint, save_weights
@@ -38,6 +37,7 @@ class Loop:
 
     Attributes:
         model: compiled; its loss and metrics are means over a batch.
+        network: whose weights are kept: `model`, or the whole of which `model` is the part that is trained.
         validate: measures the model, {"loss": ..., "accuracy": ...}; None where nothing is held out.
         paths: of all images, to name those of a batch.
         run: directory of the checkpoint and of the best weights.
@@ -45,6 +45,7 @@ class Loop:
     """
 
     model: keras.Model
+    network: keras.Model
     batches: TrainingBatches
     validate: Callable[[], dict[str, float]] | None
     paths: Sequence[str]
@@ -118,7 +119,7 @@ class Loop:
         for callback in self.callbacks:
             callback.epoch(state)
 
-    def _images_for_statistics(self, epoch: int) -> Iterator[np.ndarray]:
+    def _images_for_statistics(self, epoch: int) -> Iterator[Inputs]:
         steps = range(num_statistics_batches(self.batches.batch_size, len(self.batches)))
         return (self.batches.batch(epoch, step)[0] for step in steps)
 
@@ -132,7 +133,7 @@ class Loop:
         if not self.settings.patience or loss is None or state.best_loss is None or loss < state.best_loss:
             state.best_loss, state.waited = loss, 0
             if self.group.leads:
-                save_weights(self.run / WEIGHTS, self.model)
+                save_weights(self.run / WEIGHTS, self.network)
 
     def _lower_rate_on_plateau(self, state: TrainState, accuracy: float) -> None:
         if self.settings.schedule != "plateau":

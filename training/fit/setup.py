@@ -45,7 +45,7 @@ def get_ready(
     )
     architecture = architecture_of(settings.architecture)
     dropout = resolve_dropout(settings.dropout, architecture, num_parameters, len(split.train))
-    epochs = resolve_epochs(settings.epochs, len(split.train))
+    epochs = resolve_epochs(settings.epochs, len(split.train), settings.train)
     settings = replace(settings, precision=precision, dropout=dropout, epochs=epochs)
     console.print(
         f"precision {precision} ({reason}), learning rate {settings.learning_rate:g}, dropout {dropout:g}, "

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import keras
 import numpy as np
@@ -14,7 +15,7 @@ SETTLING_STEPS = 200  # steps of a run in which weights move faster than the mov
 
 
 @contextmanager
-def evaluation_weights(model: keras.Model, batches: Iterable[np.ndarray], *, step: int) -> Iterator[None]:
+def evaluation_weights(model: keras.Model, batches: Iterable[Any], *, step: int) -> Iterator[None]:
     """Inside this block the model has the weights and statistics to evaluate and save; then they are restored.
 
     Where the optimiser keeps a moving average of the weights, the model has that average. Its statistics of batch
@@ -42,13 +43,13 @@ def evaluation_weights(model: keras.Model, batches: Iterable[np.ndarray], *, ste
             variable.assign(value)
 
 
-def estimate_statistics(model: keras.Model, batches: Iterable[np.ndarray]) -> None:
+def estimate_statistics(model: keras.Model, batches: Iterable[Any]) -> None:
     """Replace the means and variances of batch normalisation by their averages over these batches.
 
     Args:
         batches: uint8 images (B, H, W, C) each, at least one.
     """
-    layers = [layer for layer in model.layers if isinstance(layer, keras.layers.BatchNormalization)]
+    layers = [layer for layer in model.layers if isinstance(layer, keras.layers.BatchNormalization) and layer.trainable]
     if not layers:
         return
     statistics = [statistic for layer in layers for statistic in (layer.moving_mean, layer.moving_variance)]

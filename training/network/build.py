@@ -57,6 +57,7 @@ def build_for(decoded: DecodedImages, settings: Settings, precision: str, **opti
             num_classes=len(decoded.class_names),
             dropout=settings.dropout if isinstance(settings.dropout, int | float) else None,
             scaling=settings.scaling,
+            multi_stage=settings.multi_stage,
             **options,
         )
     finally:

@@ -22,6 +22,7 @@ def load_network(bundle: Path) -> tuple[keras.Model, Manifest]:
         input_shape=manifest.input_spec.shape,
         num_classes=len(manifest.class_names),
         scaling=manifest.scaling,
+        multi_stage=manifest.multi_stage,
     )
     assign_variables(network, bundle)
     return network, manifest

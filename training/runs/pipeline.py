@@ -165,6 +165,7 @@ def manifest_of(model_name: str, data: Data, trained: Trained, lineage: dict[str
         metrics={"test": trained.metrics},
         temperature=trained.calibration.temperature,
         scaling=trained.settings.scaling,
+        multi_stage=trained.settings.multi_stage,
         mirrored=trained.settings.mirror_answers,
         reference=reference_of(data, trained),
         drawing=DATA_SETS[data.source].drawing if data.source in DATA_SETS else None,
