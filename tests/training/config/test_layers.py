@@ -74,7 +74,7 @@ def test_a_key_may_be_written_as_the_flag_is_and_one_value_for_a_list() -> None:
 def test_the_defaults_are_those_of_the_settings() -> None:
     layers: Layers = layers_of_table({})
     defaults = Settings("lenet5", learning_rate=0.1).flat()
-    depends = {"architecture", "learning_rate", "clip_norm", "flip"}  # on the network or the data
+    depends = {"architecture", "learning_rate", "clip_norm", "flip", "scaling"}  # on the network, its start or the data
     assert {name: layers[name] for name in defaults.keys() - depends} == {
         name: value for name, value in defaults.items() if name not in depends
     }

@@ -12,9 +12,11 @@ from models.bundle.manifest import MANIFEST, Manifest, read_manifest
 from models.networks.registry import build
 from tests.images import shades, write_folder
 from training.cli.app import main
+from training.config.settings import Settings
 from training.data.dataset import find_images
 from training.evaluate.saved_model import load_signatures
 from training.network.bundle_weights import load_network
+from training.runs.directory import CONFIG, claim_run
 from training.runs.plan import plan_of_table
 from training.weights.bundle import make_bundle
 from training.weights.pretrained import Pretrained
@@ -88,3 +90,14 @@ def test_an_older_bundle_that_names_no_scaling_has_that_of_its_time(start: Path)
     assert Manifest.from_json(document) == read_manifest(start)
     del document["scaling"]
     assert Manifest.from_json(document).scaling == "signed"
+
+
+def test_a_run_of_an_older_version_which_knew_no_scaling_is_gone_on_with(tmp_path: Path) -> None:
+    run, settings = tmp_path / "toy-20261101-120000", Settings("lenet5", learning_rate=0.1).to_json()
+    run.mkdir()
+    older = {name: value for name, value in settings.items() if name != "scaling"}
+    (run / CONFIG).write_text(json.dumps({"model": "toy", "settings": older}))
+    with claim_run(tmp_path, "toy", {"model": "toy", "settings": settings}) as claimed:
+        assert claimed == run
+    with claim_run(tmp_path, "toy", {"model": "toy", "settings": {**settings, "scaling": "imagenet"}}) as claimed:
+        assert claimed != run
