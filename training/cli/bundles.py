@@ -28,20 +28,28 @@ from training.cli.options import (
     say,
 )
 from training.config.flags import Finite, Fractions
+from training.config.label_flags import label_flags, labels_of_flags
+
+ANSWERS = "Write every answer: as Parquet with the probability of each class (.parquet), or as CSV."
 
 
 @click.command()
 @BUNDLE
 @LABELLED_DATA
+@label_flags
 @AS_JSON
 @click.option("--flips", is_flag=True, help="Answer for each image and its mirror image, and take the mean.")
-@click.option("--predictions", type=click.Path(path_type=Path, dir_okay=False), help="Write every answer, as CSV.")
+@click.option("--predictions", type=click.Path(path_type=Path, dir_okay=False), help=ANSWERS)
 @CACHE
 @explained
-def evaluate(bundle: Path, data: str, as_json: bool, flips: bool, predictions: Path | None, cache: Path) -> None:
+def evaluate(
+    bundle: Path, data: str, as_json: bool, flips: bool, predictions: Path | None, cache: Path, **_: Any
+) -> None:
     """Measure a bundle, or a run's bundle, on every image of a labelled folder."""
     import_quietly("tensorflow", "keras")
-    answers, images = evaluation.evaluate(find_bundle(bundle), data, cache, Console(stderr=True), flips=flips)
+    labels, console = labels_of_flags(), Console(stderr=True)
+    answers, images = evaluation.evaluate(find_bundle(bundle), data, cache, console, flips=flips, labels=labels)
+    say(console, *images.pop("notes"))
     if predictions:
         answers.write(predictions)
     metrics: dict[str, Any] = {**measuring.measure(answers), **images}
@@ -74,6 +82,7 @@ def said_of_trained_on(images: dict[str, Any]) -> str:
 @click.command(epilog=REFUSED_EPILOG)
 @BUNDLE
 @click.option("--data", required=True, help="What it was trained on: the same folder, or data set.")
+@label_flags
 @click.option("--max-drop", type=Finite(0, 1), default=0.01, help="Largest loss of validation accuracy, as a fraction.")
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="The new bundle. [default: BUNDLE-int8]")
 @click.option("--split", type=Fractions(), help="Has no effect any more: the bundle says what it was trained on.")
@@ -92,6 +101,7 @@ def quantize(
     force: bool,
     cache: Path,
     exports: Path,
+    **_: Any,
 ) -> None:
     """Have a bundle compute in 8 bits as well; it is refused if that costs too much accuracy."""
     import_quietly("nncf")
@@ -102,7 +112,7 @@ def quantize(
     manifest, console = verify(bundle), Console()
     if split:
         click.echo("--split has no effect: the bundle says which images it was trained on.", err=True)
-    labelled = labelling.read_labelled(bundle, manifest, data, cache, console)
+    labelled = labelling.read_labelled(bundle, manifest, data, cache, console, labels_of_flags())
     found = quantizing.quantize(bundle, labelled, target, max_drop=max_drop, console=console)
     say(console, f"right on {found}", f"8-bit bundle: {target}")
     if publish:

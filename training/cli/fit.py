@@ -34,6 +34,7 @@ from training.cli.deferred import (
 )
 from training.cli.options import CACHE, DATA, EXPORTS, FORCE, LABELLED_DATA, PUBLISH, REFUSED_EPILOG, refuse, say
 from training.config.flags import Finite, FlagsByHeading, everyday, training_flags
+from training.config.label_flags import group_flags, label_flags, labels_of_flags
 from training.config.layers import layers_of_flags
 from training.config.recipes import describe_recipe, read_recipe, recipe_names
 from training.fit.state import CHECKPOINT_EVERY_S
@@ -47,6 +48,8 @@ if TYPE_CHECKING:
 
 @click.command(cls=FlagsByHeading, epilog=REFUSED_EPILOG, context_settings={"max_content_width": 120})
 @LABELLED_DATA
+@label_flags
+@group_flags
 @everyday("--name", required=True, help="Name of the model: a-z, 0-9, - and _.")
 @training_flags
 @everyday(
@@ -74,6 +77,12 @@ if TYPE_CHECKING:
     type=click.IntRange(2),
     metavar="FOLDS",
     help="Look for wrong labels, by training so many times more on parts of the images.",
+)
+@click.option(
+    "--predictions",
+    type=click.Choice(["csv", "parquet"]),
+    default="csv",
+    help="Format of the answers for the test images; parquet writes predictions.parquet, too, with every class.",
 )
 @click.option(
     "--dry-run", is_flag=True, help="Decode and split the images, print every setting and its source, and stop."
@@ -109,10 +118,11 @@ def fit(data: str, name: str, publish: bool, force: bool, runs: Path, cache: Pat
         checkpoint_every_s=flags["checkpoint_every"],
         group=distributed.join_group() if flags["distributed"] else distributed.ALONE,
     )
-    indexing.check_apart(dataset.resolve(data, cache), ("--runs", runs), *([("--exports", exports)] if publish else []))
-    found = dataset.find_images(data, cache)
+    labels = labels_of_flags()
+    found = dataset.find_images(data, cache, labels=labels)
+    indexing.check_apart(found.index.root, ("--runs", runs), *([("--exports", exports)] if publish else []))
     plan = plans.make_plan(found, layers, start)
-    held_out = None if flags["dry_run"] else directory.held_out_file(runs, data, plan.fractions, cache)
+    held_out = None if flags["dry_run"] else directory.held_out_file(runs, data, plan.fractions, cache, labels)
     prepared = dataset.prepare(found, plan.spec, cache, options.console, fractions=plan.fractions, memory=held_out)
     report_data(options.console, prepared)
     settings = plan.settings_for(len(prepared.split.train))
@@ -132,6 +142,7 @@ def fit(data: str, name: str, publish: bool, force: bool, runs: Path, cache: Pat
             settings,
             options,
             num_folds=flags["num_folds"] or 0,
+            in_parquet=flags["predictions"] == "parquet",
             start=start,
             origin=plan.origin(name, exports),
             sources=plan.sources(settings),
@@ -190,7 +201,8 @@ def report_data(console: Console, data: "Data") -> None:
         f"{data.spec.height}x{data.spec.width}x{data.spec.channels}: {len(split.train):,} to train, "
         f"{len(split.val):,} to validate, {len(split.test):,} to test"
     )
-    say(console, line, *auditing.summary(data.audit))
+    groups = data.about_groups()
+    say(console, line, *([groups] if groups else []), *auditing.summary(data.audit))
 
 
 def headline(metrics: dict[str, Any]) -> str:
@@ -203,6 +215,8 @@ def headline(metrics: dict[str, Any]) -> str:
 
 @click.command("lr-find")
 @DATA
+@label_flags
+@group_flags
 @training_flags
 @click.option("--num-steps", type=click.IntRange(10), default=200, help="Over which the rate rises.")
 @click.option("-o", "--output", type=click.Path(path_type=Path, dir_okay=False), default="lr.svg", help="A drawing.")
@@ -215,7 +229,8 @@ def lr_find(data: str, num_steps: int, output: Path, cache: Path, **flags: Any) 
     """
     import_quietly("tensorflow", "keras")
     console = Console()
-    images = dataset.find_images(data, cache)
+    images = dataset.find_images(data, cache, labels=labels_of_flags())
+    say(console, *images.index.notes)
     plan = plans.make_plan(images, layers_of_flags(), None)
     prepared = dataset.prepare(images, plan.spec, cache, console, fractions=plan.fractions)
     ready = setup.get_ready(prepared.decoded, prepared.split, plan.settings, console)

@@ -14,7 +14,9 @@ from training.data.named_sets import DATA_SETS
 BUNDLE = click.argument("bundle", type=click.Path(path_type=Path, exists=True, file_okay=False))
 DATA = click.argument("data", metavar="PATH")
 LABELLED_DATA = everyday(
-    "--data", required=True, help=f"Folder with a folder of images for each class, or one of {', '.join(DATA_SETS)}."
+    "--data",
+    required=True,
+    help=f"Folder (or zip, tar) with a folder of images for each class, or one of {', '.join(DATA_SETS)}.",
 )
 CACHE = click.option(
     "--cache",

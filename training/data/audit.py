@@ -13,7 +13,7 @@ from models.bundle.class_names import look_alike
 from models.bundle.preprocessing import InputSpec
 from training.data.decoded import DecodedImages
 from training.data.file_info import KINDS, ODDITIES
-from training.data.index import SPLITS
+from training.data.index import SPLITS, Index
 
 SPEC = InputSpec(64, 64, 3, "squash")  # what is decoded where no network is chosen yet
 FEW = 20  # images of a class; with fewer its figures mean little
@@ -37,6 +37,10 @@ class Audit:
     left_out: {path: reason} of folders, links and tables that are not read, and of images outside of class folders.
     similar_names: groups of class names that differ only by case, blanks or invisible characters.
     untrained: {name: splits it is in} of classes that the folder's own splits leave nothing to train on.
+    notes: how a table and groups were read.
+    unlisted: images in the folder that the table does not name.
+    missing: what the table names that is no file.
+    divided_groups: the first image of each group, given by a table or a pattern, that own splits put on several sides.
     """
 
     num_images: int
@@ -53,13 +57,17 @@ class Audit:
     left_out: dict[str, str]
     similar_names: Groups
     untrained: dict[str, tuple[str, ...]]
+    notes: tuple[str, ...] = ()
+    unlisted: tuple[str, ...] = ()
+    missing: tuple[str, ...] = ()
+    divided_groups: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
 
 
-def audit(decoded: DecodedImages, left_out: dict[str, str]) -> Audit:
-    """`left_out` is what the index did not read (`training.data.index.Index`)."""
+def audit(decoded: DecodedImages, index: Index) -> Audit:
+    """Of the images that an index lists."""
     files = decoded.files
     groups = list(members(files["group"]))
 
@@ -87,10 +95,23 @@ def audit(decoded: DecodedImages, left_out: dict[str, str]) -> Audit:
             oddity: tuple(decoded.paths[row] for row in np.flatnonzero(files["oddities"] & (1 << bit)))
             for bit, oddity in enumerate(ODDITIES)
         },
-        left_out=left_out,
+        left_out=index.left_out,
         similar_names=tuple(look_alike(decoded.class_names)),
         untrained=dict(untrained_classes(decoded)),
+        notes=index.notes,
+        unlisted=index.unlisted,
+        missing=index.missing,
+        divided_groups=tuple(divided_groups(decoded)),
     )
+
+
+def divided_groups(decoded: DecodedImages) -> Iterator[str]:
+    """The first path of each given group whose images are in more than one of the folder's own splits."""
+    if decoded.given_groups is not None:
+        splits, rows = decoded.files["split"], np.flatnonzero(decoded.given_groups >= 0)
+        for group in members(decoded.given_groups[rows]):
+            if (splits[rows[group]] != splits[rows[group[0]]]).any():
+                yield decoded.paths[rows[group[0]]]
 
 
 def untrained_classes(decoded: DecodedImages) -> Iterator[tuple[str, tuple[str, ...]]]:
@@ -126,7 +147,11 @@ def findings(found: Audit) -> Iterator[tuple[str, list[str]]]:
     """What is worth a person's attention: a sentence each, and examples of it."""
     untrained = [f"{name}: only in {' and '.join(splits)}" for name, splits in found.untrained.items()]
     names = [" = ".join(map(repr, group)) for group in found.similar_names]
+    yield from ((note, []) for note in found.notes)
     for noun, what, examples in (
+        ("row", "of the table whose file is missing", list(found.missing)),
+        ("image", "in the folder that the table does not name", list(found.unlisted)),
+        ("group", "with images in more than one split: test results will be too optimistic", [*found.divided_groups]),
         ("path", "left out, not read as images", with_reasons(found.left_out)),
         ("class", "without an image to train on: add some, or remove the class before training", untrained),
         ("group", "of class names that differ only by case or blanks: are these one class?", names),

@@ -1,9 +1,10 @@
-"""The images of a folder or a named data set: found, decoded and split."""
+"""The images of a folder, an archive or a named data set: found, decoded and split."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from rich.console import Console
@@ -16,6 +17,10 @@ from training.data.decoded import DecodedImages, decode_all
 from training.data.index import Index, check_apart, index_folder
 from training.data.named_sets import DATA_SETS, folder_of
 from training.data.split import FRACTIONS, Split, split_by_content
+from training.data.table_index import index_table
+from training.sources.archive import is_archive, unpacked
+from training.sources.groups import NO_GROUP, about_groups, groups_in_paths, number_groups
+from training.sources.labels import BY_FOLDERS, Labels
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +35,7 @@ class Data:
     spec: InputSpec
     fractions: tuple[float, float]  # of validation and test that were asked for, where the folder was not split already
     more: tuple[Path, ...] = ()  # folders of further images
+    labels: dict[str, Any] = field(default_factory=dict)  # what lineage records of a table and of groups
 
     def fingerprint(self) -> str:
         """One hash of the images that are on some side, with their labels."""
@@ -40,14 +46,27 @@ class Data:
         beginnings = path_prefixes(self.root, self.more)
         return np.array([bool(beginnings) and path.startswith(beginnings) for path in self.decoded.paths], bool)
 
+    def about_groups(self) -> str:
+        """How many groups the split has, as a sentence; "" where none were given."""
+        if self.decoded.given_groups is None:
+            return ""
+        given = self.decoded.given_groups
+        num_given = len(np.unique(given[given >= 0]))
+        _, sizes = np.unique(self.decoded.groups(), return_counts=True)
+        return (
+            f"split by {num_given:,} groups: with near duplicates and single images {len(sizes):,} sets that are never "
+            f"divided, the largest of {int(sizes.max()):,} images"
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class Found:
     """The files of a data set, before any of them is read."""
 
-    source: str  # a folder, or the name of a data set, as somebody gave it
+    source: str  # a folder, an archive or the name of a data set, as somebody gave it
     index: Index
     more: tuple[Path, ...] = ()  # folders of further images
+    labels: dict[str, Any] = field(default_factory=dict)  # what lineage records of a table and of groups
 
     @property
     def own(self) -> Sequence[str]:
@@ -61,13 +80,33 @@ def path_prefixes(root: Path, folders: Sequence[Path]) -> tuple[str, ...]:
     return tuple(f"{folder.relative_to(root)}/" for folder in folders)
 
 
-def find_images(source: str, cache: Path, more: tuple[Path, ...] = ()) -> Found:
-    """The images of a folder or a named data set, which is written into the cache where it is not there.
+def find_images(source: str, cache: Path, more: tuple[Path, ...] = (), labels: Labels = BY_FOLDERS) -> Found:
+    """The images of a folder, an archive or a named data set; the last two are written into the cache if they are not
+    there.
 
     Raises:
-        BadData: there is no such folder, or its classes cannot be told.
+        BadData, BadLabels: there is no such folder, or its classes cannot be told.
+        BadArchive: it cannot be unpacked.
     """
-    return Found(source, index_folder(resolve(source, cache), more), more)
+    root = resolve(source, cache)
+    index = index_table(root, labels, more) if labels.file else index_folder(root, more)
+    found = Found(source, index, more, labels.located(root).describe())
+    return replace(found, index=grouped_by_path(found, root, labels.group_by)) if labels.group_by else found
+
+
+def grouped_by_path(found: Found, root: Path, pattern: str) -> Index:
+    """The index with the groups that a regular expression finds in paths relative to `root`; further images have none.
+
+    Raises:
+        BadLabels: it is found in none.
+    """
+    index, others = found.index, path_prefixes(found.index.root, found.more)
+    start = len(str(root.resolve())) - len(str(index.root.resolve()))
+    own = np.array([not (others and path.startswith(others)) for path in index.paths], bool)
+    names = groups_in_paths([path[start:] for path, is_own in zip(index.paths, own, strict=True) if is_own], pattern)
+    groups = np.full(len(own), NO_GROUP, np.int32)
+    groups[own] = number_groups(names)
+    return replace(index, groups=groups, notes=(*index.notes, about_groups(names, f"the pattern {pattern}")))
 
 
 def prepare(
@@ -91,11 +130,11 @@ def prepare(
         BadData: it cannot be trained on as it is.
     """
     decoded = decode_folder(found.index, spec, cache, console)
-    audited = audit(decoded, found.index.left_out)
+    audited = audit(decoded, found.index)
     if without is not None:
         decoded = without_empty_classes(decoded, without)
     split = split_by_content(decoded, fractions, memory=memory, without=without)
-    return Data(found.source, found.index.root, decoded, audited, split, spec, fractions, found.more)
+    return Data(found.source, found.index.root, decoded, audited, split, spec, fractions, found.more, found.labels)
 
 
 def without_empty_classes(decoded: DecodedImages, without: np.ndarray) -> DecodedImages:
@@ -127,13 +166,24 @@ def decode_folder(
 
 
 def resolve(source: str, cache: Path) -> Path:
-    """A named data set's folder, or the path itself.
+    """The folder that the images of a data set lie in, which is in the cache for an archive and for a named data set.
+
+    Raises:
+        BadData: the cache lies in it, and would be taken for images.
+        BadArchive: it cannot be unpacked.
+    """
+    place = locate(source, cache)
+    return unpacked(place, cache) if is_archive(place) else place
+
+
+def locate(source: str, cache: Path) -> Path:
+    """A named data set's folder, or the path itself, of a folder or an archive.
 
     Raises:
         BadData: the cache lies in it, and would be taken for images.
     """
     if source in DATA_SETS:
         return folder_of(source, cache)
-    root = expanded(source).resolve()
-    check_apart(root, ("--cache", cache))
-    return root
+    place = expanded(source).resolve()
+    check_apart(place, ("--cache", cache))
+    return place

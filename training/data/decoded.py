@@ -19,7 +19,7 @@ import shutil
 import tempfile
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -31,7 +31,7 @@ from numpy.lib.format import open_memmap
 from models.bundle.preprocessing import DECODER, BadImage, InputSpec, decode_for
 from models.files.durable import write_durably
 from models.files.typed import read_json
-from training.data.duplicates import THUMBNAIL, group_duplicates
+from training.data.duplicates import THUMBNAIL, group_duplicates, join_groups
 from training.data.file_info import Facts, facts_of
 from training.data.index import BadData, Index
 from training.data.named_sets import move_into_place
@@ -69,6 +69,15 @@ class DecodedImages:
     thumbnails: np.ndarray  # uint8 (N, 16, 16), memory-mapped
     paths: Paths  # each image's file, relative to the root
     unreadable: dict[str, str]  # {path: reason} of the files left out
+    given_groups: np.ndarray | None = None  # int (N,), as in `training.data.index.Index`
+
+    def groups(self) -> np.ndarray:
+        """int64 (N,): the first row of all images that have to be on one side of a split with each.
+
+        These are its near duplicates, the images of its group, their near duplicates, and so on.
+        """
+        near = self.files["group"].astype(np.int64)
+        return near if self.given_groups is None else join_groups(near, self.given_groups)
 
     def hashes(self) -> np.ndarray:
         """uint64 (N,): the first eight bytes of each file's sha256, by which it is known elsewhere."""
@@ -110,6 +119,9 @@ def decode_all(
         finally:
             shutil.rmtree(staging, ignore_errors=True)
     decoded = read_cache(folder, index.class_names)
+    if index.groups is not None:
+        readable = np.array([path not in decoded.unreadable for path in index.paths], bool)
+        decoded = replace(decoded, given_groups=index.groups[readable])
     if not however_few:
         check_readable(decoded, len(index.paths))
     return decoded

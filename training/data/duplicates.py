@@ -70,6 +70,22 @@ def connected(pairs: np.ndarray, count: int) -> np.ndarray:
     return first[components]
 
 
+def join_groups(near: np.ndarray, given: np.ndarray) -> np.ndarray:
+    """int64 (N,): for each image the first row of those that either kind of group connects it with, over any number.
+
+    Args:
+        near: int64 (N,), the first row of each image's near duplicates.
+        given: integers (N,), the same for images of one group, negative for those of none.
+    """
+    rows = np.flatnonzero(given >= 0)
+    _, first, inverse = np.unique(given[rows], return_index=True, return_inverse=True)
+    ends = np.concatenate([near, rows[first][inverse]]), np.concatenate([np.arange(len(near)), rows])
+    graph = csr_array((np.ones(len(ends[0])), ends), shape=(len(near), len(near)))
+    _, components = connected_components(graph, directed=False)
+    _, earliest, components = np.unique(components, return_index=True, return_inverse=True)
+    return earliest[components]
+
+
 def near_pairs(thumbnails: np.ndarray, rows: np.ndarray) -> np.ndarray:
     """PAIR (P,): pairs of near duplicates as positions in `rows`; they connect the same images as all such pairs.
 

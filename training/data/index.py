@@ -4,12 +4,13 @@
     PATH/{train,val,test}/<class>/**/<image>    the split is the folder's own; what is missing is made
 
 Any file is taken for an image until decoding says otherwise, whatever its extension. Which folders are classes is in
-`training.data.layout`, what is followed and what is passed over in `models.files.folders`.
+`training.data.layout`, what is followed and what is passed over in `models.files.folders`. Where a table names the
+classes, `training.data.table_index` makes the same index.
 """
 
 import os
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,7 @@ from models.files.folders import Note, expanded, files_below, is_passed_over, su
 from training.data.layout import BadData, ClassFolders, check_classes, check_is_folder, find_class_folders, note_files
 from training.data.path_table import Paths
 
+Listing = dict[tuple[str, str], Paths]  # files by split and class
 SPLITS = ("", "train", "val", "test")  # "" is a folder that says nothing
 
 
@@ -32,6 +34,10 @@ class Index:
         labels: int32 (N,), positions in `class_names`.
         splits: int8 (N,), positions in SPLITS: what its folder says.
         left_out: {path: reason} of folders, links and tables that are not read, relative to the root.
+        groups: int32 (N,), the same number for images that have to be on one side of the split, -1 for those of no
+            group; None where no groups were given.
+        notes: sentences about how a table and groups were read.
+        unlisted: images in the folder that the table does not name; missing: what it names that is no file.
     """
 
     root: Path
@@ -40,6 +46,10 @@ class Index:
     labels: np.ndarray
     splits: np.ndarray
     left_out: dict[str, str] = field(default_factory=dict)
+    groups: np.ndarray | None = None
+    notes: tuple[str, ...] = ()
+    unlisted: tuple[str, ...] = ()
+    missing: tuple[str, ...] = ()
 
 
 def index_folder(root: Path, more: Sequence[Path] = ()) -> Index:
@@ -54,21 +64,41 @@ def index_folder(root: Path, more: Sequence[Path] = ()) -> Index:
         UnreadableFolder: a folder in it cannot be listed.
     """
     check_is_folder(root)
-    for other in more:
-        if other.is_relative_to(root) or root.is_relative_to(other):
-            raise BadData(f"One of {other} and {root} contains the other; keep them in separate folders.")
-    top = Path(os.path.commonpath([root, *more]))
+    top = common_top(root, more)
     left_out: dict[str, str] = {}
 
     def note(path: str, reason: str) -> None:
         left_out[os.path.relpath(path, top)] = reason
 
-    folders = by_class(find_class_folders(root, note), [other for other in more if other.is_dir()])
-    found = {key: files_of(folders[key], top, note) for key in sorted(folders)}
-    found = {key: paths for key, paths in found.items() if paths}
-    class_names = tuple(sorted({name for _, name in found}))
-    check_classes(root, class_names, left_out)
+    found = listing_of_folders(find_class_folders(root, note), more, top, note)
+    check_classes(root, tuple(sorted({name for _, name in found})), left_out)
     note_files(root, note)
+    return replace(assemble(top, found), left_out=left_out)
+
+
+def common_top(root: Path, more: Sequence[Path]) -> Path:
+    """The folder that paths are relative to.
+
+    Raises:
+        BadData: a folder of further images contains the data set, or lies in it.
+    """
+    for other in more:
+        if other.is_relative_to(root) or root.is_relative_to(other):
+            raise BadData(f"One of {other} and {root} contains the other; keep them in separate folders.")
+    return Path(os.path.commonpath([root, *more]))
+
+
+def listing_of_folders(found: ClassFolders, more: Sequence[Path], top: Path, note: Note) -> Listing:
+    """The files of class folders, and of the class folders in `more`; paths are relative to `top`."""
+    folders = by_class(found, [other for other in more if other.is_dir()])
+    listing = {key: files_of(folders[key], top, note) for key in folders}
+    return {key: paths for key, paths in listing.items() if paths}
+
+
+def assemble(top: Path, listing: Listing) -> Index:
+    """The index of files whose split and class are known."""
+    class_names = tuple(sorted({name for _, name in listing}))
+    found = {key: listing[key] for key in sorted(listing)}
     counts = [len(paths) for paths in found.values()]
     return Index(
         top,
@@ -76,7 +106,6 @@ def index_folder(root: Path, more: Sequence[Path] = ()) -> Index:
         paths=Paths.joined(list(found.values())),
         labels=np.repeat(np.array([class_names.index(name) for _, name in found], np.int32), counts),
         splits=np.repeat(np.array([SPLITS.index(split) for split, _ in found], np.int8), counts),
-        left_out=left_out,
     )
 
 

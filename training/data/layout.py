@@ -4,25 +4,13 @@ A folder is split already if it has one for training that has class folders in i
 testing. The usual names are known: train, Training, training_set, seg_train, train_images, val, valid, dev, test2017.
 """
 
-import re
-import tarfile
-import zipfile
 from collections.abc import Iterable
 from pathlib import Path, PurePath
 
 from models.errors import UserError
 from models.files.folders import Note, list_folder, subfolders
+from training.sources.split_names import split_in, split_of
 
-SPLIT_NAME = re.compile(  # of a name in lower case, letters and digits alone
-    r"[0-9]*(?:seg|images?|imgs?|data|dataset)?"
-    r"(train|training|val|valid|validation|dev|test|testing|eval|evaluation)"
-    r"(?:set|images?|imgs?|data|dataset|split)?[0-9]*"
-)
-SPLIT_WORDS = {
-    **{"train": "train", "training": "train"},
-    **{"val": "val", "valid": "val", "validation": "val", "dev": "val"},
-    **{"test": "test", "testing": "test", "eval": "test", "evaluation": "test"},
-}
 TABLES = {".csv", ".tsv", ".xls", ".xlsx", ".parquet"}
 ARCHIVES = {".zip", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".7z", ".rar", ".zst"}
 IMAGES = {".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff"}
@@ -34,7 +22,7 @@ LAYOUTS = (
     "Give a folder with a folder of images for each class (PATH/<class>/<image>), or one that is split already "
     "(PATH/train/<class>/<image>, and val or test beside train)."
 )
-NO_TABLES = "Tables are not read: an image's class is the name of its folder."
+NO_TABLES = "Without --labels tables are not read: an image's class is the name of its folder."
 
 
 class BadData(UserError):
@@ -65,18 +53,6 @@ def find_class_folders(root: Path, note: Note) -> ClassFolders:
     return found
 
 
-def split_of(name: str) -> str:
-    """What a folder of this name is by custom: train, val, test; "" where it is none of them."""
-    match = SPLIT_NAME.fullmatch(re.sub(r"[\W_]", "", name.lower()))
-    return SPLIT_WORDS[match[1]] if match else ""
-
-
-def split_in(name: str) -> str:
-    """The split that a name has among its words, as asl_alphabet_train has; "" where there is none."""
-    words = re.split(r"[\W_\d]+", name.lower())
-    return split_of(name) or next((SPLIT_WORDS[word] for word in words if word in SPLIT_WORDS), "")
-
-
 def find_splits(folders: list[Path]) -> dict[str, list[Path]]:
     """{"train": [...], ...}, the folders that hold the class folders; {} where the data set is not split."""
     named = [folder for folder in folders if split_of(folder.name)]
@@ -94,7 +70,7 @@ def note_files(root: Path, note: Note) -> None:
     if num_images:
         note(str(root / "*"), f"{num_images:,} images that lie in no class folder")
     for table in of_kind(files, TABLES):
-        note(table, "a table, which is not read")
+        note(table, "a table, which is not read without --labels")
 
 
 def check_are_classes(root: Path, folders: list[Path]) -> None:
@@ -144,10 +120,12 @@ def check_is_folder(root: Path) -> None:
         return
     if not root.is_file():
         raise BadData(f"{root} is no folder. {LAYOUTS}")
-    if root.suffix.lower() in ARCHIVES or zipfile.is_zipfile(root) or tarfile.is_tarfile(root):
-        raise BadData(f"{root} is an archive. Unpack it, and give the folder that it unpacks to. {LAYOUTS}")
+    if root.suffix.lower() in ARCHIVES:
+        raise BadData(
+            f"{root} is an archive that is not read here. Unpack it, and give the folder that it unpacks to. {LAYOUTS}"
+        )
     if root.suffix.lower() in TABLES:
-        raise BadData(f"{root} is a table. {NO_TABLES} {LAYOUTS}")
+        raise BadData(f"{root} is a table. Give the folder of the images, and the table with --labels {root}.")
     raise BadData(f"{root} is a file. {LAYOUTS}")
 
 
@@ -174,7 +152,7 @@ def what_lies_in(root: Path) -> str:
     if images:
         return f", but {len(images):,} images that are not sorted by class ({names_of(images)})"
     if archives:
-        return f", but the archive {names_of(archives)}, which has to be unpacked first"
+        return f", but the archive {names_of(archives)}: give that to --data (zip or tar), or unpack it first"
     return f", but {len(files):,} files ({names_of(files)})" if files else ""
 
 

@@ -6,8 +6,12 @@ each held-out split gets at least one image, even if none is low enough.
 
 A memory keeps what is held out where it is, whatever is added. The one exception is an image that connects near
 duplicates of different sides: it moves all of them to the test split if some are there, else to the validation split.
+
+Where groups were given (patients, cameras, days), they are never divided. A group may have images of many classes, so
+that whole groups are drawn, in the order of their smallest hashes, until a side has its share of the images.
 """
 
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -52,7 +56,8 @@ def split_by_content(
     Raises:
         BadData: some class has no image to train on, or nothing is left to validate or test on.
     """
-    named, groups, hashes = decoded.files["split"], decoded.files["group"], decoded.hashes()
+    named, groups, hashes = decoded.files["split"], decoded.groups(), decoded.hashes()
+    make = assign if decoded.given_groups is None else assign_groups
     sides = np.where(named == 0, TRAIN, named)
     wanted = {side: part for side, part in zip((VAL, TEST), fractions, strict=True) if part}
     missing = {side: part for side, part in wanted.items() if not (named == side).any()}
@@ -61,7 +66,7 @@ def split_by_content(
     for said, to_make in ((0, wanted), (TRAIN, missing)):
         if to_make:
             rows = np.flatnonzero(named == said)
-            sides[rows] = assign(hashes[rows], groups[rows], decoded.labels[rows], to_make, before[rows])
+            sides[rows] = make(hashes[rows], groups[rows], decoded.labels[rows], to_make, before[rows])
     follow_named(sides, groups, named, before)
     if memory and wanted:
         ours = named <= TRAIN  # the folder itself remembers the others
@@ -123,6 +128,72 @@ def assign(
     return sides
 
 
+def assign_groups(
+    hashes: np.ndarray, groups: np.ndarray, labels: np.ndarray, to_make: dict[int, float], before: np.ndarray
+) -> np.ndarray:
+    """The same, where groups were given: all images of a group get one side."""
+    _, numbers = np.unique(groups, return_inverse=True)
+    drawn = GroupsOfImages(numbers, labels)
+    smallest = np.full(drawn.num_groups, np.iinfo(np.uint64).max, np.uint64)
+    np.minimum.at(smallest, numbers, hashes)
+    order = [int(group) for group in np.argsort(smallest)]
+    held_out_before = np.zeros(drawn.num_groups, np.int8)
+    np.maximum.at(held_out_before, numbers, np.where(np.isin(before, list(to_make)), before, 0).astype(np.int8))
+    for group in order:
+        if held_out_before[group]:
+            drawn.hold_out(group, int(held_out_before[group]))
+    for side, fraction in to_make.items():
+        for group in order:
+            if drawn.num_images[side] + drawn.sizes[group] / 2 <= fraction * len(labels):
+                drawn.hold_out(group, side)
+    by_size = sorted(order, key=lambda group: int(drawn.sizes[group]))
+    for side in reversed(to_make):
+        for label in drawn.labels_in_several(len(to_make)):
+            if not drawn.has(side, label):
+                for group in by_size:
+                    if label in drawn.labels[group] and drawn.hold_out(group, side):
+                        break
+    return drawn.sides[numbers]
+
+
+class GroupsOfImages:
+    """Groups on their way to the sides of a split; at first all are on the training side."""
+
+    def __init__(self, numbers: np.ndarray, labels: np.ndarray) -> None:
+        """int (N,) each: the group of each image, numbered from 0 without gaps, and its label."""
+        self.num_groups = int(numbers.max(initial=-1)) + 1
+        self.sizes = np.bincount(numbers, minlength=self.num_groups)
+        self.sides = np.full(self.num_groups, TRAIN)
+        self.num_images = {VAL: 0, TEST: 0}
+        pairs = np.unique(np.stack([numbers, labels], axis=1), axis=0)
+        starts = np.searchsorted(pairs[:, 0], np.arange(1, self.num_groups))
+        self.labels = [set(some.tolist()) for some in np.split(pairs[:, 1], starts)]
+        self._num_trained = Counter(pairs[:, 1].tolist())  # groups to train on, by label
+        self._num_groups_of = Counter(self._num_trained)
+        self._held = {side: Counter[int]() for side in (VAL, TEST)}  # groups by label
+
+    def hold_out(self, group: int, side: int) -> bool:
+        """Move a group from the training side, unless it is not there, or some class would have no other to train on.
+
+        Returns:
+            Whether it was moved.
+        """
+        if self.sides[group] != TRAIN or any(self._num_trained[label] < 2 for label in self.labels[group]):
+            return False
+        self.sides[group] = side
+        self.num_images[side] += int(self.sizes[group])
+        self._num_trained.subtract(self.labels[group])
+        self._held[side].update(self.labels[group])
+        return True
+
+    def has(self, side: int, label: int) -> bool:
+        return self._held[side][label] > 0
+
+    def labels_in_several(self, num_held_out: int) -> list[int]:
+        """The classes with enough groups for each held-out side and for training."""
+        return [label for label, count in sorted(self._num_groups_of.items()) if count > num_held_out]
+
+
 def keep_together(sides: np.ndarray, groups: np.ndarray, labels: np.ndarray, known: np.ndarray) -> None:
     """Move a group to the split in which one of its images is held out; test takes precedence over validation.
 
@@ -177,12 +248,13 @@ def save_held_out(memory: Path, before: np.ndarray, sides: np.ndarray, hashes: n
 
 
 def check_split(split: Split, decoded: DecodedImages, *, held_out: bool) -> None:
+    of_groups = "" if decoded.given_groups is None else " A group of images counts as one here: it is never divided."
     untrained = set(range(len(decoded.class_names))) - set(decoded.labels[split.train].tolist())
     if untrained:
         name = decoded.class_names[min(untrained)]
-        raise BadData(f"No image of class {name!r} is left to train on. Add some, or remove the class.")
+        raise BadData(f"No image of class {name!r} is left to train on. Add some, or remove the class.{of_groups}")
     if held_out and not (len(split.val) and len(split.test)):
         raise BadData(
             f"{len(decoded.labels)} images are too few to validate and test on: give at least "
-            f"{SMALLEST_CLASS} different ones in some class."
+            f"{SMALLEST_CLASS} different ones in some class.{of_groups}"
         )

@@ -79,7 +79,7 @@ def resting_rows(decoded: DecodedImages, split: Split) -> np.ndarray:
     if len(split.val) or most < FEWEST_RESTING:
         return split.train[:0]
     _, first, groups, sizes = np.unique(
-        decoded.files["group"][split.train], return_index=True, return_inverse=True, return_counts=True
+        decoded.groups()[split.train], return_index=True, return_inverse=True, return_counts=True
     )
     order = np.argsort(decoded.hashes()[split.train[first]], kind="stable")
     order = order[sizes[order] <= most // LARGEST_RESTING_GROUP]

@@ -11,15 +11,16 @@ from training.evaluate.calibration import softmax
 from training.evaluate.labelled import read_labelled
 from training.evaluate.predictions import Predictions
 from training.evaluate.saved_model import load_signatures
+from training.sources.labels import BY_FOLDERS, Labels
 
 BATCH_SIZE = 64
 
 
 def evaluate(
-    bundle: Path, data: str, cache: Path, console: Console, *, flips: bool = False
+    bundle: Path, data: str, cache: Path, console: Console, *, flips: bool = False, labels: Labels = BY_FOLDERS
 ) -> tuple[Predictions, dict[str, Any]]:
-    """The bundle's answers; which files and folders were left out (`unreadable`), and how many images it was
-    `trained_on`.
+    """The bundle's answers; which files and folders were left out (`unreadable`), how many images it was `trained_on`,
+    and `notes` about how a table was read.
 
     Args:
         flips: answer with the mean of the logits for each image and its mirror image, as the graph of a bundle does
@@ -30,7 +31,7 @@ def evaluate(
         BadData: the folder cannot be read, or has a class that the model does not know.
     """
     manifest = verify(bundle)
-    labelled = read_labelled(bundle, manifest, data, cache, console)
+    labelled = read_labelled(bundle, manifest, data, cache, console, labels)
     decoded = labelled.decoded
     classify = load_signatures(bundle)["serving_default"]
     images, batches = decoded.images, range(0, len(decoded.images), BATCH_SIZE)
@@ -39,7 +40,11 @@ def evaluate(
         mirrored = (np.ascontiguousarray(images[i : i + BATCH_SIZE, :, ::-1]) for i in batches)
         probabilities = mean_of_logits(probabilities, np.concatenate([classify(batch) for batch in mirrored]))
     answers = Predictions(manifest.class_names, decoded.paths, labelled.labels, probabilities)
-    return answers, {"unreadable": {**labelled.left_out, **decoded.unreadable}, **labelled.seen()}
+    return answers, {
+        "unreadable": {**labelled.left_out, **decoded.unreadable},
+        **labelled.seen(),
+        "notes": labelled.notes,
+    }
 
 
 def mean_of_logits(first: np.ndarray, second: np.ndarray) -> np.ndarray:

@@ -44,7 +44,7 @@ def find_label_errors(rows: np.ndarray, labels: np.ndarray, probabilities: np.nd
 
 def folds_of(decoded: DecodedImages, split: Split, num_folds: int) -> Iterator[Split]:
     """The training images in parts, near duplicates in the same: each part is once the test split of the others."""
-    _, numbers = np.unique(decoded.files["group"][split.train], return_inverse=True)
+    _, numbers = np.unique(decoded.groups()[split.train], return_inverse=True)
     num_groups = int(numbers.max()) + 1
     if num_groups < num_folds:
         raise BadData(

@@ -8,10 +8,11 @@ import numpy as np
 from rich.console import Console
 
 from models.bundle.manifest import Manifest, read_images
-from training.data.dataset import decode_folder, resolve
+from training.data.dataset import decode_folder, find_images
 from training.data.decoded import DecodedImages
-from training.data.index import BadData, index_folder
+from training.data.index import BadData
 from training.evaluate.trained_on import images_trained_on, name_of, near_to
+from training.sources.labels import BY_FOLDERS, Labels
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +26,7 @@ class Labelled:
     has_image_list: whether the bundle says which images it was made with; older ones do not.
     unknown: models that it was made from, of which nobody knows what they were trained on.
     left_out: {path: reason} of folders, links and tables that are not read.
+    notes: sentences about how a table was read.
     """
 
     decoded: DecodedImages
@@ -35,6 +37,7 @@ class Labelled:
     has_image_list: bool
     unknown: list[str]
     left_out: dict[str, str]
+    notes: tuple[str, ...]
 
     def seen(self) -> dict[str, Any]:
         """Number of images the model was trained on, which make its metrics too optimistic; None if not recorded."""
@@ -45,13 +48,15 @@ class Labelled:
         }
 
 
-def read_labelled(bundle: Path, manifest: Manifest, data: str, cache: Path, console: Console) -> Labelled:
+def read_labelled(
+    bundle: Path, manifest: Manifest, data: str, cache: Path, console: Console, labels: Labels = BY_FOLDERS
+) -> Labelled:
     """
     Raises:
         BadData: the folder cannot be read, or has a class that the model does not know.
         BrokenBundle: what the bundle says of its images is damaged.
     """
-    bundle, index = bundle.resolve(), index_folder(resolve(data, cache))
+    bundle, index = bundle.resolve(), find_images(data, cache, labels=labels).index
     strange = set(index.class_names) - set(manifest.class_names)
     if strange:
         raise BadData(f"The model has no class {min(strange)!r}; it knows {', '.join(manifest.class_names[:20])}.")
@@ -71,4 +76,5 @@ def read_labelled(bundle: Path, manifest: Manifest, data: str, cache: Path, cons
         has_image_list=bool(len(images)),
         unknown=[name for name in unknown if name != name_of(bundle)],
         left_out=index.left_out,
+        notes=index.notes,
     )

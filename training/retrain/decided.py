@@ -17,6 +17,7 @@ def key_of(job: Job, data: Data) -> str:
     """What a verdict depends on, but for the champion."""
     recipe = read_recipe(str(job.training.get("recipe", DEFAULT)))
     parts = [data.fingerprint(), data.fractions, job.training, recipe, job.start, asdict(job.gate), code_fingerprint()]
+    parts += [data.labels] if data.labels else []
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
 

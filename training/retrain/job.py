@@ -14,6 +14,7 @@ from models.store.layout import check_model_name
 from training.data.named_sets import DATA_SETS
 from training.promotion.gate import Gate
 from training.promotion.rollout import Rollout
+from training.sources.labels import Labels
 
 
 class BadJob(UserError):
@@ -40,6 +41,7 @@ class Job:
     start: Literal["live", "scratch"] = "live"
     service: str = ""  # its URL; "" where there is none to ask. The key comes from STRIATE_SERVICE_KEY
     textfile: Path | None = None  # where metrics for Prometheus's node exporter are written; None: nowhere
+    labels: Labels = field(default_factory=Labels)  # a table of the base data's classes, and groups
     training: dict[str, Any] = field(default_factory=dict)
     gate: Gate = field(default_factory=Gate)
     rollout: Rollout = field(default_factory=Rollout)

@@ -6,11 +6,12 @@ killed anywhere is done again by the same command: it finds its run, its bundle 
 
     exports/<model>/decisions.jsonl set-aside/    models.store.decisions
     exports/<model>/retrain/
-        held_out.npy                  which images are held out, for good
+        held_out.npy                  which images are held out, for good; held_out-<hash>.npy where they are grouped
         unfinished.json feedback/     what a job that is under way found (training.retrain.state)
         .lock
 """
 
+import hashlib
 import time
 from collections.abc import Callable
 from dataclasses import asdict, replace
@@ -141,7 +142,7 @@ class Attempt:
     def _prepare(self) -> tuple[Data, Plan]:
         job = self._job
         start = job.home / str(self._champion) if job.start == "live" and self._champion else None
-        found = find_images(job.data, job.cache, (self._unfinished.feedback,))
+        found = find_images(job.data, job.cache, (self._unfinished.feedback,), job.labels)
         plan = plan_of_table(job.training, found, start)
         data = prepare(
             found,
@@ -150,7 +151,7 @@ class Attempt:
             self._console,
             fractions=plan.fractions,
             without=read_set_aside(job.home, but=self._unfinished.said.run),
-            memory=job.home / STATE / HELD_OUT,
+            memory=job.home / STATE / held_out_name(job),
         )
         if not len(data.split.test):
             raise BadData("A retraining job needs held-out images to judge by: give a split such as 70/15/15.")
@@ -253,6 +254,12 @@ class Attempt:
         record_decision(self._job.home, {"at": now, "key": key, **result.to_json(), "data": facts, **rollout})
 
 
+def held_out_name(job: Job) -> str:
+    """The file that remembers what is held out; another one for each way to group images."""
+    grouping = job.labels.grouping
+    return f"held_out-{hashlib.sha256(grouping.encode()).hexdigest()[:8]}.npy" if grouping else HELD_OUT
+
+
 def check_service(job: Job, champion: int | None) -> None:
     """Before hours of training: that there is a service to watch a roll-out by.
 
@@ -274,7 +281,7 @@ def report_sizes(console: Console, data: Data, *, num_left_out: int) -> None:
         f"{len(data.decoded.labels):,} images, {added:,} of them feedback: {len(split.train):,} to train, "
         f"{len(split.val):,} to validate, {len(split.test):,} to test, {num_left_out:,} set aside",
     )
-    for line in summary(data.audit):
+    for line in filter(None, [data.about_groups(), *summary(data.audit)]):
         say(console, line)
 
 

@@ -23,6 +23,7 @@ from models.files.typed import read_json
 from models.store.live import read_live
 from training.promotion.traffic import Unreachable
 from training.retrain.job import BadJob, Job
+from training.sources.labels import BY_FOLDERS
 
 FILE, FEEDBACK, STAGING = "unfinished.json", "feedback", ".feedback-"
 
@@ -120,10 +121,12 @@ class Unfinished:
 
 
 def identity(job: Job) -> str:
-    """Hash of a job's data, feedback folders, start and training settings; jobs with different hashes are different
-    jobs.
+    """Hash of a job's data, labels, feedback folders, start and training settings; jobs with different hashes are
+    different jobs.
     """
     said = [job.data, [str(folder) for folder in job.feedback], job.start, job.training]
+    if job.labels != BY_FOLDERS:
+        said.append(repr(job.labels))
     return hashlib.sha256(json.dumps(said).encode()).hexdigest()
 
 

@@ -17,11 +17,12 @@ from models.files.typed import read_json
 from models.store.layout import check_model_name
 from training.config.fields import with_new_names
 from training.config.settings import Settings
-from training.data.dataset import resolve
+from training.data.dataset import locate
 from training.data.named_sets import DATA_SETS
 from training.data.split import load_held_out
 from training.fit.state import CHECKPOINT
 from training.runs.lineage import circumstances
+from training.sources.labels import BY_FOLDERS, Labels
 
 CONFIG = "config.json"
 HELD_OUT = ".held-out"  # folder in the runs: which images of a data set are held out
@@ -29,26 +30,29 @@ DEFAULTS = {field.name: field.default for field in fields(Settings)}  # of setti
 FOLDS = "folds"  # of a search for wrong labels
 
 
-def held_out_file(runs: Path, source: str, fractions: tuple[float, float], cache: Path) -> Path:
+def held_out_file(
+    runs: Path, source: str, fractions: tuple[float, float], cache: Path, labels: Labels = BY_FOLDERS
+) -> Path:
     """The file that records which images of a data set are held out, so that they stay held out when images are added.
-    Earlier versions kept it in the cache; it is copied from there.
+    Images that are grouped in another way are remembered in another file, since a memory of single images would
+    divide groups. Earlier versions kept it in the cache; it is copied from there.
 
     Raises:
         BadData: what the cache remembered is damaged.
     """
-    root = str(resolve(source, cache))
+    root = str(locate(source, cache))
     name = source if source in DATA_SETS else root
-    file = runs / HELD_OUT / f"{key_of(name, fractions)}.npy"
+    file = runs / HELD_OUT / f"{key_of(name, fractions, labels.grouping)}.npy"
     before = cache / "splits" / f"{key_of(root, fractions)}.npy"
-    if before.exists() and not file.exists():
+    if before.exists() and not file.exists() and not labels.grouping:
         load_held_out(before)  # if it is damaged, that is said of this file
         with replacing(file) as temporary:
             shutil.copyfile(before, temporary)
     return file
 
 
-def key_of(name: str, fractions: tuple[float, float]) -> str:
-    return hashlib.sha256(json.dumps([name, fractions]).encode()).hexdigest()[:32]
+def key_of(name: str, fractions: tuple[float, float], groups: str = "") -> str:
+    return hashlib.sha256(json.dumps([name, fractions, *([groups] if groups else [])]).encode()).hexdigest()[:32]
 
 
 @contextlib.contextmanager

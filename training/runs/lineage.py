@@ -23,7 +23,11 @@ def describe(data: "Data", settings: Settings) -> dict[str, Any]:
     """From what and how a model comes to be: all that decides its weights."""
     import keras
 
-    added = {"further_images": int(data.is_further().sum())} if data.more else {}
+    added: dict[str, Any] = {"further_images": int(data.is_further().sum())} if data.more else {}
+    if data.labels:
+        added["labels"] = data.labels
+    if data.decoded.given_groups is not None:
+        added["num_groups"] = int(data.decoded.given_groups.max(initial=-1)) + 1
     sizes = {side: len(getattr(data.split, side)) for side in ("train", "val", "test")}
     fractions = dict(zip(("val", "test"), data.fractions, strict=True))
     return {

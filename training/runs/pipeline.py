@@ -4,7 +4,7 @@ runs/<model>-<time>/
     config.json       settings, data, split sizes, versions: what it takes to do it again
     history.json      {metric: one value per epoch}
     label_errors.json labels that are likely wrong, where they were asked for
-    predictions.csv   what the model answers for each image of the untouched test split
+    predictions.csv   what the model answers for each image of the untouched test split; also .parquet, where asked for
     metrics.json      what those come to
     audit.json        what is odd about the data (`training.data.audit`): files left out and why, duplicates, ...
     best.weights.npz  of the epoch with the lowest validation loss; of the last where patience is 0
@@ -31,6 +31,7 @@ from training.data.named_sets import DATA_SETS
 from training.data.split import Split
 from training.evaluate.label_errors import LabelError, find_label_errors, out_of_fold
 from training.evaluate.metrics import calibration_bins
+from training.evaluate.predictions import Predictions
 from training.export.export import export
 from training.fit.fit import Trained, fit, train
 from training.fit.options import FitOptions
@@ -50,6 +51,7 @@ def train_and_export(
     options: FitOptions,
     *,
     num_folds: int = 0,
+    in_parquet: bool = False,
     start: Path | None = None,
     origin: dict[str, Any],
     sources: Mapping[str, str],
@@ -59,6 +61,7 @@ def train_and_export(
     Args:
         run: a directory of one's own: `claim_run`.
         num_folds: parts of the training images by which to look for wrong labels; 0: do not look.
+        in_parquet: write all probabilities as Parquet, too.
         start: a bundle to start from.
         origin: what the lineage says of that.
         sources: the layer that each setting comes from, for the report.
@@ -76,7 +79,7 @@ def train_and_export(
     watched = replace(options, callbacks=[*options.callbacks, growing])
     trained = fit(data.decoded, data.split, settings, run, watched, start=start)
     write_json(run / "history.json", trained.history)
-    trained.predictions.write(run / "predictions.csv")
+    write_answers(run, trained.predictions, in_parquet=in_parquet)
     write_json(run / "metrics.json", trained.metrics)
     label_errors = (
         search_label_errors(run, data, trained, settings, num_folds, options, start=start) if num_folds else None
@@ -99,6 +102,12 @@ def train_and_export(
         images=list_images(data, trained.predictions),
     )
     return read_manifest(run / "bundle")
+
+
+def write_answers(run: Path, predictions: Predictions, *, in_parquet: bool) -> None:
+    predictions.write(run / "predictions.csv")
+    if in_parquet:
+        predictions.write(run / "predictions.parquet")
 
 
 def follow(data: Data, settings: Settings, options: FitOptions, *, start: Path | None) -> None:

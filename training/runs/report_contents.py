@@ -57,6 +57,7 @@ def facts(data: Data, settings: Settings, sources: Mapping[str, str]) -> dict[st
         "data": data.source,
         "fingerprint": data.fingerprint(),
         "images": f"{len(split.train)} trained on, {len(split.val)} to validate, {len(split.test)} to test",
+        **({"groups": data.about_groups()} if data.about_groups() else {}),
         "input": f"{spec.height}x{spec.width}x{spec.channels}, {spec.resize}",
         **{
             name.replace("_", " "): with_source(value, sources.get(name, "")) for name, value in settings.flat().items()

@@ -17,6 +17,7 @@ from training.data.decoded import decode_all
 from training.data.index import BadData, index_folder
 
 SIZE = (40, 50)
+SIDES = ["train"] * 12 + ["val"] * 4 + ["test"] * 4
 
 
 @pytest.fixture
@@ -28,7 +29,7 @@ def root(tmp_path: Path) -> Path:
 
 def audited(root: Path) -> Audit:
     index = index_folder(root)
-    return audit(decode_all(index, SPEC, root.parent / "cache", however_few=True), index.left_out)
+    return audit(decode_all(index, SPEC, root.parent / "cache", however_few=True), index)
 
 
 def test_a_sound_folder_has_nothing_odd(root: Path) -> None:
@@ -136,6 +137,28 @@ def test_class_names_that_differ_by_case_or_blanks_are_pointed_out(root: Path) -
     found = audited(root)
     assert found.similar_names == (("Cat", "cat", "cat "),)
     assert "  'Cat' = 'cat' = 'cat '" in summary(found)
+
+
+def test_what_is_only_in_the_table_or_only_in_the_folder_is_counted_and_named(root: Path, tmp_path: Path) -> None:
+    table = tmp_path / "labels.csv"
+    named = [f"{name}/{i:03}.png,{name},p{i % 4},{split}" for name in ("cat", "dog") for i, split in enumerate(SIDES)]
+    lost = [f"lost/{i}.png,cat,p0,train" for i in range(7)]
+    table.write_text("\n".join(["file,label,patient,split", *named, *lost]))
+    arguments = ["audit", str(root), "--cache", str(tmp_path / "cache"), "--labels", str(table)]
+    printed = CliRunner().invoke(main, [*arguments, "--group-column", "patient"])
+    assert printed.exit_code == 0, printed.output
+    for line in (
+        "images from column file, classes from column label, splits from column split, groups from column patient",
+        "7 rows of the table whose file is missing\n  lost/0.png\n",
+        "  lost/4.png\n  and 2 more",
+        "8 images in the folder that the table does not name\n  cat/020.png\n",
+        "4 groups with images in more than one split: test results will be too optimistic\n  cat/016.png",
+    ):
+        assert line in printed.stdout
+    found = json.loads(CliRunner().invoke(main, [*arguments, "--json"]).stdout)
+    assert found["missing"] == [f"lost/{i}.png" for i in range(7)]
+    assert found["unlisted"] == [f"{name}/{i:03}.png" for name in ("cat", "dog") for i in range(20, 24)]
+    assert (found["num_images"], found["divided_groups"]) == (40, [])
 
 
 def test_small_images_are_no_near_duplicates_however_alike(tmp_path: Path) -> None:

@@ -112,7 +112,7 @@ def test_files_beside_the_class_folders_are_no_images_and_those_that_matter_are_
     assert len(index.paths) == 2
     assert index.left_out == {
         "*": "2 images that lie in no class folder",
-        "labels.csv": "a table, which is not read",
+        "labels.csv": "a table, which is not read without --labels",
     }
 
 

@@ -1,15 +1,12 @@
 """Which folders are classes, which are splits, and what is said where that cannot be told."""
 
-import io
-import tarfile
-import zipfile
 from pathlib import Path
 
 import pytest
 
 from tests.images import write_folder
 from training.data.index import SPLITS, BadData, Index, index_folder
-from training.data.layout import split_of
+from training.sources.split_names import split_of
 
 ANY = (b"anything",)  # no file is read
 TWO = {"cat": ANY, "dog": ANY}
@@ -99,7 +96,7 @@ def test_splits_without_one_that_is_known_for_training_are_not_taken_for_classes
 def test_flat_splits_are_not_taken_for_classes_and_a_table_is_pointed_out(tmp_path: Path) -> None:
     write_folder(tmp_path, {"train": ANY, "test": ANY}, suffix=".jpg")
     (tmp_path / "train.csv").touch()
-    with pytest.raises(BadData, match=r"would be test, train, but .*There is the table train\.csv\. Tables are not"):
+    with pytest.raises(BadData, match=r"would be test, train, but .*There is the table train\.csv\. Without --labels"):
         index_folder(tmp_path)
 
 
@@ -132,23 +129,24 @@ def test_no_folder_is_an_error(tmp_path: Path) -> None:
         index_folder(tmp_path / "nowhere")
 
 
-def test_an_archive_has_to_be_unpacked(tmp_path: Path) -> None:
-    with zipfile.ZipFile(tmp_path / "pets.zip", "w") as archive:
-        archive.writestr("cat/0.png", b"")
-    with tarfile.open(tmp_path / "pets", "w") as tape:  # whatever it is called
-        tape.addfile(tarfile.TarInfo("cat/0.png"), io.BytesIO())
-    for name in ("pets.zip", "pets"):
-        with pytest.raises(BadData, match=rf"{name} is an archive\. Unpack it, and give the folder"):
+def test_an_archive_of_a_kind_that_is_not_read_has_to_be_unpacked(tmp_path: Path) -> None:
+    for name in ("pets.7z", "pets.rar"):
+        (tmp_path / name).write_bytes(b"packed")
+        with pytest.raises(
+            BadData, match=rf"{name} is an archive that is not read here\. Unpack it, and give the folder"
+        ):
             index_folder(tmp_path / name)
-    (tmp_path / "pets").unlink()
-    with pytest.raises(BadData, match=r"the archive pets\.zip, which has to be unpacked first"):
+    (tmp_path / "pets.7z").unlink()
+    with pytest.raises(BadData, match=r"but the archive pets\.rar: give that to --data \(zip or tar\), or unpack it"):
         index_folder(tmp_path)
 
 
 def test_a_table_is_no_folder_of_images(tmp_path: Path) -> None:
     (tmp_path / "labels.csv").write_text("image,label\n0.jpg,cat\n")
     (tmp_path / "notes").write_text("nothing in particular")
-    with pytest.raises(BadData, match=r"labels\.csv is a table\. Tables are not read: an image's class is the name of"):
+    with pytest.raises(
+        BadData, match=r"labels\.csv is a table\. Give the folder of the images, and the table with --labels"
+    ):
         index_folder(tmp_path / "labels.csv")
     with pytest.raises(BadData, match=r"notes is a file\. Give a folder"):
         index_folder(tmp_path / "notes")
@@ -162,7 +160,7 @@ def test_a_flat_folder_is_told_to_be_sorted_and_a_table_in_it_is_pointed_out(tmp
         index_folder(tmp_path)
     assert "table" not in str(caught.value)
     (tmp_path / "labels.csv").touch()
-    with pytest.raises(BadData, match=rf"{said}.* There is the table labels\.csv\. Tables are not read"):
+    with pytest.raises(BadData, match=rf"{said}.* There is the table labels\.csv\. Without --labels"):
         index_folder(tmp_path)
 
 

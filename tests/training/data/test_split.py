@@ -143,10 +143,11 @@ def test_near_duplicates_are_on_one_side_whatever_their_labels(tmp_path: Path) -
     originals = [encode(smooth(40, 50, seed=i)) for i in range(60)]
     copies = [encode(smooth(40, 50, seed=i), "JPEG", quality=60) for i in range(60)]
     root = write_folder(tmp_path / "data", {"cat": originals[:40] + copies[:20], "dog": originals[40:] + copies[20:]})
-    decoded = decode_all(index_folder(root), InputSpec(8, 8, 3), tmp_path / "cache")
+    index = index_folder(root)
+    decoded = decode_all(index, InputSpec(8, 8, 3), tmp_path / "cache")
     split = split_by_content(decoded)
     side_of = {decoded.paths[row]: side for side in SIDES for row in getattr(split, side)}
-    found = [[side_of[path] for path in paths] for paths in audit(decoded, {}).near_copies]
+    found = [[side_of[path] for path in paths] for paths in audit(decoded, index).near_copies]
     assert len(found) >= 55
     assert all(len(set(sides)) == 1 for sides in found)
     assert {sides[0] for sides in found} == set(SIDES)

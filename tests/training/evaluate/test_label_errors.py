@@ -57,3 +57,10 @@ def test_near_duplicates_are_in_one_fold() -> None:
     everything = Split(np.arange(60), np.arange(0), np.arange(0))
     for fold in folds_of(replace(decoded), everything, 3):
         assert set(fold.test // 2) & set(fold.train // 2) == set()
+
+
+def test_a_group_of_images_is_in_one_fold() -> None:
+    decoded = replace(separable(60), given_groups=np.arange(60) // 5)
+    rows = np.arange(60)
+    for fold in folds_of(decoded, Split(rows, rows[:0], rows[:0]), 3):
+        assert not set((fold.train // 5).tolist()) & set((fold.test // 5).tolist())

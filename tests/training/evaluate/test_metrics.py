@@ -1,11 +1,15 @@
 """Figures against ones worked out by hand."""
 
+import csv
 import json
 import math
+import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow.parquet
 import pytest
 
 from tests.training.predictions import read_predictions
@@ -80,6 +84,48 @@ def test_the_table_comes_back_from_its_file_to_the_last_digit(tmp_path: Path) ->
     assert (again.class_names, list(again.paths)) == (table.class_names, odd)
     np.testing.assert_array_equal(again.probabilities, table.probabilities)
     assert measure(again) == measure(table)
+
+
+def many_classes(count: int) -> Predictions:
+    """Of 5 images and as many classes."""
+    rng = np.random.default_rng(0)
+    probabilities = softmax(rng.normal(size=(5, count)))
+    return Predictions(tuple(f"class {i}" for i in range(count)), list("abcde"), np.arange(5), probabilities)
+
+
+def test_the_table_of_many_classes_has_the_five_most_probable_ones_and_the_label(tmp_path: Path) -> None:
+    table = many_classes(1000)
+    table.write(tmp_path / "predictions.csv")
+    with (tmp_path / "predictions.csv").open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows[0]) == 4 + 1 + 2 * 5
+    for i, row in enumerate(rows):
+        order = np.argsort(-table.probabilities[i])[:5]
+        assert [row[f"top{j}"] for j in range(1, 6)] == [table.class_names[c] for c in order]
+        assert [float(row[f"p{j}"]) for j in range(1, 6)] == table.probabilities[i, order].tolist()
+        assert float(row["label_probability"]) == table.probabilities[i, i]
+        assert (row["predicted"], row["confidence"]) == (row["top1"], row["p1"])
+
+
+def test_twenty_classes_have_a_column_each_and_one_more_have_not(tmp_path: Path) -> None:
+    for count, columns in ((20, 4 + 20), (21, 15)):
+        many_classes(count).write(tmp_path / "predictions.csv")
+        header = (tmp_path / "predictions.csv").read_text(encoding="utf-8").splitlines()[0]
+        assert header.count(",") + 1 == columns
+
+
+def test_parquet_has_every_class_to_the_last_digit(tmp_path: Path) -> None:
+    table = replace(many_classes(30), paths=["a", "b", "c", "d", os.fsdecode(b"\xff.png")])
+    table.write(tmp_path / "predictions.parquet")
+    read = pyarrow.parquet.read_table(tmp_path / "predictions.parquet")
+    shares = np.stack([read[f"p:{name}"].to_numpy() for name in table.class_names], axis=1)
+    np.testing.assert_array_equal(shares, table.probabilities)
+    assert read["image"].to_pylist() == ["a", "b", "c", "d", "\\udcff.png"]
+    assert read["label"].to_pylist() == list(table.class_names[:5])
+    np.testing.assert_array_equal(read["confidence"].to_numpy(), table.probabilities.max(axis=1))
+    empty = Predictions(("cat", "dog"), [], np.empty(0, np.int64), np.empty((0, 2)))
+    empty.write(tmp_path / "empty.parquet")
+    assert pyarrow.parquet.read_table(tmp_path / "empty.parquet").num_rows == 0
 
 
 def test_balanced_accuracy_weighs_classes_and_accuracy_weighs_images() -> None:

@@ -8,7 +8,10 @@ from models.errors import UserError
 from training.config.layers import layers_of_table
 from training.data.dataset import find_images
 from training.retrain.job import BadJob, read_job
+from training.retrain.pipeline import held_out_name
+from training.retrain.state import identity
 from training.runs.plan import BadTable, plan_of_table
+from training.sources.labels import Labels
 
 MINIMAL = 'model = "pets"\ndata = "photos"\n'
 
@@ -27,6 +30,14 @@ def test_paths_are_relative_to_the_file_and_defaults_are_there(tmp_path: Path) -
     assert read_job(job_file(tmp_path, 'model = "digits"\ndata = "digits"\n')).data == "digits"
 
 
+def test_a_job_may_have_a_table_of_labels_and_groups(tmp_path: Path) -> None:
+    said = '[labels]\nfile = "labels.csv"\nlabel_column = "dx"\ngroup_by = "p[0-9]"\n'
+    job = read_job(job_file(tmp_path, MINIMAL + said))
+    assert job.labels == Labels(tmp_path / "labels.csv", label_column="dx", group_by="p[0-9]")
+    assert identity(job) != identity(read_job(job_file(tmp_path, MINIMAL)))
+    assert held_out_name(job) != held_out_name(read_job(job_file(tmp_path, MINIMAL))) == "held_out.npy"
+
+
 @pytest.mark.parametrize(
     ("text", "complaint"),
     [
@@ -43,6 +54,8 @@ def test_paths_are_relative_to_the_file_and_defaults_are_there(tmp_path: Path) -
         (MINIMAL + "[rollout]\ncanary_s = 5", "does not say service"),
         (MINIMAL + "[rollout]\ncanary_fraction = 2.0", "canary_fraction"),
         (MINIMAL + "training = 3", "Expected `object`, got `int` - at `\\$.training`"),
+        (MINIMAL + '[labels]\nlabel_column = "dx"', "A label column was given, but no table"),
+        (MINIMAL + '[labels]\ntable = "labels.csv"', "Unknown key 'table'"),
         (MINIMAL + "[needed]\nnew_labels = -1", "Expected `int` >= 0"),
     ],
 )

@@ -3,6 +3,7 @@
 import io
 import json
 import shutil
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from training.data.dataset import Data, find_images, prepare
 from training.data.index import BadData
 from training.data.split import FRACTIONS
 from training.runs.directory import CONFIG, HELD_OUT, claim_run, held_out_file, key_of
+from training.sources.labels import Labels
 
 QUIET = Console(file=io.StringIO())
 FEW = {"cat": shades(3, 0, 100), "dog": shades(3, 100, 255)}
@@ -39,6 +41,19 @@ def test_images_stay_held_out_though_the_cache_is_deleted_and_images_are_added(t
     shutil.rmtree(tmp_path / "cache")
     write_folder(tmp_path / "data", MANY)
     assert before <= held_out(prepared(tmp_path))
+
+
+def test_an_archive_that_is_made_anew_is_the_same_data_set_and_another_grouping_is_another(tmp_path: Path) -> None:
+    """A memory of single images would divide groups."""
+    packed, more = tmp_path / "data.zip", {"cat/new.png": b"new"}
+    by_camera = Labels(group_by="camera[0-9]")
+    before = held_out_file(tmp_path / "runs", str(packed), FRACTIONS, tmp_path / "cache")
+    for files in ({}, more):
+        with zipfile.ZipFile(packed, "w") as written:
+            for name, content in files.items():
+                written.writestr(name, content)
+        assert held_out_file(tmp_path / "runs", str(packed), FRACTIONS, tmp_path / "cache") == before
+        assert held_out_file(tmp_path / "runs", str(packed), FRACTIONS, tmp_path / "cache", by_camera) != before
 
 
 def test_what_an_earlier_version_remembered_in_the_cache_is_taken_over(tmp_path: Path) -> None:

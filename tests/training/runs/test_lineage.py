@@ -13,6 +13,7 @@ from training.config.settings import Settings
 from training.data.dataset import Data, find_images, prepare
 from training.runs import lineage
 from training.runs.lineage import circumstances, code_fingerprint, describe, git_revision
+from training.sources.labels import Labels
 
 SPEC = InputSpec(8, 8, 1)
 SETTINGS = Settings("lenet5", learning_rate=0.1)
@@ -47,6 +48,25 @@ def test_feedback_is_counted_apart(root: Path, tmp_path: Path) -> None:
     described = describe(data_of(root, tmp_path / "cache", more), SETTINGS)
     assert described["data"]["further_images"] == 4
     assert "further_images" not in describe(data_of(root, tmp_path / "cache"), SETTINGS)["data"]
+
+
+def test_a_table_is_known_by_its_content_and_groups_by_how_they_were_made(root: Path, tmp_path: Path) -> None:
+    """A table that has changed is another data set, and a run that was cut off does not go on with it."""
+    table = tmp_path / "labels.csv"
+    paths = sorted(path.relative_to(root).as_posix() for path in root.rglob("*.png"))
+    described = []
+    for comment in ("", "again"):
+        table.write_text("\n".join(["file,label,note", *(f"{path},{path[:3]},{comment}" for path in paths)]))
+        labels = Labels(table, group_by="[0-9]$|00[0-9]")
+        found = find_images(str(root), tmp_path / "cache", labels=labels)
+        data = prepare(found, SPEC, tmp_path / "cache", Console(quiet=True))
+        described.append(describe(data, SETTINGS)["data"])
+    one, other = described
+    assert one["fingerprint"] == other["fingerprint"]
+    assert one["labels"].pop("file_sha256") != other["labels"].pop("file_sha256")
+    assert one["labels"] == {"file": "labels.csv", "group_by": "[0-9]$|00[0-9]"}
+    assert one["num_groups"] == 10
+    assert not {"labels", "num_groups"} & describe(data_of(root, tmp_path / "cache"), SETTINGS)["data"].keys()
 
 
 def test_settings_and_input_are_recorded_as_they_were_used(root: Path, tmp_path: Path) -> None:
