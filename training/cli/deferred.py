@@ -35,3 +35,4 @@ with imported_when_used():
     import training.runs.plan as plans
     import training.weights.bundle as pretrained_bundle
     import training.weights.pretrained as pretrained_networks
+    import training.weights.start as starts

@@ -8,11 +8,9 @@ import click
 from rich.console import Console
 
 from models.bundle.manifest import Manifest
-from models.errors import UserError
 from models.files.durable import write_durably
 from models.process.commands import explained, resumable
 from models.process.quiet import import_quietly
-from models.store.history import find_bundle
 from models.store.layout import check_model_name
 from models.store.live import read_live
 from training.cli.deferred import (
@@ -26,10 +24,10 @@ from training.cli.deferred import (
     lr_finder,
     pipeline,
     plans,
-    pretrained_bundle,
     publish_check,
     publishing,
     setup,
+    starts,
     svg,
 )
 from training.cli.options import CACHE, DATA, EXPORTS, FORCE, LABELLED_DATA, PUBLISH, REFUSED_EPILOG, refuse, say
@@ -55,9 +53,10 @@ if TYPE_CHECKING:
 @everyday(
     "--from",
     "start",
-    metavar="BUNDLE|RUN|NETWORK",
+    metavar="BUNDLE|RUN|NETWORK|scratch",
     help=f"Start from the weights of this model, whose classes may be others, or from those that a package carries of "
-    f"{' or '.join(SOURCES)} (`training weights`).",
+    f"{' or '.join(SOURCES)} (`training weights`); scratch: from random weights. [default: for photographs "
+    "efficientnet_lite2, or --model where that has weights; else scratch]",
 )
 @click.option(
     "--distributed",
@@ -105,12 +104,7 @@ def fit(data: str, name: str, publish: bool, force: bool, runs: Path, cache: Pat
     """Train a network and export it as a verified bundle."""
     check_model_name(name)
     import_quietly("tensorflow", "keras")
-    start = find_start(flags["start"], cache) if flags["start"] else None
     layers = layers_of_flags()
-    if layers["freeze_epochs"] and not start:
-        raise click.UsageError("--freeze-epochs is for --from: there is nothing else to freeze.")
-    if layers["train"] == "head" and not start:
-        raise click.UsageError("--train head is for --from: of random weights the last layer learns little.")
     options = fit_options.FitOptions(
         Console(quiet=flags["progress"] != "text"),
         on_event=print_as_json if flags["progress"] == "json" else lambda event: None,
@@ -121,7 +115,10 @@ def fit(data: str, name: str, publish: bool, force: bool, runs: Path, cache: Pat
     labels = labels_of_flags()
     found = dataset.find_images(data, cache, labels=labels)
     indexing.check_apart(found.index.root, ("--runs", runs), *([("--exports", exports)] if publish else []))
+    start = starts.find_start(flags["start"], found, layers, cache, options.console)
     plan = plans.make_plan(found, layers, start)
+    if options.group.size > 1 and plan.settings.train != "all":
+        raise click.UsageError(f"--train {plan.settings.train} is for one process.")
     held_out = None if flags["dry_run"] else directory.held_out_file(runs, data, plan.fractions, cache, labels)
     prepared = dataset.prepare(found, plan.spec, cache, options.console, fractions=plan.fractions, memory=held_out)
     report_data(options.console, prepared)
@@ -160,15 +157,6 @@ def fit(data: str, name: str, publish: bool, force: bool, runs: Path, cache: Pat
         say(options.console, f"published{' and live' if is_live else ''}: {exports / name / str(version)}")
     else:
         say(options.console, f"publish it with: python -m training publish {run}")
-
-
-def find_start(said: str, cache: Path) -> Path:
-    """The bundle to start from."""
-    if said in SOURCES:
-        return pretrained_bundle.cached_bundle(said, cache)
-    if directory.is_open(Path(said)):
-        raise UserError(f"{said} is a run that is not finished; give its command again first.")
-    return find_bundle(Path(said))
 
 
 def print_settings(settings: dict[str, Any], sources: dict[str, str], *, as_json: bool) -> None:

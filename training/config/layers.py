@@ -60,12 +60,20 @@ def layers_of(given: Mapping[str, Any], source: str) -> Layers:
     defaults = declared.make_context("training", []).params
     layers = Layers(defaults, dict.fromkeys(defaults, BY_DEFAULT))
     recipe = given.get("recipe", DEFAULT)
+    layers = layers.over(values_of_recipe(recipe), BY_DEFAULT if recipe == DEFAULT else f"recipe {recipe}")
+    return layers.over(given, source)
+
+
+def values_of_recipe(recipe: str) -> dict[str, Any]:
+    """What a recipe says, by the names of `PARAMETERS`.
+
+    Raises:
+        UserError: it cannot be read, or says something that is no setting.
+    """
     try:
-        said = {KEYS[key]: cast(KEYS[key], value) for key, value in parse_recipe(recipe, recipe_kinds()).items()}
+        return {KEYS[key]: cast(KEYS[key], value) for key, value in parse_recipe(recipe, recipe_kinds()).items()}
     except OSError as error:
         raise UserError(f"The recipe {recipe} cannot be read: {error.strerror}.") from error
-    layers = layers.over(said, BY_DEFAULT if recipe == DEFAULT else f"recipe {recipe}")
-    return layers.over(given, source)
 
 
 def layers_of_flags() -> Layers:

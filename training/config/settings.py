@@ -248,7 +248,12 @@ def run_length(settings: Settings, num_images: int) -> RunLength:
 
 
 def resolve_precision(
-    precision: Precision, num_parameters: int, *, depthwise: bool = False, cpu_info: Path = Path("/proc/cpuinfo")
+    precision: Precision,
+    num_parameters: int,
+    *,
+    depthwise: bool = False,
+    frozen: bool = False,
+    cpu_info: Path = Path("/proc/cpuinfo"),
 ) -> tuple[Precision, str]:
     """What to compute in, and why: `auto` is mixed_bfloat16 for a large network where the hardware computes in it."""
     if precision != "auto":
@@ -260,6 +265,8 @@ def resolve_precision(
     unit = "the GPU" if on_gpu else next((name for flag, name in BFLOAT16_UNITS.items() if flag in flags), None)
     if unit is None:
         return "float32", "this CPU does not compute in bfloat16"
+    if frozen and not on_gpu:
+        return "float32", "with which OpenVINO computes the part that is not trained"
     if depthwise and not on_gpu:
         return "float32", "in which CPUs compute depthwise convolutions faster"
     if num_parameters < SMALLEST_FOR_BFLOAT16:

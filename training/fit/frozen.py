@@ -26,7 +26,8 @@ class Frozen:
     def __init__(self, model: keras.Model) -> None:
         self._shapes = [tuple(output.shape[1:]) for output in model.outputs]
         on_gpu = any(device.lower().startswith("gpu") for device in keras.distribution.list_devices())
-        if keras.config.backend() == "tensorflow" and not on_gpu:
+        exact = all(output.dtype == "float32" for output in model.outputs)
+        if keras.config.backend() == "tensorflow" and exact and not on_gpu:
             self._compute = by_openvino(model)
         else:
             self._compute = lambda batches: (listed(model.predict_on_batch(images)) for images in batches)

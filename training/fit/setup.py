@@ -41,7 +41,10 @@ def get_ready(
     with without_values():
         num_parameters = build_for(decoded, settings, "float32").count_params()
     precision, reason = resolve_precision(
-        settings.precision, num_parameters, depthwise=architecture_of(settings.architecture).depthwise
+        settings.precision,
+        num_parameters,
+        depthwise=architecture_of(settings.architecture).depthwise,
+        frozen=settings.train != "all",
     )
     architecture = architecture_of(settings.architecture)
     dropout = resolve_dropout(settings.dropout, architecture, num_parameters, len(split.train))

@@ -132,6 +132,7 @@ def calibrated_on(metrics: dict[str, Any]) -> str:
     if fitted["method"] == "none":
         return "The confidence is not calibrated, since there were too few images for it."
     images = {
+        "cross-validation": "training images by cross-validation",
         "validation": "validation images",
         "resting training images": "training images left out of the last epochs",
     }

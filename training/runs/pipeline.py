@@ -10,10 +10,12 @@ runs/<model>-<time>/
     best.weights.npz  of the epoch with the lowest validation loss; of the last where patience is 0
     checkpoint.npz    where training stands, until the bundle is sealed: the same command goes on from there
     report.html       how the run goes, and in the end how good the model is
+    head/             where the last stages are trained: a run of its own, of the last layer alone
     bundle/           the exported bundle (models.bundle.manifest), ready to publish
 """
 
 import itertools
+import shutil
 import tempfile
 from collections.abc import Mapping
 from dataclasses import replace
@@ -41,6 +43,8 @@ from training.runs.bundle_contents import NUM_ANSWERS, choose_golden, first_not_
 from training.runs.directory import FOLDS, write_json
 from training.runs.lineage import circumstances, describe
 from training.runs.report_contents import MAX_PICTURES, describe_error, facts, mistakes, picture_of
+
+HEAD = "head"
 
 
 def train_and_export(
@@ -71,13 +75,18 @@ def train_and_export(
     """
     if (run / "bundle" / MANIFEST).exists():  # cut off after the bundle was sealed
         return read_manifest(run / "bundle")
+    first = start
+    if settings.train == "tail":
+        first = export_head(
+            run / HEAD, model_name, data, settings, options, start=start, origin=origin, sources=sources
+        )
     write_json(run / "audit.json", data.audit.to_json())
     title = f"{model_name}: {settings.architecture} on {Path(data.source).name}"
     report = Report(title, facts(data, settings, sources), list(findings(data.audit)))
     growing = GrowingReport(run / "report.html", report)
 
     watched = replace(options, callbacks=[*options.callbacks, growing])
-    trained = fit(data.decoded, data.split, settings, run, watched, start=start)
+    trained = fit(data.decoded, data.split, settings, run, watched, start=first)
     write_json(run / "history.json", trained.history)
     write_answers(run, trained.predictions, in_parquet=in_parquet)
     write_json(run / "metrics.json", trained.metrics)
@@ -108,6 +117,41 @@ def write_answers(run: Path, predictions: Predictions, *, in_parquet: bool) -> N
     predictions.write(run / "predictions.csv")
     if in_parquet:
         predictions.write(run / "predictions.parquet")
+
+
+def export_head(
+    run: Path,
+    model_name: str,
+    data: Data,
+    settings: Settings,
+    options: FitOptions,
+    *,
+    start: Path | None,
+    origin: dict[str, Any],
+    sources: Mapping[str, str],
+) -> Path:
+    """A first model in a run directory of its own, of which only the last layer is trained; returns its bundle."""
+    bundle = run / "bundle"
+    if not (bundle / MANIFEST).exists():
+        shutil.rmtree(run, ignore_errors=True)
+        run.mkdir()
+        only_head = replace(settings, train="head")
+        manifest = train_and_export(
+            run,
+            model_name,
+            data,
+            only_head,
+            replace(options, callbacks=()),
+            start=start,
+            origin=origin,
+            sources=sources,
+        )
+        test = manifest.metrics["test"]
+        figure = f", {test['accuracy']:.2%} of the test images" if test["num_images"] else ""
+        options.console.print(
+            f"first model{figure}: python -m training publish {run}; training goes on", highlight=False, soft_wrap=True
+        )
+    return bundle
 
 
 def follow(data: Data, settings: Settings, options: FitOptions, *, start: Path | None) -> None:

@@ -14,9 +14,10 @@ from models.networks.registry import architecture_of
 from models.networks.scaling import scale_and_offset
 from models.store.history import version_of
 from training.config.augmentation import Augmentation
-from training.config.layers import BY_DEFAULT, Layers, layers_of_table
+from training.config.layers import BY_DEFAULT, Layers, layers_of_table, values_of_recipe
 from training.config.recipes import DEFAULT
 from training.config.settings import (
+    FEWEST_FOR_TAIL,
     FINE_TUNING,
     FULL_RATE_STEPS,
     OF_PHOTOGRAPHS,
@@ -31,6 +32,9 @@ from training.data.index import BadData
 from training.data.named_sets import DATA_SETS
 from training.data.sample import sample_images
 from training.evaluate.trained_on import started_from
+
+FINE_TUNE = "fine-tune"  # the recipe of photographs that start from good weights
+ENLARGED, MULTIPLE = 1.45, 32  # of the side of the pretraining's input, in whole numbers of the smallest feature map
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,8 +56,11 @@ class Plan:
     def settings_for(self, num_images: int) -> Settings:
         """The settings of a run on so many training images; a default learning rate is fitted to its batches and steps.
 
-        Weights that are good already do not need a lower rate in a short run.
+        Weights that are good already do not need a lower rate in a short run. Of very few images only the last layer
+        learns, unless somebody said otherwise.
         """
+        if self.settings.train == "tail" and num_images < FEWEST_FOR_TAIL and not self.layers.is_given("train"):
+            return replace(self.settings, train="head")
         if self.layers["learning_rate"] is not None:
             return self.settings
         num_steps = FULL_RATE_STEPS if self.start else run_length(self.settings, num_images).num_steps
@@ -99,6 +106,7 @@ def make_plan(found: Found, layers: Layers, start: Path | None) -> Plan:
     architecture = choose_architecture(layers, known)
     spec = choose_input(found, architecture, layers, known)
     architecture.check_size(spec.shape)
+    layers = fit_to_start(layers, architecture, known, spec)
     layers = fit_to_input(layers, found.source, spec)
     settings = read_settings(architecture, layers)
     if known:
@@ -141,9 +149,14 @@ def choose_input(found: Found, architecture: Architecture, layers: Layers, start
     """What was asked for; otherwise that of the model to start from, or what suits the network and the images."""
     if start is not None:
         old = start.input_spec
-        height, width = (layers["size"],) * 2 if layers["size"] else (old.height, old.width)
-        published = "weights" in start.lineage  # which all of an image serves better than its middle
-        resize = layers["resize"] if layers.is_given("resize") else "squash" if published else old.resize
+        height, width, resize = old.height, old.width, old.resize
+        if is_published(start):
+            resize = "squash"  # which keeps all of an image
+            height = width = enlarged(found, architecture, old.height)
+        if layers["size"]:
+            height = width = layers["size"]
+        if layers.is_given("resize"):
+            resize = layers["resize"]
         return InputSpec(height, width, int(layers["channels"] or old.channels), resize)
     if layers["size"] and layers["channels"]:
         side, channels = layers["size"], int(layers["channels"])
@@ -153,6 +166,37 @@ def choose_input(found: Found, architecture: Architecture, layers: Layers, start
         side = layers["size"] or architecture.side_for(median_side, len(paths))
         channels = int(layers["channels"] or (1 if all_grey else 3))
     return InputSpec(side, side, channels, layers["resize"])
+
+
+def fit_to_start(layers: Layers, architecture: Architecture, known: Manifest | None, spec: InputSpec) -> Layers:
+    """With the defaults for weights that are good already, as far as the network has what they are about.
+
+    Raises:
+        click.UsageError: a setting is for training that starts from a model.
+    """
+    if not known:
+        for name, only in (("freeze_epochs", 0), ("train", "all")):
+            if layers[name] != only:
+                raise click.UsageError(f"--{name.replace('_', '-')} is for --from: random weights have to be trained.")
+        return layers
+    photographs = min(spec.height, spec.width) >= PHOTOGRAPH
+    if layers["recipe"] == DEFAULT and photographs and (is_published(known) or known.multi_stage):
+        values = {**values_of_recipe(FINE_TUNE), "recipe": FINE_TUNE}
+        layers = layers.under_what_is_given(values, f"recipe {FINE_TUNE}, the default for such weights")
+    if known.multi_stage:
+        layers = layers.over({"multi_stage": True}, "the model that training starts from")
+    lacks = {"multi_stage": not architecture.multi_stage, "train": layers["train"] == "tail" and not architecture.tail}
+    for name, value in (("multi_stage", False), ("train", "all")):
+        if lacks[name]:
+            layers = layers.under_what_is_given({name: value}, f"what {architecture.name} has")
+    if layers["train"] == "tail" and not architecture.tail:
+        raise click.UsageError(f"--train tail is not for {architecture.name}: choose all or head.")
+    return layers
+
+
+def is_published(known: Manifest) -> bool:
+    """Whether a model is of weights that others have trained on ImageNet."""
+    return "weights" in known.lineage
 
 
 def fit_to_input(layers: Layers, data: str, spec: InputSpec) -> Layers:
@@ -166,6 +210,14 @@ def fit_to_input(layers: Layers, data: str, spec: InputSpec) -> Layers:
     if layers.is_given("epochs"):
         layers = layers.over({"steps": 0}, layers.sources["epochs"])  # a recipe's steps give way
     return layers
+
+
+def enlarged(found: Found, architecture: Architecture, side: int) -> int:
+    """The side of the input for weights that were trained with this one: more, where images are as large and the
+    network takes any size (Touvron et al., 2019, https://arxiv.org/abs/1906.06423). 260 becomes 384, and 224 becomes 320.
+    """
+    larger = MULTIPLE * round(ENLARGED * side / MULTIPLE)
+    return larger if architecture.multi_stage and sample_images(found.index.root, found.own)[0] >= larger else side
 
 
 def read_settings(architecture: Architecture, layers: Layers) -> Settings:
