@@ -48,10 +48,14 @@ def warp(images: np.ndarray, crops: CropParams, edge: Edge) -> np.ndarray:
         return values.astype(np.float32)[:, None, None]
 
     y, x = y * column(crops.tall), x * column(crops.wide)
-    cosine, sine = column(np.cos(crops.angle)), column(np.sin(crops.angle))
-    ys = cosine * y - sine * x + column(crops.down) + np.float32((height - 1) / 2)  # (B, H, W)
-    xs = sine * y + cosine * x + column(crops.right) + np.float32((width - 1) / 2)
-    seen = interpolate(images, ys, xs)
+    middle = column(crops.down) + np.float32((height - 1) / 2), column(crops.right) + np.float32((width - 1) / 2)
+    if crops.angle.any():
+        cosine, sine = column(np.cos(crops.angle)), column(np.sin(crops.angle))
+        ys, xs = cosine * y - sine * x + middle[0], sine * y + cosine * x + middle[1]  # (B, H, W) each
+        seen = interpolate(images, ys, xs)
+    else:
+        ys, xs = y + middle[0], x + middle[1]  # (B, H, 1) and (B, 1, W)
+        seen = np.stack([interpolate_upright(*view) for view in zip(images, ys[:, :, 0], xs[:, 0], strict=True)])
     if edge == "grey":
         outside = (ys < -0.5) | (ys > height - 0.5) | (xs < -0.5) | (xs > width - 0.5)
         seen[outside] = MID_GREY
@@ -70,6 +74,16 @@ def interpolate(images: np.ndarray, ys: np.ndarray, xs: np.ndarray) -> np.ndarra
     upper = flat[rows[0] + columns[0]] * (1 - beyond) + flat[rows[0] + columns[1]] * beyond
     lower = flat[rows[1] + columns[0]] * (1 - beyond) + flat[rows[1] + columns[1]] * beyond
     return np.rint(upper * (1 - below) + lower * below).astype(np.uint8)
+
+
+def interpolate_upright(image: np.ndarray, ys: np.ndarray, xs: np.ndarray) -> np.ndarray:
+    """The same of one image (H, W, C) at the rows (H,) and columns (W,), several times as fast: down, then along."""
+    height, width, _ = image.shape
+    top, left = np.floor(ys).astype(np.int64), np.floor(xs).astype(np.int64)
+    below, beyond = (ys - top).astype(np.float32)[:, None, None], (xs - left).astype(np.float32)[None, :, None]
+    rows = image[reflected(top, height)] * (1 - below) + image[reflected(top + 1, height)] * below
+    seen = rows[:, reflected(left, width)] * (1 - beyond) + rows[:, reflected(left + 1, width)] * beyond
+    return np.rint(seen).astype(np.uint8)
 
 
 def cut_out(images: np.ndarray, tops: np.ndarray, lefts: np.ndarray, side: int) -> np.ndarray:

@@ -25,6 +25,7 @@ from training.fit.head import Head, fit_head
 from training.fit.loop import WEIGHTS, Loop
 from training.fit.options import FitOptions
 from training.fit.setup import Ready, get_ready
+from training.fit.state import CHECKPOINT
 from training.fit.tail import cut, logits_of_tail
 from training.network.build import build_for, compile_for, trainable, with_mirror_images, without_auxiliary_heads
 
@@ -109,12 +110,14 @@ def train(
     length = run_length(settings, len(batches) * batches.batch_size)
     check_length(settings, length.num_steps, validated=bool(len(split.val)))
     steps = {"num_steps": length.num_steps, "steps_per_epoch": length.steps_per_epoch}
-    if settings.train == "head" or (settings.train == "tail" and last_layer_is_new(ready)):
-        head = train_head(ready, decoded, split, run, options)
-        if settings.train == "head":
-            return Course(settings, head.history, head.out_of_fold)
+    if settings.train == "head":
+        head = train_head(ready, decoded, split, options)
+        save_weights(run / WEIGHTS, model)
+        return Course(settings, head.history, head.out_of_fold)
     answer: Answer = partial(logits_of, model, batch_size=batches.batch_size)
     if settings.train == "tail":
+        if last_layer_is_new(ready) and not (run / CHECKPOINT).exists():
+            train_head(ready, decoded, split, options)
         model, answer = train_only_tail(ready)
     compile_for(model, settings, ready.loss, **steps, new=ready.new)
 
@@ -153,11 +156,10 @@ def train_only_tail(ready: Ready) -> tuple[keras.Model, Answer]:
     return tail, partial(logits_of_tail, tail, ready.batches.frozen)
 
 
-def train_head(ready: Ready, decoded: DecodedImages, split: Split, run: Path, options: FitOptions) -> Head:
-    """Train the last layer alone, and keep the weights in `run`."""
+def train_head(ready: Ready, decoded: DecodedImages, split: Split, options: FitOptions) -> Head:
+    """Train the last layer alone."""
     mirrors = ready.settings.augmentation.flip
     head = fit_head(ready.model, decoded, split, mirrors=mirrors, weights=ready.loss.class_weights)
-    save_weights(run / WEIGHTS, ready.model)
     validated = f", {head.history['val_accuracy'][0]:.2%} of the validation images" if len(split.val) else ""
     options.console.print(f"last layer fitted, C = {head.strength:.3g}{validated}", highlight=False)
     return head

@@ -5,11 +5,13 @@ a minute (docs/training.md).
 """
 
 import tempfile
+from collections import deque
 from collections.abc import Callable, Iterator
 
 import keras
 import numpy as np
 import openvino
+import openvino.properties
 import openvino.properties.hint as hints
 
 Arrays = list[np.ndarray]
@@ -65,23 +67,29 @@ def by_openvino(model: keras.Model) -> Callable[[Iterator[np.ndarray] | list[np.
             openvino.convert_model(folder), "CPU", {hints.performance_mode: hints.PerformanceMode.THROUGHPUT}
         )
 
+    requests = [compiled.create_infer_request() for _ in range(num_requests(compiled))]
+
     def compute(batches: Iterator[np.ndarray] | list[np.ndarray]) -> Iterator[Arrays]:
-        queue = openvino.AsyncInferQueue(compiled)
-        done: dict[int, Arrays] = {}
-
-        def keep(request: openvino.InferRequest, i: int) -> None:
-            done[i] = [np.array(output.data, np.float32) for output in request.output_tensors]
-
-        queue.set_callback(keep)
-        waiting, count = 0, 0
-        for images in batches:
-            queue.start_async({0: np.ascontiguousarray(images)}, count)
-            count += 1
-            while waiting in done:
-                yield done.pop(waiting)
-                waiting += 1
-        queue.wait_all()
-        for i in range(waiting, count):
-            yield done.pop(i)
+        waiting: deque[openvino.InferRequest] = deque()  # those that compute, the oldest first
+        for i, images in enumerate(batches):
+            if len(waiting) == len(requests):
+                yield outputs_of(waiting.popleft())
+            request = requests[i % len(requests)]
+            request.start_async({0: np.ascontiguousarray(images)})
+            waiting.append(request)
+        while waiting:
+            yield outputs_of(waiting.popleft())
 
     return compute
+
+
+def num_requests(compiled: openvino.CompiledModel) -> int:
+    """How many batches keep the processor busy."""
+    count: int = compiled.get_property(openvino.properties.optimal_number_of_infer_requests())
+    return count
+
+
+def outputs_of(request: openvino.InferRequest) -> Arrays:
+    """Waits for them; a queue of OpenVINO's own would call Python from its threads, and one such run never ended."""
+    request.wait()
+    return [np.array(output.data, np.float32) for output in request.output_tensors]

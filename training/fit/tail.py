@@ -5,12 +5,12 @@ regression has found (`training.fit.head`). Batch normalisation keeps its statis
 depthwise kernels stay as they are: they are 5 % of the weights, and their gradient would take a fifth of the time.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import keras
 import numpy as np
 
-from training.fit.frozen import BATCH_SIZE, Frozen
+from training.fit.frozen import BATCH_SIZE, Arrays
 
 KEPT = (keras.layers.BatchNormalization, keras.layers.DepthwiseConv2D)  # layers whose weights stay
 
@@ -44,7 +44,9 @@ def source_of(tensor: keras.KerasTensor) -> keras.Layer:
     return tensor._keras_history.operation
 
 
-def logits_of_tail(tail: keras.Model, frozen: Frozen, images: np.ndarray, rows: np.ndarray) -> np.ndarray:
+def logits_of_tail(
+    tail: keras.Model, frozen: Callable[[np.ndarray], Arrays], images: np.ndarray, rows: np.ndarray
+) -> np.ndarray:
     """float32 (N, num_classes), of uint8 images (M, H, W, C)[rows]."""
     parts: Iterator[np.ndarray] = (rows[i : i + BATCH_SIZE] for i in range(0, len(rows), BATCH_SIZE))
     logits = [tail.predict_on_batch(frozen(images[np.resize(part, BATCH_SIZE)]))[: len(part)] for part in parts]

@@ -214,7 +214,7 @@ def fit_to_input(layers: Layers, data: str, spec: InputSpec) -> Layers:
 
 def enlarged(found: Found, architecture: Architecture, side: int) -> int:
     """The side of the input for weights that were trained with this one: more, where images are as large and the
-    network takes any size (Touvron et al., 2019, https://arxiv.org/abs/1906.06423). 260 becomes 384, and 224 becomes 320.
+    network takes any size (Touvron et al., 2019, https://arxiv.org/abs/1906.06423). 260 becomes 384, 224 becomes 320.
     """
     larger = MULTIPLE * round(ENLARGED * side / MULTIPLE)
     return larger if architecture.multi_stage and sample_images(found.index.root, found.own)[0] >= larger else side

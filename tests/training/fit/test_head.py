@@ -18,7 +18,8 @@ from training.data.decoded import DecodedImages
 from training.data.split import Split
 from training.evaluate.calibration import softmax
 from training.evaluate.predict import logits_of
-from training.fit.head import STRENGTHS, before_last_layer, best_by_folds, features_of, fit_head, full
+from training.fit.frozen import Frozen
+from training.fit.head import STRENGTHS, Examples, before_last_layer, best_by_folds, fit_head, full
 
 NONE = np.empty(0, np.int64)
 
@@ -48,6 +49,8 @@ def test_random_features_tell_three_shades_apart(network: keras.Model, *, mirror
     assert head.strength in STRENGTHS
     assert ("val_accuracy" in head.history) == validated
     assert head.history["accuracy"] == [accuracy(network, decoded, train)]
+    assert head.out_of_fold is not None
+    assert head.out_of_fold.shape == (42, 3)
     assert accuracy(network, decoded, others) > 0.9
 
 
@@ -56,7 +59,7 @@ def test_the_layer_answers_as_the_regression_does(num_classes: int) -> None:
     rng = np.random.default_rng(0)
     x, y = rng.normal(size=(40, 5)), np.arange(40) % num_classes
     regression = LogisticRegression().fit(x, y)
-    kernel, bias = full(regression, 5, num_classes)
+    kernel, bias = full(regression, num_classes)
     np.testing.assert_allclose(softmax(x @ kernel + bias, 1.0), regression.predict_proba(x), atol=1e-6)
 
 
@@ -94,17 +97,35 @@ def test_a_mirror_image_is_left_out_together_with_its_image() -> None:
     """Else each image left out would be known by its copy, and the weakest penalty would always win."""
     rng = np.random.default_rng(0)
     x, y = rng.normal(size=(60, 100)), np.arange(60) % 2
-    twice = np.concatenate([x, x]), np.tile(y, 2)
-    assert best_by_folds(*twice, None, np.tile(np.arange(60), 2)) < best_by_folds(*twice, None, np.arange(120))
+    x, y = np.concatenate([x, x]), np.tile(y, 2)
+    together, _ = best_by_folds(Examples(x, y, None, np.tile(np.arange(60), 2)), 60, 2)
+    apart, _ = best_by_folds(Examples(x, y, None, np.arange(120)), 60, 2)
+    assert together < apart
+
+
+def test_logits_out_of_fold_are_of_regressions_that_have_not_seen_the_image() -> None:
+    """Labels without any pattern are known by heart where an image is learnt from, and guessed where it is not."""
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(60, 100)), rng.integers(0, 2, 60)
+    _, logits = best_by_folds(Examples(x, y, None, np.arange(60)), 60, 2)
+    assert 0.25 < (logits.argmax(axis=1) == y).mean() < 0.75
+
+
+def test_many_validation_images_choose_without_cross_validation(
+    network: keras.Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("training.fit.head.FEWEST_TO_CHOOSE_BY", 10)
+    head = fit_head(network, three_shades(), Split(np.arange(42), np.arange(42, 60), NONE), mirrors=False)
+    assert head.out_of_fold is None
 
 
 def test_features_are_what_the_last_layer_is_given(network: keras.Model) -> None:
     images = separable(8).images
     body = before_last_layer(network)
-    found = features_of(body, images, np.arange(8))
+    (found,) = Frozen(body).of_all(images, np.arange(8))
     kernel, bias = network.get_layer("logits").get_weights()
-    np.testing.assert_allclose(found @ kernel + bias, logits_of(network, images, np.arange(8), 8), atol=1e-5)
-    mirrored = features_of(body, images[:, :, ::-1], np.arange(8), mirrored=True)
+    np.testing.assert_allclose(found @ kernel + bias, logits_of(network, images, np.arange(8), 8), atol=0.02)
+    (mirrored,) = Frozen(body).of_all(images[:, :, ::-1], np.arange(8), mirrored=True)
     np.testing.assert_array_equal(found, mirrored)
 
 
@@ -124,9 +145,3 @@ def test_a_head_is_trained_on_a_bundle_and_published(tmp_path: Path, monkeypatch
     assert "last layer fitted, C = " in said
     manifest = read_manifest(tmp_path / "exports" / "toy" / "1")
     assert manifest.lineage["settings"]["train"] == "head"
-
-
-def test_a_head_needs_something_to_start_from() -> None:
-    said = CliRunner().invoke(main, ["fit", "--data", "digits", "--name", "toy", "--train", "head"])
-    assert said.exit_code == 2
-    assert "--train head is for --from" in said.output
