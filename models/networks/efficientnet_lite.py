@@ -126,7 +126,6 @@ NETWORKS = tuple(
         PAPER,
         input_shape=(side, side, 3),
         normalised=True,
-        smallest=32,
         depthwise=True,
         multi_stage=True,
         tail="stage7",

@@ -86,7 +86,10 @@ def is_unfinished(run: Path, config: dict[str, Any]) -> bool:
         return False
     if isinstance(found.get("settings"), dict):  # an earlier version's may have had other names
         found["settings"] = {**DEFAULTS, **with_new_names(found["settings"])}
-    same = all(found.get(name) == value for name, value in json.loads(json.dumps(config)).items())
+    wanted = json.loads(json.dumps(config))
+    if isinstance(wanted.get("settings"), dict):
+        wanted["settings"] = {**DEFAULTS, **wanted["settings"]}
+    same = all(found.get(name) == value for name, value in wanted.items())
     return same and ((run / CHECKPOINT).exists() or not (run / "bundle" / MANIFEST).exists())
 
 

@@ -75,10 +75,11 @@ def train_and_export(
     """
     if (run / "bundle" / MANIFEST).exists():  # cut off after the bundle was sealed
         return read_manifest(run / "bundle")
-    first = start
+    begin = start
     if settings.train == "tail":
-        first = export_head(
-            run / HEAD, model_name, data, settings, options, start=start, origin=origin, sources=sources
+        only_head = replace(settings, train="head")
+        begin = first_model(
+            run / HEAD, model_name, data, only_head, options, start=start, origin=origin, sources=sources
         )
     write_json(run / "audit.json", data.audit.to_json())
     title = f"{model_name}: {settings.architecture} on {Path(data.source).name}"
@@ -86,7 +87,7 @@ def train_and_export(
     growing = GrowingReport(run / "report.html", report)
 
     watched = replace(options, callbacks=[*options.callbacks, growing])
-    trained = fit(data.decoded, data.split, settings, run, watched, start=first)
+    trained = fit(data.decoded, data.split, settings, run, watched, start=begin)
     write_json(run / "history.json", trained.history)
     write_answers(run, trained.predictions, in_parquet=in_parquet)
     write_json(run / "metrics.json", trained.metrics)
@@ -96,21 +97,24 @@ def train_and_export(
     report = completed(report, data, trained, label_errors, sources)
     write_durably(run / "report.html", report.html())
 
-    lineage = {**describe(data, trained.settings), **origin, **circumstances()}
-    rows = first_not_empty(data.split.val, data.split.train)[:NUM_ANSWERS]
-    images = np.asarray(data.decoded.images[rows])
     options.console.print("exporting, and asking the export in a fresh process", highlight=False)
+    lineage = {**describe(data, trained.settings), **origin, **circumstances()}
+    export_trained(run, data, trained, manifest_of(model_name, data, trained, lineage), report)
+    return read_manifest(run / "bundle")
+
+
+def export_trained(run: Path, data: Data, trained: Trained, manifest: Manifest, report: Report) -> None:
+    rows = first_not_empty(data.split.val, data.split.train)[:NUM_ANSWERS]
     export(
         run,
         model=trained.model,
         classify=trained.probabilities,
-        manifest=manifest_of(model_name, data, trained, lineage),
+        manifest=manifest,
         golden=choose_golden(data),
-        checked=images,
+        checked=np.asarray(data.decoded.images[rows]),
         report=report.html(),
         images=list_images(data, trained.predictions),
     )
-    return read_manifest(run / "bundle")
 
 
 def write_answers(run: Path, predictions: Predictions, *, in_parquet: bool) -> None:
@@ -119,39 +123,21 @@ def write_answers(run: Path, predictions: Predictions, *, in_parquet: bool) -> N
         predictions.write(run / "predictions.parquet")
 
 
-def export_head(
-    run: Path,
-    model_name: str,
-    data: Data,
-    settings: Settings,
-    options: FitOptions,
-    *,
-    start: Path | None,
-    origin: dict[str, Any],
-    sources: Mapping[str, str],
-) -> Path:
-    """A first model in a run directory of its own, of which only the last layer is trained; returns its bundle."""
-    bundle = run / "bundle"
-    if not (bundle / MANIFEST).exists():
-        shutil.rmtree(run, ignore_errors=True)
+def first_model(run: Path, model_name: str, data: Data, settings: Settings, options: FitOptions, **more: Any) -> Path:
+    """A first model in a run directory of its own, of which only the last layer is trained; returns its bundle.
+
+    Args:
+        more: as of `train_and_export`.
+    """
+    if not (run / "bundle" / MANIFEST).exists():
+        shutil.rmtree(run, ignore_errors=True)  # what a run that was killed has left there
         run.mkdir()
-        only_head = replace(settings, train="head")
-        manifest = train_and_export(
-            run,
-            model_name,
-            data,
-            only_head,
-            replace(options, callbacks=()),
-            start=start,
-            origin=origin,
-            sources=sources,
-        )
+        manifest = train_and_export(run, model_name, data, settings, replace(options, callbacks=()), **more)
         test = manifest.metrics["test"]
         figure = f", {test['accuracy']:.2%} of the test images" if test["num_images"] else ""
-        options.console.print(
-            f"first model{figure}: python -m training publish {run}; training goes on", highlight=False, soft_wrap=True
-        )
-    return bundle
+        line = f"first model{figure}: python -m training publish {run}; training goes on"
+        options.console.print(line, highlight=False, soft_wrap=True)
+    return run / "bundle"
 
 
 def follow(data: Data, settings: Settings, options: FitOptions, *, start: Path | None) -> None:

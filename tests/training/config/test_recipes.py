@@ -21,7 +21,7 @@ from training.network.optimizers import learning_rate
 from training.runs.plan import fit_to_input, read_settings
 
 PAPERS = ("alexnet-2012", "lecture", "resnet-cifar-2015", "vgg-2014")
-OURS = ("best-cifar", "fast-cifar")
+OURS = ("best-cifar", "fast-cifar", "fine-tune", "head")
 
 
 def settings_of(*flags: object, model: str = "alexnet_2012", side: int = 32) -> Settings:

@@ -63,7 +63,8 @@ def room() -> Iterator[None]:
 
 def two_classes(name: str, count: int = 128, *, side: int = 0) -> DecodedImages:
     """Images that are darker or lighter, at about the smallest input of a network unless said."""
-    side = side or max(16, ARCHITECTURES[name].smallest)
+    network = ARCHITECTURES[name]
+    side = side or max(32 if network.depthwise else 16, network.smallest)  # at 16 their five strides leave nothing
     labels = np.arange(count) % 2
     noise = np.random.default_rng(0).integers(0, 100, (count, side, side, 3), dtype=np.uint8)
     return decoded_images(noise + (120 * labels[:, None, None, None]).astype(np.uint8), labels)
