@@ -42,7 +42,8 @@ from training.retrain.trigger import is_needed, last_seen_ns
 from training.runs.directory import claim_run, finish, write_json
 from training.runs.lineage import describe
 from training.runs.pipeline import train_and_export
-from training.runs.plan import Plan, plan_of_table
+from training.runs.plan import Plan, plan_of_table, read_table
+from training.weights.start import SCRATCH, find_start
 
 STATE, HELD_OUT, LOCK = "retrain", "held_out.npy", ".lock"
 VERDICT, RESULT = "verdict.json", "decision.json"  # in the run's directory
@@ -141,8 +142,10 @@ class Attempt:
 
     def _prepare(self) -> tuple[Data, Plan]:
         job = self._job
-        start = job.home / str(self._champion) if job.start == "live" and self._champion else None
         found = find_images(job.data, job.cache, (self._unfinished.feedback,), job.labels)
+        live = str(job.home / str(self._champion)) if self._champion else None
+        said = live if job.start == "live" else SCRATCH
+        start = find_start(said, found, read_table(job.training), job.cache, self._console)
         plan = plan_of_table(job.training, found, start)
         data = prepare(
             found,

@@ -77,10 +77,8 @@ def train_and_export(
         return read_manifest(run / "bundle")
     begin = start
     if settings.train == "tail":
-        only_head = replace(settings, train="head")
-        begin = first_model(
-            run / HEAD, model_name, data, only_head, options, start=start, origin=origin, sources=sources
-        )
+        head = replace(settings, train="head")
+        begin = first_model(run / HEAD, model_name, data, head, options, start=start, origin=origin, sources=sources)
     write_json(run / "audit.json", data.audit.to_json())
     title = f"{model_name}: {settings.architecture} on {Path(data.source).name}"
     report = Report(title, facts(data, settings, sources), list(findings(data.audit)))

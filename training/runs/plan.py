@@ -1,5 +1,7 @@
 """What a run is going to be, from flags and from the model it starts from."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
@@ -121,13 +123,28 @@ def plan_of_table(table: dict[str, Any], found: Found, start: Path | None) -> Pl
     Raises:
         BadTable: it says something that is no setting of training, or that does not go together.
     """
+    with blaming_the_table(' start = "scratch" begins without the live version.' if start else ""):
+        return make_plan(found, read_table(table), start)
+
+
+def read_table(table: dict[str, Any]) -> Layers:
+    """
+    Raises:
+        BadTable: it says something that is no setting of training.
+    """
+    with blaming_the_table():
+        return layers_of_table(table)
+
+
+@contextmanager
+def blaming_the_table(hint: str = "") -> Iterator[None]:
+    """Faults of settings become faults of the table `[training]`; those of images and bundles stay what they are."""
     try:
-        return make_plan(found, layers_of_table(table), start)
+        yield
+    except (BadData, BrokenBundle, BadTable):
+        raise
     except (click.UsageError, UserError) as error:
-        if isinstance(error, BadData | BrokenBundle):
-            raise
         said = error.format_message() if isinstance(error, click.UsageError) else str(error)
-        hint = ' start = "scratch" begins without the live version.' if start else ""
         raise BadTable(f"[training]: {said} `python -m training fit --help` has what it can say.{hint}") from None
 
 
