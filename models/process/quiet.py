@@ -2,6 +2,7 @@
 
 import contextlib
 import importlib
+import logging
 import os
 from collections.abc import Iterator
 
@@ -24,6 +25,7 @@ def import_quietly(*modules: str) -> None:
     with native_stderr_closed(), interrupts_handled_by(end_at_once):
         for module in modules:
             importlib.import_module(module)
+    logging.getLogger("tensorflow").setLevel(logging.ERROR)  # it warns of each network after the fourth in a process
 
 
 @contextlib.contextmanager
