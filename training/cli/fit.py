@@ -115,7 +115,8 @@ def fit(data: str, name: str, publish: bool, force: bool, runs: Path, cache: Pat
     labels = labels_of_flags()
     found = dataset.find_images(data, cache, labels=labels)
     indexing.check_apart(found.index.root, ("--runs", runs), *([("--exports", exports)] if publish else []))
-    start = starts.find_start(flags["start"], found, layers, cache, options.console)
+    said = flags["start"] or (starts.SCRATCH if options.group.size > 1 else None)  # several processes train all layers
+    start = starts.find_start(said, found, layers, cache, options.console)
     plan = plans.make_plan(found, layers, start)
     if options.group.size > 1 and plan.settings.train != "all":
         raise click.UsageError(f"--train {plan.settings.train} is for one process.")

@@ -5,7 +5,7 @@ A recipe's values are the defaults of those flags; a flag that is typed override
 
 import dataclasses
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
@@ -185,6 +185,11 @@ FLAGS: tuple[Callable[[Command], Command], ...] = (
 
 def training_flags(command: Command) -> Command:
     """Give a command all FLAGS, in their order."""
-    for flag in reversed(FLAGS):
+    return with_flags(command, FLAGS)
+
+
+def with_flags(command: Command, flags: Sequence[Callable[[Command], Command]]) -> Command:
+    """Give a command flags, in their order."""
+    for flag in reversed(flags):
         command = flag(command)
     return command

@@ -4,14 +4,12 @@ from collections.abc import Callable
 from dataclasses import fields
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import click
 
-from training.config.flags import Flag
+from training.config.flags import Command, Flag, with_flags
 from training.sources.labels import BadLabels, Labels
 
-Command = Callable[..., Any]
 HEADING = "Labels in a table, and groups"
 of_labels = partial(click.option, cls=Flag, heading=HEADING)
 A_FILE = click.Path(path_type=Path)
@@ -41,16 +39,12 @@ GROUP_FLAGS: tuple[Callable[[Command], Command], ...] = (
 
 def label_flags(command: Command) -> Command:
     """Give a command the flags of a table."""
-    for flag in reversed(LABEL_FLAGS):
-        command = flag(command)
-    return command
+    return with_flags(command, LABEL_FLAGS)
 
 
 def group_flags(command: Command) -> Command:
     """Give a command the flags of groups."""
-    for flag in reversed(GROUP_FLAGS):
-        command = flag(command)
-    return command
+    return with_flags(command, GROUP_FLAGS)
 
 
 def labels_of_flags() -> Labels:

@@ -1,7 +1,6 @@
 """The part of a network that is not trained, as a function of images.
 
-On a CPU it is computed by OpenVINO: efficientnet_lite2 took 957 photographs of 384 pixels in 10 s where TensorFlow took
-a minute (docs/training.md).
+On a CPU it is computed by OpenVINO, which is several times as fast as TensorFlow (docs/decisions.md has figures).
 """
 
 import tempfile

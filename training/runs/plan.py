@@ -197,11 +197,11 @@ def fit_to_start(layers: Layers, architecture: Architecture, known: Manifest | N
                 raise click.UsageError(f"--{name.replace('_', '-')} is for --from: random weights have to be trained.")
         return layers
     photographs = min(spec.height, spec.width) >= PHOTOGRAPH
-    if layers["recipe"] == DEFAULT and photographs and (is_published(known) or known.multi_stage):
+    if layers["recipe"] == DEFAULT and photographs and has_good_weights(known):
         values = {**values_of_recipe(FINE_TUNE), "recipe": FINE_TUNE}
         layers = layers.under_what_is_given(values, f"recipe {FINE_TUNE}, the default for such weights")
     if known.multi_stage:
-        layers = layers.over({"multi_stage": True}, "the model that training starts from")
+        layers = layers.under_what_is_given({"multi_stage": True}, "the model that training starts from")
     lacks = {"multi_stage": not architecture.multi_stage, "train": layers["train"] == "tail" and not architecture.tail}
     for name, value in (("multi_stage", False), ("train", "all")):
         if lacks[name]:
@@ -209,6 +209,11 @@ def fit_to_start(layers: Layers, architecture: Architecture, known: Manifest | N
     if layers["train"] == "tail" and not architecture.tail:
         raise click.UsageError(f"--train tail is not for {architecture.name}: choose all or head.")
     return layers
+
+
+def has_good_weights(known: Manifest) -> bool:
+    """Whether a model is published, or was made from one by training its end."""
+    return is_published(known) or known.lineage.get("settings", {}).get("train", "all") != "all"
 
 
 def is_published(known: Manifest) -> bool:

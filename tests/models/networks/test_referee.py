@@ -14,6 +14,7 @@ import pytest
 
 from models.networks.registry import build
 from tests.needs import LONG
+from tests.random_weights import randomise
 
 SIDE, NUM_CLASSES = 96, 10  # large enough for the papers' stems and dense layers
 
@@ -28,15 +29,7 @@ def room() -> Iterator[None]:
 
 def referee(kind: Callable[..., keras.Model]) -> keras.Model:
     """Their network with random weights, moving statistics included."""
-    model = kind(weights=None, input_shape=(SIDE, SIDE, 3), classes=NUM_CLASSES, classifier_activation=None)
-    rng = np.random.default_rng(0)
-    for layer in model.layers:
-        for variable in layer.variables:
-            if variable.name in ("gamma", "moving_variance"):
-                variable.assign(rng.uniform(0.5, 1.5, variable.shape))
-            elif variable.name != "kernel":
-                variable.assign(rng.normal(0, 0.1, variable.shape))
-    return model
+    return randomise(kind(weights=None, input_shape=(SIDE, SIDE, 3), classes=NUM_CLASSES, classifier_activation=None))
 
 
 def assert_same_answers(ours: keras.Model, theirs: keras.Model) -> None:

@@ -4,8 +4,9 @@ from pathlib import Path
 
 import h5py
 import keras
-import numpy as np
 from keras.src.legacy.saving.legacy_h5_format import save_weights_to_hdf5_group
+
+from tests.random_weights import randomise
 
 
 def application(kind: str, num_classes: int = 1000, **options: object) -> keras.Model:
@@ -13,14 +14,7 @@ def application(kind: str, num_classes: int = 1000, **options: object) -> keras.
     network = getattr(keras.applications, kind)(
         weights=None, classes=num_classes, classifier_activation=None, **options
     )
-    rng = np.random.default_rng(0)
-    for layer in network.layers:
-        for variable in layer.variables:
-            if variable.name in ("gamma", "moving_variance"):
-                variable.assign(rng.uniform(0.5, 1.5, variable.shape))
-            elif variable.name != "kernel":
-                variable.assign(rng.normal(0, 0.1, variable.shape))
-    return network
+    return randomise(network)
 
 
 def write_keras_file(path: Path, network: keras.Model) -> Path:

@@ -1,6 +1,7 @@
 """What training starts from where nobody says so, and the defaults that follow from it."""
 
 import json
+from dataclasses import replace
 from io import StringIO
 from pathlib import Path
 
@@ -133,6 +134,15 @@ def test_few_images_train_the_last_layer_alone_unless_somebody_says_otherwise(we
 def test_flags_are_above_the_recipe(weights: Path, tmp_path: Path) -> None:
     settings = planned(photographs(tmp_path / "data"), weights, epochs=2, multi_stage=False).settings_for(1000)
     assert (settings.epochs, settings.multi_stage, settings.train) == (2, False, "tail")
+
+
+def test_a_flag_is_above_what_the_start_is(weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    known = replace(read_manifest(weights), multi_stage=True, lineage={"settings": {"train": "tail"}})
+    monkeypatch.setattr("training.runs.plan.verify", lambda start: known)
+    folder = photographs(tmp_path / "data")
+    assert planned(folder, weights).settings_for(1000).train == "tail"  # as its own training was
+    assert planned(folder, weights, recipe="default", train="all").settings_for(1000).multi_stage
+    assert not planned(folder, weights, multi_stage=False).settings_for(1000).multi_stage
 
 
 def fit(*flags: object) -> Result:
