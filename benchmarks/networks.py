@@ -39,7 +39,6 @@ All take pixels scaled to [-1, 1], unless they start from weights that were trai
 as the paper has it and as the weights of keras.applications need it; the others stride in the 3x3, as torchvision's do.
 
 Speeds are images/s on {machine}, no GPU; the machine is shared and drifts by a third, so only ratios count.
-The three networks with `_v1` were measured while other work took half of the machine: their figures are too low.
 *Training* is the median optimiser step of the recipe `default` on a batch in memory, of {small} images (up to 64
 pixels) or {large}, in the precision that `--precision auto` chooses; *inference* is OpenVINO on batches of {inference}
 in {precision}, without decoding. Not measured on a GPU.
