@@ -50,9 +50,9 @@ def get_ready(
     dropout = resolve_dropout(settings.dropout, architecture, num_parameters, len(split.train))
     epochs = resolve_epochs(settings.epochs, len(split.train), settings.train)
     settings = replace(settings, precision=precision, dropout=dropout, epochs=epochs)
+    steps = f", learning rate {settings.learning_rate:g}, dropout {dropout:g}" if settings.train != "head" else ""
     console.print(
-        f"precision {precision} ({reason}), learning rate {settings.learning_rate:g}, dropout {dropout:g}, "
-        f"seed {settings.seed}",
+        f"precision {precision} ({reason}){steps}, seed {settings.seed}",
         highlight=False,
         soft_wrap=True,
     )
