@@ -114,7 +114,7 @@ def quantize(
         click.echo("--split has no effect: the bundle says which images it was trained on.", err=True)
     labelled = labelling.read_labelled(bundle, manifest, data, cache, console, labels_of_flags())
     found = quantizing.quantize(bundle, labelled, target, max_drop=max_drop, console=console)
-    say(console, f"right on {found}", f"8-bit bundle: {target}")
+    say(console, f"right on {found}", found.about_classes, f"8-bit bundle: {target}")
     if publish:
         version, refusal = publish_check.publish_checked(target, exports, published.publish, force=force)
         if refusal:

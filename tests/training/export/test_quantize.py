@@ -2,6 +2,7 @@
 
 import io
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -28,7 +29,7 @@ from tests.images import shades, write_folder
 from training.cli.app import main
 from training.data.index import BadData
 from training.evaluate.labelled import Labelled, read_labelled
-from training.export.quantize import AccuracyLossTooLarge, quantize, rows_to_use
+from training.export.quantize import NUM_COMPARED, AccuracyLossTooLarge, quantize, rows_to_use, views_of
 
 QUIET = Console(file=io.StringIO())
 
@@ -65,6 +66,9 @@ def test_the_bundle_verifies_says_how_right_it_is_and_still_has_the_savedmodel(q
     }
     assert manifest.metrics["int8"]["num_images"] == (digits.sides == VALIDATED_ON).sum()
     assert manifest.metrics["int8"]["accuracy"] > 0.97
+    assert manifest.metrics["int8"]["num_compared"] >= NUM_COMPARED
+    assert manifest.metrics["int8"]["agreement"] > 0.97
+    assert manifest.metrics["int8"]["first_layers_kept"] == 0
     assert manifest.metrics["test"] == read_manifest(published).metrics["test"]
     assert (quantized / "saved_model.pb").read_bytes() == (published / "saved_model.pb").read_bytes()
 
@@ -83,6 +87,28 @@ def test_the_service_takes_8_bits_where_they_are_and_answers_nearly_as_before(qu
     assert without.backend.precision != "int8"
     with pytest.raises(ValueError, match="not in int8"):
         load(published, "openvino", "int8", max_batch_size=1)
+
+
+def test_where_8_bits_change_the_answers_too_often_layers_stay_in_higher_precision(
+    published, digits, tmp_path, monkeypatch
+):
+    monkeypatch.setattr("training.export.quantize.ENOUGH", 1.1)
+    monkeypatch.setattr("training.export.quantize.FIRST_KEPT", (0, 2, 99))
+    found = quantize(published, digits, tmp_path / "bundle", max_drop=1.0, console=QUIET)
+    assert found.first_kept in (0, 2)  # a network of five layers has no 99
+    kept = replace(found, first_kept=2)
+    assert "the first 2 of 5 layers and the last one stay in higher precision" in kept.about_classes
+    assert "stay" not in replace(found, first_kept=0).about_classes
+
+
+def test_held_out_images_come_first_and_then_changed_copies_of_them(digits):
+    rows = np.flatnonzero(digits.sides == VALIDATED_ON)[:30]
+    views = np.concatenate(list(views_of(digits.decoded.images, rows, flip=False)))
+    assert len(views) == -(-NUM_COMPARED // 30) * 30
+    assert np.array_equal(views[:30], digits.decoded.images[rows])
+    changed = np.abs(views[30:60].astype(float) - views[:30]).mean(axis=(1, 2, 3))
+    assert (changed > 0).all()
+    assert changed.mean() < 40
 
 
 def test_what_loses_too_much_is_refused_and_leaves_nothing_behind(published, digits, tmp_path):
