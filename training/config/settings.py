@@ -41,7 +41,7 @@ Optimizer = Literal["sgd", "adam"]
 Schedule = Literal["cosine", "one-cycle", "steps", "exponential", "plateau"]
 DecayParams = Literal["kernels", "all"]
 Dropout = float | Literal["paper"] | None
-ClassWeights = Literal["none", "balanced", "effective"]
+ClassWeights = Literal["none", "balanced"]
 Precision = Literal["auto", "float32", "mixed_bfloat16"]
 Train = Literal["all", "tail", "head"]
 

@@ -13,8 +13,6 @@ from keras import ops
 
 from training.config.settings import ClassWeights, Settings
 
-EFFECTIVE_BETA = 0.999  # of Cui et al. (2019), who try 0.9 to 0.9999
-
 
 class CrossEntropy(keras.losses.Loss):
     """Of logits (B, num_classes) against labels, integers (B,) or probabilities (B, num_classes)."""
@@ -63,14 +61,12 @@ def loss_for(settings: Settings, labels: np.ndarray, num_classes: int) -> CrossE
 def class_weights(kind: ClassWeights, counts: np.ndarray) -> np.ndarray:
     """float64 (num_classes,), by which the mean weight of a training image is 1.
 
-    `balanced` is as if each class had as many images; `effective` (Cui et al., 2019, https://arxiv.org/abs/1901.05555)
-    counts an image less, the more its class has already.
+    `balanced` is as if each class had as many images.
 
     Args:
         counts: int (num_classes,), training images of each.
     """
     if kind == "none":
         return np.ones(len(counts))
-    numbers = counts if kind == "balanced" else (1 - EFFECTIVE_BETA**counts) / (1 - EFFECTIVE_BETA)
-    weights = 1 / np.maximum(numbers, 1)
+    weights = 1 / np.maximum(counts, 1)
     return weights * counts.sum() / (weights * counts).sum()

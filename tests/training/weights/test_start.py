@@ -175,3 +175,19 @@ def test_what_needs_good_weights_is_refused_without_them(flags: tuple[str, str])
     result = fit("--data", "digits", "--name", "toy", *flags)
     assert result.exit_code == 2
     assert f"{flags[0]} is for --from" in result.output
+
+
+def test_a_job_without_a_live_version_starts_from_published_weights_as_fit_does(
+    weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(starts, "find_weights", lambda network: Path(network))
+    monkeypatch.setattr(starts, "cached_bundle", lambda network, cache: weights)
+    photographs(tmp_path / "data", count=20)
+    (tmp_path / "job.toml").write_text('model = "toy"\ndata = "data"\n')
+    done = CliRunner().invoke(main, ["retrain", str(tmp_path / "job.toml")])
+    assert done.exit_code == 0, done.output
+    (run,) = tmp_path.glob("runs/toy-*")
+    lineage = verify(run / "bundle").lineage
+    assert lineage["settings"]["train"] == "head"
+    assert lineage["from"]["model"] == "start"
+    assert lineage["parent_version"] is None
