@@ -10,20 +10,15 @@ ours have the defaults of `fit`. Prints accuracy and calibration error, mean and
 import json
 import tempfile
 import time
-from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 import numpy as np
 from rich.console import Console
-from sklearn.model_selection import train_test_split
 
 from benchmarks.processes import circumstances
 from models.process.quiet import import_quietly
-
-if TYPE_CHECKING:
-    from training.data.split import Split
 
 CACHE = Path(".cache")
 OURS = {"Striate, head": "head", "Striate, head and tail": "tail"}
@@ -109,15 +104,11 @@ def ours(train: str, drawn: Path, network: str, seed: int) -> Answers:
     with tempfile.TemporaryDirectory() as cache, tempfile.TemporaryDirectory() as run:
         found, start = find_images(str(drawn), Path(cache)), cached_bundle(network, CACHE)
         plan = make_plan(found, layers_of(flags, BY_FLAG), start)
-        data = prepare(found, plan.spec, Path(cache), Console(quiet=True))
-        split = data.split if train == "head" else with_validation(data.split, data.decoded.labels, seed)
-        trained = fit(data.decoded, split, plan.settings_for(len(split.train)), Path(run), FitOptions(), start=start)
+        val = 0.0 if train == "head" else 1 / 8
+        data = prepare(found, plan.spec, Path(cache), Console(quiet=True), fractions=(val, 0.0))
+        settings = plan.settings_for(len(data.split.train))
+        trained = fit(data.decoded, data.split, settings, Path(run), FitOptions(), start=start)
     return trained.predictions.probabilities, trained.predictions.labels
-
-
-def with_validation(split: "Split", labels: np.ndarray, seed: int) -> "Split":
-    train, val = train_test_split(split.train, test_size=1 / 8, stratify=labels[split.train], random_state=seed)
-    return replace(split, train=np.sort(train), val=np.sort(val))
 
 
 def theirs(name: str, drawn: Path, network: str, seed: int) -> Answers:
