@@ -76,7 +76,7 @@ def main(folder: str, train: str, network: str, folds: int, seed: int) -> None:
         "seconds": mean(seconds),
         **circumstances(),
     }
-    click.echo(json.dumps(figures, indent=2))
+    click.echo(json.dumps(figures))
 
 
 if __name__ == "__main__":

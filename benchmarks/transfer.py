@@ -53,7 +53,7 @@ def main(folder: Path, per_class: int, asked: int, seeds: int, network: str, onl
             click.echo(f"{name}, seed {seed}: {accuracy:.2%} in {seconds:.0f} s", err=True)
     rows = {name: summary(values) for name, values in found.items()}
     about = {"folder": folder.name, "per_class": per_class, "asked": len(labels), "network": network}
-    click.echo(json.dumps({**about, "methods": rows, **circumstances()}, indent=2))
+    click.echo(json.dumps({**about, "methods": rows, **circumstances()}))
 
 
 def summary(values: list[tuple[float, float, float]]) -> dict[str, Any]:

@@ -7,7 +7,20 @@ import os
 
 import pytest
 
+from training.weights.sources import MissingWeights, class_names
+
 ALL = "STRIATE_TEST_ALL" in os.environ
 LONG = pytest.mark.skipif(not ALL, reason="takes long: STRIATE_TEST_ALL=1 runs it")
 DEEP = pytest.mark.skipif("STRIATE_TEST_DEEP" not in os.environ, reason="takes minutes: STRIATE_TEST_DEEP=1 runs it")
 KILLS = int(os.environ.get("STRIATE_KILLS", "3" if ALL else "1"))  # of a process, at random moments
+
+
+def have_weights() -> bool:
+    try:
+        class_names()
+    except MissingWeights:
+        return False
+    return True
+
+
+NEEDS_WEIGHTS = pytest.mark.skipif(not have_weights(), reason="requirements-pretrained.txt is not installed")

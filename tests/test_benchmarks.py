@@ -11,13 +11,27 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from benchmarks import faults, gate, kills, loop, networks, overhead, score, serving, startup, training
+from benchmarks import (
+    faults,
+    gate,
+    kills,
+    loop,
+    networks,
+    overhead,
+    photographs,
+    score,
+    serving,
+    small_sets,
+    startup,
+    training,
+    transfer,
+)
 from benchmarks.bundles import publish_in_8_bits, publish_random
 from benchmarks.images import digit, photograph
 from models.bundle.manifest import INT8, TESTED_ON, read_images, read_manifest, verify
 from models.bundle.preprocessing import InputSpec
 from tests.images import encode
-from tests.needs import LONG
+from tests.needs import LONG, NEEDS_WEIGHTS
 from tests.processes import ROOT
 
 MODEL, SIDE = "lenet5", 16
@@ -206,6 +220,43 @@ def test_the_loop_turns(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert said["failed"] == 0
     assert [row["slice"] for row in said["slices"]] == [1, 2]
     assert {"loop.json", "loop.svg"} == {path.name for path in (home / "out").iterdir()}
+
+
+@pytest.fixture(scope="module")
+def digits_in_two_classes(home: Path) -> Path:
+    folder = home / "sets" / "digits"
+    done = CliRunner().invoke(small_sets.main, ["digits", str(folder)], catch_exceptions=False)
+    assert done.exit_code == 0
+    assert len(list(folder.glob("*/*.png"))) == 1797
+    for path in folder.iterdir():
+        if path.name not in ("0", "1"):
+            shutil.rmtree(path)
+        else:
+            for image in sorted(path.iterdir())[16:]:
+                image.unlink()
+    return folder
+
+
+@NEEDS_WEIGHTS
+@pytest.mark.parametrize(
+    "methods",
+    [("Striate, head", "scikit"), pytest.param(("Striate, head and", "Keras", "Model", "fastai"), marks=LONG)],
+)
+def test_few_images_teach_every_method(digits_in_two_classes: Path, methods: tuple[str, ...]) -> None:
+    only = [flag for method in methods for flag in ("--only", method)]
+    flags = ["--per-class", 8, "--asked", 6, "--seeds", 1, "--network", "efficientnet_lite0", *only]
+    said = figures(transfer.main, digits_in_two_classes, *flags)
+    assert all(0 <= row["accuracy"] <= 1 for row in said["methods"].values())
+    assert len(said["methods"]) >= len(methods)
+
+
+@LONG
+@NEEDS_WEIGHTS
+def test_each_photograph_is_answered_by_a_model_that_has_not_seen_it(digits_in_two_classes: Path) -> None:
+    flags = ["--network", "efficientnet_lite0", "--folds", 2]
+    said = figures(photographs.main, digits_in_two_classes, *flags)
+    assert said["images"] == 32
+    assert len(said["accuracy_of_parts"]) == 2
 
 
 def test_an_image_costs_what_real_ones_cost() -> None:

@@ -8,6 +8,7 @@ from click.testing import CliRunner
 
 from models.errors import UserError
 from models.networks.registry import ARCHITECTURES
+from tests.needs import NEEDS_WEIGHTS
 from tests.processes import ROOT
 from training.cli.app import main
 from training.weights import sources
@@ -49,22 +50,14 @@ def test_a_file_of_another_content_is_refused(monkeypatch: pytest.MonkeyPatch) -
         checked_file("numpy", "any", "numpy/__init__.py", "0" * 64)
 
 
-def installed() -> bool:
-    try:
-        class_names()
-    except MissingWeights:
-        return False
-    return True
-
-
-@pytest.mark.skipif(not installed(), reason="requirements-pretrained.txt is not installed")
+@NEEDS_WEIGHTS
 def test_imagenets_classes_are_a_thousand_and_all_different() -> None:
     names = class_names()
     assert (len(names), len(set(names))) == (1000, 1000)
     assert (names[0], names[698], names[999]) == ("tench", "palace", "toilet paper")
 
 
-@pytest.mark.skipif(not installed(), reason="requirements-pretrained.txt is not installed")
+@NEEDS_WEIGHTS
 def test_an_imagenet_service_names_the_palace(tmp_path: Path) -> None:
     from tests.harness import running_service
     from training.weights.bundle import PHOTOGRAPHS
