@@ -42,6 +42,23 @@ def softmax(logits: np.ndarray, temperature: float = 1.0) -> np.ndarray:
 def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
     """The temperature that gives these labels the greatest likelihood.
 
+    Args:
+        logits: float (N, num_classes).
+        labels: int (N,).
+    """
+    temperature = best_temperature(logits, labels)[0]
+    if not 1.01 * LOWEST < temperature < 0.99 * HIGHEST:
+        log.error(
+            "The temperature %.3g lies at the end of the range that is searched, %g to %g: the confidence of this "
+            "model cannot be relied on. The logits are between %.3g and %.3g; look at the training history.",
+            *(temperature, LOWEST, HIGHEST, logits.min(), logits.max()),
+        )
+    return round(temperature, 4)
+
+
+def best_temperature(logits: np.ndarray, labels: np.ndarray) -> tuple[float, float]:
+    """The temperature that gives these labels the greatest likelihood, and the mean negative log-likelihood with it.
+
     Each target is moved towards chance as if one label in N + 2 were drawn at random (Platt, 1999, Probabilistic
     Outputs for Support Vector Machines, section 2.2): images without a mistake do not make the model infinitely sure.
 
@@ -59,14 +76,8 @@ def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
         return float(-(targets * log_probabilities).sum(axis=1).mean())
 
     bounds = (math.log(LOWEST), math.log(HIGHEST))
-    temperature = math.exp(optimize.minimize_scalar(loss, bounds=bounds, options={"xatol": 1e-5}).x)
-    if not 1.01 * LOWEST < temperature < 0.99 * HIGHEST:
-        log.error(
-            "The temperature %.3g lies at the end of the range that is searched, %g to %g: the confidence of this "
-            "model cannot be relied on. The logits are between %.3g and %.3g; look at the training history.",
-            *(temperature, LOWEST, HIGHEST, logits.min(), logits.max()),
-        )
-    return round(temperature, 4)
+    found = optimize.minimize_scalar(loss, bounds=bounds, options={"xatol": 1e-5})
+    return math.exp(found.x), float(found.fun)
 
 
 def resting_rows(decoded: DecodedImages, split: Split) -> np.ndarray:

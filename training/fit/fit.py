@@ -1,5 +1,7 @@
 """Train a network on decoded images: best weights kept, judged on the untouched test split."""
 
+import math
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -25,8 +27,8 @@ from training.fit.head import Head, fit_head
 from training.fit.loop import WEIGHTS, Loop
 from training.fit.options import FitOptions
 from training.fit.setup import Ready, get_ready
-from training.fit.state import CHECKPOINT
-from training.fit.tail import cut, logits_of_tail
+from training.fit.state import CHECKPOINT, FIRST
+from training.fit.tail import MOST_COMPARED, cut, has_improved, logits_of_tail
 from training.network.build import build_for, compile_for, trainable, with_mirror_images, without_auxiliary_heads
 
 Answer = Callable[..., np.ndarray]  # (images, rows) -> logits (N, num_classes)
@@ -97,7 +99,10 @@ def fit(
     """
     course = train(decoded, split, settings, run, options, start=start)
     leave_group(options.group)
-    return judge(best_of(run, decoded, course.settings), decoded, split, course)
+    exact = best_of(run / WEIGHTS, decoded, course.settings)
+    if (run / FIRST).exists() and len(split.val):
+        exact = better_of(run, exact, decoded, split, course.settings, options)
+    return judge(exact, decoded, split, course)
 
 
 def train(
@@ -118,6 +123,8 @@ def train(
     if settings.train == "tail":
         if last_layer_is_new(ready) and not (run / CHECKPOINT).exists():
             train_head(ready, decoded, split, options)
+        if not (run / CHECKPOINT).exists():
+            save_weights(run / FIRST, model)
         model, answer = train_only_tail(ready)
     compile_for(model, settings, ready.loss, **steps, new=ready.new)
 
@@ -175,10 +182,29 @@ def check_length(settings: Settings, num_steps: int, *, validated: bool) -> None
         )
 
 
-def best_of(run: Path, decoded: DecodedImages, settings: Settings) -> keras.Model:
-    """The network with the weights that the loop kept, in float32, since that is what is exported."""
+def better_of(
+    run: Path, tuned: keras.Model, decoded: DecodedImages, split: Split, settings: Settings, options: FitOptions
+) -> keras.Model:
+    """The network after its last stages were trained, or before, if that answers the validation images better."""
+    first = best_of(run / FIRST, decoded, settings)
+    rows = split.val[:: math.ceil(len(split.val) / MOST_COMPARED)]
+    before, after = (logits_of(model, decoded.images, rows, settings.batch_size) for model in (first, tuned))
+    if has_improved(before, after, decoded.labels[rows]):
+        return tuned
+    options.console.print(
+        f"training the last stages has not made the answers to {len(rows)} validation images more likely: the network "
+        "from before is kept",
+        highlight=False,
+        soft_wrap=True,
+    )
+    shutil.copy(run / FIRST, run / WEIGHTS)
+    return first
+
+
+def best_of(weights: Path, decoded: DecodedImages, settings: Settings) -> keras.Model:
+    """The network with weights that training kept, in float32, since that is what is exported."""
     model = trainable(decoded, settings, "float32")
-    load_weights(run / WEIGHTS, model)
+    load_weights(weights, model)
     exact = build_for(decoded, settings, "float32")
     exact.set_weights(without_auxiliary_heads(model).get_weights())
     return exact

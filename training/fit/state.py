@@ -4,6 +4,7 @@ import json
 from dataclasses import asdict, dataclass, field
 
 CHECKPOINT = "checkpoint.npz"
+FIRST = "first.weights.npz"  # of the network before its last stages were trained
 CHECKPOINT_EVERY_S = 60.0  # of the work a kill may cost
 
 

@@ -20,7 +20,7 @@ from training.config.settings import Settings
 from training.data.dataset import locate
 from training.data.named_sets import DATA_SETS
 from training.data.split import load_held_out
-from training.fit.state import CHECKPOINT
+from training.fit.state import CHECKPOINT, FIRST
 from training.runs.lineage import circumstances
 from training.sources.labels import BY_FOLDERS, Labels
 
@@ -101,7 +101,8 @@ def is_open(path: Path) -> bool:
 def finish(run: Path) -> None:
     """The run is over, and what it would take to go on with it is removed."""
     shutil.rmtree(run / FOLDS, ignore_errors=True)
-    (run / CHECKPOINT).unlink(missing_ok=True)
+    for name in (CHECKPOINT, FIRST):
+        (run / name).unlink(missing_ok=True)
 
 
 def discard_leftovers(run: Path) -> None:

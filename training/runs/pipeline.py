@@ -8,6 +8,7 @@ runs/<model>-<time>/
     metrics.json      what those come to
     audit.json        what is odd about the data (`training.data.audit`): files left out and why, duplicates, ...
     best.weights.npz  of the epoch with the lowest validation loss; of the last where patience is 0
+    first.weights.npz where the last stages are trained: from before, until the bundle is sealed
     checkpoint.npz    where training stands, until the bundle is sealed: the same command goes on from there
     report.html       how the run goes, and in the end how good the model is
     head/             where the last stages are trained: a run of its own, of the last layer alone
