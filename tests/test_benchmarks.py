@@ -19,6 +19,7 @@ from benchmarks import (
     networks,
     overhead,
     photographs,
+    precisions,
     score,
     serving,
     small_sets,
@@ -220,6 +221,13 @@ def test_the_loop_turns(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert said["failed"] == 0
     assert [row["slice"] for row in said["slices"]] == [1, 2]
     assert {"loop.json", "loop.svg"} == {path.name for path in (home / "out").iterdir()}
+
+
+def test_each_precision_has_its_speed(exports: Path) -> None:
+    bundle = exports / MODEL / "1"
+    said = figures(precisions.main, bundle, MODEL, "--seconds", 0.01)
+    assert {f"{bundle}, float32", f"{MODEL}, float32", f"{MODEL}, int8"} <= set(said["subjects"])
+    assert all(row["least"] > 0 for row in said["subjects"].values())
 
 
 @pytest.fixture(scope="module")

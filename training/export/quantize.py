@@ -8,8 +8,10 @@ Where 8 bits change the answers too often, the first layers and the last one sta
 """
 
 import json
-from collections.abc import Iterator
+import math
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -69,12 +71,23 @@ class Quantized:
         )
 
 
-def quantize(bundle: Path, labelled: Labelled, target: Path, *, max_drop: float, console: Console) -> Quantized:
+def quantize(
+    bundle: Path,
+    labelled: Labelled,
+    target: Path,
+    *,
+    max_drop: float,
+    console: Console,
+    num_compared: int = NUM_COMPARED,
+    first_kept: Sequence[int] = FIRST_KEPT,
+) -> Quantized:
     """Write the bundle once more to `target`, with its network in 8 bits beside the SavedModel.
 
     Args:
         labelled: of the same bundle; images that it was trained on calibrate.
         max_drop: largest loss of accuracy that is allowed, as a fraction of the images.
+        num_compared: images, at least, whose classes are compared.
+        first_kept: numbers of first layers that may stay in higher precision, tried in turn.
 
     Raises:
         BrokenBundle: the bundle does not verify.
@@ -89,7 +102,8 @@ def quantize(bundle: Path, labelled: Labelled, target: Path, *, max_drop: float,
     network = core.read_model(bundle)
     chosen = trained_on[:: max(1, len(trained_on) // NUM_CALIBRATION)][:NUM_CALIBRATION]
     console.print(f"calibrating on {len(chosen)} training images", highlight=False)
-    quantized, found = best_of_precisions(core, network, labelled, chosen, held_out, flip=was_flipped(manifest))
+    views = partial(views_of, labelled.decoded.images, held_out, num_compared, flip=was_flipped(manifest))
+    quantized, found = best_of_precisions(core, network, labelled, chosen, held_out, views, first_kept)
     if found.float32 - found.int8 > max_drop:
         raise AccuracyLossTooLarge(
             f"Right on {found}: that is {found.float32 - found.int8:.2%} less, and --max-drop allows {max_drop:.2%}."
@@ -114,7 +128,13 @@ def quantize(bundle: Path, labelled: Labelled, target: Path, *, max_drop: float,
 
 
 def best_of_precisions(
-    core: Any, network: Any, labelled: Labelled, chosen: np.ndarray, held_out: np.ndarray, *, flip: bool
+    core: Any,
+    network: Any,
+    labelled: Labelled,
+    chosen: np.ndarray,
+    held_out: np.ndarray,
+    views: Callable[[], Iterator[np.ndarray]],
+    first_kept: Sequence[int],
 ) -> tuple[Any, Quantized]:
     """The first of the networks in 8 bits that agrees with float32 on enough images, or that which agrees on most.
 
@@ -123,7 +143,8 @@ def best_of_precisions(
     Args:
         chosen: rows to calibrate on.
         held_out: rows to compare on.
-        flip: compare on mirror images, too.
+        views: batches of these, and then of changed copies of them.
+        first_kept: numbers of first layers that may stay in higher precision, tried in turn.
     """
     import nncf
 
@@ -134,13 +155,12 @@ def best_of_precisions(
 
     def classes(model: Any, precision: str) -> np.ndarray:
         compiled = core.compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": precision})
-        views = views_of(labelled.decoded.images, held_out, flip=flip)
-        return np.concatenate([compiled(batch)[0].argmax(axis=1) for batch in views])
+        return np.concatenate([compiled(batch)[0].argmax(axis=1) for batch in views()])
 
     exact = classes(network, "f32")
     tried: list[tuple[Any, Quantized]] = []
-    for first_kept in (count for count in FIRST_KEPT if count < len(layers)):
-        kept = nncf.IgnoredScope(names=[*layers[:first_kept], layers[-1]] if first_kept else [])
+    for num_kept in (count for count in first_kept if count < len(layers)):
+        kept = nncf.IgnoredScope(names=[*layers[:num_kept], layers[-1]] if num_kept else [])
         quantized = nncf.quantize(network, images, subset_size=len(chosen), ignored_scope=kept)
         said = classes(quantized, rest)
         found = Quantized(
@@ -149,7 +169,7 @@ def best_of_precisions(
             int8=float((said[: len(labels)] == labels).mean()),
             num_compared=len(exact),
             agreement=float((said == exact).mean()),
-            first_kept=first_kept,
+            first_kept=num_kept,
             num_layers=len(layers),
         )
         tried.append((quantized, found))
@@ -158,10 +178,10 @@ def best_of_precisions(
     return max(tried, key=lambda pair: pair[1].agreement)
 
 
-def views_of(images: np.ndarray, rows: np.ndarray, *, flip: bool) -> Iterator[np.ndarray]:
+def views_of(images: np.ndarray, rows: np.ndarray, num_compared: int, *, flip: bool) -> Iterator[np.ndarray]:
     """Batches uint8 (B, H, W, C): the images [rows], then changed copies of them until there are enough."""
     changes = replace(CHANGES, flip=flip)
-    for epoch in range(max(1, -(-NUM_COMPARED // len(rows)))):
+    for epoch in range(max(1, math.ceil(num_compared / len(rows)))):
         for start in range(0, len(rows), BATCH_SIZE):
             part = rows[start : start + BATCH_SIZE]
             batch = np.asarray(images[part])

@@ -93,8 +93,8 @@ def test_where_8_bits_change_the_answers_too_often_layers_stay_in_higher_precisi
     published, digits, tmp_path, monkeypatch
 ):
     monkeypatch.setattr("training.export.quantize.ENOUGH", 1.1)
-    monkeypatch.setattr("training.export.quantize.FIRST_KEPT", (0, 2, 99))
-    found = quantize(published, digits, tmp_path / "bundle", max_drop=1.0, console=QUIET)
+    counts = {"num_compared": 1, "first_kept": (0, 2, 99)}
+    found = quantize(published, digits, tmp_path / "bundle", max_drop=1.0, console=QUIET, **counts)
     assert found.first_kept in (0, 2)  # a network of five layers has no 99
     kept = replace(found, first_kept=2)
     assert "the first 2 of 5 layers and the last one stay in higher precision" in kept.about_classes
@@ -103,7 +103,7 @@ def test_where_8_bits_change_the_answers_too_often_layers_stay_in_higher_precisi
 
 def test_held_out_images_come_first_and_then_changed_copies_of_them(digits):
     rows = np.flatnonzero(digits.sides == VALIDATED_ON)[:30]
-    views = np.concatenate(list(views_of(digits.decoded.images, rows, flip=False)))
+    views = np.concatenate(list(views_of(digits.decoded.images, rows, NUM_COMPARED, flip=False)))
     assert len(views) == -(-NUM_COMPARED // 30) * 30
     assert np.array_equal(views[:30], digits.decoded.images[rows])
     changed = np.abs(views[30:60].astype(float) - views[:30]).mean(axis=(1, 2, 3))
