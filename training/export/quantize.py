@@ -64,10 +64,10 @@ class Quantized:
 
     @property
     def about_classes(self) -> str:
-        kept = f"; the first {self.first_kept} of {self.num_layers} layers and the last one stay in higher precision"
+        kept = f"; the first {self.first_kept} of {self.num_layers} layers and the last layer stay in higher precision"
         return (
-            f"the same class as in float32 for {self.agreement:.2%} of {self.num_compared:,} images, changed copies "
-            f"among them{kept if self.first_kept else ''}"
+            f"int8 gives the same class as float32 for {self.agreement:.2%} of {self.num_compared:,} validation images and "
+            f"augmented copies of them{kept if self.first_kept else ''}"
         )
 
 

@@ -16,7 +16,7 @@ from models.networks.registry import architecture_of
 from training.config.settings import Settings, run_length
 from training.data.decoded import DecodedImages
 from training.data.split import Split
-from training.evaluate.calibration import Calibration, Method, fit_temperature, resting_rows, softmax
+from training.evaluate.calibration import Calibration, Method, best_temperature, fit_temperature, resting_rows, softmax
 from training.evaluate.metrics import expected_calibration_error, measure
 from training.evaluate.predict import logits_of
 from training.evaluate.predictions import Predictions
@@ -28,8 +28,10 @@ from training.fit.loop import WEIGHTS, Loop
 from training.fit.options import FitOptions
 from training.fit.setup import Ready, get_ready
 from training.fit.state import CHECKPOINT, FIRST
-from training.fit.tail import MOST_COMPARED, cut, has_improved, logits_of_tail
+from training.fit.tail import cut, logits_of_tail
 from training.network.build import build_for, compile_for, trainable, with_mirror_images, without_auxiliary_heads
+
+MOST_COMPARED = 1000  # validation images on which the networks before and after fine-tuning are compared
 
 Answer = Callable[..., np.ndarray]  # (images, rows) -> logits (N, num_classes)
 
@@ -185,15 +187,16 @@ def check_length(settings: Settings, num_steps: int, *, validated: bool) -> None
 def better_of(
     run: Path, tuned: keras.Model, decoded: DecodedImages, split: Split, settings: Settings, options: FitOptions
 ) -> keras.Model:
-    """The network after its last stages were trained, or before, if that answers the validation images better."""
+    """The network after fine-tuning, or the one before it if fine-tuning did not lower the validation loss."""
     first = best_of(run / FIRST, decoded, settings)
     rows = split.val[:: math.ceil(len(split.val) / MOST_COMPARED)]
-    before, after = (logits_of(model, decoded.images, rows, settings.batch_size) for model in (first, tuned))
-    if has_improved(before, after, decoded.labels[rows]):
+    logits = (logits_of(model, decoded.images, rows, settings.batch_size) for model in (first, tuned))
+    before, after = (best_temperature(each, decoded.labels[rows])[1] for each in logits)
+    if after < before:
         return tuned
     options.console.print(
-        f"training the last stages has not made the answers to {len(rows)} validation images more likely: the network "
-        "from before is kept",
+        f"fine-tuning did not lower the loss on {len(rows)} validation images ({before:.3f} before, {after:.3f} after, "
+        "each with its best temperature): the weights from before fine-tuning are kept",
         highlight=False,
         soft_wrap=True,
     )

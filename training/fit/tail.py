@@ -11,10 +11,8 @@ from collections.abc import Callable, Iterator
 import keras
 import numpy as np
 
-from training.evaluate.calibration import best_temperature
 from training.fit.frozen import BATCH_SIZE, Arrays
 
-MOST_COMPARED = 1000  # validation images by which the two are compared
 KEPT = (keras.layers.BatchNormalization, keras.layers.DepthwiseConv2D)  # layers whose weights stay
 
 
@@ -35,11 +33,6 @@ def cut(network: keras.Model, beginning: str) -> tuple[keras.Model, keras.Model]
     for layer in tail.layers:
         layer.trainable = not isinstance(layer, KEPT)
     return frozen, tail
-
-
-def has_improved(before: np.ndarray, after: np.ndarray, labels: np.ndarray) -> bool:
-    """Whether logits (N, num_classes) make the labels more likely than those before, each at its best temperature."""
-    return best_temperature(after, labels)[1] < best_temperature(before, labels)[1]
 
 
 def pooled_stages(network: keras.Model) -> list[keras.KerasTensor]:

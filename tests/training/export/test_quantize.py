@@ -97,7 +97,7 @@ def test_where_8_bits_change_the_answers_too_often_layers_stay_in_higher_precisi
     found = quantize(published, digits, tmp_path / "bundle", max_drop=1.0, console=QUIET, **counts)
     assert found.first_kept in (0, 2)  # a network of five layers has no 99
     kept = replace(found, first_kept=2)
-    assert "the first 2 of 5 layers and the last one stay in higher precision" in kept.about_classes
+    assert "the first 2 of 5 layers and the last layer stay in higher precision" in kept.about_classes
     assert "stay" not in replace(found, first_kept=0).about_classes
 
 
