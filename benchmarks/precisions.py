@@ -45,7 +45,8 @@ def main(subjects: tuple[str, ...], seconds: float) -> None:
         speeds: dict[str, list[float]] = {name: [] for name in loaded}
         for _ in range(ROUNDS):
             for name, found in loaded.items():
-                images = np.random.default_rng(0).integers(0, 256, (BATCH_SIZE, *found.manifest.input_spec.shape), np.uint8)
+                shape = (BATCH_SIZE, *found.manifest.input_spec.shape)
+                images = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
                 speeds[name].append(speed(found.backend.infer, images, seconds))
     rows = {
         name: {"images_per_s": round(median(values), 1), "least": round(min(values), 1), "most": round(max(values), 1)}

@@ -40,13 +40,13 @@ def softmax(logits: np.ndarray, temperature: float = 1.0) -> np.ndarray:
 
 
 def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
-    """The temperature that gives these labels the greatest likelihood.
+    """The temperature that gives these labels the greatest likelihood, as far as `best_temperature` searches.
 
     Args:
         logits: float (N, num_classes).
         labels: int (N,).
     """
-    temperature = best_temperature(logits, labels)[0]
+    temperature = best_temperature(logits, labels)
     if not 1.01 * LOWEST < temperature < 0.99 * HIGHEST:
         log.error(
             "The temperature %.3g lies at the end of the range that is searched, %g to %g: the confidence of this "
@@ -56,8 +56,16 @@ def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
     return round(temperature, 4)
 
 
-def best_temperature(logits: np.ndarray, labels: np.ndarray) -> tuple[float, float]:
-    """The temperature that gives these labels the greatest likelihood, and the mean negative log-likelihood with it.
+def calibrated_losses(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """Negative log-likelihood of each label at the best temperature, float64 (N,), of logits (N, num_classes)."""
+    temperature = best_temperature(logits, labels)
+    log_probabilities = special.log_softmax(logits.astype(np.float64) / temperature, axis=1)
+    losses: np.ndarray = -log_probabilities[np.arange(len(labels)), labels]
+    return losses
+
+
+def best_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
+    """The temperature that gives these labels the greatest likelihood.
 
     Each target is moved towards chance as if one label in N + 2 were drawn at random (Platt, 1999, Probabilistic
     Outputs for Support Vector Machines, section 2.2): images without a mistake do not make the model infinitely sure.
@@ -76,8 +84,7 @@ def best_temperature(logits: np.ndarray, labels: np.ndarray) -> tuple[float, flo
         return float(-(targets * log_probabilities).sum(axis=1).mean())
 
     bounds = (math.log(LOWEST), math.log(HIGHEST))
-    found = optimize.minimize_scalar(loss, bounds=bounds, options={"xatol": 1e-5})
-    return math.exp(found.x), float(found.fun)
+    return math.exp(optimize.minimize_scalar(loss, bounds=bounds, options={"xatol": 1e-5}).x)
 
 
 def resting_rows(decoded: DecodedImages, split: Split) -> np.ndarray:

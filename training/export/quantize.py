@@ -66,8 +66,8 @@ class Quantized:
     def about_classes(self) -> str:
         kept = f"; the first {self.first_kept} of {self.num_layers} layers and the last layer stay in higher precision"
         return (
-            f"int8 gives the same class as float32 for {self.agreement:.2%} of {self.num_compared:,} validation images and "
-            f"augmented copies of them{kept if self.first_kept else ''}"
+            f"int8 gives the same class as float32 for {self.agreement:.2%} of {self.num_compared:,} images (validation"
+            f" images and augmented copies){kept if self.first_kept else ''}"
         )
 
 

@@ -16,7 +16,7 @@ from models.networks.registry import architecture_of
 from training.config.settings import Settings, run_length
 from training.data.decoded import DecodedImages
 from training.data.split import Split
-from training.evaluate.calibration import Calibration, Method, best_temperature, fit_temperature, resting_rows, softmax
+from training.evaluate.calibration import Calibration, Method, calibrated_losses, fit_temperature, resting_rows, softmax
 from training.evaluate.metrics import expected_calibration_error, measure
 from training.evaluate.predict import logits_of
 from training.evaluate.predictions import Predictions
@@ -187,21 +187,27 @@ def check_length(settings: Settings, num_steps: int, *, validated: bool) -> None
 def better_of(
     run: Path, tuned: keras.Model, decoded: DecodedImages, split: Split, settings: Settings, options: FitOptions
 ) -> keras.Model:
-    """The network after fine-tuning, or the one before it if fine-tuning did not lower the validation loss."""
+    """The network after fine-tuning, or the one before it if fine-tuning has raised the validation loss."""
     first = best_of(run / FIRST, decoded, settings)
     rows = split.val[:: math.ceil(len(split.val) / MOST_COMPARED)]
     logits = (logits_of(model, decoded.images, rows, settings.batch_size) for model in (first, tuned))
-    before, after = (best_temperature(each, decoded.labels[rows])[1] for each in logits)
-    if after < before:
+    before, after = (calibrated_losses(each, decoded.labels[rows]) for each in logits)
+    if not is_raised(before, after):
         return tuned
     options.console.print(
-        f"fine-tuning did not lower the loss on {len(rows)} validation images ({before:.3f} before, {after:.3f} after, "
-        "each with its best temperature): the weights from before fine-tuning are kept",
+        f"fine-tuning raised the mean loss on {len(rows)} validation images from {before.mean():.3f} to "
+        f"{after.mean():.3f}, each with its best temperature: the weights from before fine-tuning are kept",
         highlight=False,
         soft_wrap=True,
     )
     shutil.copy(run / FIRST, run / WEIGHTS)
     return first
+
+
+def is_raised(before: np.ndarray, after: np.ndarray) -> bool:
+    """Whether the mean of losses (N,) of the same images has risen by more than its standard error."""
+    rise = after - before
+    return bool(rise.mean() > rise.std() / math.sqrt(len(rise)))
 
 
 def best_of(weights: Path, decoded: DecodedImages, settings: Settings) -> keras.Model:

@@ -15,7 +15,7 @@ from training.data.decoded import DecodedImages
 from training.data.split import Split
 from training.evaluate.predict import logits_of
 from training.fit.callbacks import Callback
-from training.fit.fit import fit
+from training.fit.fit import fit, is_raised
 from training.fit.frozen import BATCH_SIZE, Frozen, listed
 from training.fit.loop import WEIGHTS
 from training.fit.options import FitOptions
@@ -109,6 +109,14 @@ def test_a_run_that_was_killed_goes_on_to_the_same_weights(decoded: DecodedImage
 def made(folder: Path) -> Path:
     folder.mkdir()
     return folder
+
+
+def test_a_loss_is_raised_only_by_more_than_chance() -> None:
+    before = np.array([0.1, 0.2, 0.3, 0.4])
+    assert is_raised(before, before + 0.1)
+    assert not is_raised(before, before - 0.1)
+    assert not is_raised(before, before)
+    assert not is_raised(before, before + np.array([0.5, -0.5, 0.4, -0.3]))
 
 
 def test_a_network_that_became_worse_is_not_kept(decoded: DecodedImages, tmp_path: Path) -> None:
