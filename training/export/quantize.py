@@ -8,6 +8,7 @@ Where 8 bits change the answers too often, the first layers and the last one sta
 """
 
 import json
+import logging
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -148,6 +149,7 @@ def best_of_precisions(
     """
     import nncf
 
+    nncf.set_log_level(logging.WARNING)  # it would list each layer that is left out
     images = nncf.Dataset([labelled.decoded.images[row][None] for row in chosen])
     layers = [node.get_friendly_name() for node in network.get_ordered_ops() if node.get_type_name() in LAYERS]
     rest = "bf16" if "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES") else "f32"
