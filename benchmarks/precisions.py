@@ -4,7 +4,7 @@
 
 A network's name stands for random weights, its paper's input and 1,000 classes, also in 8 bits; a path for a bundle
 with what it has. Batches of 8, without decoding and HTTP; the measurements take turns, so that what else the machine
-does meets all of them. Prints the median, and the range over the rounds.
+does meets all of them. Prints the median, and the range over the rounds; or why the service refuses a precision.
 """
 
 import json
@@ -32,16 +32,19 @@ ROUNDS = 5
 @click.option("--seconds", default=2.0, show_default=True, help="Of each measurement.")
 def main(subjects: tuple[str, ...], seconds: float) -> None:
     """Measure SUBJECTS: names of networks, or bundles."""
-    from service.engine.loading import load
+    from service.engine.loading import Unfaithful, load
     from service.engine.openvino import OpenVINO
 
     with tempfile.TemporaryDirectory() as work:
-        loaded = {}
+        loaded, refused = {}, {}
         for subject in subjects:
             bundle = Path(subject) if Path(subject).is_dir() else in_8_bits(subject, Path(work))
             for precision in OpenVINO.precisions(bundle):
-                found = load(bundle, "openvino", precision, max_batch_size=BATCH_SIZE)
-                loaded[f"{subject}, {precision}"] = found
+                name = f"{subject}, {precision}"
+                try:
+                    loaded[name] = load(bundle, "openvino", precision, max_batch_size=BATCH_SIZE)
+                except Unfaithful as error:
+                    refused[name] = str(error)
         speeds: dict[str, list[float]] = {name: [] for name in loaded}
         for _ in range(ROUNDS):
             for name, found in loaded.items():
@@ -52,7 +55,7 @@ def main(subjects: tuple[str, ...], seconds: float) -> None:
         name: {"images_per_s": round(median(values), 1), "least": round(min(values), 1), "most": round(max(values), 1)}
         for name, values in speeds.items()
     }
-    click.echo(json.dumps({"batch_size": BATCH_SIZE, "subjects": rows, **circumstances()}))
+    click.echo(json.dumps({"batch_size": BATCH_SIZE, "subjects": rows, "refused": refused, **circumstances()}))
 
 
 def in_8_bits(network: str, work: Path) -> Path:
