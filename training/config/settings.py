@@ -24,7 +24,7 @@ SMALLEST_FOR_BFLOAT16 = 1_000_000  # parameters; lenet5 trains no faster in bflo
 BFLOAT16_UNITS = {"amx_bf16": "AMX", "avx512_bf16": "AVX512-BF16"}  # flags of /proc/cpuinfo
 EPOCHS, MOST_EPOCHS, IMAGES_SEEN = 30, 200, 100_000
 TAIL_EPOCHS, MOST_TAIL_EPOCHS, TAIL_IMAGES_SEEN = 3, 12, 4_000  # the same where only the last stages are trained
-FEWEST_FOR_TAIL = 200  # training images; with fewer, the last layer alone is trained unless somebody says otherwise
+FEWEST_FOR_TAIL = 500  # training images; with fewer, the last layer alone is trained unless somebody says otherwise
 PHOTOGRAPH = 96  # pixels of the input's shorter side, from which on it is taken for one
 OF_PHOTOGRAPHS = {  # where neither a recipe nor a flag says otherwise; training/recipes/default.toml has the reasons
     "min_area": 0.25,
