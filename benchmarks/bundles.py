@@ -84,6 +84,6 @@ def publish_in_8_bits(bundle: Path, images: list[bytes], exports: Path) -> None:
         data = prepare(find_images(labelled_folder, cache), manifest.input_spec, cache, console)
         source, target = as_if_trained_on(data, Path(folder, "source")), Path(folder, "bundle")
         labelled = read_labelled(source, manifest, labelled_folder, cache, console)
-        # It knows nothing anyway, so that nothing is compared for long.
+        # The weights are random, so a long comparison would tell nothing.
         quantize(source, labelled, target, max_drop=1.0, console=console, num_compared=1, first_kept=(0,))
         publish(target, exports)

@@ -1,7 +1,8 @@
 """What people use for few photographs, reproduced on one backbone: each learns from images and answers others.
 
-The settings are those that the guides and libraries have by default; the names say after which. None of the libraries
-itself is used. Where nothing but the last layers learns, the backbone's answers are computed once an epoch, which gives
+The settings follow the defaults of the guides and libraries that the names say; none of the libraries itself is used.
+Known departures: fastai also trains the backbone's batch normalisation, which is frozen here, and warps images; the
+learning rate of Model Maker hardly decays in a short run, and here it decays to 0. Where nothing but the last layers learns, the backbone's answers are computed once an epoch, which gives
 what computing them in each step gives, since its batch normalisation is frozen.
 """
 
@@ -92,7 +93,8 @@ def fastai_head(task: Task) -> np.ndarray:
     keras.utils.set_random_seed(task.seed)
     body, head = backbone(task, ["pooled", "highest"]), fastai_layers(task.num_classes)
     optimizer = keras.optimizers.AdamW(1e-3, weight_decay=0.01)
-    train_head(task, body, head, fastai_augmentation(), optimizer, epochs=10, rate=Rate(1e-3, 0.25, 1 / 25, 1e-5))
+    rate = Rate(1e-3, 0.25, 1 / 25, 1e-5)
+    train_head(task, body, head, fastai_augmentation(), optimizer, epochs=10, rate=rate, drop_last=True)
     return answers(body, head, task.asked)
 
 
@@ -102,9 +104,9 @@ def fastai_fine_tune(task: Task) -> np.ndarray:
     body, head = backbone(task, ["pooled", "highest"]), fastai_layers(task.num_classes)
     augment = fastai_augmentation()
     optimizer = keras.optimizers.AdamW(2e-3, weight_decay=0.01)
-    train_head(task, body, head, augment, optimizer, epochs=1, rate=Rate(2e-3, 0.99, 1 / 25, 1e-5))
+    train_head(task, body, head, augment, optimizer, epochs=1, rate=Rate(2e-3, 0.99, 1 / 25, 1e-5), drop_last=True)
     both = [(keras.optimizers.AdamW(weight_decay=0.01), 0.01), (keras.optimizers.AdamW(weight_decay=0.01), 1.0)]
-    train_all(task, body, head, augment, both, Rate(1e-3, 0.3, 1 / 5, 1e-5), epochs=5)
+    train_all(task, body, head, augment, both, Rate(1e-3, 0.3, 1 / 5, 1e-5), epochs=5, drop_last=True)
     return answers(body, head, task.asked)
 
 
@@ -163,6 +165,7 @@ def train_head(
     batch: int = BATCH,
     smoothing: float = 0.0,
     rate: Rate | None = None,
+    drop_last: bool = False,
 ) -> None:
     frozen = Frozen(body)
     head.build((None, body.output.shape[-1]))
@@ -173,7 +176,7 @@ def train_head(
     for epoch in range(epochs):
         views = augmented(augment, task.images)
         features = frozen.of_all(views, np.arange(len(views)))[0]
-        parts = list(shuffled(order, len(views), batch))
+        parts = list(shuffled(order, len(views), batch, drop_last=drop_last))
         for i, rows in enumerate(parts):
             if rate:
                 optimizer.learning_rate = rate.at((epoch + i / len(parts)) / epochs)
@@ -189,6 +192,7 @@ def train_all(
     rate: Rate,
     *,
     epochs: int,
+    drop_last: bool = False,
 ) -> None:
     """Steps of everything. One optimizer has all weights; of two, the first has the body's, each with its part of the
     rate.
@@ -209,18 +213,19 @@ def train_all(
 
     order = np.random.default_rng(task.seed)
     for epoch in range(epochs):
-        parts = list(shuffled(order, len(task.images), min(BATCH, len(task.images))))
+        parts = list(shuffled(order, len(task.images), BATCH, drop_last=drop_last))
         for i, rows in enumerate(parts):
             for optimizer, part in optimizers:
                 optimizer.learning_rate = part * rate.at((epoch + i / len(parts)) / epochs)
             step(tf.constant(augmented(augment, task.images[rows])), tf.constant(task.labels[rows]))
 
 
-def shuffled(order: np.random.Generator, count: int, batch: int) -> Iterator[np.ndarray]:
-    """Rows of full batches; what is left over has its turn in another epoch."""
+def shuffled(order: np.random.Generator, count: int, batch: int, *, drop_last: bool) -> Iterator[np.ndarray]:
+    """Rows of batches; `drop_last` leaves out a last one that is not full, as fastai does."""
     rows = order.permutation(count)
     batch = min(batch, count)
-    return (rows[i : i + batch] for i in range(0, count - batch + 1, batch))
+    end = count - batch + 1 if drop_last else count
+    return (rows[i : i + batch] for i in range(0, end, batch))
 
 
 def augmented(augment: keras.Model, images: np.ndarray) -> np.ndarray:

@@ -254,8 +254,12 @@ def test_few_images_teach_every_method(digits_in_two_classes: Path, methods: tup
     only = [flag for method in methods for flag in ("--only", method)]
     flags = ["--per-class", 8, "--asked", 6, "--seeds", 1, "--network", "efficientnet_lite0", *only]
     said = figures(transfer.main, digits_in_two_classes, *flags)
-    assert all(0 <= row["accuracy"] <= 1 for row in said["methods"].values())
+    assert said["asked"] == 6
     assert len(said["methods"]) >= len(methods)
+    for name, row in said["methods"].items():
+        assert name.startswith(methods)
+        assert row["least"] <= row["accuracy"] <= row["most"]
+        assert row["seconds"] > 0
 
 
 @LONG
