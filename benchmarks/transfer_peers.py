@@ -2,8 +2,10 @@
 
 The settings follow the defaults of the guides and libraries that the names say; none of the libraries itself is used.
 Known departures: fastai also trains the backbone's batch normalisation, which is frozen here, and warps images; the
-learning rate of Model Maker hardly decays in a short run, and here it decays to 0. Where nothing but the last layers learns, the backbone's answers are computed once an epoch, which gives
-what computing them in each step gives, since its batch normalisation is frozen.
+learning rate of Model Maker hardly decays in a short run, and here it decays to 0.
+
+Where only the last layers learn, the backbone's answers are computed once an epoch. That gives what computing them in
+each step gives, since its batch normalisation is frozen.
 """
 
 from collections.abc import Callable, Iterator

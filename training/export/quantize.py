@@ -4,7 +4,7 @@ Which images those are the bundle itself says.
 
 NNCF finds the ranges of all activations and puts the roundings into OpenVINO's form of the network, which lies in the
 bundle beside the SavedModel. The service's OpenVINO engine takes it where it is there; others have the SavedModel.
-Where 8 bits change the answers too often, the first layers and the last one stay in higher precision.
+If int8 changes the class of too many images, the first layers and the last one stay in higher precision.
 """
 
 import json
@@ -32,8 +32,8 @@ NUM_CALIBRATION = 300  # images; NNCF's own default, and more change little
 BATCH_SIZE = 32
 NUM_COMPARED = 2_000  # images, at least, whose classes are compared: those held out, and changed copies of them
 CHANGES = Augmentation(flip=False, shift=0.0, min_area=0.7, contrast=0.2, brightness=0.1, saturation=0.2)
-ENOUGH = 0.99  # of them with the same class as in float32; with fewer, more layers stay in higher precision
-FIRST_KEPT = (0, 6, 12, 24)  # first layers that do, tried in turn; where they are not 0, the last layer does, too
+ENOUGH = 0.99  # share of them with the same class as in float32; below it, more layers stay in higher precision
+FIRST_KEPT = (0, 6, 12, 24)  # number of first layers in higher precision, tried in turn; if not 0, the last one, too
 LAYERS = ("Convolution", "GroupConvolution", "MatMul")  # OpenVINO's names of what has weights
 
 
@@ -191,7 +191,7 @@ def views_of(images: np.ndarray, rows: np.ndarray, num_compared: int, *, flip: b
 
 
 def was_flipped(manifest: Manifest) -> bool:
-    """Whether mirror images were trained on, which says whether they are images as others are."""
+    """Whether the model was trained on mirror images; if not, they are no fair test (a mirrored digit is no digit)."""
     augmentation = manifest.lineage.get("settings", {}).get("augmentation", {})
     return bool(augmentation.get("flip", False))
 
