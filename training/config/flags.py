@@ -164,8 +164,9 @@ FLAGS: tuple[Callable[[Command], Command], ...] = (
     of_input(
         "--resize",
         type=click.Choice(["crop", "squash", "pad"]),
-        default="crop",
-        help="How an image gets the input's size.",
+        default="squash",
+        help="How an image gets the input's size: squash changes its aspect ratio, crop takes its middle, pad puts "
+        "black beside it.",
     ),
     everyday(
         "--split",

@@ -23,6 +23,7 @@ FINE_TUNING = 0.1  # of the learning rate, for weights that are good already
 SMALLEST_FOR_BFLOAT16 = 1_000_000  # parameters; lenet5 trains no faster in bfloat16, and a little worse
 BFLOAT16_UNITS = {"amx_bf16": "AMX", "avx512_bf16": "AVX512-BF16"}  # flags of /proc/cpuinfo
 EPOCHS, MOST_EPOCHS, IMAGES_SEEN = 30, 200, 100_000
+MOST_MIXED_EPOCHS, MIXED_IMAGES_SEEN = 400, 250_000  # the same with mixup or CutMix, which take longer and gain more
 TAIL_EPOCHS, MOST_TAIL_EPOCHS, TAIL_IMAGES_SEEN = 3, 12, 4_000  # the same where only the last stages are trained
 FEWEST_FOR_TAIL = 500  # training images; with fewer, the last layer alone is trained unless somebody says otherwise
 PHOTOGRAPH = 96  # pixels of the input's shorter side, from which on it is taken for one
@@ -35,6 +36,8 @@ OF_PHOTOGRAPHS = {  # where neither a recipe nor a flag says otherwise; training
     "label_smoothing": 0.1,
     "patience": 0,
 }
+OF_FEW_PHOTOGRAPHS = {"mixup": 0.2, "cutmix": 1.0, "weight_decay": 1e-3}  # besides, where the data say how long
+WEIGHT_DECAY = 5e-4  # as Simonyan and Zisserman have it
 FEWEST_FOR_DROPOUT = 10  # parameters for each training image, of a network with less than
 SMALL_NETWORK = 1_000_000  # parameters
 Optimizer = Literal["sgd", "adam"]
@@ -98,12 +101,12 @@ class Settings:
         0, "plateau: epochs without a better validation accuracy before a drop.", "schedule", least=0
     )
     epochs: int = setting(
-        0, "Largest number of epochs; 0: 30, and up to 200 for few images.", "run", least=0, everyday=True
+        0, "Largest number of epochs; 0: 30, and up to 400 for few images.", "run", least=0, everyday=True
     )
     steps: int = setting(0, "Length of the run in steps, rounded up to whole epochs; 0: --epochs.", "run", least=0)
     batch_size: int = setting(BATCH_SIZE, "Images in a batch.", "run", least=1, everyday=True)
     weight_decay: float = setting(
-        5e-4, "Weight decay that is part of the gradient, as an L2 penalty is.", "optimizer", least=0
+        WEIGHT_DECAY, "Weight decay that is part of the gradient, as an L2 penalty is.", "optimizer", least=0
     )
     decoupled_weight_decay: float = setting(0.0, "Weight decay beside the gradient, as in AdamW.", "optimizer", least=0)
     decay_params: DecayParams = setting("kernels", "Which parameters decay.", "optimizer")
@@ -191,23 +194,32 @@ def settings_for(architecture: "Architecture", **chosen: Any) -> Settings:
         chosen["clip_norm"] = 0.0 if architecture.normalised else CLIP_NORM_UNNORMALISED
     if chosen.get("learning_rate") is None:
         optimizer, batch_size = chosen.get("optimizer", "sgd"), chosen.get("batch_size", BATCH_SIZE)
-        chosen["learning_rate"] = default_learning_rate(architecture, optimizer, batch_size)
+        decay = chosen.get("weight_decay", WEIGHT_DECAY)
+        chosen["learning_rate"] = default_learning_rate(architecture, optimizer, batch_size, weight_decay=decay)
     return Settings(architecture.name, **chosen)
 
 
 def default_learning_rate(
-    architecture: "Architecture", optimizer: Optimizer, batch_size: int, num_steps: int = FULL_RATE_STEPS
+    architecture: "Architecture",
+    optimizer: Optimizer,
+    batch_size: int,
+    num_steps: int = FULL_RATE_STEPS,
+    weight_decay: float = WEIGHT_DECAY,
 ) -> float:
-    """The learning rate that suits a network, its batches and the length of its run.
+    """The learning rate that suits a network, its batches, its decay and the length of its run.
 
     With batch normalisation, the rate of SGD is lower for a batch below BATCH_SIZE, whose statistics are noisy: at 8
     images and 0.1, resnet20's moving statistics lay so far off that it answered like chance where it had learnt
     everything. It is lower for a short run, too, by the root of the number of steps (docs/decisions.md has figures).
+    It is lower for a larger decay, since it is their product that says how fast a normalised layer learns (van
+    Laarhoven, 2017, https://arxiv.org/abs/1706.05350).
     """
     if optimizer == "adam":
         return LEARNING_RATE_ADAM
     if architecture.normalised:
-        return LEARNING_RATE * min(1.0, batch_size / BATCH_SIZE) * math.sqrt(min(1.0, num_steps / FULL_RATE_STEPS))
+        by_decay = WEIGHT_DECAY / max(weight_decay, WEIGHT_DECAY)
+        by_length = math.sqrt(min(1.0, num_steps / FULL_RATE_STEPS))
+        return LEARNING_RATE * min(1.0, batch_size / BATCH_SIZE) * by_decay * by_length
     return architecture.learning_rate or LEARNING_RATE_UNNORMALISED
 
 
@@ -223,15 +235,18 @@ def resolve_dropout(dropout: Dropout, architecture: "Architecture", num_paramete
     return 0.0 if dropout is None and small else architecture.dropout
 
 
-def resolve_epochs(epochs: int, num_images: int, train: Train = "all") -> int:
-    """What was asked for; else 30, and more for few images, which need to be seen more often. A tail that is trained
-    from good weights needs 3 to 12.
+def resolve_epochs(settings: Settings, num_images: int) -> int:
+    """What was asked for; else 30, and more for few images, which need to be seen more often, and for mixed ones still
+    more. A tail that is trained from good weights needs 3 to 12.
     """
-    if epochs:
-        return epochs
-    if train == "tail":
-        return max(TAIL_EPOCHS, min(MOST_TAIL_EPOCHS, math.ceil(TAIL_IMAGES_SEEN / num_images)))
-    return max(EPOCHS, min(MOST_EPOCHS, math.ceil(IMAGES_SEEN / num_images)))
+    if settings.epochs:
+        return settings.epochs
+    fewest, most, seen = EPOCHS, MOST_EPOCHS, IMAGES_SEEN
+    if settings.train == "tail":
+        fewest, most, seen = TAIL_EPOCHS, MOST_TAIL_EPOCHS, TAIL_IMAGES_SEEN
+    elif settings.augmentation.mixup or settings.augmentation.cutmix:
+        most, seen = MOST_MIXED_EPOCHS, MIXED_IMAGES_SEEN
+    return max(fewest, min(most, math.ceil(seen / num_images)))
 
 
 class RunLength(NamedTuple):
@@ -243,7 +258,7 @@ class RunLength(NamedTuple):
 def run_length(settings: Settings, num_images: int) -> RunLength:
     """How long a run on so many training images is."""
     steps_per_epoch = num_images // min(settings.batch_size, num_images)
-    epochs = math.ceil(settings.steps / steps_per_epoch) or resolve_epochs(settings.epochs, num_images, settings.train)
+    epochs = math.ceil(settings.steps / steps_per_epoch) or resolve_epochs(settings, num_images)
     return RunLength(epochs, steps_per_epoch, settings.steps or epochs * steps_per_epoch)
 
 

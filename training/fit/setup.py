@@ -48,7 +48,7 @@ def get_ready(
     )
     architecture = architecture_of(settings.architecture)
     dropout = resolve_dropout(settings.dropout, architecture, num_parameters, len(split.train))
-    epochs = resolve_epochs(settings.epochs, len(split.train), settings.train)
+    epochs = resolve_epochs(settings, len(split.train))
     settings = replace(settings, precision=precision, dropout=dropout, epochs=epochs)
     steps = f", learning rate {settings.learning_rate:g}, dropout {dropout:g}" if settings.train != "head" else ""
     console.print(

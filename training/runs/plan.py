@@ -11,7 +11,7 @@ import click
 from models.bundle.manifest import BrokenBundle, Manifest, verify
 from models.bundle.preprocessing import InputSpec
 from models.errors import UserError
-from models.networks.architecture import Architecture
+from models.networks.architecture import FEW_IMAGES, Architecture
 from models.networks.registry import architecture_of
 from models.networks.scaling import scale_and_offset
 from models.store.history import version_of
@@ -22,6 +22,7 @@ from training.config.settings import (
     FEWEST_FOR_TAIL,
     FINE_TUNING,
     FULL_RATE_STEPS,
+    OF_FEW_PHOTOGRAPHS,
     OF_PHOTOGRAPHS,
     PHOTOGRAPH,
     Settings,
@@ -67,7 +68,8 @@ class Plan:
             return self.settings
         num_steps = FULL_RATE_STEPS if self.start else run_length(self.settings, num_images).num_steps
         batch_size = min(self.settings.batch_size, num_images)
-        rate = default_learning_rate(self.architecture, self.settings.optimizer, batch_size, num_steps)
+        decay = self.settings.weight_decay
+        rate = default_learning_rate(self.architecture, self.settings.optimizer, batch_size, num_steps, decay)
         return replace(self.settings, learning_rate=FINE_TUNING * rate if self.start else rate)
 
     def sources(self, settings: Settings) -> dict[str, str]:
@@ -109,7 +111,7 @@ def make_plan(found: Found, layers: Layers, start: Path | None) -> Plan:
     spec = choose_input(found, architecture, layers, known)
     architecture.check_size(spec.shape)
     layers = fit_to_start(layers, architecture, known, spec)
-    layers = fit_to_input(layers, found.source, spec)
+    layers = fit_to_input(layers, found.source, spec, few_from_scratch=not start and len(found.own) < FEW_IMAGES)
     settings = read_settings(architecture, layers)
     if known:
         scale_and_offset(known.scaling, spec.channels)
@@ -168,8 +170,8 @@ def choose_input(found: Found, architecture: Architecture, layers: Layers, start
         old = start.input_spec
         height, width, resize = old.height, old.width, old.resize
         if is_published(start):
-            resize = "squash"  # which keeps all of an image
             height = width = enlarged(found, architecture, old.height)
+            resize = layers["resize"]
         if layers["size"]:
             height = width = layers["size"]
         if layers.is_given("resize"):
@@ -221,10 +223,12 @@ def is_published(known: Manifest) -> bool:
     return "weights" in known.lineage
 
 
-def fit_to_input(layers: Layers, data: str, spec: InputSpec) -> Layers:
+def fit_to_input(layers: Layers, data: str, spec: InputSpec, *, few_from_scratch: bool) -> Layers:
     """With the defaults that depend on the images, and a length that is said once."""
     if layers["recipe"] == DEFAULT and min(spec.height, spec.width) >= PHOTOGRAPH:
         layers = layers.under_what_is_given(OF_PHOTOGRAPHS, "default for photographs")
+        if few_from_scratch and not layers.is_given("epochs") and not layers.is_given("steps"):
+            layers = layers.under_what_is_given(OF_FEW_PHOTOGRAPHS, "default for few photographs")
     if layers["flip"] is None:
         layers = layers.over({"flip": data not in DATA_SETS or DATA_SETS[data].mirrors}, "default for the data")
     if layers.is_given("epochs") and layers.is_given("steps"):

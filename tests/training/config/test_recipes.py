@@ -12,6 +12,7 @@ import pytest
 from models.bundle.preprocessing import InputSpec
 from models.networks.registry import architecture_of
 from training.cli import app as cli
+from training.config.augmentation import Augmentation
 from training.config.layers import layers_of_flags
 from training.config.recipes import describe_recipe, read_recipe, recipe_names
 from training.config.settings import Settings, resolve_epochs
@@ -24,11 +25,11 @@ PAPERS = ("alexnet-2012", "lecture", "resnet-cifar-2015", "vgg-2014")
 OURS = ("best-cifar", "fast-cifar", "fine-tune", "head")
 
 
-def settings_of(*flags: object, model: str = "alexnet_2012", side: int = 32) -> Settings:
+def settings_of(*flags: object, model: str = "alexnet_2012", side: int = 32, few: bool = False) -> Settings:
     """What `fit` would train with on images of this size."""
     arguments = ["--data", "pictures", "--model", model, "--name", "toy", *map(str, flags)]
     with cli.fit.make_context("fit", arguments):
-        layers = fit_to_input(layers_of_flags(), "pictures", InputSpec(side, side, 3))
+        layers = fit_to_input(layers_of_flags(), "pictures", InputSpec(side, side, 3), few_from_scratch=few)
     return read_settings(architecture_of(model), layers)
 
 
@@ -65,16 +66,36 @@ def test_photographs_are_changed_more_unless_a_recipe_or_a_flag_says_otherwise()
     assert settings_of("--recipe", "vgg-2014", side=224).augmentation.min_area == 1
 
 
+def test_few_photographs_from_random_weights_are_mixed_unless_somebody_says_how_long_to_train() -> None:
+    few, many = settings_of(side=96, few=True), settings_of(side=96)
+    assert (few.augmentation.mixup, few.augmentation.cutmix, few.weight_decay) == (0.2, 1, 1e-3)
+    assert (many.augmentation.mixup, many.augmentation.cutmix, many.weight_decay) == (0, 0, 5e-4)
+    for unmixed in (
+        settings_of("--epochs", 5, side=96, few=True),
+        settings_of("--steps", 50, side=96, few=True),
+        settings_of("--recipe", "vgg-2014", side=96, few=True),
+        settings_of(side=95, few=True),
+    ):
+        assert (unmixed.augmentation.mixup, unmixed.augmentation.cutmix) == (0, 0)
+    assert settings_of("--cutmix", 0, side=96, few=True).augmentation.mixup == 0.2
+
+
 @pytest.mark.parametrize(("num_images", "epochs"), [(60, 200), (664, 151), (3334, 30), (50_000, 30)])
 def test_few_images_are_seen_more_often(num_images: int, epochs: int) -> None:
-    assert resolve_epochs(0, num_images) == epochs
-    assert resolve_epochs(7, num_images) == 7
+    assert resolve_epochs(Settings("resnet18", 0.1), num_images) == epochs
+    assert resolve_epochs(Settings("resnet18", 0.1, epochs=7), num_images) == 7
+
+
+@pytest.mark.parametrize("mixed", [Augmentation(mixup=0.2), Augmentation(cutmix=1)])
+@pytest.mark.parametrize(("num_images", "epochs"), [(60, 400), (664, 377), (50_000, 30)])
+def test_mixed_images_are_seen_still_more_often(num_images: int, epochs: int, mixed: Augmentation) -> None:
+    assert resolve_epochs(Settings("resnet18", 0.1, augmentation=mixed), num_images) == epochs
 
 
 @pytest.mark.parametrize(("num_images", "epochs"), [(100, 12), (664, 7), (10_000, 3)])
 def test_the_last_stages_alone_need_fewer_epochs(num_images: int, epochs: int) -> None:
-    assert resolve_epochs(0, num_images, "tail") == epochs
-    assert resolve_epochs(7, num_images, "tail") == 7
+    assert resolve_epochs(Settings("resnet18", 0.1, train="tail"), num_images) == epochs
+    assert resolve_epochs(Settings("resnet18", 0.1, train="tail", epochs=7), num_images) == 7
 
 
 def test_alexnets_recipe_is_the_papers() -> None:

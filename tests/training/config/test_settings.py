@@ -83,6 +83,12 @@ def test_with_batch_normalisation_a_short_run_learns_at_a_lower_rate_and_without
     assert default_learning_rate(lenet5, "sgd", 64, 10) == default_learning_rate(lenet5, "sgd", 64, 1000)
 
 
+def test_with_batch_normalisation_a_larger_decay_learns_at_a_lower_rate_and_a_smaller_one_at_no_higher() -> None:
+    decays = (0.0, 5e-4, 1e-3, 5e-3)
+    rates = [settings_for(architecture_of("resnet18"), weight_decay=decay).learning_rate for decay in decays]
+    assert rates == pytest.approx([0.1, 0.1, 0.05, 0.01])
+
+
 @pytest.mark.parametrize(
     ("batch_size", "epochs", "steps", "num_images", "expected"),
     [
