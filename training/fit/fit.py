@@ -3,7 +3,7 @@
 import math
 import shutil
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -63,7 +63,8 @@ class Trained:
         history: {metric: one value per epoch}.
         predictions: of the test split.
         metrics: of those, where there are some, with `temperature`, `calibration` (what it was fitted on), and as
-            `uncalibrated_error` the calibration error without it.
+            `uncalibrated_error` the calibration error without it, and as `fine_tuning` the validation losses from
+            before and after it, where the last stages were trained.
     """
 
     model: keras.Model
@@ -102,9 +103,11 @@ def fit(
     course = train(decoded, split, settings, run, options, start=start)
     leave_group(options.group)
     exact = best_of(run / WEIGHTS, decoded, course.settings)
+    compared: dict[str, Any] = {}
     if (run / FIRST).exists() and len(split.val):
-        exact = better_of(run, exact, decoded, split, course.settings, options)
-    return judge(exact, decoded, split, course)
+        exact, compared["fine_tuning"] = better_of(run, exact, decoded, split, course.settings, options)
+    trained = judge(exact, decoded, split, course)
+    return replace(trained, metrics={**trained.metrics, **compared})
 
 
 def train(
@@ -186,14 +189,17 @@ def check_length(settings: Settings, num_steps: int, *, validated: bool) -> None
 
 def better_of(
     run: Path, tuned: keras.Model, decoded: DecodedImages, split: Split, settings: Settings, options: FitOptions
-) -> keras.Model:
-    """The network after fine-tuning, or the one before it if fine-tuning has raised the validation loss."""
+) -> tuple[keras.Model, dict[str, Any]]:
+    """The network after fine-tuning, or the one before it if fine-tuning has raised the validation loss; the losses."""
     first = best_of(run / FIRST, decoded, settings)
     rows = split.val[:: math.ceil(len(split.val) / MOST_COMPARED)]
     logits = (logits_of(model, decoded.images, rows, settings.batch_size) for model in (first, tuned))
     before, after = (calibrated_losses(each, decoded.labels[rows]) for each in logits)
-    if not is_raised(before, after):
-        return tuned
+    raised = is_raised(before, after)
+    losses = {"loss_before": float(before.mean()), "loss_after": float(after.mean())}
+    figures = {"kept": not raised, **losses, "num_images": len(rows)}
+    if not raised:
+        return tuned, figures
     options.console.print(
         f"fine-tuning raised the mean loss on {len(rows)} validation images from {before.mean():.3f} to "
         f"{after.mean():.3f}, each with its best temperature: the weights from before fine-tuning are kept",
@@ -201,7 +207,7 @@ def better_of(
         soft_wrap=True,
     )
     shutil.copy(run / FIRST, run / WEIGHTS)
-    return first
+    return first, figures
 
 
 def is_raised(before: np.ndarray, after: np.ndarray) -> bool:

@@ -102,8 +102,9 @@ def results(report: Report) -> str:
     done, metrics = len(report.history.get("loss", [])), report.metrics
     if not metrics:
         return f"<p>Training: {done} of {report.epochs} epochs are done. This page renews itself.</p>"
+    about = f"{calibrated_on(metrics)} {fine_tuned(metrics)}"
     if not metrics["num_images"]:
-        return f"<p>Nothing was held out to test, and nothing is measured. {calibrated_on(metrics)}</p>"
+        return f"<p>Nothing was held out to test, and nothing is measured. {about}</p>"
     names = {
         "accuracy": "accuracy",
         "accuracy_interval": "accuracy, from and to",
@@ -120,7 +121,7 @@ def results(report: Report) -> str:
     return (
         f"{table(['', 'value'], rows)}<p>With a probability of {POWER:.0%}, this test split shows a difference between "
         f"two models of {100 * metrics['resolvable_difference']:.1f} points of accuracy or more, if they disagree on "
-        f"{DISAGREEMENT:.0%} of the images. {calibrated_on(metrics)} Intervals are of 95 %.</p>"
+        f"{DISAGREEMENT:.0%} of the images. {about} Intervals are of 95 %.</p>"
     )
 
 
@@ -137,6 +138,18 @@ def calibrated_on(metrics: dict[str, Any]) -> str:
         "resting training images": "training images left out of the last epochs",
     }
     return f"The temperature was fitted on {fitted['num_images']:,} {images[fitted['method']]}."
+
+
+def fine_tuned(metrics: dict[str, Any]) -> str:
+    """A sentence about what training the last stages did to the validation loss, where it was done."""
+    if "fine_tuning" not in metrics:
+        return ""
+    done = metrics["fine_tuning"]
+    kept = "" if done["kept"] else "; it is undone, and the weights from before it are kept"
+    return (
+        f"Fine-tuning changed the mean loss on {done['num_images']:,} validation images from {done['loss_before']:.3f} "
+        f"to {done['loss_after']:.3f}, each with its best temperature{kept}."
+    )
 
 
 def training(report: Report) -> str:

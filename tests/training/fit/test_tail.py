@@ -124,7 +124,10 @@ def test_a_network_that_became_worse_is_not_kept(
 ) -> None:
     monkeypatch.setattr("training.fit.fit.is_raised", lambda before, after: True)  # 8 images would hardly show it
     printed = StringIO()
-    fit(decoded, SPLIT, settings(), made(tmp_path / "tail"), FitOptions(Console(file=printed, width=1000)))
+    trained = fit(decoded, SPLIT, settings(), made(tmp_path / "tail"), FitOptions(Console(file=printed, width=1000)))
+    done = trained.metrics["fine_tuning"]
+    assert (done["kept"], done["num_images"]) == (False, 8)
+    assert f"from {done['loss_before']:.3f} to {done['loss_after']:.3f}" in printed.getvalue()
     assert "fine-tuning raised the mean loss on 8 validation images" in printed.getvalue()
     first, best = (tmp_path / "tail" / name for name in (FIRST, WEIGHTS))
     assert first.read_bytes() == best.read_bytes()

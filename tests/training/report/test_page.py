@@ -56,6 +56,14 @@ def test_the_page_says_what_the_split_can_show_and_what_the_temperature_was_fitt
     assert "The confidence is not calibrated" in replace(plain, metrics=nothing).html()
 
 
+def test_the_page_says_whether_fine_tuning_was_kept() -> None:
+    plain = report("cat", "dog")
+    for kept, says in ((True, "temperature."), (False, "temperature; it is undone")):
+        tuned = {"kept": kept, "loss_before": 0.25, "loss_after": 0.5, "num_images": 1000}
+        page = replace(plain, metrics={**plain.metrics, "fine_tuning": tuned}).html()
+        assert f"loss on 1,000 validation images from 0.250 to 0.500, each with its best {says}" in page
+
+
 def test_the_page_needs_nothing_else() -> None:
     html = report("cat", "dog", mistakes=[Picture(GREY, "cat")], filters=np.repeat(GREY, 3, axis=2)).html()
     assert set(re.findall(r"(?:src|href)=\"([^:]*:[^;]*);", html)) == {"data:image/png"}
