@@ -11,7 +11,6 @@ import os
 import resource
 import signal
 import sys
-import traceback
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
