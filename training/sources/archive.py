@@ -25,9 +25,6 @@ from models.files.durable import sha256
 from models.files.folders import is_passed_over, list_folder
 from models.files.locks import locked
 
-MAX_ENTRIES = 2_000_000  # ImageNet's training part has 1.3 million
-MAX_RATIO = 200  # unpacked bytes to packed ones; images are compressed already
-ALWAYS_ALLOWED = 1 << 30  # bytes, whatever the ratio: drawings may be packed very well
 SHARE_OF_DISK = 0.9  # of what is free
 BLOCK = 1 << 20
 ENCRYPTED = 0x1  # bits of a zip entry's flags
@@ -37,6 +34,26 @@ DAMAGES = (zipfile.BadZipFile, tarfile.TarError, zlib.error, LZMAError, BadGzipF
 
 class BadArchive(UserError):
     """An archive that cannot or must not be unpacked; says why and what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What an archive may hold before it is refused.
+
+    Attributes:
+        content: what such archives hold, for messages.
+        ratio: unpacked bytes to packed ones.
+        always_allowed: bytes, whatever the ratio is.
+    """
+
+    content: str
+    max_entries: int
+    ratio: int
+    always_allowed: int
+
+
+# ImageNet's training part has 1.3 million files. Images are compressed already, but drawings may be packed very well.
+OF_IMAGES = Limits("images", max_entries=2_000_000, ratio=200, always_allowed=1 << 30)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,18 +80,23 @@ def unpacked(archive: Path, cache: Path) -> Path:
     if not folder.exists():
         with locked(folder.parent / ".lock"):
             if not folder.exists():  # another process may just have unpacked it
-                unpack_into(folder, archive)
+                unpack_into(folder, archive, OF_IMAGES)
     files, folders = list_folder(str(folder))
     return Path(folders[0]) if len(folders) == 1 and not files else folder
 
 
-def unpack_into(folder: Path, archive: Path) -> None:
+def unpack_into(folder: Path, archive: Path, limits: Limits) -> None:
+    """Unpack an archive into a folder that does not exist yet, and that appears when all of it is on the disk.
+
+    Raises:
+        BadArchive: as `unpacked`.
+    """
     staging = folder.with_name(".unpacking")
     shutil.rmtree(staging, ignore_errors=True)  # of a process that was killed
     staging.mkdir()
     try:
         with contextlib.closing(entries_of(archive)) as entries:
-            write_entries(entries, staging, archive)
+            write_entries(entries, staging, archive, limits)
         os.sync()  # once for all files; each on its own would take milliseconds
         staging.rename(folder)
     except DAMAGES as error:
@@ -83,18 +105,18 @@ def unpack_into(folder: Path, archive: Path) -> None:
         shutil.rmtree(staging, ignore_errors=True)
 
 
-def write_entries(entries: Iterator[Entry], target: Path, archive: Path) -> None:
+def write_entries(entries: Iterator[Entry], target: Path, archive: Path, limits: Limits) -> None:
     room = int(SHARE_OF_DISK * shutil.disk_usage(target).free)
-    allowed = max(ALWAYS_ALLOWED, MAX_RATIO * archive.stat().st_size)
+    allowed = max(limits.always_allowed, limits.ratio * archive.stat().st_size)
     written = 0
     for number, entry in enumerate(entries, 1):
         parts = parts_of(entry.name, archive)
-        if number > MAX_ENTRIES:
-            raise BadArchive(f"{archive} has more than {MAX_ENTRIES:,} files. Unpack it, and give the folder.")
+        if number > limits.max_entries:
+            raise BadArchive(f"{archive} has more than {limits.max_entries:,} files. Unpack it, and give the folder.")
         if written + entry.size > allowed:
             raise BadArchive(
-                f"{archive} would be more than {MAX_RATIO} times as large when unpacked, which archives of images are "
-                "not. If it is one, unpack it, and give the folder."
+                f"{archive} would be more than {limits.ratio} times as large when unpacked, which archives of "
+                f"{limits.content} are not. If it is one, unpack it, and give the folder."
             )
         if written + entry.size > room:
             raise BadArchive(

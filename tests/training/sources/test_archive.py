@@ -10,13 +10,14 @@ import tarfile
 import zipfile
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from tests.processes import ROOT
 from training.sources import archive
-from training.sources.archive import BadArchive, is_archive, unpacked
+from training.sources.archive import OF_IMAGES, BadArchive, is_archive, unpacked
 
 Pack = Callable[[Path, Mapping[str, bytes]], Path]
 FILES = {"cat/1.jpg": b"a cat", "dog/1.jpg": b"a dog", "dog/ä.jpg": b"another"}
@@ -112,7 +113,7 @@ def test_what_would_grow_too_much_or_fill_the_disk_is_refused(
 ) -> None:
     packed = pack(tmp_path / "packed", {"cat/1.bmp": bytes(10_000_000)})
     with monkeypatch.context() as patch:
-        patch.setattr(archive, "ALWAYS_ALLOWED", 1_000_000)
+        patch.setattr(archive, "OF_IMAGES", replace(OF_IMAGES, always_allowed=1_000_000))
         with pytest.raises(BadArchive, match=r"more than 200 times as large when unpacked"):
             unpacked(packed, tmp_path / "cache")
     usage = shutil.disk_usage(tmp_path)._replace(free=1_000_000)
@@ -120,7 +121,7 @@ def test_what_would_grow_too_much_or_fill_the_disk_is_refused(
         patch.setattr(shutil, "disk_usage", lambda _: usage)
         with pytest.raises(BadArchive, match=r"does not fit on the disk of .*archives: 900,000 bytes may be used"):
             unpacked(packed, tmp_path / "cache")
-    monkeypatch.setattr(archive, "MAX_ENTRIES", 2)
+    monkeypatch.setattr(archive, "OF_IMAGES", replace(OF_IMAGES, max_entries=2))
     with pytest.raises(BadArchive, match=r"has more than 2 files"):
         unpacked(pack(tmp_path / "many", FILES), tmp_path / "cache")
     assert leftovers(tmp_path / "cache") == []
