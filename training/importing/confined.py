@@ -11,6 +11,7 @@ import os
 import resource
 import signal
 import sys
+import traceback
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,6 @@ from training.importing.landlock import restrict_files
 from training.importing.seccomp import forbid_new_privileges, restrict_calls
 
 ANSWER = "answer.json"
-LARGEST_FILE = 16 << 30  # bytes
 OPEN_FILES = 1024
 LIBRARIES = ("/usr", "/lib", "/lib32", "/lib64", "/nix/store", "/etc/ld.so.cache", "/etc/localtime", "/etc/mime.types")
 MACHINE = ("/proc/self", "/proc/cpuinfo", "/proc/meminfo", "/proc/stat", "/sys/devices/system", "/sys/fs/cgroup")
@@ -34,7 +34,7 @@ CAPABILITIES_VERSION = 0x20080522  # _LINUX_CAPABILITY_VERSION_3
 def main() -> None:
     policy = json.loads(sys.argv[1])
     die_with_parent(signal.SIGKILL, policy["parent"])
-    limit_resources(policy["memory_bytes"], policy["cpu_seconds"])
+    limit_resources(policy)
     import_parents(policy["module"])
     lacks = list(give_up_rights(policy))
     with os.fdopen(policy["report"], "w") as report:
@@ -45,12 +45,12 @@ def main() -> None:
     os._exit(0)  # the threads of TensorFlow need not be ended in order
 
 
-def limit_resources(memory_bytes: int, cpu_seconds: int) -> None:
+def limit_resources(policy: dict[str, Any]) -> None:
     """RLIMIT_DATA counts what a process allocates; RLIMIT_AS would count 2 GB of libraries of TensorFlow as well."""
     limits = {
-        resource.RLIMIT_DATA: memory_bytes,
-        resource.RLIMIT_CPU: cpu_seconds,
-        resource.RLIMIT_FSIZE: LARGEST_FILE,
+        resource.RLIMIT_DATA: policy["memory_bytes"],
+        resource.RLIMIT_CPU: policy["cpu_seconds"],
+        resource.RLIMIT_FSIZE: policy["file_bytes"],
         resource.RLIMIT_NOFILE: OPEN_FILES,
         resource.RLIMIT_CORE: 0,
     }
@@ -68,10 +68,10 @@ def import_parents(module: str) -> None:
         importlib.import_module(".".join(parts[:end]))
 
 
-def give_up_rights(policy: dict[str, Any]) -> Iterator[str]:
+def give_up_rights(policy: dict[str, Any], platform: str = sys.platform) -> Iterator[str]:
     """Yields what could not be given up."""
-    if sys.platform != "linux":
-        yield f"files, network, programs and memory are not limited on {sys.platform}, only on Linux"
+    if platform != "linux":
+        yield f"files, network, programs and memory are not limited on {platform}, only on Linux"
         return
     folder = Path(policy["folder"])
     package = sys.modules[policy["module"].partition(".")[0]]
@@ -105,6 +105,11 @@ def call(module: str, arguments: list[str]) -> dict[str, Any]:
         return {"answer": importlib.import_module(module).main(arguments)}
     except (UserError, Failed) as error:
         return {"error": str(error)}
+    except MemoryError:
+        raise
+    except Exception as error:
+        traceback.print_exc()
+        return {"failed": f"{type(error).__name__}: {error}"}
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ The protocol between the two sides:
    Larger results are files that `main` writes below F, which has regular files and folders only: neither links nor
    devices can be made there. Whoever reads them must treat their content as somebody else's.
 4. A `UserError` or `Failed` that `main` raises becomes a UserError with the same message here. Any other exception
-   becomes a UserError with its last line; F/output.txt has its traceback, and all that was printed.
+   becomes a UserError with its type and its message; F/output.txt has its traceback, and all that was printed.
 
 What the kernel cannot deny is named in `Confined.lacks`, for the command to print.
 """
@@ -35,6 +35,7 @@ from models.errors import UserError
 
 ANSWER, OUTPUT = "answer.json", "output.txt"
 LONGEST_ANSWER, LONGEST_MESSAGE, OUTPUT_READ = 16 << 20, 2000, 64 << 10  # bytes, characters, bytes
+LARGEST_FILE = 16 << 30  # bytes
 LEAST_DISK = 0.1  # of what is free at the beginning
 LOOK_EVERY_S = 0.1
 PASSED_ON = ("PATH", "LANG", "LC_ALL", "LC_CTYPE", "TZ", "LD_LIBRARY_PATH", "OMP_NUM_THREADS", "TF_ENABLE_ONEDNN_OPTS")
@@ -93,6 +94,7 @@ def run_confined(
         "readable": [str(path.resolve()) for path in readable],
         "cpu_seconds": int(seconds * (os.cpu_count() or 1)) + 1,
         "memory_bytes": memory_bytes,
+        "file_bytes": LARGEST_FILE,
         "report": writer,
         "parent": os.getpid(),
     }
@@ -192,6 +194,10 @@ def answer_of(status: int, folder: Path, said: bytes, task: str) -> Any:
         lines = said.decode(errors="replace").strip().splitlines() or ["it said nothing"]
         raise UserError(f"{task} failed: {plain(lines[-1])}")
     answer = read_answer(folder / ANSWER, task)
+    if "failed" in answer:
+        if any(sign in said for sign in OUT_OF_MEMORY):
+            raise too_much_memory(task)
+        raise UserError(f"{task} failed: {plain(str(answer['failed']))}")
     if "error" in answer:
         raise UserError(plain(str(answer["error"])))
     return answer.get("answer")

@@ -1,9 +1,9 @@
 """The configuration of a Keras model, read without Keras: every class in it must be one of Keras's own.
 
-A configuration is JSON. An object in it has a `class_name` and a `config`; in `.keras` files also the `module` that the
-class is in and the name under which it was registered, in `.h5` files only the class. Loading a model makes an object of
-each, so that a class from elsewhere would run its code. The names of the classes come from the installed Keras, whose
-public modules are lists of imports; they are parsed and not imported.
+A configuration is JSON. An object in it has a `class_name` and a `config`; in `.keras` files also the `module` that
+its class is in, and the name under which that was registered; in `.h5` files only the class. Loading a model makes an
+object of each, so that a class from elsewhere would run its code. The names of the classes come from the installed
+Keras, whose public modules are lists of imports; they are parsed and not imported.
 """
 
 import ast
@@ -32,7 +32,16 @@ NETWORK_MODULES = (
 POLICY_MODULES = ("keras", "keras.mixed_precision", "keras.src.mixed_precision.policy")
 OPERATIONS = tuple(f"keras.src.ops.{name}" for name in ("numpy", "nn", "core", "math", "linalg", "image", "operation"))
 WITHOUT_MODULE = ("keras.layers", "keras.initializers", "keras.regularizers", "keras.constraints")  # in .h5 files
-VALUES = {"__keras_tensor__", "__tensor__", "__numpy__", "__bytes__", "__ellipsis__", "__slice__"}
+VALUES = {
+    "__keras_tensor__",
+    "__tensor__",
+    "__numpy__",
+    "__bytes__",
+    "__ellipsis__",
+    "__slice__",
+    "__tuple__",
+    "TensorShape",
+}
 REASONS = {  # classes of Keras that are refused
     **dict.fromkeys(("Lambda", "__lambda__"), "has Python code of its own, which loading the model would run"),
     "TFSMLayer": "loads another model from a path",

@@ -1,4 +1,4 @@
-"""Looks through a `.keras` or `.h5` file before Keras loads it. To be called in the confined process: HDF5 is a C library.
+"""Looks through a `.keras` or `.h5` file before Keras loads it; in the confined process, since HDF5 is a C library.
 
 `training.importing.confinement.run_confined` can call it on its own, and a loader should call `check_model` first.
 """

@@ -14,9 +14,9 @@ REFUSED = {  # suffix: the sentences
     # onnx-tf had its last release in 2022 and needs TensorFlow Addons, which is discontinued. onnx2tf pins one exact
     # version each of TensorFlow, NumPy, protobuf and h5py, and none of them is Striate's.
     ".onnx": (
-        "{path} is an ONNX model, and no converter to a SavedModel works with the versions of TensorFlow and NumPy that "
-        "Striate uses. Convert it in an environment of its own: pip install onnx2tf; onnx2tf -i {path} -o FOLDER. Then "
-        "import FOLDER."
+        "{path} is an ONNX model, and no converter to a SavedModel works with the versions of TensorFlow and NumPy "
+        "that Striate uses. Convert it in an environment of its own: pip install onnx2tf; onnx2tf -i {path} -o FOLDER. "
+        "Then import FOLDER."
     ),
     ".tflite": (
         "{path} is a TensorFlow Lite model, which was made for devices from another one and cannot be turned back. "
