@@ -16,7 +16,7 @@ from typing import Any
 
 from models.errors import UserError
 
-LONGEST_JSON, MOST_VALUES, DEEPEST = 32 << 20, 2_000_000, 100  # characters, values, lists and objects in each other
+LONGEST_JSON, MOST_VALUES, DEEPEST = 16 << 20, 2_000_000, 100  # characters, values, lists and objects in each other
 NETWORKS = frozenset({"Functional", "Model", "Sequential"})
 POLICIES = frozenset({"DTypePolicy", "FloatDTypePolicy", "QuantizedDTypePolicy", "Policy"})
 LISTED = (  # public modules whose classes are accepted
@@ -59,7 +59,10 @@ EXPORT = "Where the model's code is, export it with model.export('folder'), and 
 
 
 def read_config(text: str | bytes) -> dict[str, Any]:
-    """A configuration from its JSON, all of whose classes are accepted; compile_config is taken out.
+    """A configuration from its JSON, all of whose classes are accepted.
+
+    What `model.compile` was given is taken out, of nested networks too. Nobody trains the model here, a custom loss is
+    no reason to refuse it, and Keras 3.15.1 cannot load a network in which another one is compiled.
 
     Raises:
         UserError: it is damaged or too large, or it has a class that is not accepted; names the layer.
@@ -74,16 +77,6 @@ def read_config(text: str | bytes) -> dict[str, Any]:
         raise UserError(f"The model's configuration is damaged: {error}. Save the model again.") from None
     if not isinstance(config, dict) or not isinstance(config.get("config"), dict | list):
         raise UserError("The model's configuration does not describe a network. Save the model again.")
-    config.pop("compile_config", None)  # the loader passes over it, and so custom losses do no harm
-    check_classes(config)
-    return config
-
-
-def check_classes(config: dict[str, Any]) -> None:
-    """
-    Raises:
-        UserError: as `read_config`.
-    """
     for number, (value, depth, layer) in enumerate(values_of(config)):
         if number > MOST_VALUES:
             raise UserError(f"The model's configuration has more than {MOST_VALUES:,} values, which no network has.")
@@ -91,21 +84,25 @@ def check_classes(config: dict[str, Any]) -> None:
             raise nested_too_deeply()
         if isinstance(value, dict) and "class_name" in value:
             check_object(value, layer)
+            value.pop("compile_config", None)
+    return config
 
 
 def values_of(config: Any) -> Iterator[tuple[Any, int, str]]:
-    """All values, how deep they lie, and the name of the innermost object with a name that they are in."""
+    """All values, how deep they lie, and the name of the innermost object with a name that they are in.
+
+    A value comes before those in it, so that the caller can take some out.
+    """
     waiting = [(config, 0, "")]
     while waiting:
         value, depth, layer = waiting.pop()
         if isinstance(value, dict):
             inner = value.get("config")
             named = inner.get("name") if isinstance(inner, dict) else None
-            layer = str(named)[:80] if isinstance(named, str) and "class_name" in value else layer
-            waiting += [(child, depth + 1, layer) for child in value.values()]
-        elif isinstance(value, list):
-            waiting += [(child, depth + 1, layer) for child in value]
+            layer = named[:80] if isinstance(named, str) and "class_name" in value else layer
         yield value, depth, layer
+        children = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+        waiting += [(child, depth + 1, layer) for child in children]
 
 
 def check_object(found: dict[str, Any], layer: str) -> None:

@@ -8,6 +8,7 @@
 What a file is follows from its content, and from its name only where the content does not tell.
 """
 
+import json
 import os
 import shutil
 import stat
@@ -21,6 +22,7 @@ from typing import Literal
 
 from models.errors import UserError
 from models.files.folders import is_passed_over
+from training.importing.keras_config import read_config
 from training.importing.refused import ACCEPTED, WEIGHTS_ONLY, refusal_of
 from training.sources.archive import Limits, unpack_into
 
@@ -124,8 +126,10 @@ def copy_file(given: Path, kind: Literal["keras", "h5"], folder: Path) -> Source
 def write_keras(given: Path, target: Path) -> None:
     """Write the three parts of a `.keras` file into another, so that nothing else comes with them.
 
+    The configuration is the one that `read_config` has accepted, without what the model was compiled with.
+
     Raises:
-        UserError: it has not exactly these parts.
+        UserError: it has not exactly these parts, or a class in the configuration is not accepted.
     """
     parts = target.with_name("parts")
     unpack_into(parts, given, OF_MODELS)
@@ -139,9 +143,11 @@ def write_keras(given: Path, target: Path) -> None:
             )
         if missing := [name for name in KERAS_PARTS if name not in names]:
             raise UserError(f"{given} is no model of Keras: it has no {' and no '.join(missing)}. Save it again.")
+        config = read_config((parts / "config.json").read_bytes())
         with zipfile.ZipFile(target, "w", zipfile.ZIP_STORED) as written:
-            for name in KERAS_PARTS:
-                written.write(parts / name, name)
+            written.writestr("metadata.json", (parts / "metadata.json").read_bytes())
+            written.writestr("config.json", json.dumps(config))
+            written.write(parts / "model.weights.h5", "model.weights.h5")
     finally:
         shutil.rmtree(parts)
 
