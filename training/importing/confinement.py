@@ -28,7 +28,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import training
 from models.errors import UserError
@@ -76,7 +76,7 @@ def run_confined(
         folder: an existing folder, the only one where the process can write; the caller deletes it.
         readable: further files and folders that it can read, which are the model's.
         seconds: wall-clock time it may take.
-        memory_bytes: memory that it may have, without that of shared libraries.
+        memory_bytes: memory that it may have, without that of shared libraries; TensorFlow alone takes 0.6 GB.
         task: what the process does, as the subject of error messages.
 
     Raises:
@@ -86,7 +86,7 @@ def run_confined(
     folder = folder.resolve()
     for name in (ANSWER, OUTPUT):
         (folder / name).unlink(missing_ok=True)
-    reader, writer = os.pipe()
+    reader, writer = os.pipe()  # for the report of what could not be confined
     policy = {
         "module": module,
         "arguments": list(arguments),
@@ -98,19 +98,9 @@ def run_confined(
         "report": writer,
         "parent": os.getpid(),
     }
-    command = [sys.executable, "-P", "-s", "-m", "training.importing.confined", json.dumps(policy)]
     with (folder / OUTPUT).open("xb+") as output, open(reader, "rb") as report:  # noqa: PTH123 - a descriptor
         try:
-            process = subprocess.Popen(
-                command,
-                cwd=folder,
-                env=environment(folder),
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                pass_fds=(writer,),
-                start_new_session=True,
-            )
+            process = start(policy, folder, output)
         finally:
             os.close(writer)
         try:
@@ -122,6 +112,20 @@ def run_confined(
         said = output.read()
     answer = answer_of(process.returncode, folder, said, task)
     return Confined(answer, tuple(json.loads(lacks)))
+
+
+def start(policy: dict[str, Any], folder: Path, output: IO[bytes]) -> subprocess.Popen[bytes]:
+    """Neither the current folder nor the user's own packages are on the path of this Python."""
+    return subprocess.Popen(
+        [sys.executable, "-P", "-s", "-m", "training.importing.confined", json.dumps(policy)],
+        cwd=folder,
+        env=environment(folder),
+        stdin=subprocess.DEVNULL,
+        stdout=output,
+        stderr=subprocess.STDOUT,
+        pass_fds=(policy["report"],),
+        start_new_session=True,
+    )
 
 
 def environment(folder: Path) -> dict[str, str]:
@@ -188,8 +192,10 @@ def answer_of(status: int, folder: Path, said: bytes, task: str) -> Any:
         raise OverLimit(f"{task} took more processor time than its limit, and was stopped.")
     if status and any(sign in said for sign in OUT_OF_MEMORY):
         raise too_much_memory(task)
+    if -status == signal.SIGKILL:
+        raise OverLimit(f"{task} was ended from outside, probably because there is not enough memory.")
     if status < 0:
-        raise UserError(f"{task} ended with {signal.Signals(-status).name}; the file is damaged or harmful.")
+        raise UserError(f"{task} ended with {signal_name(-status)}; the file is damaged or harmful.")
     if status:
         lines = said.decode(errors="replace").strip().splitlines() or ["it said nothing"]
         raise UserError(f"{task} failed: {plain(lines[-1])}")
@@ -203,9 +209,14 @@ def answer_of(status: int, folder: Path, said: bytes, task: str) -> Any:
     return answer.get("answer")
 
 
+def signal_name(number: int) -> str:
+    return signal.Signals(number).name if number in set(signal.Signals) else f"signal {number}"
+
+
 def read_answer(path: Path, task: str) -> dict[str, Any]:
     try:
-        with path.open("rb") as file:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)  # it may be anything without Landlock
+        with os.fdopen(descriptor, "rb") as file:
             data = file.read(LONGEST_ANSWER + 1)
         answer = json.loads(data) if len(data) <= LONGEST_ANSWER else None
     except (OSError, ValueError, RecursionError):

@@ -8,6 +8,7 @@ An archive is somebody else's: nothing in it is written outside of that folder, 
 """
 
 import contextlib
+import errno
 import os
 import shutil
 import tarfile
@@ -29,7 +30,7 @@ SHARE_OF_DISK = 0.9  # of what is free
 BLOCK = 1 << 20
 ENCRYPTED = 0x1  # bits of a zip entry's flags
 NAMED_IN_UTF8 = 0x800
-DAMAGES = (zipfile.BadZipFile, tarfile.TarError, zlib.error, LZMAError, BadGzipFile, EOFError)
+DAMAGES = (zipfile.BadZipFile, tarfile.TarError, zlib.error, LZMAError, BadGzipFile, EOFError, UnicodeDecodeError)
 
 
 class BadArchive(UserError):
@@ -182,6 +183,10 @@ def entries_of_zip(archive: Path) -> Generator[Entry]:
                 raise BadArchive(
                     f"{archive} cannot be unpacked here ({error}). Unpack it, and give the folder."
                 ) from None
+            except OSError as error:
+                if error.errno != errno.EINVAL:
+                    raise
+                raise zipfile.BadZipFile(f"{info.filename} would lie before the beginning of the file") from None
 
 
 def name_in_zip(info: zipfile.ZipInfo) -> str:

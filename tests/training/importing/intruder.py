@@ -169,6 +169,10 @@ def crash() -> None:
     ctypes.string_at(0)
 
 
+def signal_itself(number: str) -> None:
+    os.kill(os.getpid(), int(number))
+
+
 def print_and_fail() -> None:
     print("a warning of a library", file=sys.stderr)
     raise KeyError("no \x1b[31msuch\nlayer")

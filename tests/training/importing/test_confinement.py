@@ -151,6 +151,15 @@ def test_a_crash_is_one_sentence(tmp_path: Path) -> None:
         confined(tmp_path, "crash")
 
 
+@pytest.mark.parametrize(
+    ("number", "message"),
+    [("9", "ended from outside, probably"), ("6", "ended with SIGABRT"), ("40", "with signal 40")],
+)
+def test_the_signal_is_named(tmp_path: Path, number: str, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        confined(tmp_path, "signal_itself", number)
+
+
 def test_the_modules_own_message_arrives(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"^The model has no layers\.$"):
         confined(tmp_path, "explain")

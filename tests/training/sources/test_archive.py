@@ -127,6 +127,18 @@ def test_what_would_grow_too_much_or_fill_the_disk_is_refused(
     assert leftovers(tmp_path / "cache") == []
 
 
+def test_an_archive_whose_table_of_contents_is_damaged_says_so(tmp_path: Path) -> None:
+    packed = zip_of(tmp_path / "pets.zip", {"cat/1.jpg": b"a cat", "cat/\u00e4.jpg": b"another"})
+    whole = packed.read_bytes()
+    end = whole.rindex(b"PK\x05\x06")
+    moved = whole[: end + 12] + (1 << 20).to_bytes(4, "little") + whole[end + 16 :]  # where the table would end
+    misspelt = whole.replace("\u00e4".encode(), b"\xff\xff")
+    for damaged in (moved, misspelt):
+        packed.write_bytes(damaged)
+        with pytest.raises(BadArchive, match="is damaged"):
+            unpacked(packed, tmp_path / "cache")
+
+
 def test_an_archive_that_needs_a_password_says_so(tmp_path: Path) -> None:
     data = bytearray(zip_of(tmp_path / "pets.zip", FILES).read_bytes())
     for signature, offset in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):  # set the flag in all headers
