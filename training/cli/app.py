@@ -6,6 +6,7 @@ from training.cli.bundles import evaluate, filters, publish, quantize
 from training.cli.data import audit, preview
 from training.cli.fit import fit, lr_find, recipes
 from training.cli.history import diff, explain
+from training.cli.importing import import_model
 from training.cli.retrain import retrain
 from training.cli.weights import import_weights, weights
 
@@ -16,7 +17,7 @@ def main() -> None:
 
 
 for command in (
-    *(audit, diff, evaluate, explain, filters, fit, import_weights, lr_find, preview, publish, quantize),
+    *(audit, diff, evaluate, explain, filters, fit, import_model, import_weights, lr_find, preview, publish, quantize),
     *(recipes, retrain, weights),
 ):
     main.add_command(command)

@@ -20,6 +20,7 @@ with imported_when_used():
     import training.fit.lr_finder as lr_finder
     import training.fit.options as fit_options
     import training.fit.setup as setup
+    import training.importing.bundle as imports
     import training.promotion.publish_check as publish_check
     import training.promotion.publishing as publishing
     import training.promotion.version_diff as version_diff

@@ -1,1 +1,1 @@
-"""Somebody else's model: what kind of file it is, what in it is refused, and the confined process that loads it."""
+"""Somebody's model, made into a bundle: `python -m training import`."""

@@ -1,6 +1,6 @@
 """Looks through a `.keras` or `.h5` file before Keras loads it; in the confined process, since HDF5 is a C library.
 
-`training.importing.confinement.run_confined` can call it on its own, and a loader should call `check_model` first.
+`training.confinement.confinement.run_confined` can call it on its own, and a loader should call `check_model` first.
 """
 
 import zipfile
@@ -11,7 +11,7 @@ from typing import IO, Any
 import h5py
 
 from models.errors import UserError
-from training.importing.keras_config import read_config
+from training.foreign.keras_config import read_config
 
 NUMBERS = "fiub"  # kinds of NumPy
 MOST_OBJECTS = 200_000
@@ -28,7 +28,7 @@ def check_model(path: Path) -> dict[str, Any]:
     """The configuration of a whole model, as `read_config`.
 
     Args:
-        path: `model.keras` or `model.h5` as `training.importing.sources` copies them.
+        path: `model.keras` or `model.h5` as `training.foreign.sources` copies them.
 
     Raises:
         UserError: it has weights only, or anything that is neither a class of Keras nor an array in this file.

@@ -10,10 +10,10 @@ import keras
 import pytest
 
 from models.errors import UserError
-from tests.training.importing.models import members, network, saved, zipped
-from training.importing import sources
-from training.importing.model_check import check_model
-from training.importing.sources import KERAS_PARTS, Source, copy_model
+from tests.training.foreign.models import members, network, saved, zipped
+from training.foreign import sources
+from training.foreign.model_check import check_model
+from training.foreign.sources import KERAS_PARTS, Source, copy_model
 from training.sources.archive import BadArchive
 
 

@@ -1,7 +1,7 @@
 """What a path is as a model, and a copy of it in a folder of ours; nothing here needs TensorFlow, Keras or HDF5.
 
     <folder>/model.keras    written anew from the three files that a model of Keras 3 consists of
-    <folder>/model.h5       a copy; whether it is a whole model says `training.importing.model_check`
+    <folder>/model.h5       a copy; whether it is a whole model says `training.foreign.model_check`
     <folder>/model/         a SavedModel: the files that TensorFlow reads, and no others
     <folder>/labels.txt     the names of the classes, where an archive or a folder has them beside the model
 
@@ -22,8 +22,8 @@ from typing import Literal
 
 from models.errors import UserError
 from models.files.folders import is_passed_over
-from training.importing.keras_config import read_config
-from training.importing.refused import ACCEPTED, WEIGHTS_ONLY, refusal_of
+from training.foreign.keras_config import read_config
+from training.foreign.refused import ACCEPTED, WEIGHTS_ONLY, refusal_of
 from training.sources.archive import Limits, unpack_into
 
 Kind = Literal["keras", "h5", "saved_model"]

@@ -2,7 +2,7 @@
 
 The protocol between the two sides:
 
-1. `run_confined("package.module", ["a", "b"], folder=F, ...)` starts `python -m training.importing.confined`. That
+1. `run_confined("package.module", ["a", "b"], folder=F, ...)` starts `python -m training.confinement.confined`. That
    process imports the parent packages of the module, gives up its rights, and only then imports the module itself.
 2. It calls the module's `main(arguments)`, with the list of strings. Its current folder is F, and HOME, TMPDIR and
    KERAS_HOME lie in F. It can read the model (`readable`), Python's own files and those of the packages `models` and
@@ -117,7 +117,7 @@ def run_confined(
 def start(policy: dict[str, Any], folder: Path, output: IO[bytes]) -> subprocess.Popen[bytes]:
     """Neither the current folder nor the user's own packages are on the path of this Python."""
     return subprocess.Popen(
-        [sys.executable, "-P", "-s", "-m", "training.importing.confined", json.dumps(policy)],
+        [sys.executable, "-P", "-s", "-m", "training.confinement.confined", json.dumps(policy)],
         cwd=folder,
         env=environment(folder),
         stdin=subprocess.DEVNULL,

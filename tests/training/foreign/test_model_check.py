@@ -14,11 +14,11 @@ import pytest
 from keras import layers
 
 from models.errors import UserError
-from tests.training.importing.models import members, network, saved, with_config, with_hdf5, with_operations
-from training.importing import keras_config
-from training.importing.confinement import run_confined
-from training.importing.keras_config import read_config
-from training.importing.model_check import check_model
+from tests.training.foreign.models import members, network, saved, with_config, with_hdf5, with_operations
+from training.confinement.confinement import run_confined
+from training.foreign import keras_config
+from training.foreign.keras_config import read_config
+from training.foreign.model_check import check_model
 
 
 @keras.saving.register_keras_serializable(package="theirs")
@@ -251,7 +251,7 @@ def test_a_file_that_was_cut_off_is_damaged(model: Path) -> None:
 def test_it_runs_in_the_confined_process(keras_file: Path, tmp_path: Path) -> None:
     (tmp_path / "folder").mkdir()
     answer = run_confined(
-        "training.importing.model_check",
+        "training.foreign.model_check",
         [str(keras_file)],
         folder=tmp_path / "folder",
         readable=[keras_file],
@@ -262,7 +262,7 @@ def test_it_runs_in_the_confined_process(keras_file: Path, tmp_path: Path) -> No
     with_hdf5(keras_file, external_link)
     with pytest.raises(UserError, match="which is a link to another place"):
         run_confined(
-            "training.importing.model_check",
+            "training.foreign.model_check",
             [str(keras_file)],
             folder=tmp_path / "folder",
             readable=[keras_file],

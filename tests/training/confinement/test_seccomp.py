@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from training.importing.seccomp import (
+from training.confinement.seccomp import (
     ABSENT,
     ALLOW,
     AND,

@@ -11,15 +11,15 @@ from pathlib import Path
 import pytest
 
 from models.errors import UserError
-from tests.training.importing import intruder
-from training.importing import confined as inside
-from training.importing import confinement
-from training.importing.confinement import Confined, OverLimit, run_confined
-from training.importing.landlock import OLDEST_ABI, landlock_abi
+from tests.training.confinement import intruder
+from training.confinement import confined as inside
+from training.confinement import confinement
+from training.confinement.confinement import Confined, OverLimit, run_confined
+from training.confinement.landlock import OLDEST_ABI, landlock_abi
 
 CONFINED = sys.platform == "linux" and landlock_abi() >= OLDEST_ABI
 pytestmark = pytest.mark.skipif(not CONFINED, reason="this kernel has no Landlock of Linux 5.19 or later")
-MODULE = "tests.training.importing.intruder"
+MODULE = "tests.training.confinement.intruder"
 GENEROUS = 2 << 30  # bytes
 TO_A_FILE = ("write", "append", "empty", "remove", "rename", "take", "hard_link", "symbolic_link")
 TO_ITS_ATTRIBUTES = ("change_mode", "change_times")

@@ -1,7 +1,7 @@
 """Landlock: a process gives up access to files, for itself and for good (https://docs.kernel.org/userspace-api/landlock.html).
 
 What a ruleset names as handled is denied everywhere but where one of its rules allows it. Landlock knows nothing of the
-mode, the owner, the times and the extended attributes of files; `training.importing.seccomp` denies changing those.
+mode, the owner, the times and the extended attributes of files; `training.confinement.seccomp` denies changing those.
 """
 
 import ctypes

@@ -1,4 +1,4 @@
-"""The inside of `training.importing.confinement`: a process that gives up its rights, and then calls a module's `main`.
+"""The inside of `training.confinement.confinement`: a process that gives up its rights, and then calls a module's `main`.
 
 What is imported here, and before the rights are given up, is our own code only.
 """
@@ -20,8 +20,8 @@ import models
 import training
 from models.errors import Failed, UserError
 from models.process.parent import die_with_parent
-from training.importing.landlock import restrict_files
-from training.importing.seccomp import forbid_new_privileges, restrict_calls
+from training.confinement.landlock import restrict_files
+from training.confinement.seccomp import forbid_new_privileges, restrict_calls
 
 ANSWER = "answer.json"
 OPEN_FILES = 1024

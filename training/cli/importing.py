@@ -1,0 +1,102 @@
+"""The command for a model that somebody else trained: `import`."""
+
+import re
+import shlex
+import sys
+from pathlib import Path
+from typing import get_args
+
+import click
+
+from models.bundle.preprocessing import Resize
+from models.process.commands import explained
+from models.store import publish as published
+from models.store.layout import check_model_name
+from training.cli.deferred import directory, imports
+from training.cli.options import EXPORTS
+from training.preprocessing.scalings import PIXEL_SCALINGS
+
+AUTO = "auto"
+
+
+class Size(click.ParamType):
+    """224x224, or 224 for both: height and width in pixels."""
+
+    name = "HEIGHTxWIDTH"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, int]:
+        found = re.fullmatch(r"(\d{1,5})(?:x(\d{1,5}))?", str(value))
+        if not found or not all(8 <= int(side) <= 4096 for side in found.groups() if side):
+            self.fail(f"{value!r} is no size: 224x224 is, each side from 8 to 4096 pixels.", param, ctx)
+        return int(found[1]), int(found[2] or found[1])
+
+
+@click.command("import")
+@click.argument("model", type=click.Path(path_type=Path, exists=True))
+@click.option("--name", required=True, help="Name of the model: a-z, 0-9, - and _.")
+@click.option(
+    "--labels",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    help="Names of the classes in the model's order: text with one a line, JSON, or CSV.",
+)
+@click.option(
+    "--images",
+    type=click.Path(path_type=Path, exists=True),
+    help="Folder with a folder of images for each class, a handful of each: finds the scaling, and measures the model.",
+)
+@click.option(
+    "--scaling",
+    type=click.Choice([AUTO, *PIXEL_SCALINGS]),
+    default=AUTO,
+    help="What training did to the pixels. auto: as the images show, or else the model.",
+)
+@click.option("--size", type=Size(), help="Height and width of the images, for a model that takes any.")
+@click.option(
+    "--resize",
+    type=click.Choice(get_args(Resize)),
+    help="How an image gets that size. [default: as the images show; else squash]",
+)
+@click.option("--signature", help="Signature of a SavedModel. [default: serving_default, or the one there is]")
+@click.option("--publish", is_flag=True, help="Publish the bundle and make it live.")
+@click.option("--runs", type=click.Path(path_type=Path, file_okay=False), default="runs", help="Where runs are kept.")
+@EXPORTS
+@explained
+def import_model(
+    model: Path,
+    name: str,
+    labels: Path | None,
+    images: Path | None,
+    scaling: str,
+    size: tuple[int, int] | None,
+    resize: Resize | None,
+    signature: str | None,
+    publish: bool,
+    runs: Path,
+    exports: Path,
+) -> None:
+    """Make a verified bundle of MODEL, which somebody else has trained.
+
+    MODEL is a `.keras` file, a whole model in `.h5`, the directory of a SavedModel, or a zip or tar of one. It is
+    loaded in a process that can write nowhere else and has no network.
+    """
+    check_model_name(name)
+    runs.mkdir(parents=True, exist_ok=True)
+    run = directory.new_run_directory(runs, name)
+    asked = imports.Asked(
+        model,
+        name,
+        labels,
+        images,
+        None if scaling == AUTO else scaling,
+        size,
+        resize,
+        signature,
+        command=f"python -m training {shlex.join(sys.argv[1:])}",
+    )
+    bundle = imports.import_model(asked, run, click.echo)
+    click.echo(f"bundle: {bundle}")
+    if publish:
+        version = published.publish(bundle, exports)
+        click.echo(f"published and live: {exports / name / str(version)}")
+    else:
+        click.echo(f"publish it with: python -m training publish --force {bundle.parent}")

@@ -1,0 +1,1 @@
+"""Work on files that somebody else made, in a process that can do no harm."""

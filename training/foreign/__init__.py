@@ -1,0 +1,1 @@
+"""Somebody's model: found, copied, looked through, and loaded."""

@@ -1,0 +1,1 @@
+"""How somebody's network wants its images, and what its answers are."""
