@@ -1,4 +1,4 @@
-"""The inside of `training.confinement.confinement`: a process that gives up its rights, and then calls a module's `main`.
+"""The inside of `training.confinement.confinement`: a process that gives up its rights, and calls a module's `main`.
 
 What is imported here, and before the rights are given up, is our own code only.
 """
