@@ -24,7 +24,7 @@ import numpy as np
 from models.bundle.class_names import all_nfc
 from models.bundle.preprocessing import InputSpec
 from models.bundle.reference import Reference
-from models.errors import UserError
+from models.errors import BrokenBundle
 from models.files.durable import fsync_tree, sha256, write_durably
 from models.files.typed import read_json, typed
 
@@ -47,10 +47,6 @@ IMAGE = np.dtype(
     ]
 )
 TRAINED_ON, VALIDATED_ON, TESTED_ON = 1, 2, 3
-
-
-class BrokenBundle(UserError):
-    """A bundle that must not be served; the message says what is wrong and what to do."""
 
 
 class Figures(TypedDict, total=False):
