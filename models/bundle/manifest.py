@@ -22,6 +22,7 @@ from typing import Any, TypedDict, TypeVar
 import numpy as np
 
 from models.bundle.class_names import all_nfc
+from models.bundle.operations import check_operations
 from models.bundle.preprocessing import InputSpec
 from models.bundle.reference import Reference
 from models.errors import BrokenBundle
@@ -161,8 +162,10 @@ def read_manifest(bundle: Path) -> Manifest:
 def verify(bundle: Path) -> Manifest:
     """The manifest of a bundle whose every file is there, is what was written, and is listed.
 
+    Its graph holds allowed operations alone: whatever executes a bundle, in whichever engine, verifies it first.
+
     Raises:
-        BrokenBundle: anything is missing, altered, added, or a link.
+        BrokenBundle: anything is missing, altered, added, or a link, or an operation is not allowed.
     """
     manifest = read_manifest(bundle)
     found = {path.relative_to(bundle).as_posix(): path for path in files_of(bundle)}
@@ -174,6 +177,7 @@ def verify(bundle: Path) -> Manifest:
     if "saved_model.pb" not in found:
         raise BrokenBundle(f"{bundle} has no saved_model.pb; export again or delete it.")
     check_class_names(bundle, manifest.class_names)
+    check_operations(bundle)
     return manifest
 
 

@@ -83,16 +83,14 @@ def check_served(folder: Path, graph: Graph) -> None:
     called = called_by(graph, [*(name for node in nodes for name in calls(graph, node)), *methods, *replaceable])
     for function, node in [*((None, node) for node in nodes), *inside(called)]:
         if node.op in SAVER:
-            raise refusal(folder, function, node, "it writes or reads files, and answers depend on it")
+            raise refusal(folder, function, node, "it writes or reads files while the model is loaded or answers")
 
 
 def check_restored(folder: Path, graph: Graph) -> None:
     """What TensorFlow runs to read the variables writes no file, and reads only the file that TensorFlow names."""
     if graph.saver is None or not graph.saver.restore_op_name:
         return
-    reading = {
-        name for name in graph.functions if any(node.op in RESTORING for _, node in inside(called_by(graph, [name])))
-    }
+    reading = functions_that_read(graph)
     nodes = upstream(folder, graph, [graph.saver.restore_op_name])
     called = called_by(graph, [name for node in nodes for name in calls(graph, node)])
     file = node_of(graph.saver.filename_tensor_name)
@@ -139,6 +137,24 @@ def called_by(graph: Graph, names: Iterable[str]) -> list[Function]:
             found[name] = graph.functions[name]
             waiting += [called for node in found[name].nodes for called in calls(graph, node)]
     return list(found.values())
+
+
+def functions_that_read(graph: Graph) -> set[str]:
+    """The names of those in which variables are read, or in a function that they call."""
+    callers: dict[str, list[str]] = {name: [] for name in graph.functions}
+    waiting = []
+    for function, node in inside(graph.functions.values()):
+        for name in calls(graph, node):
+            callers[name].append(function.name)
+        if node.op in RESTORING:
+            waiting.append(function.name)
+    found: set[str] = set()
+    while waiting:
+        name = waiting.pop()
+        if name not in found:
+            found.add(name)
+            waiting += callers[name]
+    return found
 
 
 def calls(graph: Graph, node: Node) -> tuple[str, ...]:
