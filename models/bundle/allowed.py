@@ -9,8 +9,9 @@ ALLOWED = frozenset(
     " ".join(
         [
             # Inputs, constants, and nodes that compute nothing.
-            "_Arg _Retval Assert CheckNumerics CheckNumericsV2 Const DeepCopy EnsureShape HostConst Identity",
-            "IdentityN NoOp Placeholder PlaceholderV2 PlaceholderWithDefault PreventGradient Snapshot StopGradient",
+            "_Arg _Retval Assert CheckNumerics CheckNumericsV2 Const DeepCopy EnsureShape GuaranteeConst HostConst",
+            "Identity IdentityN NoOp Placeholder PlaceholderV2 PlaceholderWithDefault PreventGradient Snapshot",
+            "StopGradient",
             # Arithmetic.
             "Abs AccumulateNV2 Acos Acosh Add AddN AddV2 Angle Asin Asinh Atan Atan2 Atanh BesselI0e BesselI1e",
             "BiasAdd BiasAddV1 Bitcast BitwiseAnd BitwiseOr BitwiseXor Bucketize Cast Ceil ClipByValue Complex",
@@ -70,7 +71,7 @@ ALLOWED = frozenset(
             # Images.
             "AdjustContrastv2 AdjustHue AdjustSaturation CombinedNonMaxSuppression CropAndResize DecodeAndCropJpeg",
             "DecodeBmp DecodeGif DecodeImage DecodeJpeg DecodePng DecodeWebP DrawBoundingBoxes DrawBoundingBoxesV2",
-            "EncodeJpeg EncodePng ExtractGlimpse ExtractGlimpseV2 ExtractJpegShape HSVToRGB",
+            "EncodeJpeg EncodeJpegVariableQuality EncodePng ExtractGlimpse ExtractGlimpseV2 ExtractJpegShape HSVToRGB",
             "ImageProjectiveTransformV2 ImageProjectiveTransformV3 NonMaxSuppression NonMaxSuppressionV2",
             "NonMaxSuppressionV3 NonMaxSuppressionV4 NonMaxSuppressionV5 ResizeArea ResizeBicubic ResizeBilinear",
             "ResizeNearestNeighbor RGBToHSV SampleDistortedBoundingBoxV2 ScaleAndTranslate",
@@ -92,11 +93,12 @@ ALLOWED = frozenset(
             # Random numbers, which layers such as dropout hold even where they do not use them.
             "Multinomial NonDeterministicInts ParameterizedTruncatedNormal RandomGamma RandomShuffle",
             "RandomStandardNormal RandomUniform RandomUniformInt RngReadAndSkip RngSkip StatefulStandardNormalV2",
-            "StatefulTruncatedNormal StatefulUniform StatefulUniformInt StatelessMultinomial StatelessRandomGetAlg",
-            "StatelessRandomGetKeyCounter StatelessRandomGetKeyCounterAlg StatelessRandomNormal",
-            "StatelessRandomNormalV2 StatelessRandomUniform StatelessRandomUniformInt StatelessRandomUniformIntV2",
-            "StatelessRandomUniformV2 StatelessSampleDistortedBoundingBox StatelessShuffle StatelessTruncatedNormal",
-            "StatelessTruncatedNormalV2 TruncatedNormal",
+            "StatefulTruncatedNormal StatefulUniform StatefulUniformInt StatelessMultinomial StatelessRandomGammaV2",
+            "StatelessRandomGammaV3 StatelessRandomGetAlg StatelessRandomGetKeyCounter",
+            "StatelessRandomGetKeyCounterAlg StatelessRandomNormal StatelessRandomNormalV2 StatelessRandomUniform",
+            "StatelessRandomUniformInt StatelessRandomUniformIntV2 StatelessRandomUniformV2",
+            "StatelessSampleDistortedBoundingBox StatelessShuffle StatelessTruncatedNormal StatelessTruncatedNormalV2",
+            "TruncatedNormal",
             # Gradients and steps of optimizers, which are left in graphs that were exported from a training.
             "ApplyAdadelta ApplyAdagrad ApplyAdam ApplyFtrl ApplyGradientDescent ApplyMomentum ApplyRMSProp",
             "AvgPool3DGrad AvgPoolGrad BiasAddGrad Conv2DBackpropFilter Conv3DBackpropFilterV2 CropAndResizeGradBoxes",
