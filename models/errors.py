@@ -11,3 +11,7 @@ class UserError(ValueError):
 
 class Failed(RuntimeError):
     """What was given is accepted, and could not be done all the same."""
+
+
+class BrokenBundle(UserError):
+    """A bundle that must not be served; the message says what is wrong and what to do."""

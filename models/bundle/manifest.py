@@ -22,9 +22,10 @@ from typing import Any, TypedDict, TypeVar
 import numpy as np
 
 from models.bundle.class_names import all_nfc
+from models.bundle.operations import check_operations
 from models.bundle.preprocessing import InputSpec
 from models.bundle.reference import Reference
-from models.errors import UserError
+from models.errors import BrokenBundle
 from models.files.durable import fsync_tree, sha256, write_durably
 from models.files.typed import read_json, typed
 
@@ -47,10 +48,6 @@ IMAGE = np.dtype(
     ]
 )
 TRAINED_ON, VALIDATED_ON, TESTED_ON = 1, 2, 3
-
-
-class BrokenBundle(UserError):
-    """A bundle that must not be served; the message says what is wrong and what to do."""
 
 
 class Figures(TypedDict, total=False):
@@ -165,8 +162,10 @@ def read_manifest(bundle: Path) -> Manifest:
 def verify(bundle: Path) -> Manifest:
     """The manifest of a bundle whose every file is there, is what was written, and is listed.
 
+    Its graph holds allowed operations alone: whatever executes a bundle, in whichever engine, verifies it first.
+
     Raises:
-        BrokenBundle: anything is missing, altered, added, or a link.
+        BrokenBundle: anything is missing, altered, added, or a link, or an operation is not allowed.
     """
     manifest = read_manifest(bundle)
     found = {path.relative_to(bundle).as_posix(): path for path in files_of(bundle)}
@@ -178,6 +177,7 @@ def verify(bundle: Path) -> Manifest:
     if "saved_model.pb" not in found:
         raise BrokenBundle(f"{bundle} has no saved_model.pb; export again or delete it.")
     check_class_names(bundle, manifest.class_names)
+    check_operations(bundle)
     return manifest
 
 

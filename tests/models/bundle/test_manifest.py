@@ -23,7 +23,7 @@ from models.bundle.manifest import (
 )
 from models.bundle.reference import make_reference
 from models.files.durable import sha256
-from tests.bundles import CLASS_NAMES, SPEC, edit_manifest, make_bundle
+from tests.bundles import CLASS_NAMES, NETWORK, SPEC, edit_manifest, make_bundle
 from tests.images import noise
 
 SAYS_WHAT_TO_DO = "export again|delete it|publish again"
@@ -186,7 +186,7 @@ def test_only_what_an_engine_loads_counts_as_its_size(tmp_path: Path) -> None:
     """More images in the list of what a model was made with make no larger model."""
     bundle = make_bundle(tmp_path / "bundle")
     before = loaded_bytes(bundle)
-    assert before == len(b"a network") + len(b"weights")
+    assert before == len(NETWORK) + len(b"weights")
     (bundle / IMAGES).write_bytes(bytes(100_000))
     assert loaded_bytes(bundle) == before
     (bundle / INT8).mkdir()

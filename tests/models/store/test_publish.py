@@ -13,7 +13,7 @@ from models.files.durable import write_durably
 from models.store.layout import list_models, list_versions
 from models.store.live import LivePointer, read_live, set_live
 from models.store.publish import STAGING_PREFIX, publish
-from tests.bundles import edit_manifest, verified_versions
+from tests.bundles import NETWORK, edit_manifest, verified_versions
 
 
 def history(home: Path) -> list[int]:
@@ -32,7 +32,7 @@ def test_versions_are_numbered_upward_and_the_newest_is_live(bundle: Path, expor
 def test_the_published_bundle_is_the_one_that_was_exported(bundle: Path, exports: Path) -> None:
     publish(bundle, exports)
     assert verify(exports / "toy" / "1") == verify(bundle)
-    assert (exports / "toy" / "1" / "saved_model.pb").read_bytes() == b"a network"
+    assert (exports / "toy" / "1" / "saved_model.pb").read_bytes() == NETWORK
 
 
 def test_other_users_may_read_what_is_published(bundle: Path, exports: Path) -> None:

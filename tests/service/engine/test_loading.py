@@ -9,12 +9,16 @@ import time
 import numpy as np
 import pytest
 
+from models.bundle.manifest import BrokenBundle, read_manifest, write_manifest
 from service import machine
+from service.engine import loading
 from service.engine.backend import Backend
 from service.engine.batch_sizes import LONGEST_BATCH_S
 from service.engine.loading import LONGEST_WARM_UP_S, load, warm_up
 from service.engine.pace import AT_ONCE, LOWEST, Pace
 from service.machine import available_cores, has_bfloat16
+from tests.bundles import make_bundle
+from tests.models.bundle.saved_models import save
 from tests.processes import python
 
 
@@ -68,6 +72,23 @@ def test_a_batch_is_never_taken_for_slower_than_its_halves():
 
     seconds = warm_up(Disturbed(0.0), (2, 2, 1), 2)
     assert seconds[2] <= 2 * seconds[1]
+
+
+@pytest.mark.parametrize("engine", ["tensorflow", "openvino"])
+def test_a_version_that_would_write_a_file_is_refused_before_an_engine_sees_it(tmp_path, monkeypatch, engine):
+    import tensorflow as tf
+
+    def write(probabilities):
+        with tf.control_dependencies([tf.io.write_file(str(tmp_path / "canary"), "written")]):
+            return tf.identity(probabilities)
+
+    bundle = make_bundle(tmp_path / "bundle")
+    save(bundle, write)
+    write_manifest(bundle, read_manifest(bundle))
+    monkeypatch.setitem(loading.BACKENDS, engine, None)
+    with pytest.raises(BrokenBundle, match=r"the operation WriteFile .*, which is not allowed: it writes files"):
+        load(bundle, engine, "auto", 2)
+    assert not (tmp_path / "canary").exists()
 
 
 def test_a_tiny_network_is_computed_by_one_thread(digits_exports):
