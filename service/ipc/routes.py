@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from models.bundle.manifest import Task
 from models.bundle.preprocessing import InputSpec
 from models.bundle.reference import Reference
 from models.files.durable import write_durably
@@ -23,6 +24,8 @@ class VersionRoute:
     reason: str | None = None  # why it was rejected or parked, or which files it waits for; None where nothing is wrong
     class_names: tuple[str, ...] = ()
     input_spec: InputSpec | None = None
+    task: Task = "single_label"
+    threshold: float = 0.5  # of multi_label: labels that are at least so probable are the answer
     # what the manifest and the engine say of it, for people and for the page
     description: dict[str, Any] = field(default_factory=dict)
     reference: Reference | None = None  # what it met when it was judged, to compare with
