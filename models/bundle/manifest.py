@@ -55,6 +55,10 @@ Task = Literal["single_label", "multi_label"]  # whether an image has exactly on
 EngineName = Literal["openvino", "tensorflow"]
 
 
+class NotForThisModel(UserError):
+    """What was asked for does not go with the kind of model that a bundle holds."""
+
+
 class BrokenBundle(UserError):
     """A bundle that must not be served; the message says what is wrong and what to do."""
 
@@ -191,6 +195,20 @@ def verify(bundle: Path) -> Manifest:
         raise BrokenBundle(f"{bundle} has no saved_model.pb; export again or delete it.")
     check_class_names(bundle, manifest.class_names)
     return manifest
+
+
+def refuse_many_labels(manifest: Manifest, what: str) -> None:
+    """
+    Args:
+        what: is refused, as the subject of a sentence, such as "evaluate".
+
+    Raises:
+        NotForThisModel: an image has any number of labels, which `what` does not know.
+    """
+    if manifest.task == "multi_label":
+        raise NotForThisModel(
+            f"{what} is for models that give an image one label, and {manifest.model} gives it any number of labels."
+        )
 
 
 def check_class_names(bundle: Path, names: tuple[str, ...]) -> None:

@@ -72,6 +72,8 @@ def about_version(home: Path, version: int) -> dict[str, Any]:
         "version": version,
         "parts": parts,
         "architecture": manifest.architecture,
+        "task": manifest.task,
+        "engines": list(manifest.engines),
         "class_names": list(manifest.class_names),
         "created_at": lineage.get("created_at"),
         "parent_version": lineage.get("parent_version"),
