@@ -24,12 +24,12 @@ class VersionRoute:
     reason: str | None = None  # why it was rejected or parked, or which files it waits for; None where nothing is wrong
     class_names: tuple[str, ...] = ()
     input_spec: InputSpec | None = None
-    task: Task = "single_label"
-    threshold: float = 0.5  # of multi_label: labels that are at least so probable are the answer
     # what the manifest and the engine say of it, for people and for the page
     description: dict[str, Any] = field(default_factory=dict)
     reference: Reference | None = None  # what it met when it was judged, to compare with
     restarts: int = 0  # engines of this version that died after they had answered
+    task: Task = "single_label"
+    threshold: float = 0.5  # of multi_label: labels that are at least so probable are the answer
 
 
 @dataclass(frozen=True, slots=True)

@@ -215,7 +215,9 @@ def find_model(name: str) -> Target:
     """
     found = service().targets.find(name)
     if found.route.task == "multi_label":
-        raise Conflict(f"Feedback is one label an image, and {name} gives an image any number of labels: it takes none.")
+        raise Conflict(
+            f"Feedback is one label an image, and {name} gives an image any number of labels: it takes none."
+        )
     return found
 
 

@@ -46,7 +46,7 @@ ERRORS = {
     403: "The API key does not allow this.",
     404: "There is no such model or version; GET /models lists them.",
     408: "The body did not arrive in time.",
-    409: "The version is missing, broken or live already, the folder cannot be written, or the model takes no feedback.",
+    409: "The version is missing, broken or live already, the folder cannot be written, or feedback is not taken.",
     413: "Too many bytes, images or pixels.",
     415: "An image format that is not read, or a Content-Encoding.",
     422: "Well-formed, but not accepted; the message says what is.",
