@@ -17,21 +17,23 @@ How versions get there, and which of them is live, is in `models.store.publish`.
 import json
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any, TypedDict, TypeVar
+from typing import Annotated, Any, Literal, TypedDict, TypeVar
 
 import numpy as np
+from msgspec import Meta
 
 from models.bundle.class_names import all_nfc
 from models.bundle.operations import check_operations
 from models.bundle.preprocessing import InputSpec
 from models.bundle.reference import Reference
-from models.errors import BrokenBundle
+from models.errors import BrokenBundle, UserError
 from models.files.durable import fsync_tree, sha256, write_durably
 from models.files.typed import read_json, typed
 
 T = TypeVar("T")
 
 FORMAT = 1  # of the manifest
+IMPORTED = "imported"  # the architecture of a network that somebody else built and trained
 MANIFEST = Path("assets.extra/manifest.json")
 LABELS = Path("assets.extra/labels.txt")
 GOLDEN = Path("assets.extra/golden")
@@ -48,6 +50,14 @@ IMAGE = np.dtype(
     ]
 )
 TRAINED_ON, VALIDATED_ON, TESTED_ON = 1, 2, 3
+
+
+Task = Literal["single_label", "multi_label"]  # whether an image has exactly one of the classes, or any number
+EngineName = Literal["openvino", "tensorflow"]
+
+
+class NotForThisModel(UserError):
+    """What was asked for does not go with the kind of model that a bundle holds."""
 
 
 class Figures(TypedDict, total=False):
@@ -82,7 +92,7 @@ class Manifest:
 
     Attributes:
         model: name under which it is published.
-        architecture: name in `models.networks.registry`.
+        architecture: name in `models.networks.registry`, or IMPORTED.
         class_names: class i is `class_names[i]`, in NFC.
         input_spec: what `serving_default` takes, and how an image gets there.
         metrics: `test` on the untouched test split; `parity` of the export; `int8` on validation, where quantized.
@@ -90,6 +100,9 @@ class Manifest:
         scaling: name in `models.networks.scaling`; older bundles, which have none, were all trained with `signed`.
         multi_stage: the network's last layer takes the pooled outputs of earlier stages, too.
         mirrored: the logits are the mean of the image's and of its mirror image's, inside the graph too.
+        task: multi_label where each probability stands for itself, so that they do not sum to 1.
+        threshold: of multi_label, the labels whose probability is at least this are the answer.
+        engines: which of the service's engines compute it; an import tries them, older bundles have both.
         reference: statistics of the images that it was tested on (`models.bundle.reference`); None in old bundles.
         drawing: how a drawing is made into an image like those of the data set; None where nobody draws them.
         lineage: data fingerprint, split, configuration, git revision, library versions.
@@ -106,6 +119,9 @@ class Manifest:
     multi_stage: bool = False
     mirrored: bool = False
     drawing: dict[str, Any] | None = None
+    task: Task = "single_label"
+    threshold: Annotated[float, Meta(gt=0, le=1)] = 0.5
+    engines: Annotated[tuple[EngineName, ...], Meta(min_length=1)] = ("openvino", "tensorflow")
     reference: Reference | None = None
     lineage: dict[str, Any] = field(default_factory=dict)
     files: dict[str, str] = field(default_factory=dict)
@@ -179,6 +195,20 @@ def verify(bundle: Path) -> Manifest:
     check_class_names(bundle, manifest.class_names)
     check_operations(bundle)
     return manifest
+
+
+def refuse_many_labels(manifest: Manifest, what: str) -> None:
+    """
+    Args:
+        what: is refused, as the subject of a sentence, such as "evaluate".
+
+    Raises:
+        NotForThisModel: an image has any number of labels, which `what` does not know.
+    """
+    if manifest.task == "multi_label":
+        raise NotForThisModel(
+            f"{what} is for models that give an image one label, and {manifest.model} gives it any number of labels."
+        )
 
 
 def check_class_names(bundle: Path, names: tuple[str, ...]) -> None:

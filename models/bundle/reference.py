@@ -108,6 +108,11 @@ def most_probable(row: np.ndarray, count: int) -> list[int]:
     return order
 
 
+def at_least(row: np.ndarray, threshold: float) -> list[int]:
+    """Positions of the labels whose probability is at least this, the most probable first; there may be none."""
+    return [i for i in most_probable(row, len(row)) if row[i] >= threshold]
+
+
 def features(described: np.ndarray) -> np.ndarray:
     """Features of the Mahalanobis distance: log(1 - confidence), then the image statistics."""
     return np.concatenate([np.log(1 - described[:, :1]), described[:, 1:]], axis=1)

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from models.bundle.manifest import MANIFEST, BrokenBundle, read_images, read_manifest, verify
+from models.bundle.manifest import IMPORTED, MANIFEST, BrokenBundle, read_images, read_manifest, verify
 from models.store.decisions import decision_on, read_decisions
 from models.store.layout import check_model_name, existing, list_models, list_versions
 from models.store.live import read_live
@@ -72,6 +72,8 @@ def about_version(home: Path, version: int) -> dict[str, Any]:
         "version": version,
         "parts": parts,
         "architecture": manifest.architecture,
+        "task": manifest.task,
+        "engines": list(manifest.engines),
         "class_names": list(manifest.class_names),
         "created_at": lineage.get("created_at"),
         "parent_version": lineage.get("parent_version"),
@@ -101,16 +103,16 @@ def count_images(bundle: Path, class_names: tuple[str, ...]) -> dict[str, dict[s
 def sentences(about: dict[str, Any]) -> list[str]:
     """The same for a terminal."""
     data, code, decision = about["data"], about["code"], about["decision"]
-    parent = about["parent_version"]
+    parent, imported = about["parent_version"], about["architecture"] == IMPORTED
+    many = ", of which an image may have any number" if about["task"] == "multi_label" else ""
+    trained = f"trained from {described_start(about['started_from'])}"
     lines = [
         f"{about['model']} version {about['version']}{', ' + ', '.join(about['parts']) if about['parts'] else ''}",
         f"made        {about['created_at'] or 'at an unknown time'}, {about['architecture']}, "
-        f"{len(about['class_names'])} classes",
+        f"{len(about['class_names'])} classes{many}",
         f"parent      {'none' if parent is None else f'version {parent}'}, "
-        f"trained from {described_start(about['started_from'])}",
-        f"data        {data.get('source')}, {data.get('train')} to train, {data.get('val')} to validate, "
-        f"{data.get('test')} to test{further(data)}",
-        f"            fingerprint {data.get('fingerprint')}",
+        f"{'imported with its weights' if imported else trained}",
+        *(["data        unknown: it was trained elsewhere"] if imported else described_data(data)),
         f"code        {code['git_revision'] or 'not from a checkout'}, "
         + ", ".join(f"{name} {version}" for name, version in (code["libraries"] or {}).items()),
         "settings    "
@@ -151,6 +153,14 @@ def described_start(start: dict[str, Any] | None) -> str:
     if start.get("version") is None:  # it was not published, or an older record does not say
         return f"the weights of {start.get('model')} in {start.get('bundle')}"
     return f"the weights of {start['model']} version {start['version']}"
+
+
+def described_data(data: dict[str, Any]) -> list[str]:
+    return [
+        f"data        {data.get('source')}, {data.get('train')} to train, {data.get('val')} to validate, "
+        f"{data.get('test')} to test{further(data)}",
+        f"            fingerprint {data.get('fingerprint')}",
+    ]
 
 
 def further(data: dict[str, Any]) -> str:

@@ -105,7 +105,7 @@ class Service:
         with self.queue.hold(name, len(images)), while_client_stays():
             target, decoded, probabilities = self._ask(name, version, timeout_s, lambda target: prepare(target, images))
         self.shadow.ask(target, decoded, probabilities)
-        if isinstance(images, list):
+        if isinstance(images, list) and target.route.task == "single_label":  # feedback is one label an image
             self.collector.note(target.name, target.version, target.route.class_names, images, probabilities)
         return target, probabilities
 

@@ -6,12 +6,14 @@ import time
 import gevent
 import numpy as np
 
+from models.bundle.reference import at_least
 from service.config import Config
 from service.errors import ServiceError
 from service.inference.answer_statistics import observe_confidence
 from service.inference.engines import Engines
 from service.inference.queue_limit import QueueLimit
 from service.inference.targets import Target
+from service.ipc.routes import VersionRoute
 from service.telemetry.metrics import SHADOW
 
 log = logging.getLogger(__name__)
@@ -45,11 +47,11 @@ class Shadow:
         if count > QUEUE_SHARE * self._queue.capacity or route.input_spec != target.spec:
             SHADOW.labels(target.name, str(number), "skipped").inc(len(images))
             return
-        labels = [target.route.class_names[i] for i in answered.argmax(axis=1)]
-        gevent.spawn(self._compare, (target.name, number), images, labels, route.class_names)
+        said = [labels_of(target.route, row) for row in answered]
+        gevent.spawn(self._compare, (target.name, number), images, said, route)
 
     def _compare(
-        self, shadow: tuple[str, int], images: list[np.ndarray], labels: list[str], class_names: tuple[str, ...]
+        self, shadow: tuple[str, int], images: list[np.ndarray], said: list[set[str]], route: VersionRoute
     ) -> None:
         name, number = shadow
         try:
@@ -60,5 +62,11 @@ class Shadow:
             SHADOW.labels(name, str(number), "failed").inc(len(images))
             return
         observe_confidence(name, number, answers.probabilities)
-        for label, i in zip(labels, answers.probabilities.argmax(axis=1), strict=True):
-            SHADOW.labels(name, str(number), "agrees" if label == class_names[i] else "differs").inc()
+        for labels, row in zip(said, answers.probabilities, strict=True):
+            SHADOW.labels(name, str(number), "agrees" if labels == labels_of(route, row) else "differs").inc()
+
+
+def labels_of(route: VersionRoute, row: np.ndarray) -> set[str]:
+    """What a version says of an image: its most probable class, or any number of labels."""
+    chosen = at_least(row, route.threshold) if route.task == "multi_label" else [int(row.argmax())]
+    return {route.class_names[i] for i in chosen}

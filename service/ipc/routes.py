@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from models.bundle.manifest import Task
 from models.bundle.preprocessing import InputSpec
 from models.bundle.reference import Reference
 from models.files.durable import write_durably
@@ -27,6 +28,8 @@ class VersionRoute:
     description: dict[str, Any] = field(default_factory=dict)
     reference: Reference | None = None  # what it met when it was judged, to compare with
     restarts: int = 0  # engines of this version that died after they had answered
+    task: Task = "single_label"
+    threshold: float = 0.5  # of multi_label: labels that are at least so probable are the answer
 
 
 @dataclass(frozen=True, slots=True)

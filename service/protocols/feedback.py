@@ -141,9 +141,9 @@ def authorise() -> None:
 )
 def give_feedback(name: str) -> Response:
     """Store an image under its right label: the image itself, or one that came in before."""
-    service().targets.find(name)
+    find_model(name)
     label, image, settle = read_feedback(name)
-    chosen = service().targets.find(name)  # another version may have become live while the body came
+    chosen = find_model(name)  # another version may have become live while the body came
     check_known(chosen, label)
     try:
         service().decoders.check(image, chosen.spec)
@@ -161,7 +161,7 @@ def give_feedback(name: str) -> Response:
 @answers(Collected, errors=ERRORS)
 def show_feedback(name: str) -> Response:
     """What has come in so far."""
-    service().targets.find(name)
+    find_model(name)
     return respond(fit({"model": name, **service().disk.read(service().disk.store(name).summary)}, Collected))
 
 
@@ -170,7 +170,7 @@ def show_feedback(name: str) -> Response:
 def list_kept(name: str) -> Response:
     """Images that wait for a label, the most uncertain first; before them those that were given two."""
     limit = whole_number("limit", request.args.get("limit", "50"), MOST_LISTED)
-    chosen, store = service().targets.find(name), service().disk.store(name)
+    chosen, store = find_model(name), service().disk.store(name)
     apart: dict[str, list[str]] = service().disk.read(store.contradictions)
     found: list[Kept] = service().disk.read(partial(store.kept, limit))
     images = [Unlabelled(digest, labels=labels) for digest, labels in apart.items()]
@@ -192,7 +192,7 @@ def show_kept(name: str, digest: str) -> Response:
 @answers(statuses=(204,), errors=ERRORS)
 def discard(name: str, digest: str) -> Response:
     """Delete a kept image."""
-    service().targets.find(name)
+    find_model(name)
     store = service().disk.store(name) if DIGEST.fullmatch(digest) else None
     if store is None or not service().disk.change(lambda pending: store.discard(digest, pending=pending)):
         raise NotFound("No such image is kept; GET /models/<name>/kept lists them.")
@@ -204,6 +204,21 @@ def discard(name: str, digest: str) -> Response:
 def label_page() -> Response:
     """The page for labelling."""
     return current_app.send_static_file("label.html")
+
+
+def find_model(name: str) -> Target:
+    """The live version, which feedback is for.
+
+    Raises:
+        NotFound, NotReady: as `Targets.find`.
+        Conflict: an image has any number of labels there, and feedback is one label an image.
+    """
+    found = service().targets.find(name)
+    if found.route.task == "multi_label":
+        raise Conflict(
+            f"Feedback is one label an image, and {name} gives an image any number of labels: it takes none."
+        )
+    return found
 
 
 def read_feedback(name: str) -> Feedback:
@@ -271,7 +286,7 @@ def image_here(name: str, digest: str) -> bytes:
 
 def find_image(name: str, digest: str) -> Path:
     """An image that has come in before: that is kept, has a label, or two."""
-    service().targets.find(name)
+    find_model(name)
     if DIGEST.fullmatch(digest):
         store = service().disk.store(name)
         path = service().disk.read(partial(store.find, digest))

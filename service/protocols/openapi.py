@@ -46,7 +46,7 @@ ERRORS = {
     403: "The API key does not allow this.",
     404: "There is no such model or version; GET /models lists them.",
     408: "The body did not arrive in time.",
-    409: "The version is missing, broken or live already, or the folder cannot be written.",
+    409: "The version is missing, broken or live already, the folder cannot be written, or feedback is not taken.",
     413: "Too many bytes, images or pixels.",
     415: "An image format that is not read, or a Content-Encoding.",
     422: "Well-formed, but not accepted; the message says what is.",
@@ -106,12 +106,11 @@ def types_of(said: Operation) -> set[Content]:
 
 def operation_schema(said: Operation, path_names: list[str], by_type: dict[Content, Schema]) -> Schema:
     def content_of(contents: tuple[Content, ...]) -> Schema:
-        return {
-            content if isinstance(content, str) else "application/json": {
-                "schema": MEDIA[content] if isinstance(content, str) else by_type[content]
-            }
-            for content in contents
-        }
+        found = {content: {"schema": MEDIA[content]} for content in contents if isinstance(content, str)}
+        documents = [by_type[content] for content in contents if not isinstance(content, str)]
+        if documents:
+            found["application/json"] = {"schema": documents[0] if len(documents) == 1 else {"anyOf": documents}}
+        return found
 
     parameters = [{"name": name, "in": "path", "required": True, "schema": PATH[name]} for name in path_names]
     parameters += [{"name": name, "in": "query", **QUERY[name]} for name in said.query]

@@ -7,7 +7,8 @@ import numpy as np
 from flask import Blueprint, Response, current_app, request
 from msgspec import UNSET, Meta, UnsetType
 
-from models.bundle.reference import most_probable
+from models.bundle.manifest import Task
+from models.bundle.reference import at_least, most_probable
 from service.errors import NotFound
 from service.http.images import read_images, read_top_k
 from service.http.json_body import respond
@@ -22,6 +23,7 @@ from service.telemetry.request_record import record
 bp = Blueprint("striate", __name__)
 
 Probability = Annotated[float, Meta(ge=0, le=1)]
+NO_DRIFT = "Drift is measured of models with one label an image only, and the live version gives any number of them."
 
 
 class Class(msgspec.Struct):
@@ -54,8 +56,32 @@ class Classification(msgspec.Struct):
     predictions: list[Prediction]
 
 
+class MultiLabelPrediction(msgspec.Struct):
+    """The labels of one image, which may be none: those with at least the threshold's probability, in order.
+
+    `top` are the `top_k` most probable labels, whether they reach the threshold or not. Each probability is of its own
+    label alone, so that they do not sum to 1. `file` is as in `Prediction`.
+    """
+
+    labels: list[Class]
+    top: list[Class]
+    file: str | UnsetType = UNSET
+
+
+class MultiLabelClassification(msgspec.Struct):
+    """What a model answers whose images have any number of labels: one prediction an image, in the request's order."""
+
+    model: str
+    version: int
+    threshold: Probability
+    predictions: list[MultiLabelPrediction]
+
+
 class Version(msgspec.Struct):
-    """A version of a model; what its manifest and its engine say is there once it has loaded."""
+    """A version of a model; what its manifest and its engine say is there once it has loaded.
+
+    `threshold` is of a multi_label version: labels that are at least so probable are its answer.
+    """
 
     version: int
     state: State
@@ -64,6 +90,8 @@ class Version(msgspec.Struct):
     restarts: int
     class_names: tuple[str, ...]
     input: dict[str, Any] | None
+    task: Task = "single_label"
+    threshold: Probability | UnsetType = UNSET
     architecture: str | UnsetType = UNSET
     drawing: dict[str, Any] | UnsetType | None = UNSET
     precision: str | UnsetType = UNSET
@@ -73,7 +101,10 @@ class Version(msgspec.Struct):
 
 
 class Model(msgspec.Struct):
-    """A model: which versions have a part, and how far the latest images are from those it was tested on."""
+    """A model: which versions have a part, and how far the latest images are from those it was tested on.
+
+    Where the live version is multi_label, `drift` says why it is not measured, as `not_measured`.
+    """
 
     name: str
     live: int | None
@@ -100,7 +131,7 @@ class Health(msgspec.Struct):
 
 
 @bp.post("/classify")
-@answers(Classification, body=IMAGE_BODY, query=("top_k",), errors=CLASSIFY_ERRORS)
+@answers(Classification, MultiLabelClassification, body=IMAGE_BODY, query=("top_k",), errors=CLASSIFY_ERRORS)
 def classify_default() -> Response:
     """Classify with the default model."""
     return classify(service().targets.default_model())
@@ -108,13 +139,19 @@ def classify_default() -> Response:
 
 @bp.post("/models/<name>/classify")
 @bp.post("/models/<name>/versions/<int:version>/classify")
-@answers(Classification, body=IMAGE_BODY, query=("top_k",), errors=CLASSIFY_ERRORS)
+@answers(Classification, MultiLabelClassification, body=IMAGE_BODY, query=("top_k",), errors=CLASSIFY_ERRORS)
 def classify(name: str, version: int | None = None) -> Response:
     """Classify every image in the request; predictions come back in the same order."""
     service().admit(name, version)
     top_k = read_top_k(request)
     encoded = read_images(request, service().config)
     target, probabilities = service().classify(name, version, encoded)  # (N, num_classes)
+    if target.route.task == "multi_label":
+        threshold = target.route.threshold
+        found = [describe_labels(row, target.route.class_names, top_k, threshold) for row in probabilities]
+        for image, labelled in zip(encoded, found, strict=True):
+            labelled.file = image.file or UNSET
+        return respond(MultiLabelClassification(name, target.version, threshold, found))
     predictions = [describe(row, target.route.class_names, top_k) for row in probabilities]
     far = record().out_of_distribution
     for i, prediction in enumerate(predictions):
@@ -124,8 +161,20 @@ def classify(name: str, version: int | None = None) -> Response:
 
 
 def describe(row: np.ndarray, class_names: tuple[str, ...], top_k: int) -> Prediction:
-    top = [Class(class_names[i], i, round(float(row[i]), 6)) for i in most_probable(row, top_k)]
+    top = classes(row, class_names, most_probable(row, top_k))
     return Prediction(top[0].label, top[0].probability, top)
+
+
+def describe_labels(
+    row: np.ndarray, class_names: tuple[str, ...], top_k: int, threshold: float
+) -> MultiLabelPrediction:
+    return MultiLabelPrediction(
+        classes(row, class_names, at_least(row, threshold)), classes(row, class_names, most_probable(row, top_k))
+    )
+
+
+def classes(row: np.ndarray, class_names: tuple[str, ...], chosen: list[int]) -> list[Class]:
+    return [Class(class_names[i], i, round(float(row[i]), 6)) for i in chosen]
 
 
 @bp.get("/models")
@@ -158,20 +207,30 @@ def describe_model(name: str, model: ModelRoute, drift: Drift) -> Model:
             restarts=route.restarts,
             class_names=route.class_names,
             input=route.input_spec.to_json() if route.input_spec else None,
+            task=route.task,
+            threshold=route.threshold if route.task == "multi_label" else UNSET,
             **route.description,
         )
         for number, route in sorted(model.versions.items(), reverse=True)
     ]
+    measured = drift.get((name, model.live)) if model.live is not None else None
+    takes_one_label = not has_many_labels(model)
     return Model(
         name=name,
         live=model.live,
         labels=model.labels,
         canary_fraction=model.canary_fraction,
         unloaded=model.unloaded,
-        takes_feedback=bool(service().config.feedback) and service().keys.anybody_may_teach,
-        drift=drift.get((name, model.live)) if model.live is not None else None,
+        takes_feedback=takes_one_label and bool(service().config.feedback) and service().keys.anybody_may_teach,
+        drift=measured if takes_one_label else {"not_measured": NO_DRIFT},
         versions=versions,
     )
+
+
+def has_many_labels(model: ModelRoute) -> bool:
+    """Whether the live version gives an image any number of labels."""
+    route = model.versions.get(model.live) if model.live is not None else None
+    return route is not None and route.task == "multi_label"
 
 
 @bp.get("/healthz")

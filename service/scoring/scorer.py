@@ -13,21 +13,24 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from models.bundle.manifest import MANIFEST
+from models.bundle.manifest import MANIFEST, Task
 from models.bundle.preprocessing import BadImage, InputSpec, decode_image
+from models.bundle.reference import at_least
 from models.files.durable import sha256
 from service.engine.loading import Loaded, load
 from service.machine import available_cores, choose_engine
 
 MAX_FILE_BYTES = 200_000_000  # larger files, such as films, are reported as unreadable
 BATCHES_AHEAD = 2  # decoded, while another is computed
-COLUMNS = [
-    ("image", pa.string()),  # its name as it was given; bytes that are no UTF-8 as \xff
-    ("label", pa.string()),  # the most probable class
-    ("probability", pa.float32()),  # of that class
-    ("probabilities", pa.list_(pa.float32())),  # in the order of class_names
-    ("error", pa.string()),  # why the three before are null
-]
+IMAGE = ("image", pa.string())  # its name as it was given; bytes that are no UTF-8 as \xff
+PROBABILITIES = ("probabilities", pa.list_(pa.float32()))  # in the order of class_names
+ERROR = ("error", pa.string())  # why those between are null
+COLUMNS: dict[Task, list[tuple[str, pa.DataType]]] = {
+    # the most probable class, and its probability
+    "single_label": [IMAGE, ("label", pa.string()), ("probability", pa.float32()), PROBABILITIES, ERROR],
+    # those that reach the manifest's threshold, the most probable first; there may be none
+    "multi_label": [IMAGE, ("labels", pa.list_(pa.string())), PROBABILITIES, ERROR],
+}
 
 Decoded = np.ndarray | str  # uint8 (H, W, C), or why there is none
 Answer = np.ndarray | str  # probabilities, float32 (num_classes,), or why there are none
@@ -45,11 +48,13 @@ class Scorer:
     """
 
     def __init__(self, bundle: Path, engine: str, precision: str, max_batch_size: int) -> None:
-        self.engine, _ = choose_engine(engine)
-        self.loaded = load(bundle, self.engine, precision, max_batch_size)
+        chosen, _ = choose_engine(engine)
+        self.loaded = load(bundle, chosen, precision, max_batch_size)
+        self.engine = self.loaded.engine
         self.precision = self.loaded.backend.precision
         # of its tables; the metadata say which model it was, and name the classes
-        self.schema = pa.schema(COLUMNS, metadata=describe(bundle, self.engine, self.loaded))
+        columns = COLUMNS[self.loaded.manifest.task]
+        self.schema = pa.schema(columns, metadata=describe(bundle, self.engine, self.loaded))
         self._spec = self.loaded.manifest.input_spec
         self._max_batch_size = max_batch_size
         self._sizes = self.loaded.sizes()
@@ -124,16 +129,17 @@ class Scorer:
         return [image if isinstance(image, str) else checked(next(rows)) for image in group]
 
     def _table(self, names: Sequence[str], answers: list[Answer]) -> pa.Table:
-        class_names = self.loaded.manifest.class_names
+        manifest, class_names = self.loaded.manifest, self.loaded.manifest.class_names
         rows = [answer if isinstance(answer, np.ndarray) else None for answer in answers]
-        columns = [
-            [printable(name) for name in names],
+        said: list[list[Any]] = [
             [None if row is None else class_names[row.argmax()] for row in rows],
             [None if row is None else row.max() for row in rows],
-            rows,
-            [answer if isinstance(answer, str) else None for answer in answers],
         ]
-        return pa.table(columns, self.schema)
+        if manifest.task == "multi_label":
+            reach = [None if row is None else at_least(row, manifest.threshold) for row in rows]
+            said = [[None if chosen is None else [class_names[i] for i in chosen] for chosen in reach]]
+        errors = [answer if isinstance(answer, str) else None for answer in answers]
+        return pa.table([[printable(name) for name in names], *said, rows, errors], self.schema)
 
 
 def describe(bundle: Path, engine: str, loaded: Loaded) -> dict[str, str]:

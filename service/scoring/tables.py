@@ -1,7 +1,7 @@
 """The files that `python -m service score` writes, by their suffix: the same rows and columns in each format.
 
 .parquet    the schema's metadata say which model it was, and name the classes
-.csv        with a header; the list of probabilities is a JSON list in one cell, and what is null is empty
+.csv        with a header; a list is a JSON list in one cell, and what is null is empty
 .jsonl      one JSON object a line
 """
 
@@ -25,10 +25,10 @@ WORDS = ["label", "error"]  # columns with repeated values, which Parquet stores
 @contextlib.contextmanager
 def csv_writer(path: Path, schema: pa.Schema) -> Iterator[Write]:
     """CSV (RFC 4180) in UTF-8."""
-    at = schema.get_field_index("probabilities")
-    with pa.csv.CSVWriter(path, schema.set(at, pa.field("probabilities", pa.string())).remove_metadata()) as writer:
+    flat = pa.schema([pa.field(field.name, pa.string() if is_list(field) else field.type) for field in schema])
+    with pa.csv.CSVWriter(path, flat) as writer:
         yield lambda rows: writer.write_table(
-            rows.set_column(at, "probabilities", lists_as_json(rows["probabilities"])).replace_schema_metadata()
+            pa.table([lists_as_json(rows[f.name]) if is_list(f) else rows[f.name] for f in schema], flat)
         )
 
 
@@ -72,15 +72,23 @@ def writer_for(output: Path) -> Callable[[Path, pa.Schema], AbstractContextManag
     return FORMATS[output.suffix.lower()]
 
 
+def is_list(column: pa.Field | pa.ChunkedArray) -> bool:
+    found: bool = pa.types.is_list(column.type)
+    return found
+
+
 def as_json(column: pa.ChunkedArray) -> list[str]:
     """Each cell as JSON; numbers with as many digits as float32 has."""
     if pa.types.is_string(column.type):
         return [json.dumps(text, ensure_ascii=False) for text in column.to_pylist()]
-    texts = lists_as_json(column) if pa.types.is_list(column.type) else column.cast(pa.string())
+    texts = lists_as_json(column) if is_list(column) else column.cast(pa.string())
     return ["null" if text is None else text for text in texts.to_pylist()]
 
 
 def lists_as_json(column: pa.ChunkedArray) -> pa.ChunkedArray:
-    """Lists of numbers as text such as [0.25,0.75]; null stays null."""
+    """Lists as text such as [0.25,0.75] or ["cat", "dog"]; null stays null."""
+    if pa.types.is_string(column.type.value_type):
+        rows = [None if row is None else json.dumps(row, ensure_ascii=False) for row in column.to_pylist()]
+        return pa.chunked_array([rows], pa.string())
     joined = pc.binary_join(column.cast(pa.list_(pa.string())), ",")
     return pc.binary_join_element_wise("[", joined, "]", "")

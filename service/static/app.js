@@ -1,6 +1,6 @@
 "use strict";
 
-// An image or a drawing goes to POST /models/<name>/versions/<version>/classify; its five best classes are shown.
+// An image or a drawing goes to POST /models/<name>/versions/<version>/classify; its five best classes are shown, or its labels.
 
 const SIDE = 640; // pixels of the canvas; CSS shows it at whatever size there is room for
 const INK = 30; // width of a line on the canvas
@@ -69,14 +69,18 @@ function describe({ version, live, state }) {
 }
 
 function showVersion() {
-  const { architecture = "", accuracy, class_names: names = [], drawing } = version() ?? {};
+  const { architecture = "", accuracy, class_names: names = [], drawing, task } = version() ?? {};
   const right = accuracy == null ? "" : `, right on ${(100 * accuracy).toFixed(1)}\u00a0% of its test images`;
   byId("about").textContent = architecture + right;
   Object.assign(byId("lineage"), { hidden: !model(), href: `models/${encodeURIComponent(model()?.name)}/versions` });
   Object.assign(byId("labelling"), { hidden: !model()?.takes_feedback, href: `label?model=${encodeURIComponent(model()?.name)}` });
   const more = names.length > 12 ? ` and ${names.length - 12} more` : "";
   const hint = drawing?.hint ? ` ${drawing.hint}` : "";
-  byId("classes").textContent = names.length ? `It knows ${names.slice(0, 12).join(", ")}${more}.${hint}` : "";
+  const any = task === "multi_label" ? " An image may have any number of these labels, or none." : "";
+  byId("classes").textContent = names.length ? `It knows ${names.slice(0, 12).join(", ")}${more}.${any}${hint}` : "";
+  const isDrawnFor = !version() || Boolean(drawing);
+  byId("invitation").textContent = isDrawnFor ? "Draw here" : "Drop, paste or choose an image";
+  canvas.classList.toggle("drawn", isDrawnFor);
 }
 
 // Asking
@@ -90,8 +94,8 @@ async function classify() {
   const url = `models/${encodeURIComponent(byId("model").value)}/versions/${asked.version}/classify?top_k=5`;
   const started = performance.now();
   try {
-    const { predictions } = await fetchJson(url, { method: "POST", body: image, signal });
-    showAnswer(predictions[0].top, performance.now() - started, state.file ? null : asked.drawing);
+    const { predictions, threshold } = await fetchJson(url, { method: "POST", body: image, signal });
+    showAnswer({ ...predictions[0], threshold }, performance.now() - started, state.file ? null : asked.drawing);
     offerCorrection(image, asked.class_names);
   } catch (error) {
     if (signal.aborted) return;
@@ -166,35 +170,56 @@ function strokeLines(context, strokes, lineWidth, strokeStyle) {
 
 // Showing; whatever comes from the service goes in as text
 
-function showAnswer(top, milliseconds, drawing) {
+/** `labels` and `threshold` are there where an image may have any number of labels: all that reach the threshold. */
+function showAnswer({ top, labels, threshold }, milliseconds, drawing) {
   showError("");
-  const [first, second] = top;
-  const opening = first.probability < 0.6 ? "This may be " : "This is ";
-  const parts = [opening, ...guess(first), ...(second ? [", or else ", ...guess(second)] : []), "."];
-  byId("answer").replaceChildren(...parts);
-  byId("answer").dataset.label = first.label;
+  byId("answer").replaceChildren(...(labels ? labelling(labels, threshold) : guesses(top)));
+  byId("answer").dataset.label = (labels ?? top.slice(0, 1)).map(({ label }) => label).join(", ");
+  byId("answer").classList.toggle("several", Boolean(labels));
   byId("answer").ariaBusy = "false";
-  showBars(top);
+  showBars(labels?.length > top.length ? labels : top, labels ? labels.length : 1, threshold);
   const side = drawing && drawing.grid / drawing.block;
   byId("seen").hidden = !drawing;
-  byId("saw").textContent = drawing ? `What the network saw, in ${side} × ${side} pixels.` : "";
+  const own = labels ? `Each label has a probability of its own, and counts from ${exactly(threshold)} on.` : "";
+  byId("saw").textContent = drawing ? `What the network saw, in ${side} × ${side} pixels.` : own;
   byId("time").textContent = `Answered in ${Math.max(1, Math.round(milliseconds))} ms.`;
   byId("facts").hidden = false;
   byId("classes").hidden = true;
 }
 
-function guess({ label, probability }) {
-  const name = document.createElement("strong");
-  name.textContent = label;
-  return [/^([aeiou]|8|11$|18$)/i.test(label) ? "an " : "a ", name, ` (${percent(probability)})`];
+function guesses([first, second]) {
+  const opening = first.probability < 0.6 ? "This may be " : "This is ";
+  return [opening, ...guess(first), ...(second ? [", or else ", ...guess(second)] : []), "."];
 }
 
-function showBars(top) {
+function labelling(labels, threshold) {
+  if (!labels.length) return [`It has none of the labels: none has a probability of ${exactly(threshold)} or more.`];
+  const between = (i) => (i === 0 ? "" : i === labels.length - 1 ? " and " : ", ");
+  const opening = labels.length === 1 ? "It has the label " : "It has the labels ";
+  return [opening, ...labels.flatMap((each, i) => [between(i), ...named(each)]), "."];
+}
+
+function guess(each) {
+  return [/^([aeiou]|8|11$|18$)/i.test(each.label) ? "an " : "a ", ...named(each)];
+}
+
+function named({ label, probability }) {
+  const name = document.createElement("strong");
+  name.textContent = label;
+  return [name, ` (${percent(probability)})`];
+}
+
+/** The first `chosen` of them are the answer; `threshold` is there where bars do not share one whole. */
+function showBars(top, chosen, threshold) {
   const bars = byId("bars");
+  bars.classList.toggle("independent", threshold !== undefined);
+  bars.style.setProperty("--threshold", threshold ?? 1);
+  bars.ariaLabel = threshold === undefined ? "The most probable classes" : "The most probable labels";
   while (bars.children.length > top.length) bars.lastElementChild.remove();
   while (bars.children.length < top.length) bars.append(byId("bar").content.cloneNode(true));
   top.forEach(({ label, probability }, i) => {
     const [name, track, share] = bars.children[i].children;
+    bars.children[i].classList.toggle("chosen", i < chosen);
     name.textContent = label;
     track.style.setProperty("--probability", probability);
     share.textContent = percent(probability);
@@ -204,6 +229,10 @@ function showBars(top) {
 function percent(share) {
   if (share > 0.995) return ">99\u00a0%"; // a network is never certain
   return share < 0.005 ? "<1\u00a0%" : `${Math.round(100 * share)}\u00a0%`;
+}
+
+function exactly(share) {
+  return `${Number((100 * share).toPrecision(3))}\u00a0%`;
 }
 
 /** Where feedback is taken: the right label of the image just asked about. */

@@ -29,9 +29,11 @@ function describe(about) {
   const { data, metrics } = about;
   fact(facts, "Made", about.created_at ?? "unknown");
   fact(facts, "Parent", about.parent_version == null ? "none" : `version ${about.parent_version}`);
-  fact(facts, "Trained from", describeStart(about.started_from));
+  const imported = about.architecture === "imported";
+  fact(facts, "Trained from", imported ? "unknown: it was imported with its weights" : describeStart(about.started_from));
   fact(facts, "Network", about.architecture);
-  fact(facts, "Images", `${data.train ?? "?"} to train, ${data.val ?? "?"} to validate, ${data.test ?? "?"} to test`);
+  if (about.task === "multi_label") fact(facts, "Labels", "any number of them for each image");
+  fact(facts, "Images", imported ? "unknown" : `${data.train ?? "?"} to train, ${data.val ?? "?"} to validate, ${data.test ?? "?"} to test`);
   if (data.further_images) fact(facts, "Of these feedback", data.further_images);
   if (metrics.accuracy != null) fact(facts, "Right on its test images", accuracy(metrics));
   fact(facts, "Report", reportLink(about.version));

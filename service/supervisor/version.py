@@ -139,6 +139,8 @@ class Version:
             reason=reason,
             class_names=manifest.class_names,
             input_spec=manifest.input_spec,
+            task=manifest.task,
+            threshold=manifest.threshold,
             description={
                 "architecture": manifest.architecture,
                 "drawing": manifest.drawing,
@@ -147,7 +149,8 @@ class Version:
                 "accuracy": manifest.metrics.get("test", {}).get("accuracy"),
                 "created_at": manifest.lineage.get("created_at"),
             },
-            reference=manifest.reference,
+            # drift is of the one class that an image has, and of how sure the model is of that
+            reference=manifest.reference if manifest.task == "single_label" else None,
             restarts=self.restarts,
         )
 

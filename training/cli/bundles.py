@@ -112,6 +112,7 @@ def quantize(
     manifest, console = verify(bundle), Console()
     if split:
         click.echo("--split has no effect: the bundle says which images it was trained on.", err=True)
+    quantizing.check_kind(manifest)
     labelled = labelling.read_labelled(bundle, manifest, data, cache, console, labels_of_flags())
     found = quantizing.quantize(bundle, labelled, target, max_drop=max_drop, console=console)
     say(console, f"right on {found}", found.about_classes, f"8-bit bundle: {target}")

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from rich.console import Console
 
-from models.bundle.manifest import verify
+from models.bundle.manifest import refuse_many_labels, verify
 from training.evaluate.calibration import softmax
 from training.evaluate.labelled import read_labelled
 from training.evaluate.predictions import Predictions
@@ -29,8 +29,10 @@ def evaluate(
     Raises:
         BrokenBundle: the bundle does not verify.
         BadData: the folder cannot be read, or has a class that the model does not know.
+        NotForThisModel: an image has any number of labels.
     """
     manifest = verify(bundle)
+    refuse_many_labels(manifest, "evaluate")
     labelled = read_labelled(bundle, manifest, data, cache, console, labels)
     decoded = labelled.decoded
     classify = load_signatures(bundle)["serving_default"]

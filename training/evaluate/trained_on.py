@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from models.bundle.manifest import IMAGE, TRAINED_ON, BrokenBundle, Manifest, read_images, read_manifest
+from models.bundle.manifest import IMAGE, IMPORTED, TRAINED_ON, BrokenBundle, Manifest, read_images, read_manifest
 from training.data.decoded import DecodedImages
 
 Ancestor = tuple[str, Path | None]  # a bundle's name, and where it lies; None if it is gone
@@ -16,7 +16,8 @@ Ancestor = tuple[str, Path | None]  # a bundle's name, and where it lies; None i
 def images_trained_on(bundle: Path, exports: Path | None = None) -> tuple[np.ndarray, list[str]]:
     """Hashes, uint64 (N,), of what a bundle, its parents, and so on, were trained on; and which of these do not say.
 
-    Parents are the version that was live before, and what training started from, be it of another model.
+    Parents are the version that was live before, and what training started from, be it of another model. An imported
+    model says nothing and is not listed: others' images are not the user's, and no other model starts from its weights.
 
     Args:
         exports: where its parents are, if the bundle is that of a run and is not published yet.
@@ -29,7 +30,7 @@ def images_trained_on(bundle: Path, exports: Path | None = None) -> tuple[np.nda
             continue
         seen.add(name)
         images, parents = images_and_parents(place, exports)
-        if not len(images):
+        if not len(images) and not (place and is_imported(place)):
             unknown.append(name)
         found.append(images["hash"][images["side"] == TRAINED_ON])
         waiting += parents
@@ -42,6 +43,13 @@ def images_and_parents(bundle: Path | None, exports: Path | None) -> tuple[np.nd
         with contextlib.suppress(BrokenBundle):
             return read_images(bundle), list(parents_of(bundle, read_manifest(bundle), exports))
     return np.empty(0, IMAGE), []
+
+
+def is_imported(bundle: Path) -> bool:
+    try:
+        return read_manifest(bundle).architecture == IMPORTED
+    except BrokenBundle:
+        return False
 
 
 def parents_of(bundle: Path, manifest: Manifest, exports: Path | None) -> Iterator[Ancestor]:

@@ -19,7 +19,18 @@ from typing import Any
 import numpy as np
 from rich.console import Console
 
-from models.bundle.manifest import INT8, TRAINED_ON, VALIDATED_ON, Manifest, read_golden, verify, write_manifest
+from models.bundle.manifest import (
+    IMPORTED,
+    INT8,
+    TRAINED_ON,
+    VALIDATED_ON,
+    Manifest,
+    NotForThisModel,
+    read_golden,
+    refuse_many_labels,
+    verify,
+    write_manifest,
+)
 from models.bundle.preprocessing import decode_image
 from models.errors import Failed
 from models.store.publish import copy_tree
@@ -93,9 +104,11 @@ def quantize(
     Raises:
         BrokenBundle: the bundle does not verify.
         BadData: there is nothing to calibrate on, or to compare on.
+        NotForThisModel: an image has any number of labels, or OpenVINO does not compute it.
         AccuracyLossTooLarge: the accuracy falls by more than `max_drop`.
     """
     manifest = verify(bundle)
+    check_kind(manifest)
     trained_on, held_out = rows_to_use(bundle, labelled)
     import openvino
 
@@ -126,6 +139,22 @@ def quantize(
     }
     write_manifest(target, replace(manifest, metrics={**manifest.metrics, "int8": about}))
     return found
+
+
+def check_kind(manifest: Manifest) -> None:
+    """
+    Raises:
+        NotForThisModel: an image has any number of labels, or OpenVINO does not compute it, or nobody knows what it
+            was trained on.
+    """
+    refuse_many_labels(manifest, "quantize")
+    if "openvino" not in manifest.engines:
+        raise NotForThisModel(f"8 bits are for OpenVINO, which does not compute {manifest.model}.")
+    if manifest.architecture == IMPORTED:
+        raise NotForThisModel(
+            f"{manifest.model} was imported, and nobody knows which images it was trained on: quantize could not "
+            "calibrate it on those and compare it on others."
+        )
 
 
 def best_of_precisions(

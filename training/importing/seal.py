@@ -14,7 +14,7 @@ import numpy as np
 import sklearn.datasets
 from models.bundle.operations import check_operations
 
-from models.bundle.manifest import GOLDEN, IMAGE, IMAGES, IMPORTED, Manifest, write_manifest
+from models.bundle.manifest import GOLDEN, IMAGE, IMAGES, IMPORTED, EngineName, Manifest, write_manifest
 from models.bundle.preprocessing import InputSpec, decode_image
 from models.bundle.reference import make_reference
 from models.files.durable import sha256, write_array
@@ -103,7 +103,7 @@ def seal(
         write_golden(bundle, lambda _: expected["probabilities"][: len(golden)], manifest, golden)
     write_array(bundle / IMAGES, np.empty(0, IMAGE))
     in_fresh_process("training.importing.parity", run)
-    engines = ("openvino", "tensorflow") if runs_on_openvino(run, say) else ("tensorflow",)
+    engines: tuple[EngineName, ...] = ("openvino", "tensorflow") if runs_on_openvino(run, say) else ("tensorflow",)
     manifest = replace(manifest, engines=engines, metrics={"parity": read_json(run / PARITY, dict[str, Any])})
     if answers is not None and labels is not None and not imported.found.numbers.independent:
         manifest = measured(manifest, imported, answers, labels)

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import keras
 
-from models.bundle.manifest import BrokenBundle, Manifest, verify
+from models.bundle.manifest import IMPORTED, BrokenBundle, Manifest, NotForThisModel, verify
 from models.networks.registry import build
 
 
@@ -15,8 +15,14 @@ def load_network(bundle: Path) -> tuple[keras.Model, Manifest]:
 
     Raises:
         BrokenBundle: it does not verify, or its variables are not those of its architecture.
+        NotForThisModel: it was imported.
     """
     manifest = verify(bundle)
+    if manifest.architecture == IMPORTED:
+        raise NotForThisModel(
+            f"{manifest.model} was imported, and its network is not one of Striate's, whose layers it knows by name "
+            "(`python -m models list`): it can be served, scored and evaluated."
+        )
     network = build(
         manifest.architecture,
         input_shape=manifest.input_spec.shape,

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
-from models.bundle.manifest import TRAINED_ON, read_images
+from models.bundle.manifest import TRAINED_ON, read_images, read_manifest, refuse_many_labels
 from training.data.dataset import Data
 from training.evaluate.trained_on import images_trained_on, near_to
 from training.promotion.gate import Evidence
@@ -24,7 +24,11 @@ def gather(
 
     Raises:
         ServiceFailed: a bundle is refused, or an image has no answer.
+        NotForThisModel: a bundle gives an image any number of labels.
     """
+    bundles = [challenger] if champion is None else [home / str(champion), challenger]
+    for bundle in bundles:
+        refuse_many_labels(read_manifest(bundle), "The gate")
     hashes, rows = data.decoded.hashes(), data.split.test
     ours = read_images(challenger)
     leaked = int(np.isin(hashes[rows], ours["hash"][ours["side"] == TRAINED_ON]).sum())
@@ -34,7 +38,6 @@ def gather(
     images = [data.root / data.decoded.paths[row] for row in rows]
     is_late = np.array([path.stat().st_mtime_ns > seen_ns for path in images], bool)
     newest = is_new & (is_late | np.isin(hashes[rows], suspected))
-    bundles = [challenger] if champion is None else [home / str(champion), challenger]
     with trial_service(bundles) as service:
         versions = list(range(1, len(bundles) + 1))
         golden = golden_fault(service, versions[-1], challenger)

@@ -37,6 +37,13 @@ def reason_to_refuse(bundle: Path, exports: Path) -> str:
     Raises:
         BrokenBundle: a bundle cannot be read.
     """
+    manifest = read_manifest(bundle)
+    home = exports / manifest.model
+    live = read_live(home).live
+    manifests = [manifest, *([] if live is None else [read_manifest(home / str(live))])]
+    if any(each.task == "multi_label" for each in manifests):
+        which = "this model" if manifest.task == "multi_label" else f"the live version {live}"
+        return f"The check compares models that give an image one label, and {which} gives it any number of labels."
     unknown = [name for name in images_trained_on(bundle.resolve(), exports)[1] if name != name_of(bundle.resolve())]
     if unknown:
         return (
@@ -49,7 +56,7 @@ def reason_to_refuse(bundle: Path, exports: Path) -> str:
             "There is no test image that neither the model nor an ancestor was trained on, so the model's accuracy is "
             "unknown."
         )
-    names = read_manifest(bundle).class_names
+    names = manifest.class_names
     labels = np.array([label for label, _ in answers], object)
     predictions = ModelPredictions(names, np.eye(len(names))[[names.index(said) for _, said in answers]], [], 0)
     evidence = Evidence(labels, np.zeros(len(labels), bool), predictions, champion=None)
@@ -57,8 +64,6 @@ def reason_to_refuse(bundle: Path, exports: Path) -> str:
         finding = rule(evidence, Gate())
         if finding is not None and finding.outcome != "pass":
             return finding.reason
-    home = exports / read_manifest(bundle).model
-    live = read_live(home).live
     return "" if live is None else loss_against(paired(home / str(live), bundle, exports), live)
 
 

@@ -20,6 +20,7 @@ from pathlib import Path
 import numpy as np
 from rich.console import Console
 
+from models.bundle.manifest import IMPORTED, read_manifest, refuse_many_labels
 from models.files.locks import locked
 from models.store.decisions import read_decisions, read_set_aside, read_suspected, record_decision, set_aside
 from models.store.live import LiveVersionChanged, read_live
@@ -68,6 +69,7 @@ def retrain(
         BadData, BrokenBundle, ExportFailed, ServiceFailed, Unreachable, ...: it cannot be done; the live version stays.
     """
     check_folders(job)
+    check_live(job)
     (job.home / STATE).mkdir(parents=True, exist_ok=True)
     with locked(job.home / STATE / LOCK, wait=False) as is_alone:
         if not is_alone:
@@ -96,6 +98,16 @@ def check_folders(job: Job) -> None:
     written = [("exports", job.exports), ("runs", job.runs), ("cache", job.cache)]
     if job.data not in DATA_SETS:
         check_apart(Path(job.data), *written, *(("feedback", folder) for folder in job.feedback))
+
+
+def check_live(job: Job) -> None:
+    """
+    Raises:
+        NotForThisModel: the live version gives an image any number of labels, and training and the gate know one.
+    """
+    live = read_live(job.home).live
+    if live is not None:
+        refuse_many_labels(read_manifest(job.home / str(live)), "retrain")
 
 
 class Attempt:
@@ -143,9 +155,7 @@ class Attempt:
     def _prepare(self) -> tuple[Data, Plan]:
         job = self._job
         found = find_images(job.data, job.cache, (self._unfinished.feedback,), job.labels)
-        live = str(job.home / str(self._champion)) if self._champion else None
-        said = live if job.start == "live" else SCRATCH
-        start = find_start(said, found, read_table(job.training), job.cache, self._console)
+        start = find_start(self._start(), found, read_table(job.training), job.cache, self._console)
         plan = plan_of_table(job.training, found, start)
         data = prepare(
             found,
@@ -159,6 +169,19 @@ class Attempt:
         if not len(data.split.test):
             raise BadData("A retraining job needs held-out images to judge by: give a split such as 70/15/15.")
         return data, plan
+
+    def _start(self) -> str | None:
+        """What training starts from, in the words of `find_start`: nothing where there is no live version to train."""
+        if self._job.start == "scratch":
+            return SCRATCH
+        if self._champion is None:
+            return None
+        live = self._job.home / str(self._champion)
+        if read_manifest(live).architecture == IMPORTED:
+            why = f"version {self._champion} was imported, and its network is not one that Striate can train"
+            say(self._console, f"{why}: training starts as it does where nothing is live")
+            return None
+        return str(live)
 
     def _decide(self, run: Path, data: Data, key: str) -> Result:
         """Judge, publish or not, and record."""

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from models.bundle.manifest import BrokenBundle, Manifest, verify
+from models.bundle.manifest import IMPORTED, BrokenBundle, Manifest, NotForThisModel, verify
 from models.bundle.preprocessing import InputSpec
 from models.errors import UserError
 from models.networks.architecture import FEW_IMAGES, Architecture
@@ -104,9 +104,15 @@ def make_plan(found: Found, layers: Layers, start: Path | None) -> Plan:
 
     Raises:
         BrokenBundle: the start does not verify.
+        NotForThisModel: the start was imported.
         UserError, click.UsageError: settings, network, input and start do not go together.
     """
     known = verify(start) if start else None
+    if known and known.architecture == IMPORTED:
+        raise NotForThisModel(
+            f"{known.model} was imported, and its network is not one that Striate can train: start from published "
+            "weights or scratch."
+        )
     architecture = choose_architecture(layers, known)
     spec = choose_input(found, architecture, layers, known)
     architecture.check_size(spec.shape)

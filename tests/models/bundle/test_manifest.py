@@ -46,6 +46,31 @@ def test_the_manifest_lists_every_other_file_with_its_checksum(bundle: Path) -> 
     assert listed["saved_model.pb"] == sha256(bundle / "saved_model.pb")
 
 
+def test_an_older_manifest_is_of_one_label_an_image_and_of_both_engines(bundle: Path) -> None:
+    value = json.loads((bundle / MANIFEST).read_text(encoding="utf-8"))
+    for name in ("task", "threshold", "engines"):
+        del value[name]
+    (bundle / MANIFEST).write_text(json.dumps(value), encoding="utf-8")
+    manifest = verify(bundle)
+    assert (manifest.task, manifest.engines) == ("single_label", ("openvino", "tensorflow"))
+
+
+@pytest.mark.parametrize(
+    "field",
+    [
+        *({"threshold": 0}, {"threshold": -0.1}, {"threshold": 1.01}, {"threshold": "0.5"}, {"task": "regression"}),
+        *({"task": None}, {"engines": []}, {"engines": ["jax"]}, {"engines": "openvino"}),
+    ],
+    ids=str,
+)
+def test_a_task_threshold_or_engine_that_is_not_known_is_refused(bundle: Path, field: dict[str, object]) -> None:
+    edit_manifest(bundle, **field)
+    with pytest.raises(BrokenBundle, match=SAYS_WHAT_TO_DO):
+        read_manifest(bundle)
+    edit_manifest(bundle, task="multi_label", threshold=1, engines=["tensorflow"])
+    assert read_manifest(bundle).threshold == 1
+
+
 def test_line_i_of_the_labels_names_class_i(bundle: Path) -> None:
     assert tuple((bundle / LABELS).read_text(encoding="utf-8").splitlines()) == CLASS_NAMES
 

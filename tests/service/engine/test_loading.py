@@ -1,15 +1,19 @@
 """How a model is loaded: in which precision, with how many threads, for which batches; and aside, if others answer."""
 
+import json
 import os
 import subprocess
 import sys
 import threading
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from models.bundle.manifest import BrokenBundle, read_manifest, write_manifest
+from models.bundle.manifest import GOLDEN, IMPORTED, BrokenBundle, Manifest, read_manifest, write_manifest
+from models.bundle.preprocessing import InputSpec
+from models.errors import UserError
 from service import machine
 from service.engine import loading
 from service.engine.backend import Backend
@@ -95,6 +99,43 @@ def test_a_tiny_network_is_computed_by_one_thread(digits_exports):
     loaded = load(digits_exports / "digits" / "1", "openvino", "auto", 8)
     assert loaded.backend.threads == 1
     assert list(loaded.seconds) == [1, 2, 4, 8]
+
+
+MANIFEST = Manifest("toy", IMPORTED, ("a", "b"), InputSpec(4, 4, 1), {})
+
+
+def test_an_engine_that_does_not_compute_a_model_gives_way_and_one_line_says_so(caplog):
+    caplog.set_level("INFO")
+    only_tensorflow = replace(MANIFEST, engines=("tensorflow",))
+    assert loading.engine_for(only_tensorflow, "openvino") == "tensorflow"
+    (record,) = caplog.records
+    assert "toy is computed by tensorflow: openvino did not pass" in record.getMessage()
+    assert loading.engine_for(only_tensorflow, "tensorflow") == "tensorflow"
+    assert loading.engine_for(MANIFEST, "openvino") == "openvino"
+    assert len(caplog.records) == 1
+
+
+def test_a_model_for_tensorflow_alone_is_refused_in_a_sentence_where_that_is_not_installed(monkeypatch):
+    monkeypatch.setattr(loading.importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(UserError, match=r"toy is to be computed by TensorFlow, which is not installed here; .*service"):
+        loading.engine_for(replace(MANIFEST, engines=("tensorflow",)), "openvino")
+    assert loading.engine_for(MANIFEST, "openvino") == "openvino"
+
+
+def test_labels_of_which_an_image_has_any_number_may_change_places_within_the_precision(tmp_path):
+    """A classifier's most probable class may not: nearly equal ones alone change places."""
+
+    class Rounded(SlowBackend):
+        def finish(self, started: np.ndarray) -> np.ndarray:
+            return np.array([[0.50004, 0.50008, 0.2]], np.float32)
+
+    bundle = make_bundle(tmp_path / "bundle")
+    golden = [{"file": "0", "probabilities": [0.50013, 0.5, 0.2]}]
+    (bundle / GOLDEN / "probabilities.json").write_text(json.dumps(golden))
+    manifest = read_manifest(bundle)
+    with pytest.raises(loading.Unfaithful):
+        loading.check_golden(Rounded(0.0), bundle, manifest)
+    loading.check_golden(Rounded(0.0), bundle, replace(manifest, task="multi_label"))
 
 
 AS_PRECISELY_AS_ASKED = """

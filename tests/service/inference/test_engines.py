@@ -65,7 +65,7 @@ def run_engine(endpoint: str, metrics: str, in_flight: int) -> None:
 
     manifest = Manifest("toy", "toy", ("a", "b"), SPEC, {})
     backend = ToyBackend(in_flight, Path(metrics).with_name("sizes"))
-    Engine(Loaded(backend, manifest, {1: 1.0}, 4), endpoint, 1).run()  # so slow was it at the start
+    Engine(Loaded("openvino", backend, manifest, {1: 1.0}, 4), endpoint, 1).run()  # so slow was it at the start
 
 
 class ToySupervisor:

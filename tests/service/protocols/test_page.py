@@ -13,8 +13,10 @@ from PIL import Image
 from playwright.sync_api import Browser, Locator, Page, Request, Route, expect, sync_playwright
 
 from models.bundle.preprocessing import InputSpec, decode_image
+from models.store.publish import publish
 from tests.harness import RunningService, golden_image, running_service, wait_until
 from tests.images import encode, encode_turned, noise, smooth
+from tests.imported import coloured, imported_bundle, write_colours
 
 Point = tuple[float, float]
 CHROMIUM = "/usr/bin/chromium"
@@ -193,6 +195,49 @@ def test_a_drawing_for_a_version_that_says_nothing_about_drawings_is_sent_as_it_
     body = asked.value.post_data_buffer
     assert body is not None
     assert int.from_bytes(body[16:20]) == int.from_bytes(body[20:24]) == 640  # of the PNG's header
+
+
+def test_a_model_that_nobody_draws_for_invites_to_drop_an_image(blank):
+    list_versions(blank, {"version": 1, "drawing": None}, {"version": 2})
+    opened(blank)
+    invitation = blank.locator("#invitation")
+    expect(invitation).to_have_text("Draw here")
+    blank.get_by_label("Version", exact=True).select_option("1")
+    expect(invitation).to_have_text("Drop, paste or choose an image")
+    assert blank.locator("#canvas").evaluate("canvas => getComputedStyle(canvas).cursor") == "auto"
+
+
+def test_labels_of_which_an_image_has_any_number_are_told_with_bars_of_their_own(browser, tmp_path):
+    saved = write_colours(tmp_path / "saved")["multi_label"]
+    publish(imported_bundle(saved, tmp_path / "bundle", "colours", "multi_label"), tmp_path / "exports")
+    with running_service(tmp_path / "exports", tmp_path, feedback_open=1) as service:
+        page = browser.new_page()
+        page.set_default_timeout(10_000)
+        page.goto(service.url)
+        expect(page.locator("#classes")).to_have_text(
+            "It knows red, green, blue. An image may have any number of these labels, or none."
+        )
+        choose(page, coloured(255, 255, 0))
+        expect(answer(page)).to_have_text("It has the labels red (98\u00a0%) and green (98\u00a0%).")
+        expect(page.get_by_role("list", name="The most probable labels").locator("li.chosen .label")).to_have_text(
+            ["red", "green"]
+        )
+        expect(page.locator("#bars .percent")).to_have_text(["98\u00a0%", "98\u00a0%", "2\u00a0%"])
+        expect(page.locator("#saw")).to_have_text(
+            "Each label has a probability of its own, and counts from 50\u00a0% on."
+        )
+        choose(page, coloured(0, 0, 0))
+        expect(page.locator("#answer")).to_have_text(
+            "It has none of the labels: none has a probability of 50\u00a0% or more."
+        )
+        expect(page.locator("#bars li.chosen")).to_have_count(0)
+        expect(page.locator("#correct")).to_be_hidden()
+        expect(page.locator("#labelling")).to_be_hidden()
+        page.close()
+
+
+def choose(page: Page, data: bytes) -> None:
+    page.set_input_files("#file", {"name": "a.png", "mimeType": "image/png", "buffer": data})
 
 
 def test_undo_takes_back_one_stroke_and_asks_again(page):

@@ -23,6 +23,7 @@ from service.scoring.listing import list_images
 from service.scoring.run import Plan, score_images, settle
 from service.scoring.scorer import Scorer
 from tests.images import encode, noise, shades, write_folder
+from tests.imported import coloured, imported_bundle, write_colours
 from tests.needs import LONG
 from tests.processes import gone_astray, python, start
 
@@ -448,3 +449,28 @@ def test_ray_gives_the_rows_of_the_command(bundle, digits, tmp_path):
     assert len(list((tmp_path / "rows").iterdir())) == -(-len(expected) // 5)
     assert rows.sort_by("image").equals(expected.sort_by("image"))
     assert rows.schema.equals(expected.schema, check_metadata=True)
+
+
+def test_every_label_that_reaches_the_threshold_is_in_the_table(tmp_path):
+    """Of a model that TensorFlow alone computes, wherever OpenVINO is asked for."""
+    saved = write_colours(tmp_path / "saved")["multi_label"]
+    bundle = imported_bundle(saved, tmp_path / "bundle", "colours", "multi_label", engines=("tensorflow",))
+    folder = tmp_path / "images"
+    folder.mkdir()
+    for name, rgb in {"black": (0, 0, 0), "yellow": (255, 255, 0)}.items():
+        (folder / f"{name}.png").write_bytes(coloured(*rgb))
+    (folder / "zzz.txt").write_text("no image")
+    outputs = [tmp_path / f"out{suffix}" for suffix in (".parquet", ".csv", ".jsonl")]
+    command = ("-m", "service", "score", bundle, folder, "--engine", "openvino", "-o")
+    for output in outputs:
+        python(*command, output)
+    table = pq.read_table(outputs[0])
+    assert table.column_names == ["image", "labels", "probabilities", "error"]
+    assert table.schema.metadata[b"engine"] == b"tensorflow"
+    assert table["labels"].to_pylist() == [[], ["red", "green"], None]
+    assert table["probabilities"][1].as_py() == pytest.approx([0.982, 0.982, 0.018], abs=0.02)
+    with outputs[1].open(newline="") as file:
+        assert [row["labels"] for row in csv.DictReader(file)] == ["[]", '["red", "green"]', ""]
+    rows = [json.loads(line) for line in outputs[2].read_text().splitlines()]
+    assert [row["labels"] for row in rows] == [[], ["red", "green"], None]
+    assert rows[2]["error"].startswith("image_")

@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,12 +20,14 @@ from click.testing import CliRunner
 from rich.console import Console
 
 import training.cli.retrain  # noqa: F401 - its commands
-from models.bundle.manifest import TESTED_ON, TRAINED_ON, read_images
+from models.bundle.manifest import TESTED_ON, TRAINED_ON, read_images, read_manifest, write_manifest
 from models.store.decisions import read_decisions, read_set_aside, read_suspected, record_decision, set_aside
 from models.store.live import read_live
-from tests.bundles import verified_versions
+from models.store.publish import publish
+from tests.bundles import make_bundle, verified_versions
 from tests.conftest import Training
-from tests.images import write_folder
+from tests.images import shades, write_folder
+from tests.imported import as_imported
 from tests.needs import ALL
 from tests.processes import ROOT, environment, python
 from training.cli.app import main
@@ -295,3 +297,34 @@ def test_images_set_aside_come_back_when_somebody_deletes_their_lines(tmp_path: 
     assert [hex(digest) for digest in read_set_aside(tmp_path)] == ["0xabababababababab"]
     path.unlink()
     assert len(read_set_aside(tmp_path)) == 0
+
+
+def test_a_job_over_an_imported_model_starts_without_it_and_is_judged_all_the_same(
+    digits_training: Training, tmp_path: Path
+) -> None:
+    work = new_work(digits_training, tmp_path, share=0.3)
+    publish(as_imported(digits_training.exports / "digits" / "1", work / "imported"), work / "exports")
+    (work / "job.toml").write_text(f'runs = "runs"\n{JOB}')
+    done = CliRunner().invoke(main, ["retrain", str(work / "job.toml"), "--ok", "held", "--ok", "rejected"])
+    assert done.exit_code == 0, done.output
+    result = json.loads(done.stdout.splitlines()[-1])
+    assert "version 1 was imported, and its network is not one that Striate can train" in done.output
+    assert result["champion"] == 1
+    rules = {finding["rule"]: finding for finding in result["findings"]}
+    assert rules["hold-out"]["outcome"] == "pass"
+    assert "frozen held-out images accuracy changes by" in rules["not worse"]["reason"]
+    (run,) = (work / "runs").glob("digits-*")
+    origin = read_manifest(run / "bundle").lineage
+    assert (origin["from"], origin["parent_version"]) == (None, 1)
+
+
+def test_a_job_over_a_model_with_several_labels_an_image_is_refused_before_anything_is_done(tmp_path: Path) -> None:
+    bundle = make_bundle(tmp_path / "bundle")
+    write_manifest(bundle, replace(read_manifest(bundle), task="multi_label"))
+    publish(bundle, tmp_path / "exports")
+    folder = write_folder(tmp_path / "base", {"cat": shades(9, 0, 99), "dog": shades(9, 100, 255)})
+    (tmp_path / "job.toml").write_text(f'model = "toy"\ndata = "{folder}"\n')
+    done = CliRunner().invoke(main, ["retrain", str(tmp_path / "job.toml")])
+    assert done.exit_code == 1
+    assert "retrain is for models that give an image one label, and toy gives it any number" in done.output
+    assert not (tmp_path / "exports" / "toy" / "retrain").exists()
