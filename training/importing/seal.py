@@ -12,9 +12,9 @@ from typing import Any
 
 import numpy as np
 import sklearn.datasets
-from models.bundle.operations import check_operations
 
 from models.bundle.manifest import GOLDEN, IMAGE, IMAGES, IMPORTED, EngineName, Manifest, write_manifest
+from models.bundle.operations import check_operations
 from models.bundle.preprocessing import InputSpec, decode_image
 from models.bundle.reference import make_reference
 from models.files.durable import sha256, write_array
