@@ -164,9 +164,8 @@ FLAGS: tuple[Callable[[Command], Command], ...] = (
     of_input(
         "--resize",
         type=click.Choice(["crop", "squash", "pad"]),
-        default="squash",
         help="How an image gets the input's size: squash changes its aspect ratio, crop takes its middle, pad puts "
-        "black beside it.",
+        "black beside it. [default: squash for photographs, else crop]",
     ),
     everyday(
         "--split",

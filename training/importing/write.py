@@ -61,6 +61,7 @@ def write_saved_model(bundle: Path, foreign: Foreign, order: Order) -> None:
         return
     module = tf.Module()
     module.model = foreign.model
+    module.anchor = tf.Variable(0.0)  # OpenVINO reads no SavedModel without a variable
     tf.saved_model.save(module, str(bundle), signatures=signatures)
 
 

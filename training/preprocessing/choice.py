@@ -12,6 +12,8 @@ from training.preprocessing.outputs import OutputFacts, logits_of
 from training.preprocessing.ranking import Ranking, rank
 from training.preprocessing.scalings import USUAL
 
+NO_BETTER = "None is better than chance: are the classes those of the model, and in its order (--labels FILE)? "
+
 
 class Unsure(UserError):
     """Which preprocessing is right cannot be told; the message says what to ask for."""
@@ -83,10 +85,11 @@ def question(ranking: Ranking, table: list[str], command: str) -> str:
     """What a person must decide, with the command for each answer."""
     near = [each for each in ranking.candidates if each is ranking.best or not each.same][:3]
     commands = "\n".join(f"  {command} --scaling {each.name.split()[0]}" for each in near)
+    chance = "" if ranking.better_than_chance else NO_BETTER
     return (
         f"{ranking.num_images} labelled images do not tell which scaling the model was trained with:\n"
         + "\n".join(f"  {each}" for each in table[:6])
-        + f"\nGive more images, or say which it was:\n{commands}"
+        + f"\n{chance}Give more images, or say which it was:\n{commands}"
     )
 
 

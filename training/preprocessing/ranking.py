@@ -41,11 +41,13 @@ class Ranking:
     """
     Attributes:
         candidates: the best first.
+        better_than_chance: the best knows more of the labels than their number.
         sure: the best is better than every candidate that answers otherwise, by more than chance explains.
     """
 
     candidates: tuple[Candidate, ...]
     num_images: int
+    better_than_chance: bool
     sure: bool
 
     @property
@@ -77,9 +79,11 @@ def rank(logits: Mapping[str, np.ndarray], labels: np.ndarray) -> Ranking:
         )
 
     candidates = tuple(describe(name) for name in order)
-    better_than_chance = candidates[0].loss < np.log(next(iter(logits.values())).shape[1])
+    by_chance = float(np.log(next(iter(logits.values())).shape[1]))
+    error = float(losses[best].std(ddof=1)) / np.sqrt(len(labels)) if len(labels) > 1 else np.inf
+    better = bool(candidates[0].loss + SURE * error < by_chance)
     told_apart = all(each.same or each.distance > SURE for each in candidates)
-    return Ranking(candidates, len(labels), bool(told_apart and better_than_chance and len(labels) >= FEWEST))
+    return Ranking(candidates, len(labels), better, better and told_apart and len(labels) >= FEWEST)
 
 
 def of_unit_spread(logits: np.ndarray) -> np.ndarray:

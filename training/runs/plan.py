@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from models.bundle.manifest import IMPORTED, BrokenBundle, Manifest, NotForThisModel, verify
-from models.bundle.preprocessing import InputSpec
+from models.bundle.preprocessing import InputSpec, Resize
 from models.errors import UserError
 from models.networks.architecture import FEW_IMAGES, Architecture
 from models.networks.registry import architecture_of
@@ -37,6 +37,7 @@ from training.data.sample import sample_images
 from training.evaluate.trained_on import started_from
 
 FINE_TUNE = "fine-tune"  # the recipe of photographs that start from good weights
+OF_A_PHOTOGRAPH: Resize = "squash"  # which keeps all of it
 ENLARGED, MULTIPLE = 1.45, 32  # of the side of the pretraining's input, in whole numbers of the smallest feature map
 
 
@@ -177,11 +178,10 @@ def choose_input(found: Found, architecture: Architecture, layers: Layers, start
         height, width, resize = old.height, old.width, old.resize
         if is_published(start):
             height = width = enlarged(found, architecture, old.height)
-            resize = layers["resize"]
+            resize = OF_A_PHOTOGRAPH
         if layers["size"]:
             height = width = layers["size"]
-        if layers.is_given("resize"):
-            resize = layers["resize"]
+        resize = layers["resize"] or resize
         return InputSpec(height, width, int(layers["channels"] or old.channels), resize)
     if layers["size"] and layers["channels"]:
         side, channels = layers["size"], int(layers["channels"])
@@ -190,7 +190,7 @@ def choose_input(found: Found, architecture: Architecture, layers: Layers, start
         median_side, all_grey = sample_images(found.index.root, paths)
         side = layers["size"] or architecture.side_for(median_side, len(paths))
         channels = int(layers["channels"] or (1 if all_grey else 3))
-    return InputSpec(side, side, channels, layers["resize"])
+    return InputSpec(side, side, channels, layers["resize"] or (OF_A_PHOTOGRAPH if side >= PHOTOGRAPH else "crop"))
 
 
 def fit_to_start(layers: Layers, architecture: Architecture, known: Manifest | None, spec: InputSpec) -> Layers:

@@ -76,7 +76,7 @@ def test_the_configuration_says_what_it_takes_to_do_it_again(digits_training: Tr
     assert config["settings"]["architecture"] == "lenet5"
     assert config["settings"]["dropout"] == 0.3
     assert config["settings"]["augmentation"]["flip"] is False
-    assert config["input_spec"] == {"height": 32, "width": 32, "channels": 1, "resize": "squash"}
+    assert config["input_spec"] == {"height": 32, "width": 32, "channels": 1, "resize": "crop"}
     assert sum(config["data"][side] for side in ("train", "val", "test")) == 1797
     assert len(config["data"]["fingerprint"]) == 64
     assert {"python", "keras", "numpy", "pillow"} <= config["libraries"].keys()
