@@ -94,13 +94,14 @@ def check_restored(folder: Path, graph: Graph) -> None:
     nodes = upstream(folder, graph, [graph.saver.restore_op_name])
     called = called_by(graph, [name for node in nodes for name in calls(graph, node)])
     file = node_of(graph.saver.filename_tensor_name)
+    # A function's first argument; one of its nodes may have the same name, and is then written `name:output:0`.
     files = {function.name: function.arguments[0] if function.arguments else "" for function in called}
     for function, node in [*((None, node) for node in nodes), *inside(called)]:
         if node.op in SAVING:
             raise refusal(folder, function, node, "it writes files, and TensorFlow runs it to read the variables")
-        given = node_of(node.inputs[0]) if node.inputs else ""
         reads = node.op in RESTORING or not reading.isdisjoint(calls(graph, node))
-        if reads and given != (files[function.name] if function else file):
+        given = node.inputs[0] if node.inputs else ""
+        if reads and (given != files[function.name] if function else node_of(given) != file):
             raise refusal(folder, function, node, "it reads another file than that of the model's own variables")
 
 

@@ -268,10 +268,18 @@ def other_file_inside(meta_graph: Any) -> None:
     next(node for node in restoring.node_def if node.op == "RestoreV2").input[0] = "elsewhere:output:0"
 
 
+def other_file_of_the_same_name(meta_graph: Any) -> None:
+    """The constant has the name of the function's argument."""
+    restoring = next(f for f in meta_graph.graph_def.library.function if "traced_restore" in f.signature.name)
+    name = restoring.signature.input_arg[0].name
+    add_node(restoring.node_def, name, "Const")
+    next(node for node in restoring.node_def if node.op == "RestoreV2").input[0] = f"{name}:output:0"
+
+
 @pytest.mark.parametrize(
     ("writer", "change"),
-    [(save_tf1, other_file), (save, other_argument), (save, other_file_inside)],
-    ids=["TensorFlow 1", "argument", "function"],
+    [(save_tf1, other_file), (save, other_argument), (save, other_file_inside), (save, other_file_of_the_same_name)],
+    ids=["TensorFlow 1", "argument", "function", "name"],
 )
 def test_only_the_models_own_variables_are_read(
     tmp_path: Path, writer: Callable[[Path], Path], change: Callable[[Any], None]
