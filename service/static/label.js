@@ -5,6 +5,7 @@
 const BATCH = 50; // images that are asked for at a time
 const FEW = 5; // left, at which more are asked for
 const MOST_KEYS = 10; // of which the tenth has a key only where labels are their own
+const NO_FEEDBACK = "This service takes no feedback. Its operator can open it with SERVICE_FEEDBACK_KEYS or SERVICE_FEEDBACK_OPEN=1.";
 const KEEPING = "No image waits for a label. SERVICE_KEEP=0.1 keeps a tenth of those that are asked about.";
 
 const state = {
@@ -28,9 +29,20 @@ async function start() {
     byId("model").replaceChildren(...names.map((name) => new Option(name, name)));
     const wish = new URLSearchParams(location.search).get("model") ?? first;
     if (names.includes(wish)) byId("model").value = wish;
-    if (!names.length) return showError("This service takes no feedback. Its operator can open it with SERVICE_FEEDBACK_KEYS or SERVICE_FEEDBACK_OPEN=1.");
+    const wished = models.find(({ name }) => name === wish);
+    if (wished && hasManyLabels(wished)) throw refusal(`Feedback is one label an image, and ${wish} gives an image any number of labels: it takes none.`);
+    if (!names.length) throw refusal(NO_FEEDBACK);
     await restart();
   });
+}
+
+function hasManyLabels({ live, versions }) {
+  return versions.find(({ version }) => version === live)?.task === "multi_label";
+}
+
+/** An Error whose message `attempt` shows. */
+function refusal(message) {
+  return Object.assign(new Error(message), { fromService: true });
 }
 
 async function restart() {

@@ -233,7 +233,14 @@ def test_labels_of_which_an_image_has_any_number_are_told_with_bars_of_their_own
         expect(page.locator("#bars li.chosen")).to_have_count(0)
         expect(page.locator("#correct")).to_be_hidden()
         expect(page.locator("#labelling")).to_be_hidden()
+        page.goto(f"{service.url}/label")
+        expect(page.locator("#error")).to_contain_text("colours gives an image any number of labels: it takes none.")
         page.close()
+
+
+def test_the_page_for_labelling_says_that_a_service_takes_no_feedback(blank):
+    blank.goto("/label")
+    expect(blank.locator("#error")).to_contain_text("This service takes no feedback.")
 
 
 def choose(page: Page, data: bytes) -> None:
