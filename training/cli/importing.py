@@ -2,7 +2,6 @@
 
 import re
 import shlex
-import sys
 from pathlib import Path
 from typing import get_args
 
@@ -29,6 +28,15 @@ class Size(click.ParamType):
         if not found or not all(8 <= int(side) <= 4096 for side in found.groups() if side):
             self.fail(f"{value!r} is no size: 224x224 is, each side from 8 to 4096 pixels.", param, ctx)
         return int(found[1]), int(found[2] or found[1])
+
+
+def typed(model: Path, **options: object) -> str:
+    """The command to type again, to which an option can be added."""
+    words = ["python", "-m", "training", "import", str(model)]
+    for name, value in options.items():
+        if value is not None:
+            words += [f"--{name}", "x".join(map(str, value)) if isinstance(value, tuple) else str(value)]
+    return shlex.join(words)
 
 
 @click.command("import")
@@ -91,7 +99,7 @@ def import_model(
         size,
         resize,
         signature,
-        command=f"python -m training {shlex.join(sys.argv[1:])}",
+        command=typed(model, name=name, labels=labels, images=images, size=size, resize=resize, signature=signature),
     )
     bundle = imports.import_model(asked, run, click.echo)
     click.echo(f"bundle: {bundle}")

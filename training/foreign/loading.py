@@ -129,6 +129,8 @@ def load_keras(source: Path) -> Foreign:
         model = keras.saving.load_model(source, custom_objects=objects, compile=False, safe_mode=True)
     except Exception as error:  # whatever a file of others makes Keras raise
         raise UnknownModel(f"Keras {keras.__version__} cannot load it: {first_line(error)}") from None
+    if isinstance(model, keras.Sequential) and not model.built and (shape := first_shape(model)):
+        model.build(shape)
     num_inputs = len(getattr(model, "inputs", None) or [])
     if num_inputs != 1:
         raise UnknownModel(f"It has {num_inputs} inputs; an image classifier has one.")
@@ -145,6 +147,14 @@ def load_keras(source: Path) -> Foreign:
     form = "a model of Keras" if source.suffix == ".keras" else "a whole model of Keras in HDF5"
     kind = f"{form}: {model.name}, {model.count_params():,} parameters"
     return Foreign(model, call, checked(Input(tensor.name, str(tensor.dtype), shape)), hint_of(model), True, kind)
+
+
+def first_shape(model: Any) -> tuple[int | None, ...] | None:
+    """The input of the first model in a Sequential of models that does not say its own; with the batch first."""
+    while isinstance(model, keras.Sequential) and not model.built and model.layers:
+        model = model.layers[0]
+    shape: tuple[int | None, ...] | None = getattr(model, "input_shape", None)
+    return shape
 
 
 class DepthwiseConv2D(keras.layers.DepthwiseConv2D):

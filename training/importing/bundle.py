@@ -1,15 +1,17 @@
 """A bundle from somebody's model: looked at, preprocessing found, written around it, checked against its answers."""
 
 import json
+import shutil
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from models.bundle.operations import check_operations
 
+from models.bundle.operations import check_operations
 from models.bundle.preprocessing import Resize
+from models.errors import UserError
 from models.files.typed import typed
 from training.confinement.confinement import run_confined
 from training.foreign.sources import Source, copy_model
@@ -42,7 +44,7 @@ class Asked:
 
 
 def import_model(asked: Asked, run: Path, say: Say) -> Path:
-    """Write `run/bundle`; returns its path.
+    """Write `run/bundle`; returns its path. A model that is refused leaves no run behind.
 
     Args:
         run: an empty directory of one's own, in which the model's process may write.
@@ -53,6 +55,14 @@ def import_model(asked: Asked, run: Path, say: Say) -> Path:
             an answer from a person.
         ExportFailed: the bundle does not answer as the model does.
     """
+    try:
+        return find_out_and_seal(asked, run, say)
+    except (UserError, KeyboardInterrupt):
+        shutil.rmtree(run, ignore_errors=True)
+        raise
+
+
+def find_out_and_seal(asked: Asked, run: Path, say: Say) -> Path:
     (run / SOURCE).mkdir()
     source = copy_model(asked.model, run / SOURCE)
     if source.kind == "saved_model":
