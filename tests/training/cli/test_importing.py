@@ -169,7 +169,11 @@ def test_a_model_that_writes_a_file_is_refused_before_it_is_loaded(tmp_path: Pat
 
 @pytest.mark.parametrize(
     ("content", "says"),
-    [(b"", "is no model that is known here"), (b"\x89HDF\r\n\x1a\n", "damaged"), (b"PK\x03\x04", "is no model that is known here")],
+    [
+        (b"", "is no model that is known"),
+        (b"\x89HDF\r\n\x1a\n", "damaged"),
+        (b"PK\x03\x04", "is no model that is known"),
+    ],
 )
 def test_what_is_no_model_is_refused(tmp_path: Path, content: bytes, says: str) -> None:
     (tmp_path / "model.bin").write_bytes(content)
