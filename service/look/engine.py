@@ -76,8 +76,7 @@ class Engine:
 
     def _answer(self, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         found = self._compute(inputs)
-        outputs = self._model.outputs.items()
-        return {name: np.asarray(found[name]).astype(kind_of(tensor).numpy) for name, tensor in outputs}
+        return {name: np.asarray(found[name], kind_of(tensor).numpy) for name, tensor in self._model.outputs.items()}
 
 
 def load(model: SavedModel, engine: str) -> Tensors:

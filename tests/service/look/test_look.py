@@ -3,8 +3,11 @@
 import base64
 import contextlib
 import json
+import os
+import shutil
 import signal
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +15,7 @@ import numpy as np
 import pytest
 import requests
 
-from tests.harness import START_TIMEOUT_S, RunningService, descendants, status_of, wait_for_end, wait_until
+from tests.harness import START_TIMEOUT_S, RunningService, descendants, wait_for_end, wait_until
 from tests.processes import free_port, python, start
 
 HEADER_LENGTH = "Inference-Header-Content-Length"
@@ -36,7 +39,7 @@ def looking_at(path: Path, work: Path, **settings: object) -> Iterator[RunningSe
     host = f"[{settings['host']}]" if ":" in str(settings.get("host", "")) else "127.0.0.1"
     service = RunningService(process, f"http://{host}:{port}", log_path)
     try:
-        wait_until(lambda: status_of(service, "/readyz") == 200, service, START_TIMEOUT_S)
+        wait_until(lambda: "Striate answers at" in service.log(), service, START_TIMEOUT_S)
         yield service
     finally:
         if process.poll() is None:
@@ -123,7 +126,7 @@ NOT_PREDICTED: list[tuple[Any, str]] = [
     ({}, "'instances' (rows)"),
     ({**ROWS, "inputs": {}}, "'instances' (rows)"),
     ({"instances": []}, "one instance or more"),
-    ({"instances": {"x": 1}}, "one instance or more"),
+    ({"instances": {"x": 1}}, "Expected `array`, got `object` - at `$.instances`"),
     ({"instances": [[1, 2]]}, "n (INT32 of shape [-1]), x (FP32 of shape [-1, 2])"),
     ({"inputs": [[1, 2]]}, "several inputs"),
     ({"instances": [{"x": [1, 2]}]}, "The input n is missing"),
@@ -131,7 +134,7 @@ NOT_PREDICTED: list[tuple[Any, str]] = [
     ({"instances": [{"x": [1, 2], "n": 1, "z": 1}]}, "There is no input 'z'"),
     ({"instances": [{"x": [1, 2, 3], "n": 1}]}, "shape [1, 3]; it takes FP32 of shape [-1, 2], where -1 is any size"),
     ({"instances": [{"x": [1, 2], "n": [1]}]}, "shape [1, 1]; it takes INT32 of shape [-1]"),
-    ({"instances": [{"x": [1, [2]], "n": 1}]}, "ragged"),
+    ({"instances": [{"x": [1, [2]], "n": 1}]}, "a list among values"),
     ({"inputs": {"x": [[1, 2], [3]], "n": [1, 2]}}, "ragged"),
     ({"inputs": {"x": [[1, [2]]], "n": [1]}}, "a list among values"),
     ({"inputs": {"x": [], "n": []}}, "is empty"),
@@ -290,6 +293,37 @@ def test_what_is_no_saved_model_is_refused_in_one_sentence(saved_models, path, s
     assert said in python("-m", "service", "--model", saved_models / path, status=1)
 
 
+def test_a_model_whose_files_are_damaged_ends_with_a_sentence(saved_models, tmp_path):
+    damaged = shutil.copytree(saved_models / "versions" / "2", tmp_path / "damaged")
+    shutil.rmtree(damaged / "variables")
+    process = start("-m", "service", "--model", damaged, log=tmp_path / "log", SERVICE_PORT=str(free_port()))
+    assert process.wait(60) == 1
+    said = (tmp_path / "log").read_text()
+    assert said.startswith(f"Error: tensorflow cannot load {damaged}: ")
+    assert "Traceback" not in said
+
+
+def test_it_does_not_outlive_its_master_and_a_worker_that_dies_is_replaced(saved_models, tmp_path):
+    with looking_at(saved_models / "versions", tmp_path, engine="openvino") as service:
+        (worker,) = descendants(service.process.pid)
+        os.kill(worker, signal.SIGKILL)
+        wait_for_end(worker)
+        wait_until(lambda: service.log().count("Striate answers at") == 2, service)
+        assert predict(service, ROWS)[0] == 200
+        (worker,) = descendants(service.process.pid)
+        service.stop(signal.SIGKILL)
+        wait_for_end(worker)
+
+
+def test_many_ask_at_once_and_each_gets_its_own_answer(mixed):
+    def ask(number: int) -> tuple[int, Any]:
+        return predict(mixed, {"instances": [{"x": [number, 0], "n": number}]})
+
+    with ThreadPoolExecutor(8) as clients:
+        answers = list(clients.map(ask, range(200)))
+    assert answers == [(200, {"predictions": [{"odd": n % 2 == 1, "total": n * 10.0}]}) for n in range(200)]
+
+
 @pytest.mark.parametrize("host", ["0.0.0.0", "::"])
 def test_only_this_machine_may_look(saved_models, tmp_path, host):
     log = tmp_path / "log"
@@ -307,9 +341,12 @@ def test_texts_are_not_for_openvino(saved_models, tmp_path):
     assert "takes or returns texts" in log.read_text()
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
-def test_a_signal_ends_it_while_it_loads_and_while_it_answers(saved_models, tmp_path, number):
-    with looking_at(saved_models / "versions" / "2", tmp_path, host="::1") as service:
+@pytest.mark.parametrize(
+    ("number", "engine"),
+    [(signal.SIGTERM, "tensorflow"), (signal.SIGINT, "openvino"), (signal.SIGHUP, "openvino")],
+)
+def test_a_signal_ends_it_while_it_answers_and_while_it_loads(saved_models, tmp_path, number, engine):
+    with looking_at(saved_models / "versions" / "2", tmp_path, host="::1", engine=engine) as service:
         assert predict(service, {"inputs": {"x": [[1, 2]], "n": [1]}})[1]["outputs"]["total"] == [3.0]
         below = descendants(service.process.pid)
         assert service.stop(number, timeout=10) == 0
@@ -325,6 +362,6 @@ def test_a_signal_ends_it_while_it_loads_and_while_it_answers(saved_models, tmp_
 
 def test_a_key_that_is_set_is_asked_for(saved_models, tmp_path):
     key = "a-key-of-16-characters"
-    with looking_at(saved_models / "versions", tmp_path, predict_keys=key) as service:
+    with looking_at(saved_models / "versions", tmp_path, predict_keys=key, engine="openvino") as service:
         assert predict(service, ROWS)[0] == 401
         assert post(service, "/v1/models/versions:predict", ROWS, **{"X-API-Key": key}).status_code == 200
