@@ -92,8 +92,10 @@ def load(model: SavedModel, engine: str) -> Tensors:
 
 def reason(error: Exception) -> str:
     """What a library says is wrong, without the places in its own code; in one line."""
-    lines = [line for line in str(error).splitlines() if line.strip() and not line.startswith(NOISE)]
-    return " ".join(" ".join(lines).split())[:500] or type(error).__name__
+    lines = str(error).replace(NO_TRACES, "").splitlines()
+    said = " ".join(line for line in lines if not line.startswith(NOISE))
+    return " ".join(said.split())[:500] or type(error).__name__
 
 
+NO_TRACES = "<stack traces unavailable>"  # TensorFlow writes it where it has none
 NOISE = ("Graph execution error", "Detected at node", "Exception from ", "\t [[", "  File ", "Stack trace")

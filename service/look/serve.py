@@ -4,6 +4,7 @@ import contextlib
 import logging
 import math
 import os
+import shlex
 import signal
 import sys
 import warnings
@@ -38,7 +39,7 @@ def check_host(config: Config, path: Path) -> None:
         raise BadSetting(
             f"{PREFIX}HOST is {config.host}, and --model serves this machine alone, on a loopback address such as "
             f"127.0.0.1 or ::1: the model is not verified. To serve others, import it: python -m training import "
-            f"{path} --name NAME."
+            f"{shlex.quote(str(path))} --name NAME."
         )
 
 
