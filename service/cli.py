@@ -22,6 +22,7 @@ from service.supervisor.arrival import look_at
 
 with imported_when_used():  # they import gevent, NumPy and an engine, which the other commands do without
     import service.http.api_keys as api_keys
+    import service.look.serve as look
     import service.scoring.run as scoring
     import service.supervisor.supervisor as supervisor
 
@@ -52,24 +53,40 @@ PARTS = ("live", "previous", "canary", "shadow")
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 160},
     epilog=f"\b\nVariables, their defaults and meaning:\n{SETTINGS}",
 )
+@click.option(
+    "--model",
+    "saved_model",
+    metavar="PATH",
+    type=click.Path(path_type=Path),
+    help="Serve this SavedModel instead, as it is, for a look: a folder with saved_model.pb, or one of numbered "
+    "versions, of which the highest is taken. It answers on a loopback address only, tensors in and out by the "
+    "protocols of TensorFlow Serving and Open Inference, without labels; `python -m training import` makes a model "
+    "that has them.",
+)
 @click.pass_context
-def main(context: click.Context) -> None:
+def main(context: click.Context, saved_model: Path | None) -> None:
     """Serve the models in exports/ over HTTP until SIGTERM or Ctrl-C.
 
     The commands below say which versions answer; a running service follows within a second.
     """
     if context.invoked_subcommand is None:
-        serve()
+        serve(saved_model)
+    elif saved_model is not None:
+        raise click.UsageError(f"--model serves a SavedModel; leave out {context.invoked_subcommand!r}.")
 
 
 @explained
-def serve() -> None:
+def serve(saved_model: Path | None) -> None:
     config = Config.from_environment(os.environ)
+    if saved_model is not None:
+        look.check_host(config, saved_model)
     check_address(config)
     needs_key = bool(api_keys.read_keys(config).predict)
     configure_logging(config.log_level, config.log_format)
     for stranger in strangers(os.environ):
         log.warning("%s", stranger)
+    if saved_model is not None:
+        sys.exit(look.serve(config, saved_model))
     sys.exit(supervisor.Supervisor(config, needs_key=needs_key).run())
 
 

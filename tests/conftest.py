@@ -14,7 +14,7 @@ from tests.processes import gone_astray, python
 
 LONGEST = (  # files, the longest first
     *("test_benchmarks", "test_retrain", "test_every_network", "test_resume", "test_rollout", "test_lifecycle"),
-    *("test_score", "test_cli", "test_page", "test_mistakes", "test_engines", "test_offline", "test_http"),
+    *("test_score", "test_cli", "test_page", "test_mistakes", "test_engines", "test_offline", "test_http", "test_look"),
 )
 KERAS_AND_NUMPY_2 = "ignore:__array__ implementation doesn't accept a copy keyword:DeprecationWarning"  # Keras 3.15.1
 

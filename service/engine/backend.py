@@ -1,12 +1,16 @@
 """What an engine asks of whatever computes its model; called from one thread."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
 import numpy as np
 
 from service.engine.pace import Pace
+
+# Inputs of a signature by their names -> its outputs by theirs, of whatever types they are.
+Tensors = Callable[[dict[str, np.ndarray]], dict[str, Any]]
 
 ENOUGH_S = 0.003  # of batches of a size, to know how long one takes: the quickest, since others disturb
 

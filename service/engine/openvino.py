@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from models.bundle.manifest import INT8
-from service.engine.backend import Backend, quickest
+from service.engine.backend import Backend, Tensors, quickest
 from service.engine.pace import AT_ONCE, Pace
 from service.machine import available_cores
 
@@ -86,3 +86,16 @@ def small_product() -> Any:
     images = opset13.parameter([-1, 1024], np.float32)
     weights = opset13.constant(np.zeros((1024, 1024), np.float32))
     return Model([opset13.matmul(images, weights, False, False)], [images])
+
+
+def load_tensors(folder: Path, outputs: list[str]) -> Tensors:
+    """The signature `serving_default` of any SavedModel without texts, in float32."""
+    core = import_module("openvino").Core()
+    settings = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": str(available_cores())}
+    request = core.compile_model(core.read_model(folder), "CPU", settings).create_infer_request()
+
+    def compute(inputs: dict[str, np.ndarray]) -> dict[str, Any]:
+        found = request.infer(inputs, share_inputs=False)
+        return {name: found[name].copy() for name in outputs}
+
+    return compute

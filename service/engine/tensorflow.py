@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from service.engine.backend import Backend
+from service.engine.backend import Backend, Tensors
 from service.engine.pace import Pace
 from service.machine import available_cores, has_bfloat16
 
@@ -56,3 +56,20 @@ class TensorFlow(Backend):
 
 
 REWRITES = {"float16": "auto_mixed_precision", "bfloat16": "auto_mixed_precision_onednn_bfloat16"}  # of Grappler's
+
+
+def load_tensors(folder: Path, signature: str) -> Tensors:
+    """One signature of any SavedModel, computed as it was exported."""
+    import tensorflow as tf
+
+    loaded = tf.saved_model.load(str(folder), tags=["serve"])
+    function = loaded.signatures[signature]
+
+    def compute(inputs: dict[str, np.ndarray]) -> dict[str, Any]:
+        assert loaded is not None  # kept: the signature refers to its variables weakly
+        return {name: output.numpy() for name, output in function(**tensors(inputs)).items()}
+
+    def tensors(inputs: dict[str, np.ndarray]) -> dict[str, Any]:
+        return {name: tf.constant(array) for name, array in inputs.items()}
+
+    return compute

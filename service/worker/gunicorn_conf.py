@@ -1,6 +1,5 @@
-"""gunicorn's settings, made from ours. gunicorn executes this file in its master, which imports nothing heavy."""
+"""gunicorn's settings for published models. gunicorn executes this file in its master, which imports nothing heavy."""
 
-import math
 import os
 import signal
 from pathlib import Path
@@ -9,26 +8,15 @@ from typing import Any
 from service.config import Config
 from service.logs import configure_logging
 from service.machine import available_cores, hold_signal_across_forks
+from service.worker.gunicorn_settings import settings_for
 
 settings = Config.from_environment(os.environ)
 hold_signal_across_forks(signal.SIGTERM)  # a worker lets it through when it can heed it: service.worker.gunicorn_worker
 
+globals().update(settings_for(settings))
 wsgi_app = "service.worker.wsgi:application"
-bind = settings.address
 workers = settings.workers or available_cores()
-worker_class = "service.worker.gunicorn_worker.Worker"
-worker_connections = 4000
 worker_tmp_dir = os.environ["STRIATE_RUNTIME"]  # in memory: a heartbeat on a slow disk looks like a hang
-control_socket_disable = True
-forwarded_allow_ips = forwarder_headers = ""  # nobody may say SCRIPT_NAME or PATH_INFO in a header,
-secure_scheme_headers: dict[str, str] = {}  # nor the scheme; gunicorn would believe whoever asks from this machine
-header_map = "drop"  # of names with underscores, which would pass for others
-keepalive = math.ceil(settings.read_timeout_s)  # for gevent workers: until a request's head is complete
-timeout = 60  # a worker whose loop stands still for longer is replaced
-graceful_timeout = math.ceil(settings.stop_timeout_s)
-proc_name = "striate"
-accesslog = None
-loglevel = "warning"
 
 
 def child_exit(server: Any, worker: Any) -> None:
