@@ -93,7 +93,7 @@ def examine(source: Source, asked: Asked, names: tuple[str, ...], images: Images
         tuple(zip(images.files, images.folders, strict=True)),
     )
     (run / QUESTION).write_text(json.dumps(asdict(question)))
-    confined = run_confined("training.importing.examine", [str(run)], folder=run, **LIMITS)
+    confined = run_confined("training.importing.examine", [str(run.resolve())], folder=run, **LIMITS)
     if confined.lacks:
         say(f"This system cannot keep the model's process from {', '.join(confined.lacks)}.")
     return typed(confined.answer, Found)
@@ -117,7 +117,7 @@ def choose_preprocessing(
     """And the model's answers to the images by it, with their labels, where there are images."""
     given: dict[str, Any] = {"scaling": asked.scaling, "resize": asked.resize, "command": asked.command}
     if not (run / ANSWERS).exists():
-        return without_images(found.hint, found.encoded, **given), None, None
+        return without_images(found.hint, found.encoded, found.image_shape[2], **given), None, None
     with np.load(run / ANSWERS) as file:
         answers = dict(file)
     labels = answers.pop("labels")

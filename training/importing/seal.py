@@ -123,7 +123,7 @@ def write_graph(imported: Imported, manifest: Manifest, golden: list[bytes], run
     found, scaling = imported.found, imported.chosen.scaling
     order = Order(model, imported.signature, scaling, found.output, found.numbers, manifest)
     (run / ORDER).write_text(json.dumps(asdict(order), ensure_ascii=False))
-    run_confined("training.importing.write", [str(run)], folder=run, task="Writing the bundle", **LIMITS)
+    run_confined("training.importing.write", [str(run.resolve())], folder=run, task="Writing the bundle", **LIMITS)
     (bundle / GOLDEN).mkdir(parents=True)
     for name in GRAPH_FILES:
         if (run / GRAPH / name).exists():

@@ -10,7 +10,7 @@ from models.bundle.preprocessing import Resize
 from models.errors import UserError
 from training.preprocessing.outputs import OutputFacts, logits_of
 from training.preprocessing.ranking import Ranking, rank
-from training.preprocessing.scalings import USUAL
+from training.preprocessing.scalings import USUAL, scalings_for
 
 NO_BETTER = "None is better than chance: are the classes those of the model, and in its order (--labels FILE)? "
 
@@ -94,9 +94,19 @@ def question(ranking: Ranking, table: list[str], command: str) -> str:
 
 
 def without_images(
-    hint: tuple[str, str] | None, encoded: bool, *, scaling: str | None, resize: Resize | None, command: str
+    hint: tuple[str, str] | None,
+    encoded: bool,
+    channels: int,
+    *,
+    scaling: str | None,
+    resize: Resize | None,
+    command: str,
 ) -> Preprocessing:
     """By what the model tells.
+
+    Args:
+        hint: the scaling that it tells, and how.
+        encoded: it takes encoded images.
 
     Raises:
         Unsure: it tells nothing.
@@ -111,6 +121,6 @@ def without_images(
             "The model does not say how its images were scaled, and with the wrong scaling it answers confidently and "
             "wrongly. Give labelled images, a handful of each class, and it is found:\n"
             f"  {command} --images FOLDER\nor say what its training did:\n"
-            + "\n".join(f"  {command} --scaling {name}" for name in USUAL)
+            + "\n".join(f"  {command} --scaling {name}" for name in USUAL if name in scalings_for(channels))
         )
     return Preprocessing(hint[0], size, f"scaling {hint[0]}: {hint[1]}")

@@ -72,11 +72,12 @@ def test_a_model_its_labels_and_a_few_images_make_a_bundle_that_is_published(
 
 
 def test_its_golden_answers_are_those_of_the_model_itself(
-    model: Path, labels: Path, images: Path, tmp_path: Path
+    model: Path, labels: Path, images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    said = imported(model, "--name", "a", "--labels", labels, "--images", images, "--runs", tmp_path)
+    monkeypatch.chdir(tmp_path)
+    said = imported(model, "--name", "a", "--labels", labels, "--images", images)  # the run lies in `runs`
     assert said.exit_code == 0, said.output
-    (bundle,) = tmp_path.glob("*/bundle")
+    (bundle,) = tmp_path.glob("runs/*/bundle")
     golden = read_golden(bundle)
     assert len(golden) == 3
     network = keras.saving.load_model(model)
