@@ -32,7 +32,7 @@ from benchmarks.images import digit, photograph
 from models.bundle.manifest import INT8, TESTED_ON, read_images, read_manifest, verify
 from models.bundle.preprocessing import InputSpec
 from tests.images import encode
-from tests.needs import LONG, NEEDS_WEIGHTS
+from tests.needs import DEEP, LONG, NEEDS_WEIGHTS
 from tests.processes import ROOT
 
 MODEL, SIDE = "lenet5", 16
@@ -248,7 +248,7 @@ def digits_in_two_classes(home: Path) -> Path:
 @NEEDS_WEIGHTS
 @pytest.mark.parametrize(
     "methods",
-    [("Striate, head", "scikit"), pytest.param(("Striate, head and", "Keras", "Model", "fastai"), marks=LONG)],
+    [("Striate, head", "scikit"), pytest.param(("Striate, head and", "Keras", "Model", "fastai"), marks=DEEP)],
 )
 def test_few_images_teach_every_method(digits_in_two_classes: Path, methods: tuple[str, ...]) -> None:
     only = [flag for method in methods for flag in ("--only", method)]

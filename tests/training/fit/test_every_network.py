@@ -76,7 +76,7 @@ def default_settings(name: str) -> Settings:
     return settings_for(ARCHITECTURES[name], epochs=epochs, batch_size=8, precision="float32")
 
 
-@every_network(ONE_OF_MOST_FAMILIES)
+@every_network(ONE_OF_MOST_FAMILIES, DEEPER)
 def test_one_step_of_training_lowers_the_loss(name: str) -> None:
     decoded = two_classes(name, 8)
     settings = replace(

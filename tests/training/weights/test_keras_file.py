@@ -8,7 +8,7 @@ import keras
 import numpy as np
 import pytest
 
-from tests.needs import LONG
+from tests.needs import DEEP, LONG
 from tests.training.weights.keras_files import application, small_network, write_keras_file
 from training.weights.keras_file import read_keras_file
 from training.weights.pretrained import from_file
@@ -33,10 +33,10 @@ def write_labels(folder: Path, count: int) -> Path:
     [
         ("resnet50_v1", "ResNet50", "caffe"),
         ("inception_v3", "InceptionV3", "tf"),
-        pytest.param("resnet101_v1", "ResNet101", "caffe", marks=LONG),
-        pytest.param("resnet152_v1", "ResNet152", "caffe", marks=LONG),
+        pytest.param("resnet101_v1", "ResNet101", "caffe", marks=DEEP),
+        pytest.param("resnet152_v1", "ResNet152", "caffe", marks=DEEP),
         pytest.param("vgg16", "VGG16", "caffe", marks=LONG),
-        pytest.param("vgg19", "VGG19", "caffe", marks=LONG),
+        pytest.param("vgg19", "VGG19", "caffe", marks=DEEP),
     ],
 )
 def test_the_network_of_a_file_answers_as_keras_own_does(tmp_path: Path, name: str, kind: str, mode: str) -> None:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from models.networks.registry import build
-from tests.needs import LONG
+from tests.needs import DEEP
 from tests.training.weights.torch_referee import answers, state_dict
 from training.weights.torch_file import BadWeights
 from training.weights.torch_names import assign_torch
@@ -38,13 +38,13 @@ def assert_answers(name: str, side: int, tensors: dict[str, np.ndarray], expecte
         ("resnet18", 224),
         ("resnet50", 224),
         ("resnet34", 97),
-        pytest.param("resnet101", 224, marks=LONG),
-        pytest.param("resnet152", 224, marks=LONG),
+        pytest.param("resnet101", 224, marks=DEEP),
+        pytest.param("resnet152", 224, marks=DEEP),
         ("alexnet", 224),
         ("vgg11", 96),
         ("vgg11_bn", 96),
-        *(pytest.param(name, 96, marks=LONG) for name in ("vgg_b", "vgg16", "vgg19", "vgg_b_bn", "vgg16_bn")),
-        pytest.param("vgg19_bn", 224, marks=LONG),
+        *(pytest.param(name, 96, marks=DEEP) for name in ("vgg_b", "vgg16", "vgg19", "vgg_b_bn", "vgg16_bn")),
+        pytest.param("vgg19_bn", 224, marks=DEEP),
     ],
 )
 def test_a_network_with_torchvisions_tensors_answers_as_torchvisions(name: str, side: int) -> None:
