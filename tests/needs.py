@@ -1,7 +1,7 @@
 """Tests that take long: STRIATE_TEST_ALL=1 runs them, as `.ci/run` does; `make test` does without.
 
-STRIATE_TEST_DEEP=1 also tries networks that differ from another one in their depth alone, and the longest benchmark, for
-30 minutes.
+STRIATE_TEST_DEEP=1 also tries networks that differ from another one in their depth alone, and the longest benchmark,
+for 30 minutes.
 """
 
 import os

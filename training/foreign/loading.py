@@ -24,6 +24,10 @@ APPLICATIONS = {
     **dict.fromkeys(("resnet", "vgg"), "caffe"),
     "densenet": "imagenet",
 }
+LAYERS = {  # of networks without their name in them, as Teachable Machine exports them
+    "expanded_conv_depthwise": "MobileNetV2",
+    "conv_dw_1": "MobileNet",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,6 +175,9 @@ def hint_of(model: Any) -> tuple[str, str] | None:
             break
         if isinstance(operation, PREPROCESSING_LAYERS) or type(operation).__name__ in ARITHMETIC:
             return "none", f"the network begins with {operation.name}, which scales"
+    for operation in flat_operations(model):
+        if operation.name in LAYERS:
+            return "signed", f"{LAYERS[operation.name]}, of which it has the layers, is trained so"
     for name in (model.name.lower(), *(operation.name.lower() for operation in operations_of(model))):
         for beginning, scaling in APPLICATIONS.items():
             if name.replace("_", "").startswith(beginning):

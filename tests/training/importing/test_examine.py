@@ -158,6 +158,18 @@ def test_networks_of_keras_applications_tell_their_scaling_by_their_names(
     assert what.hint[0] == hint
 
 
+def test_a_mobilenet_without_its_name_as_teachable_machine_has_it_tells_its_scaling_by_its_layers(
+    tmp_path: Path,
+) -> None:
+    inner = keras.applications.MobileNetV2(
+        input_shape=(32, 32, 3), weights=None, include_top=False, alpha=0.35, name="m"
+    )
+    head = [keras.layers.GlobalAveragePooling2D(), keras.layers.Dense(3, activation="softmax")]
+    keras.Sequential([keras.Sequential([inner, head[0]]), keras.Sequential([head[1]])]).save(tmp_path / "model.h5")
+    what = found(tmp_path, "model.h5")
+    assert what.hint == ("signed", "MobileNetV2, of which it has the layers, is trained so")
+
+
 def test_a_model_of_any_size_needs_one(tmp_path: Path) -> None:
     images = keras.Input((None, None, 3))
     pooled = keras.layers.GlobalAveragePooling2D()(images)
