@@ -46,7 +46,7 @@ def randomise(layers: list[Any]) -> None:
             continue
         for variable in layer.trainable_variables:
             name = variable.name.split("/")[-1].split(":")[0]
-            if name == "gamma":
+            if name == "gamma" or variable is getattr(layer, "gamma", None):
                 variable.assign(generator.uniform(0.5, 1.5, variable.shape))
             elif name in ("beta", "bias"):
                 variable.assign(generator.normal(0, 0.1, variable.shape))

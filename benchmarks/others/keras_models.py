@@ -1,26 +1,25 @@
-"""Networks of keras.applications and two in Hugging Face's manner, saved as Keras and TensorFlow save them.
+"""Networks of keras.applications and others, saved as Keras 3 and TensorFlow save them.
 
 `python -m benchmarks.others.keras_models NAME FOLDER`; FOLDER becomes what `benchmarks.others.made` says.
 """
 
-import json
 import sys
 import warnings
 from collections.abc import Callable
-from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
+from scipy.special import softmax
 
 from benchmarks.others.fitted import fit
-from benchmarks.others.made import MADE, PICTURES, Form, Made, write_answers
-from benchmarks.others.pictures import KINDS
+from benchmarks.others.huggingface_models import convnext, vit
+from benchmarks.others.made import CHECKED, Form, Made, save, write_answers, write_made
+from benchmarks.others.pictures import KINDS, SIDE
+from tests.training.importing.foreign_models import BIAS, WEIGHTS, shades, tensorflow_1_model
 from training.preprocessing.scalings import pixel_scaling
 
-SIDE = 96  # pixels
-WITH_PICTURES = ("--images", f"{{}}/{PICTURES}")
 # The scaling of each network, by keras.applications' documentation; "none" where its first layers scale.
 APPLICATIONS = {
     **dict.fromkeys(("MobileNet", "MobileNetV2", "NASNetMobile", "Xception"), "signed"),
@@ -42,41 +41,60 @@ SAVED: dict[str, tuple[str, Callable[[keras.Model, Path], None]]] = {  # name of
 
 
 def application(name: str, folder: Path) -> Made:
-    """All forms: a file of Keras must tell its scaling itself, a SavedModel has pictures to be tried on."""
     network = getattr(keras.applications, name)
     model = network(weights=None, classes=len(KINDS), input_shape=(SIDE, SIDE, 3))
-    return saved(model, APPLICATIONS[name], folder, SAVED)
-
-
-def saved(model: keras.Model, scaling: str, folder: Path, forms: dict[str, Any]) -> Made:
+    scaling = APPLICATIONS[name]
     fit(model, keras, pixel_scaling(scaling, 3), SIDE)
-    written, failed = {}, {}
-    for form, (file, write) in forms.items():
-        try:
-            write(model, folder / file)
-        except Exception as error:  # whatever Keras says to a network that it cannot save so
-            failed[form] = str(error).strip().splitlines()[0]
-            continue
-        written[form] = Form(file, WITH_PICTURES if (folder / file).is_dir() else ())
-    other, classes = write_answers(folder, SIDE, scaling, lambda given: model.predict(given, batch_size=8, verbose=0))
-    return Made(written, failed, scaling, other, classes)
+    answers = write_answers(folder, SIDE, scaling, lambda given: model.predict(given, batch_size=8, verbose=0))
+    return save(model, folder, SAVED, answers)
 
 
-def nchw_saved_model(name: str, folder: Path) -> Made:
-    """As converters from PyTorch write it: the channels come first, and are moved at once."""
-    model = keras.applications.MobileNetV3Small(weights=None, classes=len(KINDS), input_shape=(SIDE, SIDE, 3))
+def hugging_face(name: str, folder: Path) -> Made:
+    build, scaling = {"ViT, NCHW": (vit, "signed"), "ConvNeXt, NCHW": (convnext, "imagenet")}[name]
+    model, scale = build(SIDE, len(KINDS)), pixel_scaling(scaling, 3)
+    fit(model, keras, lambda images: channels_first(scale(images)), SIDE)
+
+    def answer(given: np.ndarray) -> np.ndarray:
+        found: np.ndarray = softmax(model.predict(channels_first(given), batch_size=8, verbose=0)["logits"], axis=1)
+        return found
+
+    return save(model, folder, {"SavedModel": SAVED["SavedModel"]}, write_answers(folder, SIDE, scaling, answer))
+
+
+def channels_first(images: np.ndarray) -> np.ndarray:
+    return np.ascontiguousarray(images.transpose(0, 3, 1, 2))
+
+
+def converted(name: str, folder: Path) -> Made:
+    """As converters from PyTorch write it: `tf.saved_model.save`, and the channels come first and are moved at once."""
+    model = keras.applications.MobileNet(weights=None, classes=len(KINDS), input_shape=(SIDE, SIDE, 3))
+    fit(model, keras, pixel_scaling("imagenet", 3), SIDE)
+    answers = write_answers(folder, SIDE, "imagenet", lambda given: model.predict(given, batch_size=8, verbose=0))
 
     def write(model: keras.Model, path: Path) -> None:
         module = tf.Module()
         module.model = model
-        spec = tf.TensorSpec((None, 3, SIDE, SIDE), tf.float32, name="pixel_values")
-        function = tf.function(
-            lambda pixel_values: {"logits": tf.math.log(model(tf.transpose(pixel_values, (0, 2, 3, 1))))},
-            input_signature=[spec],
+        spec = tf.TensorSpec((None, 3, SIDE, SIDE), tf.float32, name="input")
+        call = tf.function(
+            lambda images: {"output": tf.math.log(model(tf.transpose(images, (0, 2, 3, 1))))}, input_signature=[spec]
         )
-        tf.saved_model.save(module, str(path), signatures=function)
+        tf.saved_model.save(module, str(path), signatures=call)
 
-    return saved(model, "none", folder, {"SavedModel, NCHW": ("exported", write)})
+    return save(model, folder, {"SavedModel": ("converted", write)}, answers)
+
+
+def tensorflow_1(name: str, folder: Path) -> Made:
+    """Encoded images in: it decodes and scales them itself. Three classes by brightness, at 16x16 pixels."""
+    tensorflow_1_model(folder / "saved")
+    images, _ = shades(32)
+
+    def answer(scaling: str) -> np.ndarray:
+        means = pixel_scaling(scaling, 3)(images.astype(np.float32)).mean((1, 2, 3), np.float64)
+        found: np.ndarray = softmax(means[:, None] * WEIGHTS + BIAS, axis=1)
+        return found
+
+    np.savez(folder / CHECKED, images=images, right=answer("signed"), wrong=answer("unit"))
+    return Made({"SavedModel": Form("saved", ("--size", "16"))}, {}, "none", 3)
 
 
 def onnx_file(name: str, folder: Path) -> Made:
@@ -97,17 +115,22 @@ def onnx_file(name: str, folder: Path) -> Made:
     node = field(1, b"images") + field(2, b"scores") + field(4, b"Relu")
     graph = field(1, node) + field(2, b"graph") + field(11, tensor(b"images")) + field(12, tensor(b"scores"))
     (folder / "model.onnx").write_bytes(field(1, 8) + field(7, graph) + field(8, field(2, 17)))
-    return Made({"ONNX, NCHW": Form("model.onnx")}, {}, "", "", 0)
+    return Made({"ONNX": Form("model.onnx")}, {})
 
 
 def main(name: str, folder: Path) -> None:
     warnings.simplefilter("ignore")  # .h5 is an old format, Keras says
     keras.utils.set_random_seed(0)
-    make = MAKERS.get(name, application)
-    (folder / MADE).write_text(json.dumps(asdict(make(name, folder))))
+    write_made(MAKERS.get(name, application)(name, folder), folder)
 
 
-MAKERS: dict[str, Callable[[str, Path], Made]] = {"NCHW": nchw_saved_model, "ONNX": onnx_file}
+MAKERS: dict[str, Callable[[str, Path], Made]] = {
+    "ViT, NCHW": hugging_face,
+    "ConvNeXt, NCHW": hugging_face,
+    "Converted, NCHW": converted,
+    "TensorFlow 1": tensorflow_1,
+    "ONNX, NCHW": onnx_file,
+}
 
 if __name__ == "__main__":
     main(sys.argv[1], Path(sys.argv[2]))

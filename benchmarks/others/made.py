@@ -6,9 +6,11 @@ FOLDER/checked.npz     `images` uint8 (N, H, W, 3), and the probabilities of the
                        and `wrong`, with its pixels scaled otherwise
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -16,6 +18,7 @@ from benchmarks.others.pictures import pictures, write_pictures
 from training.preprocessing.scalings import pixel_scaling
 
 MADE, PICTURES, CHECKED = "made.json", "pictures", "checked.npz"
+WITH_PICTURES = ("--images", f"{{}}/{PICTURES}")  # flags, with {} for the folder
 NUM_LABELLED, NUM_CHECKED = 40, 32
 OTHER = {"none": "none-bgr", "signed": "imagenet", "imagenet": "signed", "caffe": "none-bgr", "unit": "signed"}
 Answer = Callable[[np.ndarray], np.ndarray]  # float32 pixels (B, H, W, 3), scaled -> probabilities (B, K)
@@ -39,19 +42,18 @@ class Made:
     Attributes:
         forms: what was saved, by the name of the form.
         failed: why a form could not be saved, by its name.
-        scaling, other: the right one, and the one of `wrong`.
+        scaling: the right one; "" where nothing was answered.
         classes: how many the model gives to the pictures that are compared.
     """
 
     forms: dict[str, Form]
     failed: dict[str, str]
-    scaling: str
-    other: str
-    classes: int
+    scaling: str = ""
+    classes: int = 0
 
 
 def write_answers(folder: Path, side: int, scaling: str, answer: Answer) -> tuple[str, int]:
-    """Labelled pictures, and the answers to others; returns the other scaling, and how many classes they were given.
+    """Labelled pictures, and the answers to others; returns the scaling, and how many classes they were given.
 
     The labels are the model's own answers: a trained one would give the right ones to most.
     """
@@ -64,4 +66,27 @@ def write_answers(folder: Path, side: int, scaling: str, answer: Answer) -> tupl
     images, _ = pictures(NUM_CHECKED, side, seed=3)
     right, wrong = answers(images, scaling), answers(images, OTHER[scaling])
     np.savez(folder / CHECKED, images=images, right=right, wrong=wrong)
-    return OTHER[scaling], len(set(right.argmax(axis=1)))
+    return scaling, len(set(right.argmax(axis=1)))
+
+
+def save(model: Any, folder: Path, saved: Mapping[str, tuple[str, Callable[[Any, Path], None]]], answers: Any) -> Made:
+    """Save a model in forms, each with its file and what writes that.
+
+    A file of Keras must tell its scaling itself; a SavedModel has pictures to be tried on.
+
+    Args:
+        answers: what `write_answers` returned.
+    """
+    forms, failed = {}, {}
+    for form, (file, write) in saved.items():
+        try:
+            write(model, folder / file)
+        except Exception as error:  # whatever a library says to a network that it cannot save so
+            failed[form] = (str(error).strip().splitlines() or [type(error).__name__])[0]
+            continue
+        forms[form] = Form(file, WITH_PICTURES if (folder / file).is_dir() else ())
+    return Made(forms, failed, *answers)
+
+
+def write_made(made: Made, folder: Path) -> None:
+    (folder / MADE).write_text(json.dumps(asdict(made)))
