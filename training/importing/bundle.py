@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from models.bundle.operations import check_operations
 
+from models.bundle.operations import check_operations
 from models.bundle.preprocessing import Resize
 from models.files.typed import typed
 from training.confinement.confinement import run_confined
