@@ -124,9 +124,8 @@ def load(source: Path, signature: str | None) -> Foreign:
 
 
 def load_keras(source: Path) -> Foreign:
-    objects = {"DepthwiseConv2D": DepthwiseConv2D} if source.suffix == ".h5" else None
     try:
-        model = keras.saving.load_model(source, custom_objects=objects, compile=False, safe_mode=True)
+        model = keras.saving.load_model(source, compile=False, safe_mode=True)
     except Exception as error:  # whatever a file of others makes Keras raise
         raise UnknownModel(f"Keras {keras.__version__} cannot load it: {first_line(error)}") from None
     num_inputs = len(getattr(model, "inputs", None) or [])
@@ -145,13 +144,6 @@ def load_keras(source: Path) -> Foreign:
     form = "a model of Keras" if source.suffix == ".keras" else "a whole model of Keras in HDF5"
     kind = f"{form}: {model.name}, {model.count_params():,} parameters"
     return Foreign(model, call, checked(Input(tensor.name, str(tensor.dtype), shape)), hint_of(model), True, kind)
-
-
-class DepthwiseConv2D(keras.layers.DepthwiseConv2D):
-    """Keras 2 wrote `groups`, which was always 1; Teachable Machine's exports have it."""
-
-    def __init__(self, *args: Any, groups: int = 1, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
 
 
 def hint_of(model: Any) -> tuple[str, str] | None:

@@ -12,13 +12,15 @@ import keras
 import numpy as np
 import pytest
 from keras import layers
+from keras.src.applications.convnext import LayerScale
 
 from models.errors import UserError
-from tests.training.foreign.models import members, network, saved, with_config, with_hdf5, with_operations
+from tests.training.foreign.models import config_of, members, network, saved, with_config, with_hdf5, with_operations
 from training.confinement.confinement import run_confined
 from training.foreign import keras_config
 from training.foreign.keras_config import read_config
-from training.foreign.model_check import check_model
+from training.foreign.model_check import check_model, write_config
+from training.foreign.sources import copy_model
 
 
 @keras.saving.register_keras_serializable(package="theirs")
@@ -70,6 +72,44 @@ def test_the_networks_that_people_fine_tune_are_accepted(tmp_path: Path, suffix:
     augment = [layers.RandomFlip("horizontal"), layers.RandomRotation(0.1), layers.Rescaling(1 / 127.5, -1)]
     head = [layers.GlobalAveragePooling2D(), layers.Dropout(0.2), layers.Dense(3, "softmax")]
     check_model(saved(tmp_path / f"model{suffix}", keras.Sequential([keras.Input((32, 32, 3)), *augment, base, *head])))
+
+
+@pytest.mark.parametrize("package", ["keras.src.engine", "tf_keras.src.engine", "keras.engine"])
+@pytest.mark.parametrize("suffix", [".keras", ".h5"])
+def test_a_network_in_a_network_of_keras_2_is_loaded(tmp_path: Path, suffix: str, package: str) -> None:
+    """Keras 3 finds no such module, and knows neither several axes, nor groups, nor the shape of another's input."""
+    base = keras.applications.MobileNetV2(weights=None, input_shape=(32, 32, 3), include_top=False, alpha=0.35)
+    path = saved(tmp_path / f"model{suffix}", keras.Sequential([base, layers.Flatten(), layers.Dense(2)]))
+
+    def as_keras_2(config: dict[str, Any]) -> None:
+        inner = layer_of(config, "Functional")
+        inner.update(module=f"{package}.functional", registered_name="Functional")
+        for layer in inner["config"]["layers"]:
+            layer.setdefault("module", "keras.layers")
+            layer.setdefault("registered_name", None)
+            if layer["class_name"] == "BatchNormalization":
+                layer["config"]["axis"] = [3]
+            if layer["class_name"] == "DepthwiseConv2D":
+                layer["config"].update(groups=1, batch_input_shape=[None, 8, 8, 3])
+
+    path = with_config(path, as_keras_2)
+    assert package in str(config_of(path))
+    assert keras.saving.load_model(as_copied(path), compile=False).count_params() > 400_000
+
+
+@pytest.mark.parametrize("suffix", [".keras", ".h5"])
+def test_the_layers_of_convnext_are_keras_s_own(tmp_path: Path, suffix: str) -> None:
+    path = saved(tmp_path / f"model{suffix}", network(LayerScale(0.5, 2, name="scaled")))
+    assert keras.saving.load_model(as_copied(path), compile=False).get_layer("scaled").init_values == 0.5
+
+
+def as_copied(path: Path) -> Path:
+    """The file as `training.foreign.sources` and the confined process make it."""
+    folder = path.with_name("copied")
+    folder.mkdir()
+    copied = copy_model(path, folder).path
+    write_config(copied, check_model(copied))
+    return copied
 
 
 def test_a_custom_loss_does_no_harm_since_nothing_is_compiled(tmp_path: Path) -> None:
