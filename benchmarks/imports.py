@@ -10,16 +10,20 @@ The table has the largest difference of a probability, that of a logit as a frac
 the check the difference that another scaling makes: it must be far above what is allowed. Images/s are those of batches
 of 8 for a second, of the TensorFlow engine and of OpenVINO where that serves the model.
 
+Models of Keras 2 need tf_keras (benchmarks/others/requirements.txt), and are left out where it is not installed.
+
 One model is made, imported, measured and deleted before the next. What is in the file of results already is not done
 again.
 """
 
 import json
+import shutil
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -69,6 +73,9 @@ def main(only: tuple[str, ...], form: tuple[str, ...], out: Path, measure: tuple
         return
     results = json.loads(out.read_text()) if out.exists() else {"rows": [], **circumstances()}
     for name in only or MODELS:
+        if MODELS[name][0] == KERAS_2 and find_spec("tf_keras") is None:
+            click.echo(f"{name} is left out: it needs benchmarks/others/requirements.txt.", err=True)
+            continue
         done = {row["form"] for row in results["rows"] if row["model"] == name}
         forms = [each for each in MODELS[name][1] if each not in done and (not form or each in form)]
         if forms:
@@ -109,7 +116,7 @@ def imported(folder: Path, form: Form, runs: Path) -> dict[str, Any]:
         return {**row, "why": why.replace(str(folder), "").replace("/model", "model").strip()}
     (bundle,) = runs.glob("*/bundle")
     found = json.loads(run("-m", "benchmarks.imports", "--measure", str(bundle), str(folder)).splitlines()[-1])
-    subprocess.run(["rm", "-r", str(runs)], check=True)
+    shutil.rmtree(runs)
     return {**row, **found}
 
 
