@@ -1,4 +1,4 @@
-"""What Keras 2 wrote into a configuration otherwise than Keras 3 reads it, and where Keras 3 reads not what it wrote.
+"""What Keras 2 wrote into a configuration in another way than Keras 3 reads it, and layers whose module `.h5` files omit.
 
 Each was found by loading networks that tf_keras 2.21 and Keras 3.15.1 had saved (`benchmarks.imports`).
 """
@@ -10,7 +10,10 @@ NETWORKS = {  # module of Keras 2, also behind `tf_` -> of Keras 3
     for package in ("keras.src.engine", "keras.engine")
     for name in ("functional", "sequential")
 }
-CONVNEXT = "keras.src.applications.convnext"
+OF_APPLICATIONS = {  # layers that keras.applications defines for itself, in no public module
+    **dict.fromkeys(("LayerScale", "StochasticDepth"), "keras.src.applications.convnext"),
+    "CustomScaleLayer": "keras.src.applications.inception_resnet_v2",
+}
 
 
 def modernise(found: dict[str, Any]) -> None:
@@ -19,13 +22,14 @@ def modernise(found: dict[str, Any]) -> None:
     of_keras_2 = module is None or (isinstance(module, str) and module.removeprefix("tf_") in NETWORKS)
     if isinstance(module, str):
         found["module"] = NETWORKS.get(module.removeprefix("tf_"), module)
+    if module is None and isinstance(name, str) and name in OF_APPLICATIONS:  # .h5 files name no module
+        found |= {"module": OF_APPLICATIONS[name], "registered_name": name}
     if not isinstance(config, dict):
         return
     if name in ("Functional", "Model") and of_keras_2:
         for ends in ("input_layers", "output_layers"):
-            config[ends] = without_list_of_one(config.get(ends))
-    if name == "LayerScale" and module is None:  # ConvNeXt's, which no .h5 file can name
-        found |= {"module": CONVNEXT, "registered_name": name}
+            if ends in config:
+                config[ends] = without_list_of_one(config[ends])
     if name == "DepthwiseConv2D":
         config.pop("groups", None)  # which was always 1; Teachable Machine's exports have it
     if name == "BatchNormalization" and isinstance(config.get("axis"), list) and len(config["axis"]) == 1:

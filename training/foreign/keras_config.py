@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from models.errors import UserError
-from training.foreign.keras_2 import CONVNEXT, modernise
+from training.foreign.keras_2 import OF_APPLICATIONS, modernise
 
 LONGEST_JSON, MOST_VALUES, DEEPEST = 16 << 20, 2_000_000, 100  # characters, values, lists and objects in each other
 NETWORKS = frozenset({"Functional", "Model", "Sequential"})
@@ -29,7 +29,6 @@ BUILT_IN = "builtins"  # stands for any of FUNCTIONS
 NETWORK_MODULES = (
     *("keras", "keras.models", "keras.src.models.functional", "keras.src.models.sequential", "keras.src.models.model"),
 )
-CONVNEXT_LAYERS = frozenset({"LayerScale", "StochasticDepth"})  # Keras's own, and in no public module
 POLICY_MODULES = ("keras", "keras.mixed_precision", "keras.src.mixed_precision.policy")
 OPERATIONS = tuple(f"keras.src.ops.{name}" for name in ("numpy", "nn", "core", "math", "linalg", "image", "operation"))
 WITHOUT_MODULE = ("keras.layers", "keras.initializers", "keras.regularizers", "keras.constraints")  # in .h5 files
@@ -141,8 +140,8 @@ def is_ours(module: str | None, name: str) -> bool:
         return name[:1].isupper() and name in public_names(module)
     if module in OPERATIONS:
         return name.isidentifier() and name[:1].isupper()
-    if module == CONVNEXT:
-        return name in CONVNEXT_LAYERS
+    if module is not None and OF_APPLICATIONS.get(name) == module:
+        return True
     return (module in NETWORK_MODULES and name in NETWORKS) or (module in POLICY_MODULES and name in POLICIES)
 
 

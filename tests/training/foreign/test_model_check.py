@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from keras import layers
 from keras.src.applications.convnext import LayerScale
+from keras.src.applications.inception_resnet_v2 import CustomScaleLayer
 
 from models.errors import UserError
 from tests.training.foreign.models import config_of, members, network, saved, with_config, with_hdf5, with_operations
@@ -115,9 +116,11 @@ def test_a_network_in_a_network_of_keras_2_is_loaded(tmp_path: Path, suffix: str
 
 
 @pytest.mark.parametrize("suffix", [".keras", ".h5"])
-def test_the_layers_of_convnext_are_keras_s_own(tmp_path: Path, suffix: str) -> None:
-    path = saved(tmp_path / f"model{suffix}", network(LayerScale(0.5, 2, name="scaled")))
-    assert keras.saving.load_model(as_copied(path), compile=False).get_layer("scaled").init_values == 0.5
+def test_the_layers_that_only_keras_applications_has_are_keras_s_own(tmp_path: Path, suffix: str) -> None:
+    images = keras.Input((8, 8, 3))
+    x = CustomScaleLayer(0.25, name="summed")([images, LayerScale(0.5, 3, name="scaled")(images)])
+    loaded = keras.saving.load_model(as_copied(saved(tmp_path / f"model{suffix}", keras.Model(images, x))))
+    assert (loaded.get_layer("scaled").init_values, loaded.get_layer("summed").scale) == (0.5, 0.25)
 
 
 def as_copied(path: Path) -> Path:
@@ -174,6 +177,8 @@ def test_a_layer_of_somebody_else_is_refused(tmp_path: Path, suffix: str) -> Non
         ("keras.layers", "JaxLayer"),
         ("keras.layers", "StringLookup"),
         ("anything", "Lambda"),
+        ("keras.src.applications.convnext", "imagenet_utils"),
+        ("keras.src.applications.resnet", "LayerScale"),
     ],
 )
 def test_other_modules_and_classes_are_refused(keras_file: Path, module: str | None, class_name: str) -> None:
