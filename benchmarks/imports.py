@@ -31,7 +31,6 @@ import click
 import numpy as np
 
 from benchmarks.others.made import CHECKED, MADE, Form, Made
-from benchmarks.precisions import speed
 from benchmarks.processes import circumstances
 from models.bundle.manifest import read_manifest
 from models.files.typed import read_json
@@ -134,6 +133,7 @@ def run(*command: str) -> str:
 
 def measured(bundle: Path, folder: Path) -> dict[str, Any]:
     """How much the engines' answers differ from the model's own, and how many they give in a second."""
+    from benchmarks.precisions import speed
     from service.engine.loading import BACKENDS
     from service.engine.pace import AT_ONCE
     from training.importing.parity import relative_difference

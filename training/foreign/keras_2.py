@@ -1,4 +1,4 @@
-"""What Keras 2 wrote into a configuration in another way than Keras 3 reads it, and layers whose module `.h5` files omit.
+"""What Keras 2 wrote in configurations otherwise than Keras 3 reads it, and layers whose module `.h5` files lack.
 
 Each was found by loading networks that tf_keras 2.21 and Keras 3.15.1 had saved (`benchmarks.imports`).
 """
