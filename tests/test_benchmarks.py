@@ -14,6 +14,7 @@ from click.testing import CliRunner
 from benchmarks import (
     faults,
     gate,
+    imports,
     kills,
     loop,
     networks,
@@ -269,6 +270,25 @@ def test_each_photograph_is_answered_by_a_model_that_has_not_seen_it(digits_in_t
     said = figures(photographs.main, digits_in_two_classes, *flags)
     assert said["images"] == 32
     assert len(said["accuracy_of_parts"]) == 2
+
+
+@pytest.mark.parametrize("forms", [("keras",), pytest.param(("h5", "SavedModel"), marks=LONG)])
+def test_models_of_others_are_imported_and_their_answers_compared(home: Path, forms: tuple[str, ...]) -> None:
+    out = home / f"{forms[0]}.json"
+    models, flags = ("MobileNetV3Small", "ONNX, NCHW"), [flag for form in (*forms, "ONNX") for flag in ("--form", form)]
+    only = [flag for model in models for flag in ("--only", model)]
+    said = figures(imports.main, *only, *flags, "--out", out)
+    assert (said["rows"], said["imported"]) == (len(forms) + 1, len(forms))
+    *imported, refused = json.loads(out.read_text())["rows"]
+    for row in imported:
+        assert row["engines"] == ["openvino", "tensorflow"]
+        for engine in row["engines"]:
+            assert row[engine]["probability"] < imports.ALLOWED < 1e-2 < row["other_scaling"]
+            assert row[engine]["images_per_s"] > 0
+    assert "no converter" in refused["why"]
+    before = out.stat().st_mtime_ns
+    figures(imports.main, *only, *flags, "--out", out)
+    assert out.stat().st_mtime_ns == before, "what is there is not done again"
 
 
 def test_an_image_costs_what_real_ones_cost() -> None:

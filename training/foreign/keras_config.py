@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from models.errors import UserError
+from training.foreign.keras_2 import OF_APPLICATIONS, modernise
 
 LONGEST_JSON, MOST_VALUES, DEEPEST = 16 << 20, 2_000_000, 100  # characters, values, lists and objects in each other
 NETWORKS = frozenset({"Functional", "Model", "Sequential"})
@@ -27,7 +28,6 @@ FUNCTIONS = ("keras.activations", "keras.losses", "keras.metrics", "keras.initia
 BUILT_IN = "builtins"  # stands for any of FUNCTIONS
 NETWORK_MODULES = (
     *("keras", "keras.models", "keras.src.models.functional", "keras.src.models.sequential", "keras.src.models.model"),
-    *("keras.src.engine.functional", "keras.src.engine.sequential", "keras.engine.functional"),  # of Keras 2
 )
 POLICY_MODULES = ("keras", "keras.mixed_precision", "keras.src.mixed_precision.policy")
 OPERATIONS = tuple(f"keras.src.ops.{name}" for name in ("numpy", "nn", "core", "math", "linalg", "image", "operation"))
@@ -62,7 +62,8 @@ def read_config(text: str | bytes) -> dict[str, Any]:
     """A configuration from its JSON, all of whose classes are accepted.
 
     What `model.compile` was given is taken out, of nested networks too. Nobody trains the model here, a custom loss is
-    no reason to refuse it, and Keras 3.15.1 cannot load a network in which another one is compiled.
+    no reason to refuse it, and Keras 3.15.1 cannot load a network in which another one is compiled. What Keras 2 wrote
+    otherwise is as Keras 3 writes it.
 
     Raises:
         UserError: it is damaged or too large, or it has a class that is not accepted; names the layer.
@@ -83,6 +84,7 @@ def read_config(text: str | bytes) -> dict[str, Any]:
         if depth > DEEPEST:
             raise nested_too_deeply()
         if isinstance(value, dict) and "class_name" in value:
+            modernise(value)
             check_object(value, layer)
             value.pop("compile_config", None)
     return config
@@ -138,6 +140,8 @@ def is_ours(module: str | None, name: str) -> bool:
         return name[:1].isupper() and name in public_names(module)
     if module in OPERATIONS:
         return name.isidentifier() and name[:1].isupper()
+    if module is not None and OF_APPLICATIONS.get(name) == module:
+        return True
     return (module in NETWORK_MODULES and name in NETWORKS) or (module in POLICY_MODULES and name in POLICIES)
 
 

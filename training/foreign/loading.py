@@ -128,9 +128,8 @@ def load(source: Path, signature: str | None) -> Foreign:
 
 
 def load_keras(source: Path) -> Foreign:
-    objects = {"DepthwiseConv2D": DepthwiseConv2D} if source.suffix == ".h5" else None
     try:
-        model = keras.saving.load_model(source, custom_objects=objects, compile=False, safe_mode=True)
+        model = keras.saving.load_model(source, compile=False, safe_mode=True)
     except Exception as error:  # whatever a file of others makes Keras raise
         raise UnknownModel(f"Keras {keras.__version__} cannot load it: {first_line(error)}") from None
     if isinstance(model, keras.Sequential) and not model.built and (shape := first_shape(model)):
@@ -159,13 +158,6 @@ def first_shape(model: Any) -> tuple[int | None, ...] | None:
         model = model.layers[0]
     shape: tuple[int | None, ...] | None = getattr(model, "input_shape", None)
     return shape
-
-
-class DepthwiseConv2D(keras.layers.DepthwiseConv2D):
-    """Keras 2 wrote `groups`, which was always 1; Teachable Machine's exports have it."""
-
-    def __init__(self, *args: Any, groups: int = 1, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
 
 
 def hint_of(model: Any) -> tuple[str, str] | None:

@@ -3,6 +3,7 @@
 `training.confinement.confinement.run_confined` can call it on its own, and a loader should call `check_model` first.
 """
 
+import json
 import zipfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -47,6 +48,16 @@ def check_model(path: Path) -> dict[str, Any]:
         raise
     except DAMAGED as error:
         raise UserError(f"The model is damaged ({error}). Save it again.") from error
+
+
+def write_config(path: Path, config: dict[str, Any]) -> None:
+    """Replace the configuration in a copy of an `.h5` file by the one that was accepted.
+
+    In `.keras` files `training.foreign.sources` has done so.
+    """
+    if path.suffix != ".keras":
+        with h5py.File(path, "r+") as file:
+            file.attrs["model_config"] = json.dumps(config)
 
 
 def check_weights(weights: IO[bytes], size: int) -> None:

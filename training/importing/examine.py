@@ -10,7 +10,7 @@ import numpy as np
 from models.bundle.preprocessing import InputSpec, Resize, decode_image
 from models.files.typed import read_json
 from training.foreign.loading import LIBRARIES, Foreign, Input, load
-from training.foreign.model_check import check_model
+from training.foreign.model_check import check_model, write_config
 from training.importing.class_names import check_number, match_folders
 from training.importing.messages import ANSWERS, IMAGE_FILES, QUESTION, Found, Question
 from training.preprocessing.outputs import OutputFacts, UnknownModel, choose_output, describe_output, logits_of
@@ -27,7 +27,7 @@ def examine(folder: Path) -> Found:
     question = read_json(folder / QUESTION, Question)
     source = folder / question.model
     if source.is_file():
-        check_model(source)
+        write_config(source, check_model(source))
     foreign = load(source, question.signature)
     height, width, channels = image_shape(foreign.input, question.size)
     encoded = [(folder / IMAGE_FILES / name).read_bytes() for name, _ in question.images]

@@ -50,12 +50,23 @@ def zipped(path: Path, content: Mapping[str, bytes], method: int = zipfile.ZIP_S
     return path
 
 
+def config_of(path: Path) -> dict[str, Any]:
+    """The configuration in a `.keras` or `.h5` file."""
+    if path.suffix == ".keras":
+        return dict(json.loads(members(path)["config.json"]))
+    with h5py.File(path, "r") as file:
+        return dict(json.loads(file.attrs["model_config"]))
+
+
 def with_config(path: Path, change: Callable[[dict[str, Any]], None]) -> Path:
-    """The same `.keras` file with a changed configuration."""
-    content = members(path)
-    config = json.loads(content["config.json"])
+    """The same `.keras` or `.h5` file with a changed configuration."""
+    config = config_of(path)
     change(config)
-    return zipped(path, {**content, "config.json": json.dumps(config).encode()})
+    if path.suffix == ".keras":
+        return zipped(path, {**members(path), "config.json": json.dumps(config).encode()})
+    with h5py.File(path, "r+") as file:
+        file.attrs["model_config"] = json.dumps(config)
+    return path
 
 
 def with_hdf5(path: Path, change: Callable[[h5py.File], None]) -> Path:

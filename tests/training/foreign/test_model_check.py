@@ -12,13 +12,16 @@ import keras
 import numpy as np
 import pytest
 from keras import layers
+from keras.src.applications.convnext import LayerScale
+from keras.src.applications.inception_resnet_v2 import CustomScaleLayer
 
 from models.errors import UserError
-from tests.training.foreign.models import members, network, saved, with_config, with_hdf5, with_operations
+from tests.training.foreign.models import config_of, members, network, saved, with_config, with_hdf5, with_operations
 from training.confinement.confinement import run_confined
 from training.foreign import keras_config
 from training.foreign.keras_config import read_config
-from training.foreign.model_check import check_model
+from training.foreign.model_check import check_model, write_config
+from training.foreign.sources import copy_model
 
 
 @keras.saving.register_keras_serializable(package="theirs")
@@ -72,6 +75,63 @@ def test_the_networks_that_people_fine_tune_are_accepted(tmp_path: Path, suffix:
     check_model(saved(tmp_path / f"model{suffix}", keras.Sequential([keras.Input((32, 32, 3)), *augment, base, *head])))
 
 
+@pytest.mark.parametrize(
+    ("suffix", "package"),
+    [
+        (".keras", "keras.src.engine"),
+        (".keras", "tf_keras.src.engine"),
+        (".h5", "keras.src.engine"),
+        (".h5", "tf_keras.src.engine"),
+        (".h5", "keras.engine"),
+        (".h5", None),  # of Keras 2.12 and before, as Teachable Machine has it
+    ],
+)
+def test_a_network_in_a_network_of_keras_2_is_loaded(tmp_path: Path, suffix: str, package: str | None) -> None:
+    """Keras 3 finds no such module, takes no list of axes, no groups and no shape of another layer's input, and reads
+    a list of one output as a network that gives a list.
+    """
+    base = keras.applications.MobileNetV2(weights=None, input_shape=(32, 32, 3), include_top=False, alpha=0.35)
+    whole = keras.Sequential([base, layers.GlobalAveragePooling2D(), layers.Dense(2)])
+    path = saved(tmp_path / f"model{suffix}", whole)
+
+    def as_keras_2(config: dict[str, Any]) -> None:
+        inner = layer_of(config, "Functional")
+        for ends in ("input_layers", "output_layers"):
+            inner["config"][ends] = [inner["config"][ends]]
+        if package:
+            inner.update(module=f"{package}.functional", registered_name="Functional")
+        for layer in inner["config"]["layers"]:
+            if package:
+                layer.update(module="keras.layers", registered_name=None)
+            if layer["class_name"] == "BatchNormalization":
+                layer["config"]["axis"] = [3]
+            if layer["class_name"] == "DepthwiseConv2D":
+                layer["config"].update(groups=1)
+                if package:
+                    layer["config"].update(batch_input_shape=[None, 8, 8, 3])
+
+    path = with_config(path, as_keras_2)
+    assert str(package) in str(config_of(path))
+    assert keras.saving.load_model(as_copied(path), compile=False).count_params() > 400_000
+
+
+@pytest.mark.parametrize("suffix", [".keras", ".h5"])
+def test_the_layers_that_only_keras_applications_has_are_keras_s_own(tmp_path: Path, suffix: str) -> None:
+    images = keras.Input((8, 8, 3))
+    x = CustomScaleLayer(0.25, name="summed")([images, LayerScale(0.5, 3, name="scaled")(images)])
+    loaded = keras.saving.load_model(as_copied(saved(tmp_path / f"model{suffix}", keras.Model(images, x))))
+    assert (loaded.get_layer("scaled").init_values, loaded.get_layer("summed").scale) == (0.5, 0.25)
+
+
+def as_copied(path: Path) -> Path:
+    """The file as `training.foreign.sources` and the confined process make it."""
+    folder = path.with_name("copied")
+    folder.mkdir()
+    copied = copy_model(path, folder).path
+    write_config(copied, check_model(copied))
+    return copied
+
+
 def test_a_custom_loss_does_no_harm_since_nothing_is_compiled(tmp_path: Path) -> None:
     def mine(truth: Any, answer: Any) -> Any:
         return keras.ops.mean(truth - answer)
@@ -117,6 +177,8 @@ def test_a_layer_of_somebody_else_is_refused(tmp_path: Path, suffix: str) -> Non
         ("keras.layers", "JaxLayer"),
         ("keras.layers", "StringLookup"),
         ("anything", "Lambda"),
+        ("keras.src.applications.convnext", "imagenet_utils"),
+        ("keras.src.applications.resnet", "LayerScale"),
     ],
 )
 def test_other_modules_and_classes_are_refused(keras_file: Path, module: str | None, class_name: str) -> None:

@@ -1,0 +1,1 @@
+"""Classifiers as other people make and save them, for `benchmarks.imports`."""
