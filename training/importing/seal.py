@@ -114,11 +114,10 @@ def seal(
 
 
 def write_graph(imported: Imported, manifest: Manifest, golden: list[bytes], run: Path) -> None:
-    """The SavedModel, in `run/bundle`, and what the model itself answers to the golden images and to noise."""
+    """The SavedModel, in `run/bundle`, and what the model itself answers to the golden images and to more like them."""
     bundle, spec = run / "bundle", manifest.input_spec
     pixels = np.stack([decode_image(data, spec) for data in golden])
-    noise = np.random.default_rng(0).integers(0, 256, (NUM_CHECKED - len(pixels), *spec.shape), np.uint8)
-    np.save(run / CHECKED, np.concatenate([pixels, noise]))
+    np.save(run / CHECKED, np.concatenate([pixels, blends(pixels, NUM_CHECKED - len(pixels))]))
     model = imported.source.relative_to(run).as_posix()
     found, scaling = imported.found, imported.chosen.scaling
     order = Order(model, imported.signature, scaling, found.output, found.numbers, manifest)
@@ -129,6 +128,20 @@ def write_graph(imported: Imported, manifest: Manifest, golden: list[bytes], run
         if (run / GRAPH / name).exists():
             (run / GRAPH / name).rename(bundle / name)
     check_operations(bundle)
+
+
+def blends(images: np.ndarray, count: int) -> np.ndarray:
+    """uint8 (count, H, W, C): pairs of images, each moved, laid over each other.
+
+    On white noise, which no network was trained on, some answer with logits so large that their rounding shows.
+    """
+    generator = np.random.default_rng(0)
+    moved = [
+        np.roll(images[generator.integers(len(images), size=count)], tuple(generator.integers(0, 64, 2)), axis=(1, 2))
+        for _ in range(2)
+    ]
+    share = generator.random((count, 1, 1, 1))
+    return np.rint(share * moved[0] + (1 - share) * moved[1]).astype(np.uint8)
 
 
 def runs_on_openvino(run: Path, say: Callable[[str], None]) -> bool:
