@@ -272,7 +272,7 @@ def test_each_photograph_is_answered_by_a_model_that_has_not_seen_it(digits_in_t
     assert len(said["accuracy_of_parts"]) == 2
 
 
-@pytest.mark.parametrize("forms", [("keras",), pytest.param(("h5", "SavedModel"), marks=LONG)])
+@pytest.mark.parametrize("forms", [("keras",), pytest.param(("SavedModel",), marks=LONG)])
 def test_models_of_others_are_imported_and_their_answers_compared(home: Path, forms: tuple[str, ...]) -> None:
     out = home / f"{forms[0]}.json"
     models, flags = ("MobileNetV3Small", "ONNX, NCHW"), [flag for form in (*forms, "ONNX") for flag in ("--form", form)]
