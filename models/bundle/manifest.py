@@ -98,6 +98,7 @@ class Manifest:
         metrics: `test` on the untouched test split; `parity` of the export; `int8` on validation, where quantized.
         temperature: by which the logits are divided inside the graph.
         scaling: name in `models.networks.scaling`; older bundles, which have none, were all trained with `signed`.
+            Of an imported network it says nothing: `lineage.import` has its scaling.
         multi_stage: the network's last layer takes the pooled outputs of earlier stages, too.
         mirrored: the logits are the mean of the image's and of its mirror image's, inside the graph too.
         task: multi_label where each probability stands for itself, so that they do not sum to 1.
