@@ -70,14 +70,16 @@ def running_service(exports: Path, work: Path, *, ready: bool = True, **settings
 
 
 def wait_until(condition: Callable[[], bool], service: RunningService, timeout_s: float = 60) -> None:
-    """Ask again and again, quickly; on failure say what the service logged.
+    """Ask again and again, quickly; on failure print what the service logged (the message stays a line).
 
     An engine beside one that answers loads at the lowest priority: other tests can hold it up for half a minute.
     """
     deadline = time.monotonic() + timeout_s
     while not condition():
-        assert service.process.poll() is None, f"the service ended:\n{service.log()}"
-        assert time.monotonic() < deadline, f"waited {timeout_s} s in vain:\n{service.log()}"
+        ended = service.process.poll() is not None
+        if ended or time.monotonic() > deadline:
+            print(service.log())
+            raise AssertionError("the service ended" if ended else f"waited {timeout_s} s in vain")
         time.sleep(0.02)
 
 
