@@ -11,7 +11,7 @@ import json
 import tempfile
 import time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 import numpy as np
@@ -19,6 +19,10 @@ from rich.console import Console
 
 from benchmarks.processes import circumstances
 from models.process.quiet import import_quietly
+
+if TYPE_CHECKING:
+    from training.data.dataset import Data
+    from training.fit.fit import Trained
 
 CACHE = Path(".cache")
 OURS = {"Striate, head": "head", "Striate, head and tail": "tail"}
@@ -92,6 +96,11 @@ def answer(name: str, drawn: Path, network: str, seed: int) -> Answers:
 
 
 def ours(train: str, drawn: Path, network: str, seed: int) -> Answers:
+    trained, _ = fitted(train, drawn, network, seed)
+    return trained.predictions.probabilities, trained.predictions.labels
+
+
+def fitted(train: str, drawn: Path, network: str, seed: int) -> "tuple[Trained, Data]":
     """As `fit` trains: where more than the last layer learns, an eighth of the images validates."""
     from training.config.layers import BY_FLAG, layers_of
     from training.data.dataset import find_images, prepare
@@ -107,8 +116,7 @@ def ours(train: str, drawn: Path, network: str, seed: int) -> Answers:
         val = 0.0 if train == "head" else 1 / 8
         data = prepare(found, plan.spec, Path(cache), Console(quiet=True), fractions=(val, 0.0))
         settings = plan.settings_for(len(data.split.train))
-        trained = fit(data.decoded, data.split, settings, Path(run), FitOptions(), start=start)
-    return trained.predictions.probabilities, trained.predictions.labels
+        return fit(data.decoded, data.split, settings, Path(run), FitOptions(), start=start), data
 
 
 def theirs(name: str, drawn: Path, network: str, seed: int) -> Answers:

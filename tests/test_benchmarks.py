@@ -21,6 +21,7 @@ from benchmarks import (
     overhead,
     photographs,
     precisions,
+    preprocessing,
     score,
     serving,
     small_sets,
@@ -35,6 +36,7 @@ from models.bundle.preprocessing import InputSpec
 from tests.images import encode
 from tests.needs import DEEP, LONG, NEEDS_WEIGHTS
 from tests.processes import ROOT
+from training.preprocessing.scalings import PIXEL_SCALINGS
 
 MODEL, SIDE = "lenet5", 16
 NEEDS_WRK = pytest.mark.skipif(shutil.which("wrk") is None, reason="needs wrk")
@@ -270,6 +272,17 @@ def test_each_photograph_is_answered_by_a_model_that_has_not_seen_it(digits_in_t
     said = figures(photographs.main, digits_in_two_classes, *flags)
     assert said["images"] == 32
     assert len(said["accuracy_of_parts"]) == 2
+
+
+@LONG
+@NEEDS_WEIGHTS
+def test_each_scaling_disguises_a_network_and_is_looked_for(digits_in_two_classes: Path) -> None:
+    said = figures(
+        preprocessing.main, digits_in_two_classes, "--per-class", 8, "--asked", 14, "--images", 12, "--draws", 3
+    )
+    assert sum(said["all"].values()) == 3 * len(PIXEL_SCALINGS)
+    assert said["disguises"].keys() == PIXEL_SCALINGS.keys()
+    assert said["all"]["right"] > 0
 
 
 @pytest.mark.parametrize("forms", [("keras",), pytest.param(("SavedModel",), marks=LONG)])
