@@ -1,7 +1,8 @@
 """What makes a model tells `benchmarks.imports`: files of one folder.
 
 FOLDER/made.json       `Made`
-FOLDER/pictures/       labelled pictures, a folder for each class
+FOLDER/pictures/       labelled pictures, a folder for each class that the model sees in them
+FOLDER/kinds.txt       the names of all its classes, in its order
 FOLDER/checked.npz     `images` uint8 (N, H, W, 3), and the probabilities of the model itself: `right` float64 (N, K),
                        and `wrong`, with its pixels scaled otherwise
 """
@@ -14,11 +15,11 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.others.pictures import pictures, write_pictures
+from benchmarks.others.pictures import KINDS, pictures, write_pictures
 from training.preprocessing.scalings import pixel_scaling
 
-MADE, PICTURES, CHECKED = "made.json", "pictures", "checked.npz"
-WITH_PICTURES = ("--images", f"{{}}/{PICTURES}")  # flags, with {} for the folder
+MADE, PICTURES, NAMES, CHECKED = "made.json", "pictures", "kinds.txt", "checked.npz"
+WITH_PICTURES = ("--images", f"{{}}/{PICTURES}", "--labels", f"{{}}/{NAMES}")  # flags, with {} for the folder
 NUM_LABELLED, NUM_CHECKED = 40, 32
 OTHER = {"none": "none-bgr", "signed": "imagenet", "imagenet": "signed", "caffe": "none-bgr", "unit": "signed"}
 Answer = Callable[[np.ndarray], np.ndarray]  # float32 pixels (B, H, W, 3), scaled -> probabilities (B, K)
@@ -63,6 +64,7 @@ def write_answers(folder: Path, side: int, scaling: str, answer: Answer) -> tupl
 
     labelled, _ = pictures(NUM_LABELLED, side, seed=2)
     write_pictures(labelled, answers(labelled, scaling).argmax(axis=1), folder / PICTURES)
+    (folder / NAMES).write_text("".join(f"{kind}\n" for kind in KINDS))
     images, _ = pictures(NUM_CHECKED, side, seed=3)
     right, wrong = answers(images, scaling), answers(images, OTHER[scaling])
     np.savez(folder / CHECKED, images=images, right=right, wrong=wrong)

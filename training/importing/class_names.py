@@ -8,7 +8,7 @@ import csv
 import io
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -105,6 +105,25 @@ def check_number(names: tuple[str, ...], num_classes: int, source: str) -> None:
             f"{source} names {len(names):,} classes ({shown}), and the model answers with {num_classes:,} numbers: "
             "give the list that it was trained with, in its order."
         )
+
+
+def names_of_folders(folders: Iterable[str], num_classes: int) -> tuple[str, ...]:
+    """The names of the classes of a model that tells none: those of the folders in alphabetical order, if there is one
+    for each class; or class 0 and so on, where the folders are called so.
+
+    Raises:
+        BadClassNames: there are folders with other names, and not one for each class.
+    """
+    found, numbered = sorted(set(folders)), tuple(f"class {i}" for i in range(num_classes))
+    if len(found) == num_classes:
+        return tuple(found)
+    if not {plain(name) for name in found} <= set(numbered):
+        raise BadClassNames(
+            f"The model names none of its {num_classes:,} classes, and --images has {len(found):,} folders "
+            f"({', '.join(found[:5])}{', …' if len(found) > 5 else ''}), so that nothing tells which is which: name "
+            "the classes in the model's order with --labels FILE."
+        )
+    return numbered
 
 
 def match_folders(folders: Sequence[str], names: tuple[str, ...]) -> list[int]:

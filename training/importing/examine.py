@@ -11,7 +11,7 @@ from models.bundle.preprocessing import InputSpec, Resize, decode_image
 from models.files.typed import read_json
 from training.foreign.loading import LIBRARIES, Foreign, Input, load
 from training.foreign.model_check import check_model, write_config
-from training.importing.class_names import check_number, match_folders
+from training.importing.class_names import check_number, match_folders, names_of_folders
 from training.importing.messages import ANSWERS, IMAGE_FILES, QUESTION, Found, Question
 from training.preprocessing.outputs import OutputFacts, UnknownModel, choose_output, describe_output, logits_of
 from training.preprocessing.ranking import rank
@@ -75,11 +75,7 @@ def named(question: Question, about: OutputFacts) -> tuple[tuple[str, ...], np.n
         BadClassNames: there are too few or too many, or a folder is called like no class.
     """
     folders = [folder for _, folder in question.images]
-    names = question.names or about.names
-    if not names:
-        names = tuple(sorted(set(folders)))
-        if len(names) != about.num_classes:
-            names = tuple(f"class {i}" for i in range(about.num_classes))
+    names = question.names or about.names or names_of_folders(folders, about.num_classes)
     check_number(names, about.num_classes, "--labels")
     return names, np.array(match_folders(folders, names), np.int64)
 

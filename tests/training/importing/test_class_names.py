@@ -4,7 +4,13 @@ from pathlib import Path
 
 import pytest
 
-from training.importing.class_names import BadClassNames, check_number, match_folders, read_class_names
+from training.importing.class_names import (
+    BadClassNames,
+    check_number,
+    match_folders,
+    names_of_folders,
+    read_class_names,
+)
 
 
 @pytest.mark.parametrize(
@@ -61,3 +67,12 @@ def test_folders_are_matched_with_classes_whatever_their_capitals_and_blanks() -
     assert match_folders(["great_owl", "CAT", "great_owl"], ("cat", "Great Owl")) == [1, 0, 1]
     with pytest.raises(BadClassNames, match="has a folder 'cow', and no class is called so; the classes are cat, dog"):
         match_folders(["cow"], ("cat", "dog"))
+
+
+def test_folders_name_the_classes_of_a_model_that_tells_none_only_if_there_is_one_for_each():
+    assert names_of_folders(["dog", "cat", "dog"], 2) == ("cat", "dog")
+    assert names_of_folders(["class_1", "Class 0"], 3) == ("class 0", "class 1", "class 2")
+    with pytest.raises(
+        BadClassNames, match=r"none of its 3 classes, and --images has 2 folders \(cat, dog\).*--labels"
+    ):
+        names_of_folders(["dog", "cat"], 3)
