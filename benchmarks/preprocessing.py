@@ -21,7 +21,7 @@ from benchmarks.processes import circumstances
 from benchmarks.transfer import draw, fitted
 from models.process.quiet import import_quietly
 from training.preprocessing.ranking import SAME, Ranking, rank
-from training.preprocessing.scalings import PIXEL_SCALINGS
+from training.preprocessing.scalings import PIXEL_SCALINGS, contrast_of
 
 PROBE = np.array([[0, 0, 0], [50, 100, 250]], np.float32)  # two colours, which tell maps apart
 KINDS = ("right", "right, but asked", "wrong, but asked", "wrong")
@@ -45,7 +45,7 @@ def main(folder: Path, network: str, per_class: int, asked: int, images: int, dr
         found: Counter[str] = Counter()
         for _ in range(draws):
             drawn = rng.choice(len(labels), min(images, len(labels)), replace=False)
-            ranking = rank({name: each[drawn] for name, each in logits.items()}, labels[drawn])
+            ranking = rank({name: each[drawn] for name, each in logits.items()}, labels[drawn], contrast_of)
             found[kind(ranking, logits, true)] += 1
         rows[true] = {name: found[name] for name in KINDS}
         click.echo(f"{true}: {rows[true]}", err=True)

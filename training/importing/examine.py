@@ -15,7 +15,7 @@ from training.importing.class_names import check_number, match_folders, names_of
 from training.importing.messages import ANSWERS, IMAGE_FILES, QUESTION, Found, Question
 from training.preprocessing.outputs import OutputFacts, UnknownModel, choose_output, describe_output, logits_of
 from training.preprocessing.ranking import rank
-from training.preprocessing.scalings import pixel_scaling, scalings_for
+from training.preprocessing.scalings import contrast_of, pixel_scaling, scalings_for
 
 BATCH = 16  # images at a time
 NUM_PROBES = 16  # images of noise and gradients, which tell what the outputs are where there are no images
@@ -46,7 +46,9 @@ def examine(folder: Path) -> Found:
         chosen, about = settle(list(raw.values()))
         names, labels = named(question, about)
         if not question.resize:
-            ranking = rank({name: logits_of(found[chosen], about) for (name, _), found in raw.items()}, labels)
+            ranking = rank(
+                {name: logits_of(found[chosen], about) for (name, _), found in raw.items()}, labels, contrast_of
+            )
             raw |= {(ranking.best.name, resize): answers(ranking.best.name, resize) for resize in RESIZES[1:]}
         outputs = {" ".join(key): found[chosen] for key, found in raw.items()}
         np.savez(folder / ANSWERS, labels=labels, **outputs)  # type: ignore[arg-type] # of NumPy's stub

@@ -10,7 +10,7 @@ from models.bundle.preprocessing import Resize
 from models.errors import UserError
 from training.preprocessing.outputs import OutputFacts, logits_of
 from training.preprocessing.ranking import Ranking, rank
-from training.preprocessing.scalings import USUAL, scalings_for
+from training.preprocessing.scalings import USUAL, contrast_of, scalings_for
 
 NO_BETTER = "None is better than chance: are the classes those of the model, and in its order (--labels FILE)? "
 
@@ -60,12 +60,13 @@ def choose(
     """
     logits = {key: logits_of(output, about) for key, output in answers.items()}
     first = next(iter(answers)).split()[1]
-    ranking = rank({key: each for key, each in logits.items() if key.split()[1] == first}, labels)
+    ranking = rank({key: each for key, each in logits.items() if key.split()[1] == first}, labels, contrast_of)
     scaling_key = ranking.best.name
     table = [line(candidate.name, candidate, len(labels)) for candidate in ranking.candidates]
     if scaling is None and len(ranking.candidates) > 1 and not ranking.sure:
         raise Unsure(question(ranking, table, command))
-    by_resize = rank({key: each for key, each in logits.items() if key.split()[0] == scaling_key.split()[0]}, labels)
+    resized = {key: each for key, each in logits.items() if key.split()[0] == scaling_key.split()[0]}
+    by_resize = rank(resized, labels, contrast_of)
     best_scaling, best_resize = by_resize.best.name.split()
     table += [line(each.name, each, len(labels)) for each in by_resize.candidates if each.name != scaling_key]
     how = "asked for" if scaling else f"the best of {len(ranking.candidates)} on {len(labels)} labelled images"

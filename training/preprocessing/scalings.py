@@ -49,6 +49,11 @@ PIXEL_SCALINGS = _with_both_orders()
 USUAL = tuple(name for name in PIXEL_SCALINGS if "-" not in name)  # with the channels in the order that goes with it
 
 
+def contrast_of(key: str) -> str:
+    """Of "signed-bgr squash" and the like, what is alike whatever the order of the channels and the resize: signed."""
+    return key.split()[0].split("-")[0]
+
+
 def pixel_scaling(name: str, channels: int) -> PixelScaling:
     """
     Raises:
