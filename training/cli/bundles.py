@@ -8,7 +8,7 @@ from typing import Any
 import click
 from rich.console import Console
 
-from models.bundle.manifest import read_manifest, verify
+from models.bundle.manifest import IMPORTED, read_manifest, verify
 from models.errors import UserError
 from models.process.commands import explained
 from models.process.quiet import import_quietly
@@ -81,9 +81,15 @@ def said_of_trained_on(images: dict[str, Any]) -> str:
 
 @click.command(epilog=REFUSED_EPILOG)
 @BUNDLE
-@click.option("--data", required=True, help="What it was trained on: the same folder, or data set.")
+@click.option(
+    "--data",
+    required=True,
+    help="What it was trained on: the same folder, or data set; for an imported model, labelled images.",
+)
 @label_flags
-@click.option("--max-drop", type=Finite(0, 1), default=0.01, help="Largest loss of validation accuracy, as a fraction.")
+@click.option(
+    "--max-drop", type=Finite(0, 1), default=0.01, help="Largest loss of accuracy on held-out images, as a fraction."
+)
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="The new bundle. [default: BUNDLE-int8]")
 @click.option("--split", type=Fractions(), help="Has no effect any more: the bundle says what it was trained on.")
 @PUBLISH
@@ -113,6 +119,8 @@ def quantize(
     if split:
         click.echo("--split has no effect: the bundle says which images it was trained on.", err=True)
     quantizing.check_kind(manifest)
+    if manifest.architecture == IMPORTED:
+        click.echo(f"{manifest.model} was imported: it may have been trained on some of these images.", err=True)
     labelled = labelling.read_labelled(bundle, manifest, data, cache, console, labels_of_flags())
     found = quantizing.quantize(bundle, labelled, target, max_drop=max_drop, console=console)
     say(console, f"right on {found}", found.about_classes, f"8-bit bundle: {target}")

@@ -1,6 +1,6 @@
 """A bundle that also computes in 8-bit integers: the network calibrated on training images, and compared on others.
 
-Which images those are the bundle itself says.
+Which images those are the bundle itself says. An imported one cannot: a part of the images given calibrates it.
 
 NNCF finds the ranges of all activations and puts the roundings into OpenVINO's form of the network, which lies in the
 bundle beside the SavedModel. The service's OpenVINO engine takes it where it is there; others have the SavedModel.
@@ -36,6 +36,7 @@ from models.errors import Failed
 from models.store.publish import copy_tree
 from training.augment.pipeline import augment
 from training.config.augmentation import Augmentation
+from training.data.decoded import DecodedImages
 from training.data.index import BadData
 from training.evaluate.labelled import Labelled
 
@@ -57,7 +58,7 @@ class Quantized:
     """What 8 bits cost.
 
     Attributes:
-        num_images: validation images, on which the network is right as often as `float32` and `int8` say.
+        num_images: held-out images, on which the network is right as often as `float32` and `int8` say.
         num_compared: those and changed copies of them, of which `agreement` have the same class in both.
         first_kept: layers that stay in higher precision, from the first on; if there are any, the last one, too.
         num_layers: that have weights.
@@ -72,14 +73,14 @@ class Quantized:
     num_layers: int
 
     def __str__(self) -> str:
-        return f"{self.int8:.2%} of {self.num_images:,} validation images in int8, {self.float32:.2%} in float32"
+        return f"{self.int8:.2%} of {self.num_images:,} held-out images in int8, {self.float32:.2%} in float32"
 
     @property
     def about_classes(self) -> str:
         kept = f"; the first {self.first_kept} of {self.num_layers} layers and the last layer stay in higher precision"
         return (
-            f"int8 gives the same class as float32 for {self.agreement:.2%} of {self.num_compared:,} images (validation"
-            f" images and augmented copies){kept if self.first_kept else ''}"
+            f"int8 gives the same class as float32 for {self.agreement:.2%} of {self.num_compared:,} images (held-out"
+            f" ones and augmented copies){kept if self.first_kept else ''}"
         )
 
 
@@ -96,7 +97,7 @@ def quantize(
     """Write the bundle once more to `target`, with its network in 8 bits beside the SavedModel.
 
     Args:
-        labelled: of the same bundle; images that it was trained on calibrate.
+        labelled: of the same bundle; images that it was trained on calibrate, or, if it was imported, some of all.
         max_drop: largest loss of accuracy that is allowed, as a fraction of the images.
         num_compared: images, at least, whose classes are compared.
         first_kept: numbers of first layers that may stay in higher precision, tried in turn.
@@ -109,13 +110,15 @@ def quantize(
     """
     manifest = verify(bundle)
     check_kind(manifest)
-    trained_on, held_out = rows_to_use(bundle, labelled)
+    imported = manifest.architecture == IMPORTED
+    calibrating, held_out = rows_of_any(labelled.decoded) if imported else rows_to_use(bundle, labelled)
     import openvino
 
     core = openvino.Core()
     network = core.read_model(bundle)
-    chosen = trained_on[:: max(1, len(trained_on) // NUM_CALIBRATION)][:NUM_CALIBRATION]
-    console.print(f"calibrating on {len(chosen)} training images", highlight=False)
+    chosen = calibrating[:: max(1, len(calibrating) // NUM_CALIBRATION)][:NUM_CALIBRATION]
+    which = f"of {len(labelled.labels):,} images" if imported else "training images"
+    console.print(f"calibrating on {len(chosen)} {which}", highlight=False)
     views = partial(views_of, labelled.decoded.images, held_out, num_compared, flip=was_flipped(manifest))
     quantized, found = best_of_precisions(core, network, labelled, chosen, held_out, views, first_kept)
     if found.float32 - found.int8 > max_drop:
@@ -144,17 +147,11 @@ def quantize(
 def check_kind(manifest: Manifest) -> None:
     """
     Raises:
-        NotForThisModel: an image has any number of labels, or OpenVINO does not compute it, or nobody knows what it
-            was trained on.
+        NotForThisModel: an image has any number of labels, or OpenVINO does not compute it.
     """
     refuse_many_labels(manifest, "quantize")
     if "openvino" not in manifest.engines:
         raise NotForThisModel(f"8 bits are for OpenVINO, which does not compute {manifest.model}.")
-    if manifest.architecture == IMPORTED:
-        raise NotForThisModel(
-            f"{manifest.model} was imported, and nobody knows which images it was trained on: quantize could not "
-            "calibrate it on those and compare it on others."
-        )
 
 
 def best_of_precisions(
@@ -246,3 +243,22 @@ def rows_to_use(bundle: Path, labelled: Labelled) -> tuple[np.ndarray, np.ndarra
             "with images held out to validate, as by --split 80/10/10, or add labelled images that it does not know."
         )
     return trained_on, held_out
+
+
+def rows_of_any(decoded: DecodedImages) -> tuple[np.ndarray, np.ndarray]:
+    """Rows to calibrate an imported model on, at most half of them, and the others, to compare it on.
+
+    Nobody knows which of them it was trained on. Near duplicates are on one side; on which, their content decides.
+
+    Raises:
+        BadData: there are no two images that differ.
+    """
+    groups = decoded.groups()
+    firsts = np.unique(groups)
+    if len(firsts) < 2:
+        raise BadData(
+            "There are no two images that differ: one part calibrates the 8-bit network, the other judges it."
+        )
+    by_content = firsts[np.argsort(decoded.hashes()[firsts])]
+    calibrating = np.isin(groups, by_content[: min(NUM_CALIBRATION, len(firsts) // 2)])
+    return np.flatnonzero(calibrating), np.flatnonzero(~calibrating)

@@ -8,8 +8,9 @@ import pytest
 from click.testing import CliRunner, Result
 
 import training.cli.fit  # noqa: F401 - its commands
-from models.bundle.manifest import NotForThisModel, read_manifest, write_manifest
+from models.bundle.manifest import NotForThisModel, read_manifest, verify, write_manifest
 from models.store.publish import publish
+from service.engine.loading import load
 from tests.bundles import make_bundle
 from tests.conftest import Training
 from tests.images import shades, write_folder
@@ -57,11 +58,28 @@ def test_its_layers_are_not_known(imported: Path, tmp_path: Path) -> None:
     assert "digits was imported, and its network is not one of Striate's" in said
 
 
-def test_quantizing_needs_what_it_was_trained_on(imported: Path, digits_training: Training, tmp_path: Path) -> None:
+def test_a_part_of_the_images_calibrates_it_in_8_bits_and_the_others_are_compared(
+    imported: Path, digits_training: Training, tmp_path: Path
+) -> None:
     data = digits_training.cache / "datasets" / "digits"
-    said = run("quantize", imported, "--data", data, "-o", tmp_path / "int8", status=1).output
-    assert "digits was imported, and nobody knows which images it was trained on" in said
-    only_tensorflow = replace(read_manifest(imported), architecture="lenet5", engines=("tensorflow",))
+    done = run("quantize", imported, "--data", data, "-o", tmp_path / "int8", "--cache", tmp_path / "cache")
+    assert "calibrating on 300 of 1,797 images" in done.output
+    assert "digits was imported: it may have been trained on some of these images" in done.output
+    about = verify(tmp_path / "int8").metrics["int8"]
+    assert 1400 < about["num_images"] < 1500
+    assert about["accuracy"] > 0.95
+    loaded = load(tmp_path / "int8", "openvino", "auto", max_batch_size=1)
+    assert loaded.backend.precision == "int8"
+
+
+def test_two_images_that_differ_are_needed_for_8_bits(imported: Path, tmp_path: Path) -> None:
+    folder = write_folder(tmp_path / "data", dict.fromkeys(("0", "1"), list(shades(1, 0, 99)) * 2))
+    said = run("quantize", imported, "--data", folder, "--cache", tmp_path / "cache", status=1).output
+    assert "There are no two images that differ" in said
+
+
+def test_8_bits_are_for_openvino(imported: Path) -> None:
+    only_tensorflow = replace(read_manifest(imported), engines=("tensorflow",))
     with pytest.raises(NotForThisModel, match="8 bits are for OpenVINO, which does not compute digits"):
         check_kind(only_tensorflow)
 

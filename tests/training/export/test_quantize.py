@@ -112,7 +112,7 @@ def test_held_out_images_come_first_and_then_changed_copies_of_them(digits):
 
 
 def test_what_loses_too_much_is_refused_and_leaves_nothing_behind(published, digits, tmp_path):
-    with pytest.raises(AccuracyLossTooLarge, match="of 268 validation images in int8"):
+    with pytest.raises(AccuracyLossTooLarge, match="of 268 held-out images in int8"):
         quantize(published, digits, tmp_path / "bundle", max_drop=-1.0, console=QUIET)
     assert not (tmp_path / "bundle").exists()
 
