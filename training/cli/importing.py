@@ -9,10 +9,9 @@ import click
 
 from models.bundle.preprocessing import Resize
 from models.process.commands import explained
-from models.store import publish as published
 from models.store.layout import check_model_name
 from training.cli.deferred import directory, imports
-from training.cli.options import EXPORTS
+from training.cli.options import EXPORTS, hand_over
 from training.preprocessing.scalings import PIXEL_SCALINGS
 
 AUTO = "auto"
@@ -102,9 +101,4 @@ def import_model(
         command=typed(model, name=name, labels=labels, images=images, size=size, resize=resize, signature=signature),
     )
     bundle = imports.import_model(asked, run, click.echo)
-    click.echo(f"bundle: {bundle}")
-    if publish:
-        version = published.publish(bundle, exports)
-        click.echo(f"published and live: {exports / name / str(version)}")
-    else:
-        click.echo(f"publish it with: python -m training publish --force {bundle.parent}")
+    hand_over(bundle, exports, publish=publish)

@@ -8,6 +8,8 @@ from typing import NoReturn
 import click
 from rich.console import Console
 
+from models.bundle.manifest import read_manifest
+from models.store import publish as published
 from training.config.flags import everyday
 from training.data.named_sets import DATA_SETS
 
@@ -54,7 +56,21 @@ def say(console: Console, *lines: str) -> None:
 
 def refuse(reason: str, bundle: Path, exports: Path) -> NoReturn:
     """Print why a model was not published, and the command that publishes it all the same; exit with REFUSED."""
-    elsewhere = "" if exports == Path("exports") else f" --exports {shlex.quote(str(exports))}"
-    command = f"python -m training publish {shlex.quote(str(bundle))} --force{elsewhere}"
-    click.echo(f"Not published: {reason}\nTo publish it all the same: {command}", err=True)
+    click.echo(f"Not published: {reason}\nTo publish it all the same: {forced_publish(bundle, exports)}", err=True)
     sys.exit(REFUSED)
+
+
+def forced_publish(bundle: Path, exports: Path) -> str:
+    """The command, as it can be pasted."""
+    elsewhere = "" if exports == Path("exports") else f" --exports {shlex.quote(str(exports))}"
+    return f"python -m training publish {shlex.quote(str(bundle))} --force{elsewhere}"
+
+
+def hand_over(bundle: Path, exports: Path, *, publish: bool) -> None:
+    """Say where the bundle of a model from elsewhere lies; publish it, or say how. The check knows nothing of such."""
+    click.echo(f"bundle: {bundle}")
+    if publish:
+        version = published.publish(bundle, exports)
+        click.echo(f"published and live: {exports / read_manifest(bundle).model / str(version)}")
+    else:
+        click.echo(f"publish it with: {forced_publish(bundle.parent, exports)}")

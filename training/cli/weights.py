@@ -11,10 +11,9 @@ from models.files.durable import sha256
 from models.networks.scaling import Scaling
 from models.process.commands import explained
 from models.process.quiet import import_quietly
-from models.store import publish as published
 from models.store.layout import check_model_name
 from training.cli.deferred import directory, pretrained_bundle, pretrained_networks, registry
-from training.cli.options import AS_JSON, CACHE, EXPORTS
+from training.cli.options import AS_JSON, CACHE, EXPORTS, hand_over
 from training.weights.download import download as fetch
 from training.weights.published import PUBLISHED
 from training.weights.sources import IMAGENET, INSTALL, SOURCES, available
@@ -99,12 +98,7 @@ def import_weights(
     pretrained = find(network, path, cache, download=download, labels=labels, scaling=scaling)
     runs.mkdir(parents=True, exist_ok=True)
     bundle = pretrained_bundle.make_bundle(pretrained, name, directory.new_run_directory(runs, name))
-    click.echo(f"bundle: {bundle}")
-    if publish:
-        version = published.publish(bundle, exports)
-        click.echo(f"published and live: {exports / name / str(version)}")
-    else:
-        click.echo(f"publish it with: python -m training publish --force {bundle.parent}")
+    hand_over(bundle, exports, publish=publish)
 
 
 def find(
