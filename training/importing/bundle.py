@@ -57,7 +57,7 @@ def import_model(asked: Asked, run: Path, say: Say) -> Path:
     """
     try:
         return find_out_and_seal(asked, run, say)
-    except (UserError, KeyboardInterrupt):
+    except (UserError, OSError, KeyboardInterrupt):
         shutil.rmtree(run, ignore_errors=True)
         raise
 

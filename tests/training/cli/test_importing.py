@@ -1,5 +1,6 @@
 """`python -m training import`: somebody's model becomes a bundle that is served like ours."""
 
+import errno
 import os
 import shutil
 import zipfile
@@ -106,6 +107,17 @@ def test_without_images_a_model_that_tells_nothing_is_a_question_with_the_comman
     assert "does not say how its images were scaled" in said.output
     assert f"python -m training import {model} --name a --size 16x16 --images FOLDER" in said.output
     assert f"python -m training import {model} --name a --size 16x16 --scaling caffe" in said.output
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_full_disk_leaves_no_run_behind(model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("training.importing.bundle.copy_model", full)
+    said = imported(model, "--name", "bright", "--scaling", "signed", "--runs", tmp_path)
+    assert said.exit_code == 1
+    assert "No space left on device" in said.output
     assert list(tmp_path.iterdir()) == []
 
 
