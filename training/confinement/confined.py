@@ -90,8 +90,11 @@ def give_up_rights(policy: dict[str, Any], platform: str = sys.platform) -> Iter
 
 
 def python_folders() -> list[Path]:
-    """Where Python and its packages lie: an environment, and the installation that it was made of."""
-    return [Path(path) for path in {sys.prefix, sys.exec_prefix, sys.base_prefix, sys.base_exec_prefix}]
+    """Where Python and its packages lie: an environment, the installation that it was made of, and folders of packages
+    elsewhere that a `.pth` file names.
+    """
+    elsewhere = {path for path in sys.path if Path(path).name in ("site-packages", "dist-packages")}
+    return [Path(path) for path in {sys.prefix, sys.exec_prefix, sys.base_prefix, sys.base_exec_prefix, *elsewhere}]
 
 
 def drop_capabilities() -> None:

@@ -14,6 +14,7 @@ from models.errors import UserError
 from tests.training.confinement import intruder
 from training.confinement import confined as inside
 from training.confinement import confinement
+from training.confinement.confined import python_folders
 from training.confinement.confinement import Confined, OverLimit, run_confined
 from training.confinement.landlock import OLDEST_ABI, landlock_abi
 
@@ -186,3 +187,12 @@ def test_the_policy_names_what_is_missing(tmp_path: Path) -> None:
     """The report is what the command prints where a kernel has no Landlock."""
     answer = json.loads(json.dumps(list(inside.give_up_rights({"folder": str(tmp_path)}, platform="darwin"))))
     assert answer == ["files, network, programs and memory are not limited on darwin, only on Linux"]
+
+
+def test_packages_in_a_folder_that_a_pth_file_names_can_be_read_and_no_other_folder_of_the_path(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    packages, other = tmp_path / "site-packages", tmp_path / "project"
+    monkeypatch.setattr("sys.path", [str(packages), str(other), ""])
+    assert packages in python_folders()
+    assert not {other, Path()} & set(python_folders())
