@@ -35,8 +35,9 @@ Answers = tuple[np.ndarray, np.ndarray]  # probabilities (N, num_classes) of ima
 @click.option("--asked", default=1000, show_default=True, help="Most images to answer.")
 @click.option("--seeds", default=3, show_default=True)
 @click.option("--network", default="efficientnet_lite2", show_default=True)
+@click.option("--flip/--no-flip", default=True, help="Whether ours may mirror images; a mirrored digit is no digit.")
 @click.option("--only", multiple=True, help="Methods whose names begin with this; again for more.")
-def main(folder: Path, per_class: int, asked: int, seeds: int, network: str, only: tuple[str, ...]) -> None:
+def main(folder: Path, per_class: int, asked: int, seeds: int, network: str, flip: bool, only: tuple[str, ...]) -> None:
     """Draw images of each class of FOLDER, let every method learn from them, and judge its answers to others."""
     import_quietly("keras")
     from benchmarks.transfer_peers import PEERS
@@ -50,13 +51,13 @@ def main(folder: Path, per_class: int, asked: int, seeds: int, network: str, onl
             with tempfile.TemporaryDirectory() as drawn:
                 draw(folder, Path(drawn), per_class, asked, seed)
                 began = time.perf_counter()
-                probabilities, labels = answer(name, Path(drawn), network, seed)
+                probabilities, labels = answer(name, Path(drawn), network, seed, flip=flip)
                 seconds = time.perf_counter() - began
             accuracy = float((probabilities.argmax(axis=1) == labels).mean())
             found.setdefault(name, []).append((accuracy, expected_calibration_error(probabilities, labels), seconds))
             click.echo(f"{name}, seed {seed}: {accuracy:.2%} in {seconds:.0f} s", err=True)
     rows = {name: summary(values) for name, values in found.items()}
-    about = {"folder": folder.name, "per_class": per_class, "asked": len(labels), "network": network}
+    about = {"folder": folder.name, "per_class": per_class, "asked": len(labels), "network": network, "flip": flip}
     click.echo(json.dumps({**about, "methods": rows, **circumstances()}))
 
 
@@ -91,16 +92,16 @@ def link(paths: list[Path], target: Path) -> None:
         (target / path.parent.name / path.name).symlink_to(path.resolve())
 
 
-def answer(name: str, drawn: Path, network: str, seed: int) -> Answers:
-    return ours(OURS[name], drawn, network, seed) if name in OURS else theirs(name, drawn, network, seed)
+def answer(name: str, drawn: Path, network: str, seed: int, *, flip: bool) -> Answers:
+    return ours(OURS[name], drawn, network, seed, flip=flip) if name in OURS else theirs(name, drawn, network, seed)
 
 
-def ours(train: str, drawn: Path, network: str, seed: int) -> Answers:
-    trained, _ = fitted(train, drawn, network, seed)
+def ours(train: str, drawn: Path, network: str, seed: int, *, flip: bool) -> Answers:
+    trained, _ = fitted(train, drawn, network, seed, flip=flip)
     return trained.predictions.probabilities, trained.predictions.labels
 
 
-def fitted(train: str, drawn: Path, network: str, seed: int) -> "tuple[Trained, Data]":
+def fitted(train: str, drawn: Path, network: str, seed: int, *, flip: bool = True) -> "tuple[Trained, Data]":
     """As `fit` trains: where more than the last layer learns, an eighth of the images validates."""
     from training.config.layers import BY_FLAG, layers_of
     from training.data.dataset import find_images, prepare
@@ -109,7 +110,7 @@ def fitted(train: str, drawn: Path, network: str, seed: int) -> "tuple[Trained, 
     from training.runs.plan import make_plan
     from training.weights.bundle import cached_bundle
 
-    flags = {"train": train, "seed": seed, "channels": "3"}
+    flags = {"train": train, "seed": seed, "channels": "3", **({} if flip else {"flip": False})}
     with tempfile.TemporaryDirectory() as cache, tempfile.TemporaryDirectory() as run:
         found, start = find_images(str(drawn), Path(cache)), cached_bundle(network, CACHE)
         plan = make_plan(found, layers_of(flags, BY_FLAG), start)
