@@ -173,7 +173,8 @@ def train_head(ready: Ready, decoded: DecodedImages, split: Split, options: FitO
     mirrors = ready.settings.augmentation.flip
     head = fit_head(ready.model, decoded, split, mirrors=mirrors, weights=ready.loss.class_weights)
     validated = f", {head.history['val_accuracy'][0]:.2%} of the validation images" if len(split.val) else ""
-    options.console.print(f"last layer fitted, C = {head.strength:.3g}{validated}", highlight=False)
+    rejected = ", without mirror images, which raised the loss" if mirrors and not head.mirrored else ""
+    options.console.print(f"last layer fitted, C = {head.strength:.3g}{rejected}{validated}", highlight=False)
     return head
 
 
