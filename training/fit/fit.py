@@ -13,7 +13,7 @@ import numpy as np
 
 from models.errors import UserError
 from models.networks.registry import architecture_of
-from training.config.settings import Settings, run_length
+from training.config.settings import FEWEST_FOR_TAIL, Settings, run_length
 from training.data.decoded import DecodedImages
 from training.data.split import Split
 from training.evaluate.calibration import Calibration, Method, calibrated_losses, fit_temperature, resting_rows, softmax
@@ -191,19 +191,19 @@ def check_length(settings: Settings, num_steps: int, *, validated: bool) -> None
 def better_of(
     run: Path, tuned: keras.Model, decoded: DecodedImages, split: Split, settings: Settings, options: FitOptions
 ) -> tuple[keras.Model, dict[str, Any]]:
-    """The network after fine-tuning, or the one before it if fine-tuning has raised the validation loss; the losses."""
+    """The network after fine-tuning, or the one before it if that is better by the validation loss; the losses."""
     first = best_of(run / FIRST, decoded, settings)
     rows = split.val[:: math.ceil(len(split.val) / MOST_COMPARED)]
     logits = (logits_of(model, decoded.images, rows, settings.batch_size) for model in (first, tuned))
     before, after = (calibrated_losses(each, decoded.labels[rows]) for each in logits)
-    raised = is_raised(before, after)
+    kept = is_better(before, after, few=len(split.train) < FEWEST_FOR_TAIL)
     losses = {"loss_before": float(before.mean()), "loss_after": float(after.mean())}
-    figures = {"kept": not raised, **losses, "num_images": len(rows)}
-    if not raised:
+    figures = {"kept": kept, **losses, "num_images": len(rows)}
+    if kept:
         return tuned, figures
     options.console.print(
-        f"fine-tuning raised the mean loss on {len(rows)} validation images from {before.mean():.3f} to "
-        f"{after.mean():.3f}, each with its best temperature: the weights from before fine-tuning are kept",
+        f"the mean loss on {len(rows)} validation images was {before.mean():.3f} before fine-tuning and is "
+        f"{after.mean():.3f} after it, each with its best temperature: the weights from before fine-tuning are kept",
         highlight=False,
         soft_wrap=True,
     )
@@ -211,10 +211,15 @@ def better_of(
     return first, figures
 
 
-def is_raised(before: np.ndarray, after: np.ndarray) -> bool:
-    """Whether the mean of losses (N,) of the same images has risen by more than its standard error."""
-    rise = after - before
-    return bool(rise.mean() > rise.std() / math.sqrt(len(rise)))
+def is_better(before: np.ndarray, after: np.ndarray, *, few: bool) -> bool:
+    """Whether fine-tuning is kept, by the losses (N,) of the same images before and after it.
+
+    Fine-tuning mostly helps, so its mean loss may be higher by the standard error of the difference; with few images to
+    learn from it mostly does not, so its mean loss has to be lower by as much.
+    """
+    fall = before - after
+    error = fall.std() / math.sqrt(len(fall))
+    return bool(fall.mean() > error if few else fall.mean() >= -error)
 
 
 def best_of(weights: Path, decoded: DecodedImages, settings: Settings) -> keras.Model:

@@ -25,9 +25,8 @@ STRENGTHS = tuple(10.0**exponent for exponent in (-4, -3.5, -3, -2.5, -2, -1.5, 
 FOLDS = 5  # of the cross-validation
 FEWEST_TO_CHOOSE_BY = 500  # validation images; fewer choose by their luck, and cross-validation does it better
 MAX_ITERATIONS = 500
-# A feature that hardly differs among the training images would be divided by next to nothing, and any other image, or a
-# mirrored one, would then decide by it alone. The least that a feature is divided by, in terms of all features' root mean
-# square deviation:
+# The least that a feature is divided by, in terms of the root mean square of all features' deviations. A feature that
+# hardly differs among the training images would be divided by next to nothing, and decide alone about other images.
 LEAST_DEVIATION = 0.1
 
 
