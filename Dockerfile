@@ -1,7 +1,7 @@
 # Striate's three images. `service` comes last, so it is the one that is built when none is named.
 #
 #   service-cpu   OpenVINO on CPUs; no TensorFlow inside. 346 MB: Debian and Python 134, OpenVINO 97, NumPy 56, rest 59
-#   training      `python -m training` in /data, where runs/ and exports/ appear; retraining jobs, and `-m service score`. 1.7 GB, and 0.1 of Arrow
+#   training      the command `striate` in /data, where runs/ and exports/ appear: training, retraining jobs, `score`. 1.7 GB, and 0.1 of Arrow
 #   service       TensorFlow with its CUDA wheels, for NVIDIA GPUs; OpenVINO where there is none. 6.2 GB, and 0.1 of Arrow
 #
 #   docker build --target service-cpu --tag striate:service-cpu .
@@ -59,33 +59,42 @@ RUN /opt/pip/bin/pip install --no-compile "tensorflow[and-cuda]==2.21.0" pyarrow
 FROM ${BASE} AS code
 COPY models /app/models
 COPY service /app/service
+COPY striate /app/striate
 COPY training /app/training
-RUN python3 -m compileall -q --invalidation-mode unchecked-hash /app
+RUN python3 -m compileall -q --invalidation-mode unchecked-hash /app \
+    && mkdir /app/bin \
+    && printf '#!/opt/striate/bin/python\nfrom striate.cli import main\n\nmain()\n' > /app/bin/striate \
+    && chmod 755 /app/bin/striate
 
 # The images.
 
 FROM ${BASE} AS base
 # Official images of Python bring no bytecode: without it a process of the service starts 0.4 s later.
 RUN python3 -m compileall -q -x site-packages "$(python3 -c 'import sysconfig; print(sysconfig.get_path("stdlib"))')"
-ENV PATH=/opt/striate/bin:$PATH PYTHONPATH=/app PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1
+ENV PATH=/app/bin:/opt/striate/bin:$PATH PYTHONPATH=/app PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1
 
 FROM base AS serving
 ENV SERVICE_HOST=0.0.0.0 SERVICE_EXPORTS=/exports SERVICE_FEEDBACK=/feedback
 EXPOSE 8000
 STOPSIGNAL SIGTERM
 HEALTHCHECK --interval=10s --timeout=10s --start-period=120s CMD ["/opt/striate/bin/python", "-m", "service.probe"]
-ENTRYPOINT ["/opt/striate/bin/python", "-m", "service"]
+ENTRYPOINT ["/opt/striate/bin/python", "-m", "striate"]
+CMD ["serve"]
 VOLUME /exports
 USER 10001:10001
 
 FROM serving AS service-cpu
 COPY --from=packages-cpu /opt/striate /opt/striate
 COPY --from=code /app/models /app/models
+COPY --from=code /app/bin /app/bin
+COPY --from=code /app/striate /app/striate
 COPY --from=code /app/service /app/service
 
 FROM base AS training
 COPY --from=packages-training /opt/striate /opt/striate
 COPY --from=code /app/models /app/models
+COPY --from=code /app/bin /app/bin
+COPY --from=code /app/striate /app/striate
 COPY --from=code /app/training /app/training
 # A retraining job asks champion and challenger in a real service.
 COPY --from=code /app/service /app/service
@@ -94,11 +103,13 @@ RUN install --directory --owner 10001 --group 10001 /data
 WORKDIR /data
 VOLUME /data
 USER 10001:10001
-ENTRYPOINT ["/opt/striate/bin/python", "-m", "training"]
+ENTRYPOINT ["/opt/striate/bin/python", "-m", "striate"]
 CMD ["--help"]
 
 FROM serving AS service
 ENV NVIDIA_VISIBLE_DEVICES=all NVIDIA_DRIVER_CAPABILITIES=compute,utility
 COPY --from=packages-gpu /opt/striate /opt/striate
 COPY --from=code /app/models /app/models
+COPY --from=code /app/bin /app/bin
+COPY --from=code /app/striate /app/striate
 COPY --from=code /app/service /app/service

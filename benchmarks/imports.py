@@ -2,7 +2,7 @@
 
 Each of MODELS is made in every form that people save it in (`benchmarks.others`), with random weights that tell
 pictures apart, at 96x96 pixels: the networks' own sizes would cost five times as much, and change no operation. Then
-`python -m training import` makes a bundle of it, and the engines of the service, in float32, answer 32 pictures that
+`striate import` makes a bundle of it, and the engines of the service, in float32, answer 32 pictures that
 the model itself has answered before it was saved. A file of Keras must tell its scaling itself; a SavedModel is given
 40 labelled pictures.
 

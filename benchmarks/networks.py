@@ -31,7 +31,7 @@ HEADER = """\
 # The networks
 
 Made by `python -m benchmarks.networks` on {date}. Parameters are the trained ones; multiply-accumulates (MACs) count
-convolutions and dense layers for one image; both at the paper's input. `python -m models describe NAME` shows each
+convolutions and dense layers for one image; both at the paper's input. `striate describe NAME` shows each
 layer, and each file in `models/` where a network departs from its paper.
 
 All take pixels scaled to [-1, 1], unless they start from weights that were trained with another scaling. Those with

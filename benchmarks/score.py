@@ -1,4 +1,4 @@
-"""How near `python -m service score` comes to what the machine can do: `python -m benchmarks.score`.
+"""How near `striate score` comes to what the machine can do: `python -m benchmarks.score`.
 
 Rounds of the ceiling (benchmarks.ceiling) and of a folder scored, in turn, so that a machine whose speed drifts drifts
 for both; what counts is the median of their ratios. Loading the model is not counted, reading and writing files is.

@@ -30,7 +30,7 @@ main() {
 }
 
 checksum() {
-    find Dockerfile .dockerignore deploy/build-images.sh requirements*.txt models service training \
+    find Dockerfile .dockerignore deploy/build-images.sh requirements*.txt models service striate training \
         -name __pycache__ -prune -o -type f -print0 | sort -z | xargs -0 sha256sum | sha256sum
 }
 

@@ -1,4 +1,4 @@
-"""`python -m service score` on more than one machine: one actor of Ray Data's a machine, with a model of its own.
+"""`striate score` on more than one machine: one actor of Ray Data's a machine, with a model of its own.
 
     pip install "ray[data]==2.60.0"     # on every machine, besides requirements-service.txt
     python deploy/ray_score.py BUNDLE FOLDER-or-LIST -o FOLDER [--num-actors N]

@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any, get_args
 
 import click
+from click.core import ParameterSource
 
 from models.bundle.manifest import BrokenBundle, read_manifest, verify
-from models.process.commands import explained, resumable
+from models.process.commands import Command, explained, resumable
 from models.process.lazy import imported_when_used
 from models.store import publish as published
 from models.store.default import DEFAULT, read_default
@@ -19,6 +20,7 @@ from models.store.live import LivePointer, read_live, roll_back, set_canary, set
 from service.config import PREFIX, Config, Engine, Precision, accepted, check_address, strangers, variable
 from service.logs import configure_logging
 from service.supervisor.arrival import look_at
+from service.telemetry.tracing import check_installed
 
 with imported_when_used():  # they import gevent, NumPy and an engine, which the other commands do without
     import service.http.api_keys as api_keys
@@ -48,39 +50,65 @@ MOST_DIGITS = 18  # of a version's number
 PARTS = ("live", "previous", "canary", "shadow")
 
 
+VARIABLES = f"\b\nSettings are environment variables. Their names, defaults and meaning:\n{SETTINGS}"
+OPTIONS = (
+    click.option("--host", help="Address to listen on. [default: SERVICE_HOST, or 127.0.0.1]"),
+    click.option("--port", type=click.IntRange(1, 65_535), help="Port to listen on. [default: SERVICE_PORT, or 8000]"),
+    click.option(
+        "--model",
+        "saved_model",
+        metavar="PATH",
+        type=click.Path(path_type=Path),
+        help="Serve this SavedModel instead, as it is, for a look: a folder with saved_model.pb, or one of numbered "
+        "versions, of which the highest is taken. It answers on a loopback address only, tensors in and out by the "
+        "protocols of TensorFlow Serving and Open Inference, without labels; `striate import` makes a model that has "
+        "them.",
+    ),
+)
+
+
+def serving_options(command: Command) -> Command:
+    for option in reversed(OPTIONS):
+        command = option(command)
+    return command
+
+
 @click.group(
     invoke_without_command=True,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 160},
-    epilog=f"\b\nVariables, their defaults and meaning:\n{SETTINGS}",
+    epilog=VARIABLES,
 )
-@click.option(
-    "--model",
-    "saved_model",
-    metavar="PATH",
-    type=click.Path(path_type=Path),
-    help="Serve this SavedModel instead, as it is, for a look: a folder with saved_model.pb, or one of numbered "
-    "versions, of which the highest is taken. It answers on a loopback address only, tensors in and out by the "
-    "protocols of TensorFlow Serving and Open Inference, without labels; `python -m training import` makes a model "
-    "that has them.",
-)
+@serving_options
 @click.pass_context
-def main(context: click.Context, saved_model: Path | None) -> None:
+def main(context: click.Context, **options: Any) -> None:
     """Serve the models in exports/ over HTTP until SIGTERM or Ctrl-C.
 
     The commands below say which versions answer; a running service follows within a second.
     """
     if context.invoked_subcommand is None:
-        serve(saved_model)
-    elif saved_model is not None:
-        raise click.UsageError(f"--model serves a SavedModel; leave out {context.invoked_subcommand!r}.")
+        run(**options)
+    elif given := [name for name in options if context.get_parameter_source(name) == ParameterSource.COMMANDLINE]:
+        flag = {"saved_model": "--model"}.get(given[0], f"--{given[0]}")
+        raise click.UsageError(f"{flag} is for serving; leave out {context.invoked_subcommand!r}.")
+
+
+@main.command(epilog=VARIABLES)
+@serving_options
+def serve(**options: Any) -> None:
+    """Serve the models in exports/ over HTTP until SIGTERM or Ctrl-C."""
+    run(**options)
 
 
 @explained
-def serve(saved_model: Path | None) -> None:
+def run(host: str | None, port: int | None, saved_model: Path | None) -> None:
+    for name, value in (("host", host), ("port", port)):
+        if value is not None:
+            os.environ[f"{PREFIX}{name.upper()}"] = str(value)  # the HTTP processes read them, too
     config = Config.from_environment(os.environ)
     if saved_model is not None:
         look.check_host(config, saved_model)
     check_address(config)
+    check_installed(config)
     needs_key = bool(api_keys.read_keys(config).predict)
     configure_logging(config.log_level, config.log_format)
     for stranger in strangers(os.environ):
@@ -133,7 +161,7 @@ def default(model: str | None, exports: Path) -> None:
     if model is not None:
         published.set_default(exports, model)
     found = default_of(exports)
-    click.echo(f"default model: {found or 'none; python -m service default MODEL makes one the default'}")
+    click.echo(f"default model: {found or 'none; striate default MODEL makes one the default'}")
 
 
 def default_of(exports: Path) -> str | None:
@@ -227,15 +255,7 @@ def tell(model: str, pointer: LivePointer) -> None:
 @resumable
 def score(bundle: Path, source: Path, output: Path, **options: Any) -> None:
     """Classify a folder of images, or those that a file names line by line, into one file; nothing is served."""
-    try:
-        score_images = scoring.score_images
-    except ModuleNotFoundError as error:
-        raise click.ClickException(
-            f"This needs {error.name}, which requirements.txt pins and the image service-cpu lacks: pip install "
-            f"{error.name}, or take the image service or training."
-        ) from error
-
-    summary = score_images(bundle, source, output, **options)
+    summary = scoring.score_images(bundle, source, output, **options)
     rate = "" if summary.images_per_s is None else f", {summary.images_per_s:,.0f} images/s"
     click.echo(
         f"{summary.num_images:,} images, {summary.num_errors:,} of them unreadable{rate}: "

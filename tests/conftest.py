@@ -49,7 +49,7 @@ def every_service_ends() -> Iterator[None]:
 
 @dataclass(frozen=True, slots=True)
 class Training:
-    """What `python -m training fit --publish` left behind.
+    """What `striate train --publish` left behind.
 
     Attributes:
         exports: with one published version of the model.

@@ -119,3 +119,8 @@ def write_folder(root: Path, classes: Mapping[str, Iterable[np.ndarray | bytes]]
 def shades(count: int, low: int, high: int, *, side: int = 8, seed: int = 0) -> list[np.ndarray]:
     """Grey images (side, side) of noise between two levels; no two alike."""
     return list(np.random.default_rng(seed).integers(low, high, (count, side, side), dtype=np.uint8))
+
+
+def two_shades(count: int) -> dict[str, list[np.ndarray]]:
+    """Two classes of so many grey images each, which any network tells apart."""
+    return {"dark": shades(count, 0, 100), "light": shades(count, 150, 250)}

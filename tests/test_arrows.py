@@ -12,9 +12,10 @@ import pytest
 
 from tests.processes import ROOT, python
 
-PACKAGES = ("models", "training", "service")
+SIDES = ("models", "training", "service")
+PACKAGES = (*SIDES, "striate")
 HEAVY = {"tensorflow", "keras", "jax", "torch"}
-WITHOUT_KERAS = ["models", "models.bundle.manifest", "models.store.publish", "models.networks.cli", "training.cli.app"]
+WITHOUT_KERAS = ["models", "models.bundle.manifest", "models.store.publish", "models.networks.cli", "training.cli.app", "striate.cli", "striate"]
 MOST_MODULES, LONGEST_FILE, LONGEST_FUNCTION = 12, 350, 60
 MAY_IMPORT_TENSORFLOW = {"service.engine.tensorflow"}
 
@@ -54,7 +55,7 @@ def loaded_by(module: str) -> set[str]:
     return set(json.loads(python("-c", code).splitlines()[-1]))
 
 
-@pytest.mark.parametrize("package", PACKAGES)
+@pytest.mark.parametrize("package", SIDES)
 def test_training_and_service_import_models_and_never_each_other(package: str) -> None:
     allowed = {package, "models"}
     others = {*PACKAGES, "tests", "benchmarks"} - allowed

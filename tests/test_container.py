@@ -119,7 +119,7 @@ def container(image: Image, digits_exports: Path) -> Iterator[Container]:
     port = str(free_port())
     contain = ["unshare", "--mount", "--pid", "--fork", "--kill-child", "sh", "-ec", CONTAIN, "sh"]
     process = subprocess.Popen(
-        [*contain, image.root, digits_exports, image.config["User"], *image.config["Entrypoint"]],
+        [*contain, image.root, digits_exports, image.config["User"], *image.config["Entrypoint"], *image.config["Cmd"]],
         env={
             **image.environment,
             "HOME": "/",  # engines complain of a user without one
@@ -212,7 +212,7 @@ def test_the_cpu_image_holds_only_what_it_needs(image: Image) -> None:
     assert int(size.split()[0]) <= MAX_SIZE_MB
     installed = {path.name for path in image.packages.iterdir()}
     assert not installed & {"pip", "setuptools", "keras", "sklearn"}
-    assert sorted(path.name for path in (image.root / "app").iterdir()) == ["models", "service"]
+    assert sorted(path.name for path in (image.root / "app").iterdir()) == ["bin", "models", "service", "striate"]
 
 
 # Promised by the Dockerfile
@@ -269,7 +269,8 @@ def test_an_image_starts_its_program_without_a_shell(target: str) -> None:
     """A shell in between would keep SIGTERM for itself."""
     python, *rest = json.loads(value_of("ENTRYPOINT", target) or "")
     assert python.startswith("/")
-    assert rest == ["-m", target.partition("-")[0]]
+    assert rest == ["-m", "striate"]
+    assert json.loads(value_of("CMD", target) or "") == (["--help"] if target == "training" else ["serve"])
 
 
 def test_the_gpu_image_has_the_tensorflow_that_exports() -> None:

@@ -15,7 +15,13 @@ import click
 from models.errors import Failed, UserError
 from models.process.interrupt import INTERRUPTED, interrupts_handled_by
 
-Command = Callable[..., None]
+Command = Callable[..., Any]
+EXTRAS = {  # packages that not every installation has, and the extra of the package `striate` that brings them
+    **dict.fromkeys(("h5py", "keras", "nncf", "rich", "scipy", "sklearn", "tensorflow", "threadpoolctl"), "train"),
+    "opentelemetry": "traces",
+    "pyarrow": "parquet",
+    "tensorboard": "tensorboard",
+}
 
 
 def explained(command: Command, *, continues: bool = False) -> Command:
@@ -28,10 +34,10 @@ def explained(command: Command, *, continues: bool = False) -> Command:
     """
 
     @wraps(command)
-    def wrapper(*args: Any, **kwargs: Any) -> None:
+    def wrapper(*args: Any, **kwargs: Any) -> Any:
         try:
             with interrupts_handled_by(signal.default_int_handler):
-                command(*args, **kwargs)
+                return command(*args, **kwargs)
         except KeyboardInterrupt:
             click.echo(f"Interrupted.{f' Continue with: {same_command()}' if continues else ''}", err=True)
             sys.exit(INTERRUPTED)
@@ -58,7 +64,7 @@ def is_expected(error: Exception) -> bool:
     TensorFlow and JAX have errors of their own for too little memory, a full disk and hosts that do not answer.
     """
     if isinstance(error, ModuleNotFoundError):
-        return error.name == "jax"
+        return lacks(error) is not None
     kind = type(error)
     of_a_library = (
         kind.__module__.startswith("tensorflow.python.framework.errors") or kind.__name__ == "JaxRuntimeError"
@@ -68,7 +74,7 @@ def is_expected(error: Exception) -> bool:
 
 def sentence(error: Exception) -> str:
     if isinstance(error, ModuleNotFoundError):
-        return "KERAS_BACKEND=jax needs JAX, which has an environment of its own: make .venv-jax/ready."
+        return lacks(error) or str(error)
     if isinstance(error, BrokenProcessPool):
         return "A process that decodes images was ended from outside, probably because there is not enough memory."
     if isinstance(error, MemoryError):
@@ -76,3 +82,13 @@ def sentence(error: Exception) -> str:
     if isinstance(error, OSError) and error.errno == errno.ENOSPC:
         return f"The disk is full: {error}. Make room, or choose other folders with --cache, --runs and --exports."
     return str(error)
+
+
+def lacks(error: ModuleNotFoundError) -> str | None:
+    """Which package is not installed, and how to install it; None where it is none that may be absent."""
+    name = (error.name or "").partition(".")[0]
+    if name == "jax":
+        return "KERAS_BACKEND=jax needs JAX, which has an environment of its own: make .venv-jax/ready."
+    if name not in EXTRAS:
+        return None
+    return f"This needs {name}, which is not installed here: pip install 'striate[{EXTRAS[name]}]'."

@@ -7,12 +7,19 @@ from importlib.machinery import ModuleSpec, PathFinder
 from importlib.util import LazyLoader
 from types import ModuleType
 
+OWN = ("models", "service", "striate", "training")
+
 
 class LazyFinder:
-    """Finds modules as Python does; each is executed when one of its attributes is asked for."""
+    """Finds our modules as Python does; each is executed when one of its attributes is asked for.
+
+    Other packages do not bear that: what is in the middle of being imported would lack names.
+    """
 
     @staticmethod
     def find_spec(name: str, path: Sequence[str] | None, target: ModuleType | None = None) -> ModuleSpec | None:
+        if name.partition(".")[0] not in OWN:
+            return None  # the next finder's
         spec = PathFinder.find_spec(name, path, target)
         if spec is not None and spec.loader is not None:
             spec.loader = LazyLoader(spec.loader)

@@ -1,6 +1,6 @@
 """The default model, which answers requests that name none: `exports/default.json` says `{"model": "digits"}`.
 
-It is written by the first publication and by `python -m service default`, and only read by a service.
+It is written by the first publication and by `striate default`, and only read by a service.
 """
 
 import json
@@ -35,5 +35,5 @@ def read_default(exports: Path) -> str | None:
         return None
     except (OSError, ValueError) as error:
         raise BrokenBundle(
-            f"{exports / DEFAULT} names no model ({error}); python -m service default MODEL writes it anew."
+            f"{exports / DEFAULT} names no model ({error}); striate default MODEL writes it anew."
         ) from error

@@ -49,7 +49,7 @@ class SavedModel:
     @property
     def command(self) -> str:
         """That makes a model of it which takes images and answers with labels."""
-        return f"python -m training import {shlex.quote(str(self.path))} --name {self.name}"
+        return f"striate import {shlex.quote(str(self.path))} --name {self.name}"
 
     @property
     def how_to_import(self) -> str:
@@ -80,7 +80,7 @@ def find_folder(path: Path) -> Path:
         what = "is a file" if path.exists() else "does not exist"
         raise UserError(
             f"{path} {what}; --model takes the folder of a SavedModel. Files such as .keras and .h5, and archives, "
-            f"are imported: python -m training import {shlex.quote(str(path))} --name NAME."
+            f"are imported: striate import {shlex.quote(str(path))} --name NAME."
         )
     if (path / SAVED_MODEL).exists():
         return path

@@ -38,7 +38,7 @@ def check_host(config: Config, path: Path) -> None:
     if not is_loopback(config.host):
         raise BadSetting(
             f"{PREFIX}HOST is {config.host}, and --model serves this machine alone, on a loopback address such as "
-            f"127.0.0.1 or ::1: the model is not verified. To serve others, import it: python -m training import "
+            f"127.0.0.1 or ::1: the model is not verified. To serve others, import it: striate import "
             f"{shlex.quote(str(path))} --name NAME."
         )
 

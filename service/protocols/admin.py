@@ -161,7 +161,7 @@ def in_exports(name: str, how: Callable[..., T], *values: Any, **options: Any) -
     except UserError as error:
         raise Unprocessable(str(error)) from None
     except OSError as error:
-        message = f"The exports cannot be written here ({error.strerror}): use python -m service where they can."
+        message = f"The exports cannot be written here ({error.strerror}): use the command striate where they can."
         raise Conflict(message) from None
 
 

@@ -1,4 +1,4 @@
-"""Where each version comes from, and how good it is: what `python -m training explain` prints, over HTTP."""
+"""Where each version comes from, and how good it is: what `striate explain` prints, over HTTP."""
 
 from collections.abc import Callable
 from pathlib import Path

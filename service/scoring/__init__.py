@@ -1,1 +1,1 @@
-"""Classifying the images of a folder into one file: `python -m service score`."""
+"""Classifying the images of a folder into one file: `striate score`."""

@@ -1,4 +1,4 @@
-"""The files that `python -m service score` writes, by their suffix: the same rows and columns in each format.
+"""The files that `striate score` writes, by their suffix: the same rows and columns in each format.
 
 .parquet    the schema's metadata say which model it was, and name the classes
 .csv        with a header; a list is a JSON list in one cell, and what is null is empty

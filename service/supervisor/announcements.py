@@ -28,7 +28,7 @@ def log_default(before: Routes, after: Routes) -> None:
     if not new and after.default_model == before.default_model:
         return
     if after.default_model is None:
-        log.warning("there are %d models and no default: python -m service default MODEL", len(after.models))
+        log.warning("there are %d models and no default: striate default MODEL", len(after.models))
     elif after.default_model not in after.models:
         log.warning("the default model, %s, is not published: /classify answers 404", after.default_model)
     else:

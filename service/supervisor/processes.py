@@ -5,12 +5,12 @@ import logging
 import os
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any
 
 from models.bundle.manifest import Manifest
+from models.process.children import python_command, python_environment
 from service.config import Config
 from service.machine import choose_engine
 
@@ -72,11 +72,11 @@ class EngineProcess:
         os.set_blocking(self.pipe, False)
         try:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "service.engine", json.dumps(settings)],
+                python_command("service.engine", json.dumps(settings)),
                 stdin=subprocess.DEVNULL,
                 stdout=STANDARD_ERROR,
                 pass_fds=[reports],
-                env=environment,
+                env=python_environment(environment),
                 process_group=0,  # a Ctrl-C is for the supervisor alone; across sessions priorities count for little
             )
         except OSError:
@@ -148,8 +148,8 @@ def read_report(line: bytes) -> dict[str, Any] | None:
 
 def start_gunicorn(environment: dict[str, str]) -> subprocess.Popen[bytes]:
     return subprocess.Popen(
-        [sys.executable, "-m", "service.worker", str(os.getpid())],
+        python_command("service.worker", str(os.getpid())),
         stdin=subprocess.DEVNULL,
-        env=environment,
+        env=python_environment(environment),
         process_group=0,
     )

@@ -1,8 +1,10 @@
 """Spans for OpenTelemetry, written from the record of a request that is over."""
 
 import time
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
+from models.errors import UserError
 from service.config import Config
 from service.telemetry.request_record import Record
 
@@ -10,6 +12,18 @@ if TYPE_CHECKING:
     from opentelemetry.trace import Tracer
 
 NS = 1_000_000_000
+
+
+def check_installed(config: Config) -> None:
+    """
+    Raises:
+        UserError: spans are to be sent, and the libraries for it are not installed.
+    """
+    if config.otlp_endpoint and find_spec("opentelemetry") is None:
+        raise UserError(
+            f"SERVICE_OTLP_ENDPOINT is {config.otlp_endpoint}, and traces need OpenTelemetry, which is not installed "
+            "here: pip install 'striate[traces]'."
+        )
 
 
 def tracer_for(config: Config) -> "SpanWriter | None":

@@ -1,14 +1,15 @@
 """The modules that commands use, imported when a command uses them: Keras takes seconds, and `--help` does not wait.
 
-They are all named here, since Python executes a module that is imported for a second time.
+Each is named only here, since Python executes such a module when it is imported for a second time; so that one which
+`models` imports in this way comes from there.
 """
 
 # ruff: noqa: F401 - the commands import these names from here
 
+from models.networks.cli import registry
 from models.process.lazy import imported_when_used
 
 with imported_when_used():
-    import models.networks.registry as registry
     import training.data.audit as auditing
     import training.data.dataset as dataset
     import training.data.index as indexing

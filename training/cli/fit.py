@@ -1,4 +1,4 @@
-"""`python -m training fit`, and what helps to choose its settings: `lr-find` and `recipes`."""
+"""`striate train`, and what helps to choose its settings: `lr-find` and `recipes`."""
 
 import json
 from pathlib import Path
@@ -55,7 +55,7 @@ if TYPE_CHECKING:
     "start",
     metavar="BUNDLE|RUN|NETWORK|scratch",
     help=f"Start from the weights of this model, whose classes may be others, or from those that a package carries of "
-    f"{' or '.join(SOURCES)} (`training weights`); scratch: from random weights. [default: for photographs "
+    f"{' or '.join(SOURCES)} (`striate weights`); scratch: from random weights. [default: for photographs "
     "efficientnet_lite2, or --model where that has weights; else scratch]",
 )
 @click.option(
@@ -100,7 +100,9 @@ if TYPE_CHECKING:
 @CACHE
 @EXPORTS
 @resumable
-def fit(data: str, name: str, publish: bool, force: bool, runs: Path, cache: Path, exports: Path, **flags: Any) -> None:
+def fit(
+    data: str, name: str, publish: bool, force: bool, runs: Path, cache: Path, exports: Path, **flags: Any
+) -> Path | None:
     """Train a network and export it as a verified bundle."""
     check_model_name(name)
     import_quietly("tensorflow", "keras")
@@ -127,10 +129,10 @@ def fit(data: str, name: str, publish: bool, force: bool, runs: Path, cache: Pat
     if flags["dry_run"]:
         if options.group.leads:
             print_settings(settings.flat(), plan.sources(settings), as_json=flags["progress"] == "json")
-        return
+        return None
     if not options.group.leads:
         pipeline.follow(prepared, settings, options, start=start)
-        return
+        return None
     config = {"model": name, **lineage.describe(prepared, settings), "from": plan.started_from}
     with directory.claim_run(runs, name, config, fresh=flags["fresh"]) as run:
         manifest = pipeline.train_and_export(
@@ -157,7 +159,8 @@ def fit(data: str, name: str, publish: bool, force: bool, runs: Path, cache: Pat
         is_live = read_live(exports / name).live == version
         say(options.console, f"published{' and live' if is_live else ''}: {exports / name / str(version)}")
     else:
-        say(options.console, f"publish it with: python -m training publish {run}")
+        say(options.console, f"publish it with: striate publish {run}")
+    return run
 
 
 def print_settings(settings: dict[str, Any], sources: dict[str, str], *, as_json: bool) -> None:

@@ -63,7 +63,7 @@ def refuse(reason: str, bundle: Path, exports: Path) -> NoReturn:
 def forced_publish(bundle: Path, exports: Path) -> str:
     """The command, as it can be pasted."""
     elsewhere = "" if exports == Path("exports") else f" --exports {shlex.quote(str(exports))}"
-    return f"python -m training publish {shlex.quote(str(bundle))} --force{elsewhere}"
+    return f"striate publish {shlex.quote(str(bundle))} --force{elsewhere}"
 
 
 def hand_over(bundle: Path, exports: Path, *, publish: bool) -> None:

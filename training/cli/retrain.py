@@ -1,4 +1,4 @@
-"""`python -m training retrain`."""
+"""`striate retrain`."""
 
 import json
 import sys

@@ -53,7 +53,7 @@ def weights(as_json: bool) -> None:
 @click.command("import-weights")
 @click.argument("network")
 @click.option("--file", "path", type=WEIGHTS_FILE, help="A file of weights: HDF5 of Keras, or a state dict of PyTorch.")
-@click.option("--download", is_flag=True, help="Fetch the file of weights that `training weights` lists.")
+@click.option("--download", is_flag=True, help="Fetch the file of weights that `striate weights` lists.")
 @click.option("--sha256", "digest", metavar="HEX", help="With --file: what the file must hash to.")
 @click.option(
     "--scaling",

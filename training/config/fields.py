@@ -1,7 +1,7 @@
 """One declaration for each setting of a training run: its type, default, range and meaning.
 
 `training.config.flags` makes the command-line flags of them, `training.config.recipes` and a job's `[training]` table
-check TOML keys by them, and `python -m training fit --help` prints them.
+check TOML keys by them, and `striate train --help` prints them.
 """
 
 import dataclasses

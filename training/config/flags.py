@@ -1,4 +1,4 @@
-"""The flags of `python -m training fit` that say how a network is trained, and what they come to.
+"""The flags of `striate train` that say how a network is trained, and what they come to.
 
 A recipe's values are the defaults of those flags; a flag that is typed overrides it.
 """
@@ -142,12 +142,12 @@ everyday = partial(click.option, cls=Flag, heading=EVERYDAY)
 of_input = partial(click.option, cls=Flag, heading=INPUT)
 HINTS = {**get_type_hints(Settings), **get_type_hints(Augmentation)}
 FLAGS: tuple[Callable[[Command], Command], ...] = (
-    everyday("--model", "architecture", default="resnet18", help="Network; `python -m models list` prints all."),
+    everyday("--model", "architecture", default="resnet18", help="Network; `striate networks` prints all."),
     everyday(
         "--recipe",
         default=DEFAULT,
         callback=check_recipe,
-        help="Defaults of all training settings: a name of `training recipes`, or a TOML file. `default` has others "
+        help="Defaults of all training settings: a name of `striate recipes`, or a TOML file. `default` has others "
         "for photographs (docs/training.md).",
     ),
     *(flag_of(field, setting) for field, setting in settings_of(Settings, Augmentation)),

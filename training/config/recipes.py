@@ -1,6 +1,6 @@
 """Recipes: how a paper or a lecture trained its network, as TOML files in `training/recipes`.
 
-A recipe gives defaults to the flags of `python -m training fit`, by their names. What it leaves out is as in the recipe
+A recipe gives defaults to the flags of `striate train`, by their names. What it leaves out is as in the recipe
 `default`, which repeats the defaults of `training.config.settings.Settings` with a reason for each. A flag overrides
 either. The comment that opens a file says in its first line what it is, then where it comes from and what it reaches.
 """

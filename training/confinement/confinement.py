@@ -30,8 +30,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
-import training
 from models.errors import UserError
+from models.process.children import own_code
 
 ANSWER, OUTPUT = "answer.json", "output.txt"
 LONGEST_ANSWER, LONGEST_MESSAGE, OUTPUT_READ = 16 << 20, 2000, 64 << 10  # bytes, characters, bytes
@@ -133,7 +133,7 @@ def environment(folder: Path) -> dict[str, str]:
     temporary = tempfile.mkdtemp(prefix=".home-", dir=folder)
     return {
         **{name: os.environ[name] for name in PASSED_ON if name in os.environ},
-        "PYTHONPATH": str(Path(training.__path__[0]).parent),
+        "PYTHONPATH": str(own_code()),
         "PYTHONDONTWRITEBYTECODE": "1",
         "PYTHONUNBUFFERED": "1",
         "HOME": temporary,

@@ -1,6 +1,6 @@
 """Audit of a folder of images: unreadable files, duplicates, conflicting labels, leaks and class imbalance.
 
-`python -m training audit PATH` prints it; `fit` writes it into the run as `audit.json`, and goes on.
+`striate audit PATH` prints it; `fit` writes it into the run as `audit.json`, and goes on.
 """
 
 from collections.abc import Iterator

@@ -31,6 +31,7 @@ from numpy.lib.format import open_memmap
 from models.bundle.preprocessing import DECODER, BadImage, InputSpec, decode_for
 from models.files.durable import write_durably
 from models.files.typed import read_json
+from models.process.children import hidden_main
 from training.data.duplicates import THUMBNAIL, group_duplicates, join_groups
 from training.data.file_info import Facts, facts_of
 from training.data.index import BadData, Index
@@ -157,7 +158,9 @@ def decode_into(folder: Path, index: Index, spec: InputSpec, on_progress: Callab
         context = multiprocessing.get_context("spawn")
         with ProcessPoolExecutor(num_workers, mp_context=context) as pool:
             starts = range(0, num_files, CHUNK)
-            for start, reasons in zip(starts, pool.map(decode, starts), strict=True):
+            with hidden_main():
+                results = pool.map(decode, starts)
+            for start, reasons in zip(starts, results, strict=True):
                 unreadable |= reasons
                 on_progress(min(CHUNK, num_files - start))
     listing = {index.paths[i]: reason for i, reason in unreadable.items()}

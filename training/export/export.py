@@ -9,7 +9,6 @@ the exported model reproduces the trained model's predictions.
 import json
 import os
 import subprocess
-import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -22,6 +21,7 @@ from models.bundle.preprocessing import decode_image
 from models.errors import Failed
 from models.files.durable import write_array
 from models.files.typed import read_json
+from models.process.children import python_command, python_environment
 
 WEIGHTS = "export.weights.h5"
 ANSWERS = "answers.npz"
@@ -87,8 +87,8 @@ def write_golden(
 
 
 def in_fresh_process(module: str, run: Path) -> None:
-    environment = {**os.environ, "KERAS_BACKEND": "tensorflow", "TF_CPP_MIN_LOG_LEVEL": "3"}
-    done = subprocess.run([sys.executable, "-m", module, str(run)], env=environment, capture_output=True, text=True)
+    environment = python_environment({**os.environ, "KERAS_BACKEND": "tensorflow", "TF_CPP_MIN_LOG_LEVEL": "3"})
+    done = subprocess.run(python_command(module, str(run)), env=environment, capture_output=True, text=True)
     if done.returncode:
         last = (done.stderr.strip().splitlines() or ["it said nothing"])[-1]
         (run / "export.log").write_text(done.stdout + done.stderr)

@@ -73,7 +73,7 @@ def model_config(file: h5py.File) -> str | bytes:
     text = file.attrs.get("model_config")
     if text is None:
         raise UserError(
-            "The file has weights and no network. For a network that Striate has: python -m training import-weights "
+            "The file has weights and no network. For a network that Striate has: striate import-weights "
             "NETWORK --file FILE. Otherwise build the network with the code that trained it, load the weights into it, "
             "and save all of it with model.save('model.keras')."
         )

@@ -8,7 +8,7 @@ ACCEPTED = (
 )
 WEIGHTS_ONLY = (
     "{path} has weights, and no network that could be read without running somebody's code. For a network that Striate "
-    "has: python -m training import-weights NETWORK --file {path}."
+    "has: striate import-weights NETWORK --file {path}."
 )
 REFUSED = {  # suffix: the sentences
     # onnx-tf had its last release in 2022 and needs TensorFlow Addons, which is discontinued. onnx2tf pins one exact

@@ -1,1 +1,1 @@
-"""Somebody's model, made into a bundle: `python -m training import`."""
+"""Somebody's model, made into a bundle: `striate import`."""

@@ -40,7 +40,7 @@ class Asked:
     size: tuple[int, int] | None = None
     resize: Resize | None = None
     signature: str | None = None
-    command: str = "python -m training import"
+    command: str = "striate import"
 
 
 def import_model(asked: Asked, run: Path, say: Say) -> Path:

@@ -4,7 +4,6 @@ import hashlib
 import json
 import shutil
 import subprocess
-import sys
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -19,6 +18,7 @@ from models.bundle.preprocessing import InputSpec, decode_image
 from models.bundle.reference import make_reference
 from models.files.durable import sha256, write_array
 from models.files.typed import read_json
+from models.process.children import python_command, python_environment
 from training.confinement.confinement import run_confined
 from training.evaluate.metrics import measure
 from training.evaluate.predictions import Predictions
@@ -146,8 +146,8 @@ def blends(images: np.ndarray, count: int) -> np.ndarray:
 
 def runs_on_openvino(run: Path, say: Callable[[str], None]) -> bool:
     """Tried in a process of its own, which may crash."""
-    command = [sys.executable, "-m", "training.importing.openvino_trial", str(run)]
-    done = subprocess.run(command, capture_output=True, text=True)
+    command = python_command("training.importing.openvino_trial", str(run))
+    done = subprocess.run(command, env=python_environment(), capture_output=True, text=True)
     if done.returncode:
         last = (done.stderr.strip().splitlines() or [f"it ended with {done.returncode}"])[-1]
         say(f"OpenVINO does not serve it, and TensorFlow does: {last[:200]}")

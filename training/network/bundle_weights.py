@@ -21,7 +21,7 @@ def load_network(bundle: Path) -> tuple[keras.Model, Manifest]:
     if manifest.architecture == IMPORTED:
         raise NotForThisModel(
             f"{manifest.model} was imported, and its network is not one of Striate's, whose layers it knows by name "
-            "(`python -m models list`): it can be served, scored and evaluated."
+            "(`striate networks`): it can be served, scored and evaluated."
         )
     network = build(
         manifest.architecture,

@@ -12,7 +12,6 @@ import os
 import shutil
 import socket
 import subprocess
-import sys
 import tempfile
 import time
 import urllib.parse
@@ -26,6 +25,7 @@ import numpy as np
 
 from models.bundle.manifest import GOLDEN, list_golden, loaded_bytes, read_golden, read_manifest
 from models.errors import Failed
+from models.process.children import python_command, python_environment
 from training.promotion.gate import ModelPredictions
 
 START_TIMEOUT_S = 300.0
@@ -35,12 +35,6 @@ IMAGES_A_REQUEST, BYTES_A_REQUEST = 32, 8_000_000
 NUM_CLIENTS = 4
 NUM_LONE = 40  # requests of one image, by which latency is judged
 KEPT_SETTINGS = ("SERVICE_ENGINE", "SERVICE_PRECISION")
-SERVICE = """
-import runpy, signal, sys
-from models.process.parent import die_with_parent
-die_with_parent(signal.SIGKILL, int(sys.argv.pop(1)))  # a job that is killed leaves no service behind
-runpy.run_module("service", run_name="__main__")
-"""
 GOLDEN_TOLERANCE = 0.1  # in probability; the engine itself holds them to what its precision explains
 
 
@@ -139,11 +133,11 @@ def running(work: Path) -> Iterator[tuple[subprocess.Popen[bytes], int]]:
     }
     with (work / "service.log").open("wb") as log:
         process = subprocess.Popen(
-            [sys.executable, "-c", SERVICE, str(os.getpid())],
+            python_command("training.promotion.trial_process", str(os.getpid())),
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,
-            env={**kept, **settings},
+            env=python_environment({**kept, **settings}),
         )
     try:
         yield process, port

@@ -1,4 +1,4 @@
-"""A retraining job, from feedback to a decision: `python -m training retrain JOB.toml`.
+"""A retraining job, from feedback to a decision: `striate retrain JOB.toml`.
 
 look for what is new -> train -> ask champion and challenger, in a real service, about the same held-out images -> judge
 -> publish, as shadow and canary first if the job says so -> record. One job at a time for each model. A job that is

@@ -11,6 +11,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from models.process.children import own_code
 from training.config.settings import Settings
 
 if TYPE_CHECKING:
@@ -67,10 +68,16 @@ def installed_versions() -> dict[str, str]:
 
 
 def git_revision() -> str | None:
-    """The commit of this code, with "-dirty" where files differ from it; None outside a checkout or without git."""
+    """The commit of this code, with "-dirty" where files differ from it; None outside a checkout or without git.
+
+    An installed package may lie inside a repository of the user's, whose commit says nothing about it.
+    """
+    home = own_code()
+    if not (home / ".git").exists():
+        return None
     command = ["git", "describe", "--always", "--dirty", "--abbrev=40"]
     try:
-        done = subprocess.run(command, cwd=Path(__file__).parent, capture_output=True, text=True)
+        done = subprocess.run(command, cwd=home, capture_output=True, text=True)
     except OSError:  # no git here, as in the image
         return None
     return done.stdout.strip() or None

@@ -134,7 +134,7 @@ def first_model(run: Path, model_name: str, data: Data, settings: Settings, opti
         manifest = train_and_export(run, model_name, data, settings, replace(options, callbacks=()), **more)
         test = manifest.metrics["test"]
         figure = f", {test['accuracy']:.2%} of the test images" if test["num_images"] else ""
-        line = f"first model{figure}: python -m training publish {run}; training goes on"
+        line = f"first model{figure}: striate publish {run}; training goes on"
         options.console.print(line, highlight=False, soft_wrap=True)
     return run / "bundle"
 

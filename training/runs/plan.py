@@ -154,7 +154,7 @@ def blaming_the_table(hint: str = "") -> Iterator[None]:
         raise
     except (click.UsageError, UserError) as error:
         said = error.format_message() if isinstance(error, click.UsageError) else str(error)
-        raise BadTable(f"[training]: {said} `python -m training fit --help` has what it can say.{hint}") from None
+        raise BadTable(f"[training]: {said} `striate train --help` has what it can say.{hint}") from None
 
 
 class BadTable(UserError):

@@ -58,7 +58,7 @@ def download(entry: Published, folder: Path, schemes: tuple[str, ...] = ("https"
         raise CannotDownload(
             f"{entry.url} cannot be fetched ({reason}). Fetch it on another machine ({entry.megabytes} MB, its "
             f"{entry.algorithm} begins with {entry.digest[:16]}) and give it by --file PATH. To train without it: "
-            f"python -m training fit --model {entry.network}."
+            f"striate train --model {entry.network}."
         ) from error
     return path
 

@@ -198,5 +198,5 @@ def nothing_given(name: str) -> MissingWeights:
     elif name in TORCH_NETWORKS:
         how = f"A file of such weights is taken by --file PATH; {how}"
     return MissingWeights(
-        f"No package carries weights of {name}. {how} To train without them: python -m training fit --model {name}."
+        f"No package carries weights of {name}. {how} To train without them: striate train --model {name}."
     )

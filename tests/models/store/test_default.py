@@ -53,7 +53,7 @@ def test_a_command_changes_the_default_and_says_which_it_is(bundle: Path, other:
         assert result.exit_code == 0, result.output
         return result.output
 
-    assert command("default") == "default model: none; python -m service default MODEL makes one the default\n"
+    assert command("default") == "default model: none; striate default MODEL makes one the default\n"
     publish(bundle, exports)
     publish(other, exports)
     assert command("default") == "default model: toy\n"
@@ -86,7 +86,7 @@ def test_a_damaged_history_hinders_no_promotion(bundle: Path, exports: Path) -> 
 def test_a_default_that_cannot_be_read_is_said(bundle: Path, exports: Path, said: str) -> None:
     publish(bundle, exports)
     (exports / "default.json").write_text(said)
-    with pytest.raises(BrokenBundle, match=r"default\.json names no model \(.*\); python -m service default MODEL"):
+    with pytest.raises(BrokenBundle, match=r"default\.json names no model \(.*\); striate default MODEL"):
         read_default(exports)
     set_default(exports, "toy")
     assert read_default(exports) == "toy"

@@ -1,4 +1,4 @@
-"""`python -m service --model PATH` as a process of its own, asked over HTTP."""
+"""`striate serve --model PATH` as a process of its own, asked over HTTP."""
 
 import base64
 import contextlib
@@ -202,14 +202,14 @@ def test_tensors_that_the_model_does_not_take_are_400_with_what_came_and_what_is
 def test_what_needs_labels_says_how_to_import_the_model(mixed, saved_models, method, path, status):
     answer = requests.request(method, mixed.url + path, data=b"an image", timeout=5)
     assert answer.status_code == status
-    assert f"python -m training import {saved_models / 'versions'} --name versions" in answer.text
+    assert f"striate import {saved_models / 'versions'} --name versions" in answer.text
 
 
 def test_classes_by_open_inference_say_how_to_import_the_model(mixed):
     wanted = [{"name": "total", "parameters": {"classification": 2}}]
     status, answer = infer(mixed, {"inputs": [X, N], "outputs": wanted})
     assert status == 409
-    assert "python -m training import" in answer["error"]
+    assert "striate import" in answer["error"]
 
 
 def test_its_start_says_what_goes_in_and_out_and_how_to_import_it(mixed, saved_models):
@@ -220,7 +220,7 @@ def test_its_start_says_what_goes_in_and_out_and_how_to_import_it(mixed, saved_m
         "output  odd: BOOL of shape [-1]",
     ):
         assert line in mixed.log()
-    assert f"python -m training import {saved_models / 'versions'} --name versions" in mixed.log()
+    assert f"striate import {saved_models / 'versions'} --name versions" in mixed.log()
 
 
 def test_other_paths_methods_and_sizes_are_no_faults_of_ours(mixed):
@@ -331,7 +331,7 @@ def test_only_this_machine_may_look(saved_models, tmp_path, host):
     assert process.wait(30) == 1
     said = log.read_text()
     assert said.startswith(f"Error: SERVICE_HOST is {host}, and --model serves this machine alone")
-    assert "python -m training import" in said
+    assert "striate import" in said
 
 
 def test_texts_are_not_for_openvino(saved_models, tmp_path):

@@ -1,4 +1,4 @@
-"""`python -m service score`: images -> a Parquet file, whatever lies among them and however often it is killed."""
+"""`striate score`: images -> a Parquet file, whatever lies among them and however often it is killed."""
 
 import contextlib
 import csv

@@ -449,7 +449,7 @@ def test_a_model_that_has_learnt_nothing_is_not_published_and_the_command_that_d
     assert "always saying" in done["refused"]
     assert not (place.home / "exports").exists()
     (run,) = (place.home / "runs").glob("[!.]*")
-    command = f"python -m training publish {run} --force --exports {place.home / 'exports'}"
+    command = f"striate publish {run} --force --exports {place.home / 'exports'}"
     assert f"To publish it all the same: {command}" in result.stderr
     forced = striate(*command.split()[3:])
     assert (forced.exit_code, list_versions(place.home / "exports" / "toy")) == (0, [1]), forced.output

@@ -1,4 +1,4 @@
-"""`python -m training import`: somebody's model becomes a bundle that is served like ours."""
+"""`striate import`: somebody's model becomes a bundle that is served like ours."""
 
 import errno
 import os
@@ -105,8 +105,8 @@ def test_without_images_a_model_that_tells_nothing_is_a_question_with_the_comman
     said = imported(model, "--name", "a", "--size", "16x16", "--runs", tmp_path)
     assert said.exit_code == 1
     assert "does not say how its images were scaled" in said.output
-    assert f"python -m training import {model} --name a --size 16x16 --images FOLDER" in said.output
-    assert f"python -m training import {model} --name a --size 16x16 --scaling caffe" in said.output
+    assert f"striate import {model} --name a --size 16x16 --images FOLDER" in said.output
+    assert f"striate import {model} --name a --size 16x16 --scaling caffe" in said.output
     assert list(tmp_path.iterdir()) == []
 
 

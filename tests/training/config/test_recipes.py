@@ -44,7 +44,7 @@ def test_the_recipes_are_there_and_say_where_they_come_from_and_how_they_are_run
     for name in recipe_names():
         text = read_recipe(name)
         assert "# Source: https://" in text
-        assert "#   python -m training fit --data" in text
+        assert "#   striate train --data" in text
         assert f"--recipe {name}" in text
         assert describe_recipe(name).endswith(".")
 

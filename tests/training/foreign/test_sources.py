@@ -168,9 +168,9 @@ def test_what_would_grow_too_much_is_refused(
 REFUSED = {
     "model.onnx": "is an ONNX model.*pip install onnx2tf",
     "model.tflite": "is a TensorFlow Lite model.*Import the model that it was made from",
-    "model.pt": "python -m training import-weights NETWORK --file",
-    "model.pth": "python -m training import-weights NETWORK --file",
-    "model.safetensors": "python -m training import-weights NETWORK --file",
+    "model.pt": "striate import-weights NETWORK --file",
+    "model.pth": "striate import-weights NETWORK --file",
+    "model.safetensors": "striate import-weights NETWORK --file",
     "model.json": "is a model of TensorFlow.js.*tensorflowjs_converter",
     "frozen_graph.pb": "is a single graph without a signature",
     "saved_model.pb": "is a part of a SavedModel. Give its folder",

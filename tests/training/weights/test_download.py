@@ -105,7 +105,7 @@ def test_what_does_not_come_whole_is_one_sentence_and_leaves_nothing(
         download(entry(server, name), tmp_path, HTTP)
     said = str(raised.value)
     assert f"its sha256 begins with {SHA256[:8]}) and give it by --file PATH" in said
-    assert said.endswith("python -m training fit --model resnet18.")
+    assert said.endswith("striate train --model resnet18.")
     assert list(tmp_path.iterdir()) == []
 
 

@@ -1,0 +1,7 @@
+from models.process.interrupt import end_at_once, handle_interrupt
+
+handle_interrupt(end_at_once)
+
+from striate.cli import main  # noqa: E402 - a Ctrl-C while this is imported is handled, too
+
+main(prog_name="striate")

@@ -1,0 +1,46 @@
+"""`striate demo`: a first model of handwritten digits, trained in a minute and served."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import click
+
+from models.process.children import python_command, python_environment
+from models.process.commands import explained
+
+MODEL = "digits"
+TRAINING = ("--data", "digits", "--model", "lenet5", "--name", MODEL, "--dropout", "0.3", "--epochs", "30", "--publish")
+WHO_MAY_GIVE_FEEDBACK = ("SERVICE_HOST", "SERVICE_FEEDBACK_KEYS", "SERVICE_KEYS_FILE")
+
+
+@click.command()
+@click.option(
+    "--folder",
+    type=click.Path(path_type=Path, file_okay=False),
+    default="striate-demo",
+    show_default=True,
+    help="Where models, runs and feedback are kept.",
+)
+@click.option("--host", help="Address to listen on. [default: SERVICE_HOST, or 127.0.0.1]")
+@click.option("--port", type=click.IntRange(1, 65_535), help="Port to listen on. [default: SERVICE_PORT, or 8000]")
+@explained
+def demo(folder: Path, host: str | None, port: int | None) -> None:
+    """Train a model of handwritten digits, if there is none yet, and serve it with its page.
+
+    The data set comes with scikit-learn, so nothing is downloaded.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    os.chdir(folder)
+    if not Path("exports", MODEL, "live.json").exists():
+        done = subprocess.run(python_command("training.__main__", "fit", *TRAINING), env=python_environment())
+        if done.returncode:
+            sys.exit(done.returncode)
+    said = host is not None or any(os.environ.get(name) for name in WHO_MAY_GIVE_FEEDBACK)
+    if not said and os.environ.get("SERVICE_FEEDBACK") != "":
+        # Without keys; the service listens on this machine only.
+        os.environ.setdefault("SERVICE_FEEDBACK_OPEN", "1")
+    from service.cli import run  # it imports gevent, which patches nothing that training needs, but takes its time
+
+    run(host=host, port=port, saved_model=None)
