@@ -1,9 +1,9 @@
-# setup · run · test · check · fix · bench · image
+# setup · run · test · check · fix · docs · bench · image
 
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: setup run test check fix bench image
+.PHONY: setup run test check fix docs bench image
 
 run: .venv/run-ready
 	@exec $(BIN)/striate demo --folder .
@@ -22,6 +22,11 @@ check: .venv/dev-ready
 fix: .venv/dev-ready
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+docs: .venv/dev-ready
+	$(BIN)/python -m docs.generate
+	$(BIN)/mkdocs build --quiet
+	@echo "The site is in build/site."
 
 bench: .venv/dev-ready
 	@command -v wrk >/dev/null || { echo "make bench needs wrk: apt-get install wrk"; exit 1; }

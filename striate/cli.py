@@ -22,7 +22,10 @@ SECTIONS = {  # heading: {command: where it is defined}
         "weights": "training.cli.weights:weights",
         "import-weights": "training.cli.weights:import_weights",
     },
-    "Bring a model": {"import": "training.cli.importing:import_model"},
+    "Bring or export a model": {
+        "import": "training.cli.importing:import_model",
+        "export": "training.cli.bundles:export",
+    },
     "Examine a model": {
         "evaluate": "training.cli.bundles:evaluate",
         "explain": "training.cli.history:explain",

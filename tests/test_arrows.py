@@ -15,7 +15,15 @@ from tests.processes import ROOT, python
 SIDES = ("models", "training", "service")
 PACKAGES = (*SIDES, "striate")
 HEAVY = {"tensorflow", "keras", "jax", "torch"}
-WITHOUT_KERAS = ["models", "models.bundle.manifest", "models.store.publish", "models.networks.cli", "training.cli.app", "striate.cli", "striate"]
+WITHOUT_KERAS = [
+    "models",
+    "models.bundle.manifest",
+    "models.store.publish",
+    "models.networks.cli",
+    "training.cli.app",
+    "striate.cli",
+    "striate",
+]
 MOST_MODULES, LONGEST_FILE, LONGEST_FUNCTION = 12, 350, 60
 MAY_IMPORT_TENSORFLOW = {"service.engine.tensorflow"}
 

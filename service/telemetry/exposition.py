@@ -79,11 +79,15 @@ def read_counts() -> list[Metric]:
 
 def gauges(routes: Routes, drift: Drift) -> tuple[GaugeMetricFamily, ...]:
     """What the supervisor says, as gauges, and how far the latest images are from what each version was judged by."""
-    live = GaugeMetricFamily("striate_live_version", "The version that answers", labels=["model"])
-    fraction = GaugeMetricFamily("striate_canary_fraction", "Of the requests", labels=["model"])
-    up = GaugeMetricFamily("striate_engine_up", "1 while its engine answers", labels=VERSION)
-    restarts = GaugeMetricFamily("striate_engine_restarts", "Engines that died", labels=VERSION)
-    load = GaugeMetricFamily("striate_engine_load_seconds", "From its start to its readiness", labels=VERSION)
+    live = GaugeMetricFamily("striate_live_version", "Number of the live version", labels=["model"])
+    fraction = GaugeMetricFamily(
+        "striate_canary_fraction", "Share of the requests that the canary version answers", labels=["model"]
+    )
+    up = GaugeMetricFamily("striate_engine_up", "1 while the engine of a version answers", labels=VERSION)
+    restarts = GaugeMetricFamily("striate_engine_restarts", "Number of engines of a version that died", labels=VERSION)
+    load = GaugeMetricFamily(
+        "striate_engine_load_seconds", "Seconds from the start of an engine until it is ready", labels=VERSION
+    )
     for name, model in routes.models.items():
         live.add_metric([name], model.live or 0)
         fraction.add_metric([name], model.canary_fraction)

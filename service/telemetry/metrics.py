@@ -17,34 +17,41 @@ SHARES = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.99, 1)
 VERSION = ("model", "version")
 
 REQUESTS = Counter("striate_requests", "HTTP requests", ["route", "status"])
-LATENCY = Histogram("striate_request_seconds", "From a request's head to its answer", ["route"], buckets=SECONDS)
-ERRORS = Counter("striate_errors", "Answers that say what was wrong, by their code", ["code"])
-ASKED = Counter("striate_model_requests", "Requests by what answered them: success, failure", [*VERSION, "outcome"])
+LATENCY = Histogram(
+    "striate_request_seconds", "Seconds from the head of a request to its answer", ["route"], buckets=SECONDS
+)
+ERRORS = Counter("striate_errors", "Error answers, by their code", ["code"])
+ASKED = Counter("striate_model_requests", "Requests that a version answered: success, failure", [*VERSION, "outcome"])
 TOOK = Histogram(
-    "striate_model_request_seconds", "From their heads to their answers", [*VERSION, "outcome"], buckets=SECONDS
+    "striate_model_request_seconds",
+    "Seconds from the head of a request to the answer of a version",
+    [*VERSION, "outcome"],
+    buckets=SECONDS,
 )
 FAULTS = Counter("striate_model_faults", "Requests that failed with a 5xx status other than 503", VERSION)
-ANSWERED = Counter("striate_images", "Images by what became of their request: success, failure", [*VERSION, "outcome"])
+ANSWERED = Counter("striate_images", "Images in the requests of a version: success, failure", [*VERSION, "outcome"])
 SHADOW = Counter(
-    "striate_shadow_images", "Images that a shadow was asked: agrees, differs, failed, skipped", [*VERSION, "outcome"]
+    "striate_shadow_images", "Images sent to a shadow version: agrees, differs, failed, skipped", [*VERSION, "outcome"]
 )
-CONFIDENCE = Histogram("striate_confidence", "Of the most probable class, by image", VERSION, buckets=SHARES)
+CONFIDENCE = Histogram(
+    "striate_confidence", "Probability of the most probable class of each image", VERSION, buckets=SHARES
+)
 FAR = Histogram(
     "striate_out_of_distribution",
-    "By image: the share of held-out images that are more usual",
+    "For each image, the share of held-out images that are more usual",
     VERSION,
     buckets=(0.5, 0.9, 0.95, 0.99, 0.999, 1),
 )
-FEEDBACK = Counter("striate_feedback", "Labels by what became of them", ["model", "outcome"])
-KEPT = Counter("striate_kept_images", "Images kept to be labelled: kept, dropped", ["model", "outcome"])
-WAITING = Gauge(
-    "striate_waiting_images", "Images with a place in the queue, just now", ["model"], multiprocess_mode="livesum"
-)
+FEEDBACK = Counter("striate_feedback", "Labels received as feedback, by what became of them", ["model", "outcome"])
+KEPT = Counter("striate_kept_images", "Images kept to be labelled later: kept, dropped", ["model", "outcome"])
+WAITING = Gauge("striate_waiting_images", "Images in the queue now", ["model"], multiprocess_mode="livesum")
 LAST = Gauge("striate_last_inference_seconds", "Unix time of the last inference", VERSION, multiprocess_mode="max")
-DECODE = Histogram("striate_decode_seconds", "Decoding one image", VERSION, buckets=SECONDS)
-QUEUE_WAIT = Histogram("striate_queue_wait_seconds", "One image's wait for its batch", VERSION, buckets=SECONDS)
-BATCH_SIZE = Histogram("striate_batch_size", "Images in a batch", VERSION, buckets=IMAGES)
-INFERENCE = Histogram("striate_inference_seconds", "Computing one batch", VERSION, buckets=SECONDS)
+DECODE = Histogram("striate_decode_seconds", "Seconds to decode one image", VERSION, buckets=SECONDS)
+QUEUE_WAIT = Histogram(
+    "striate_queue_wait_seconds", "Seconds that one image waited for its batch", VERSION, buckets=SECONDS
+)
+BATCH_SIZE = Histogram("striate_batch_size", "Number of images in a batch", VERSION, buckets=IMAGES)
+INFERENCE = Histogram("striate_inference_seconds", "Seconds to compute one batch", VERSION, buckets=SECONDS)
 
 Drift = dict[tuple[str, int], dict[str, Any]]
 

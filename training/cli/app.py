@@ -2,7 +2,7 @@
 
 import click
 
-from training.cli.bundles import evaluate, filters, publish, quantize
+from training.cli.bundles import evaluate, export, filters, publish, quantize
 from training.cli.data import audit, preview
 from training.cli.fit import fit, lr_find, recipes
 from training.cli.history import diff, explain
@@ -17,7 +17,21 @@ def main() -> None:
 
 
 for command in (
-    *(audit, diff, evaluate, explain, filters, fit, import_model, import_weights, lr_find, preview, publish, quantize),
+    *(
+        audit,
+        diff,
+        evaluate,
+        explain,
+        export,
+        filters,
+        fit,
+        import_model,
+        import_weights,
+        lr_find,
+        preview,
+        publish,
+        quantize,
+    ),
     *(recipes, retrain, weights),
 ):
     main.add_command(command)

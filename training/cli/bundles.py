@@ -1,4 +1,4 @@
-"""The commands that work on a bundle: `evaluate`, `quantize`, `publish`, `filters`."""
+"""The commands that work on a bundle: `evaluate`, `quantize`, `export`, `publish`, `filters`."""
 
 import json
 from functools import partial
@@ -14,7 +14,7 @@ from models.process.commands import explained
 from models.process.quiet import import_quietly
 from models.store import publish as published
 from models.store.history import find_bundle
-from training.cli.deferred import drawing, evaluation, labelling, measuring, publish_check, quantizing
+from training.cli.deferred import converting, drawing, evaluation, labelling, measuring, publish_check, quantizing
 from training.cli.options import (
     AS_JSON,
     BUNDLE,
@@ -129,6 +129,33 @@ def quantize(
         if refusal:
             refuse(refusal, target, exports)
         say(console, f"published and live: {exports / manifest.model / str(version)}")
+
+
+@click.command()
+@BUNDLE
+@click.option(
+    "--format",
+    "kind",
+    type=click.Choice(["onnx", "litert"]),
+    required=True,
+    help="onnx: for ONNX Runtime and others; litert: a .tflite file, for phones and small devices.",
+)
+@click.option("-o", "--output", type=click.Path(path_type=Path, dir_okay=False), help="The file. [default: MODEL.onnx]")
+@explained
+def export(bundle: Path, kind: str, output: Path | None) -> None:
+    """Write a bundle as an ONNX or a LiteRT file.
+
+    The file is kept only if its probabilities differ from those of the bundle by at most 0.001. FILE.json beside it
+    describes the input and names the classes.
+    """
+    import_quietly("tensorflow")
+    bundle = find_bundle(bundle)
+    target = output or Path(read_manifest(bundle).model + converting.FORMATS[kind].suffix)
+    done = converting.convert(bundle, kind, target)
+    click.echo(
+        f"{target}: {target.stat().st_size / 1e6:.1f} MB; its probabilities differ by at most {done.difference:.1g} from "
+        f"the bundle's, on {done.num_images} images\n{done.about}: input and class names"
+    )
 
 
 @click.command(epilog=REFUSED_EPILOG)

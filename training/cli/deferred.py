@@ -16,6 +16,7 @@ with imported_when_used():
     import training.evaluate.evaluate as evaluation
     import training.evaluate.labelled as labelling
     import training.evaluate.metrics as measuring
+    import training.export.convert as converting
     import training.export.quantize as quantizing
     import training.fit.distributed as distributed
     import training.fit.lr_finder as lr_finder

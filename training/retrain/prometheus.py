@@ -35,16 +35,21 @@ def collect(job: Job, result: Result | None, began: float) -> CollectorRegistry:
 
     gauges: dict[str, Gauge] = {}
     outcome = result.outcome if result else "failed"
-    gauge("striate_retrain_finished_seconds", "When the last job ended, since 1970", time.time())
-    gauge("striate_retrain_duration_seconds", "How long it took", time.time() - began)
+    gauge("striate_retrain_finished_seconds", "Unix time at which the last job ended", time.time())
+    gauge("striate_retrain_duration_seconds", "Duration of the last job", time.time() - began)
     for each in OUTCOMES:
-        gauge("striate_retrain_outcome", "1 for what became of it", float(each == outcome), outcome=each)
+        gauge(
+            "striate_retrain_outcome",
+            "1 for the outcome of the last job, 0 for others",
+            float(each == outcome),
+            outcome=each,
+        )
     if result is None:
         return registry
-    gauge("striate_retrain_new_images", "Images that the live version had not met", result.new_images)
-    gauge("striate_retrain_set_aside_images", "New images that it set aside", result.set_aside)
+    gauge("striate_retrain_new_images", "Images that the live version was not trained on", result.new_images)
+    gauge("striate_retrain_set_aside_images", "New images that the last job set aside for comparison", result.set_aside)
     if result.version is not None:
-        gauge("striate_retrain_version", "The version that it published", result.version)
+        gauge("striate_retrain_version", "Version that the last job published", result.version)
     for finding in result.findings:
         if finding.rule in ("not worse", "newest not worse"):
             difference = finding.figures["difference"]
