@@ -153,8 +153,8 @@ def export(bundle: Path, kind: str, output: Path | None) -> None:
     target = output or Path(read_manifest(bundle).model + converting.FORMATS[kind].suffix)
     done = converting.convert(bundle, kind, target)
     click.echo(
-        f"{target}: {target.stat().st_size / 1e6:.1f} MB; its probabilities differ by at most {done.difference:.1g} from "
-        f"the bundle's, on {done.num_images} images\n{done.about}: input and class names"
+        f"{target}: {target.stat().st_size / 1e6:.1f} MB; on {done.num_images} images its probabilities differ by at "
+        f"most {done.difference:.1g} from those of the bundle\n{done.about}: input and class names"
     )
 
 

@@ -1,6 +1,7 @@
 """ONNX and LiteRT files of a bundle: programs that others wrote give the bundle's answers from them."""
 
 import json
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -68,7 +69,7 @@ def test_a_file_that_is_there_is_not_overwritten(digits_training: Training, tmp_
 def test_a_format_whose_packages_are_not_installed_says_which_extra_brings_them(
     digits_training: Training, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(__import__("sys").modules, "tf2onnx", None)
+    monkeypatch.setitem(sys.modules, "tf2onnx", None)
     said = striate_export(digits_training.run, "--format", "onnx", "-o", tmp_path / "digits.onnx")
     assert said.output == "Error: This needs tf2onnx, which is not installed here: pip install 'striate[onnx]'.\n"
 
