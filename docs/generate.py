@@ -57,7 +57,7 @@ NAMED_LABELS = {"VERSION": ["model", "version"]}
 
 def commands() -> str:
     lines = ["# Commands", "", "`striate COMMAND --help` prints the same for one command."]
-    root = click.Context(main, info_name="striate")
+    root = click.Context(main, info_name="striate", **main.context_settings)
     for section, names in SECTIONS.items():
         lines += ["", f"## {section}"]
         for name in names:

@@ -122,9 +122,9 @@ def run(host: str | None, port: int | None, saved_model: Path | None) -> None:
 @EXPORTS
 @explained
 def models(exports: Path) -> None:
-    """List every model, its versions and their parts, and which model is the default.
+    """List the models, their versions with their roles (live, previous, canary, shadow), and the default model.
 
-    The files of versions that have a part are compared with their checksums.
+    The files of versions that have a role are compared with their checksums.
     """
     default = default_of(exports)
     for name in list_models(exports):
@@ -154,7 +154,7 @@ def about(bundle: Path, *, check: bool) -> str:
 @EXPORTS
 @explained
 def default(model: str | None, exports: Path) -> None:
-    """Make a model the default, which answers requests that name no model; without MODEL, say which it is.
+    """Set the default model, which answers requests that name no model. Without MODEL, print it.
 
     A running service follows unless SERVICE_DEFAULT_MODEL names its default model.
     """
@@ -205,12 +205,14 @@ def rollback(model: str, exports: Path) -> None:
 @main.command()
 @MODEL
 @VERSION_OR_NONE
-@click.option("--fraction", type=float, default=0.1, show_default=True, help="Of the requests that name no version.")
+@click.option(
+    "--fraction", type=float, default=0.1, show_default=True, help="Share of the requests that name no version."
+)
 @click.option("--off", is_flag=True, help="End it.")
 @EXPORTS
 @explained
 def canary(model: str, version: str | None, fraction: float, off: bool, exports: Path) -> None:
-    """Have a version answer a part of the requests."""
+    """Let a version answer a share of the requests."""
     tell(model, set_canary(exports, model, one_of(exports, model, version, off), fraction))
 
 
@@ -221,7 +223,7 @@ def canary(model: str, version: str | None, fraction: float, off: bool, exports:
 @EXPORTS
 @explained
 def shadow(model: str, version: str | None, off: bool, exports: Path) -> None:
-    """Ask a version whatever the live one is asked, and compare; its answers are never returned."""
+    """Send the requests of the live version to another one, too, and compare. Its answers are never returned."""
     tell(model, set_shadow(exports, model, one_of(exports, model, version, off)))
 
 
@@ -241,9 +243,11 @@ def tell(model: str, pointer: LivePointer) -> None:
 @click.argument("bundle", type=click.Path(path_type=Path))
 @click.argument("source", metavar="FOLDER-or-LIST", type=click.Path(path_type=Path))
 @click.option(
-    "--output", "-o", type=click.Path(path_type=Path), required=True, help="A file: .parquet, .csv or .jsonl."
+    "--output", "-o", type=click.Path(path_type=Path), required=True, help="Output file: .parquet, .csv or .jsonl."
 )
-@click.option("--shard-size", type=click.IntRange(1), default=1000, help="Images, which are what a kill can lose.")
+@click.option(
+    "--shard-size", type=click.IntRange(1), default=1000, help="Number of images after which results are saved."
+)
 @click.option("--engine", type=click.Choice(get_args(Engine)), envvar=f"{PREFIX}ENGINE", default=Config().engine)
 @click.option(
     "--precision", type=click.Choice(get_args(Precision)), envvar=f"{PREFIX}PRECISION", default=Config().precision
@@ -251,10 +255,10 @@ def tell(model: str, pointer: LivePointer) -> None:
 @click.option(
     "--max-batch-size", type=click.IntRange(1), envvar=f"{PREFIX}MAX_BATCH_SIZE", default=Config().max_batch_size
 )
-@click.option("--fresh", is_flag=True, help="Begin anew where a run that was stopped would be gone on with.")
+@click.option("--fresh", is_flag=True, help="Start again instead of continuing an interrupted run.")
 @resumable
 def score(bundle: Path, source: Path, output: Path, **options: Any) -> None:
-    """Classify a folder of images, or those that a file names line by line, into one file; nothing is served."""
+    """Classify the images of a folder, or of a list of files, into one output file."""
     summary = scoring.score_images(bundle, source, output, **options)
     rate = "" if summary.images_per_s is None else f", {summary.images_per_s:,.0f} images/s"
     click.echo(

@@ -31,16 +31,18 @@ def demo(folder: Path, host: str | None, port: int | None) -> None:
 
     The data set comes with scikit-learn, so nothing is downloaded.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    os.chdir(folder)
-    if not Path("exports", MODEL, "live.json").exists():
-        done = subprocess.run(python_command("training.__main__", "fit", *TRAINING), env=python_environment())
+    exports = folder / "exports"
+    if not (exports / MODEL / "live.json").exists():
+        places = ("--exports", str(exports), "--runs", str(folder / "runs"), "--cache", str(folder / ".cache"))
+        done = subprocess.run(python_command("striate", "train", *TRAINING, *places), env=python_environment())
         if done.returncode:
             sys.exit(done.returncode)
+    os.environ.setdefault("SERVICE_EXPORTS", str(exports))
     said = host is not None or any(os.environ.get(name) for name in WHO_MAY_GIVE_FEEDBACK)
     if not said and os.environ.get("SERVICE_FEEDBACK") != "":
         # Without keys; the service listens on this machine only.
         os.environ.setdefault("SERVICE_FEEDBACK_OPEN", "1")
+    os.environ.setdefault("SERVICE_FEEDBACK", str(folder / "feedback"))
     from service.cli import run  # it imports gevent, which patches nothing that training needs, but takes its time
 
     run(host=host, port=port, saved_model=None)

@@ -49,7 +49,7 @@ class Shape(click.ParamType):
 @click.option("--json", "as_json", is_flag=True, help="As JSON.")
 @explained
 def list_networks(as_json: bool) -> None:
-    """Every network with its paper; parameters and multiply-accumulates are those at the paper's input."""
+    """List the networks with their papers. Parameters and multiply-accumulates are those at the input of the paper."""
     import_quietly("keras")
 
     found: list[dict[str, Any]] = []
@@ -89,12 +89,12 @@ def list_networks(as_json: bool) -> None:
 
 @main.command("describe")
 @click.argument("name")
-@click.option("--input", "input_shape", type=Shape(), help="Of one image. [default: the paper's]")
+@click.option("--input", "input_shape", type=Shape(), help="Shape of one image. [default: that of the paper]")
 @click.option("--classes", type=click.IntRange(1), help="[default: the paper's]")
 @click.option("--json", "as_json", is_flag=True, help="As JSON.")
 @explained
 def describe_network(name: str, input_shape: tuple[int, int, int] | None, classes: int | None, as_json: bool) -> None:
-    """A network layer by layer, and what it adds up to.
+    """Print a network layer by layer, with its totals.
 
     `sees` is the receptive field: how much of the image one position of the layer sees; `every` is by how many pixels
     the next position's field is further.

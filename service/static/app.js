@@ -244,7 +244,7 @@ function offerCorrection(image, names) {
 }
 
 const OUTCOMES = {
-  stored: "Thank you. The next training learns it.",
+  stored: "Thank you. The next training uses this image.",
   duplicate: "Thank you. This was said before.",
   contradictory: "This image was given another label before. Nobody trains on it until that is settled.",
   settled: "Thank you. That settles it.",

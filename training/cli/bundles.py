@@ -30,7 +30,7 @@ from training.cli.options import (
 from training.config.flags import Finite, Fractions
 from training.config.label_flags import label_flags, labels_of_flags
 
-ANSWERS = "Write every answer: as Parquet with the probability of each class (.parquet), or as CSV."
+ANSWERS = "File for all answers: .parquet with the probability of each class, or .csv."
 
 
 @click.command()
@@ -38,14 +38,14 @@ ANSWERS = "Write every answer: as Parquet with the probability of each class (.p
 @LABELLED_DATA
 @label_flags
 @AS_JSON
-@click.option("--flips", is_flag=True, help="Answer for each image and its mirror image, and take the mean.")
+@click.option("--flips", is_flag=True, help="Average the answers for each image and its mirror image.")
 @click.option("--predictions", type=click.Path(path_type=Path, dir_okay=False), help=ANSWERS)
 @CACHE
 @explained
 def evaluate(
     bundle: Path, data: str, as_json: bool, flips: bool, predictions: Path | None, cache: Path, **_: Any
 ) -> None:
-    """Measure a bundle, or a run's bundle, on every image of a labelled folder."""
+    """Measure a bundle, or the bundle of a run, on every image of a labelled folder."""
     import_quietly("tensorflow", "keras")
     labels, console = labels_of_flags(), Console(stderr=True)
     answers, images = evaluation.evaluate(find_bundle(bundle), data, cache, console, flips=flips, labels=labels)
@@ -84,14 +84,14 @@ def said_of_trained_on(images: dict[str, Any]) -> str:
 @click.option(
     "--data",
     required=True,
-    help="What it was trained on: the same folder, or data set; for an imported model, labelled images.",
+    help="Data that the bundle was trained on; for an imported model, labelled images.",
 )
 @label_flags
 @click.option(
-    "--max-drop", type=Finite(0, 1), default=0.01, help="Largest loss of accuracy on held-out images, as a fraction."
+    "--max-drop", type=Finite(0, 1), default=0.01, help="Maximum loss of accuracy on held-out images, as a fraction."
 )
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="The new bundle. [default: BUNDLE-int8]")
-@click.option("--split", type=Fractions(), help="Has no effect any more: the bundle says what it was trained on.")
+@click.option("--split", type=Fractions(), help="Ignored: the bundle records what it was trained on.")
 @PUBLISH
 @FORCE
 @CACHE
@@ -109,7 +109,7 @@ def quantize(
     exports: Path,
     **_: Any,
 ) -> None:
-    """Have a bundle compute in 8 bits as well; it is refused if that costs too much accuracy."""
+    """Make an 8-bit version of a bundle. It is refused if it loses too much accuracy."""
     import_quietly("nncf")
     bundle = find_bundle(bundle)
     target = output or bundle.resolve().with_name(f"{bundle.name}-int8")
@@ -160,12 +160,12 @@ def export(bundle: Path, kind: str, output: Path | None) -> None:
 
 @click.command(epilog=REFUSED_EPILOG)
 @BUNDLE
-@click.option("--live/--not-live", default=True, help="Send the model's traffic to it. --not-live needs no check.")
+@click.option("--live/--not-live", default=True, help="Make the version live. --not-live needs no check.")
 @FORCE
 @EXPORTS
 @explained
 def publish(bundle: Path, live: bool, force: bool, exports: Path) -> None:
-    """Publish a bundle, or a run's bundle, as the next version of its model."""
+    """Publish a bundle, or the bundle of a run, as the next version of its model."""
     found = find_bundle(bundle)
     model = read_manifest(found).model
     how = partial(published.publish, make_live=live)
@@ -177,15 +177,17 @@ def publish(bundle: Path, live: bool, force: bool, exports: Path) -> None:
 
 @click.command()
 @BUNDLE
-@click.option("-o", "--output", type=click.Path(path_type=Path, dir_okay=False), default="filters.png", help="A PNG.")
+@click.option(
+    "-o", "--output", type=click.Path(path_type=Path, dir_okay=False), default="filters.png", help="PNG file to write."
+)
 @click.option(
     "--image",
     type=click.Path(path_type=Path, exists=True, dir_okay=False),
-    help="Whose feature maps are shown. [default: the bundle's first golden image]",
+    help="Image whose feature maps are drawn. [default: the first golden image of the bundle]",
 )
 @explained
 def filters(bundle: Path, output: Path, image: Path | None) -> None:
-    """Draw a bundle's, or a run's, first filters and what each stage makes of an image."""
+    """Draw the first filters of a bundle or run, and what each stage makes of an image."""
     import_quietly("tensorflow", "keras")
     picture = drawing.draw(find_bundle(bundle), image)
     picture.save(output, "PNG")

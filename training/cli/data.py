@@ -9,8 +9,8 @@ from rich.console import Console
 
 from models.process.commands import explained
 from models.process.quiet import import_quietly
-from training.cli.deferred import auditing, dataset, plans, previewing
-from training.cli.options import AS_JSON, CACHE, DATA, say
+from training.cli.deferred import auditing, dataset, plans, previewing, starts
+from training.cli.options import AS_JSON, CACHE, DATA, START, say
 from training.config.flags import training_flags
 from training.config.label_flags import group_flags, label_flags, labels_of_flags
 from training.config.layers import layers_of_flags
@@ -24,9 +24,10 @@ from training.config.layers import layers_of_flags
 @CACHE
 @explained
 def audit(data: str, as_json: bool, cache: Path, **_: Any) -> None:
-    """Look for what is wrong with a folder of images.
+    """Find problems in a folder of images.
 
-    Files that cannot be read, copies and near copies, pictures with two labels, classes of few images, odd formats.
+    It reports files that cannot be read, copies and near copies, pictures with two labels, small classes, and odd
+    formats.
     """
     console = Console(stderr=True)
     index = dataset.find_images(data, cache, labels=labels_of_flags()).index
@@ -42,19 +43,24 @@ def audit(data: str, as_json: bool, cache: Path, **_: Any) -> None:
 @DATA
 @label_flags
 @training_flags
-@click.option("-o", "--output", type=click.Path(path_type=Path, dir_okay=False), default="preview.png", help="A PNG.")
+@START
+@click.option(
+    "-o", "--output", type=click.Path(path_type=Path, dir_okay=False), default="preview.png", help="PNG file to write."
+)
 @CACHE
 @explained
-def preview(data: str, output: Path, cache: Path, **flags: Any) -> None:
-    """Draw what a network will see.
+def preview(data: str, start: str | None, output: Path, cache: Path, **_: Any) -> None:
+    """Draw images as the network will see them.
 
-    Images as they are, and as a recipe's augmentation shows them.
+    It draws images as they are, and as `striate train` with the same flags augments them.
     """
     import_quietly("tensorflow", "keras")
     found = dataset.find_images(data, cache, labels=labels_of_flags())
-    say(Console(stderr=True), *found.index.notes)
-    plan = plans.make_plan(found, layers_of_flags(), None)
-    decoded = dataset.decode_folder(found.index, plan.spec, cache, Console(stderr=True))
+    console = Console(stderr=True)
+    say(console, *found.index.notes)
+    layers = layers_of_flags()
+    plan = plans.make_plan(found, layers, starts.find_start(start, found, layers, cache, console))
+    decoded = dataset.decode_folder(found.index, plan.spec, cache, console)
     picture = previewing.draw_preview(decoded, plan.settings.augmentation, seed=plan.settings.seed)
     picture.save(output, "PNG")
     click.echo(f"{output}: {picture.width}x{picture.height} pixels")

@@ -30,13 +30,12 @@ from training.cli.deferred import (
     starts,
     svg,
 )
-from training.cli.options import CACHE, DATA, EXPORTS, FORCE, LABELLED_DATA, PUBLISH, REFUSED_EPILOG, refuse, say
+from training.cli.options import CACHE, DATA, EXPORTS, FORCE, LABELLED_DATA, PUBLISH, REFUSED_EPILOG, START, refuse, say
 from training.config.flags import Finite, FlagsByHeading, everyday, training_flags
 from training.config.label_flags import group_flags, label_flags, labels_of_flags
 from training.config.layers import layers_of_flags
 from training.config.recipes import describe_recipe, read_recipe, recipe_names
 from training.fit.state import CHECKPOINT_EVERY_S
-from training.weights.sources import SOURCES
 
 if TYPE_CHECKING:
     from training.data.dataset import Data
@@ -50,14 +49,7 @@ if TYPE_CHECKING:
 @group_flags
 @everyday("--name", required=True, help="Name of the model: a-z, 0-9, - and _.")
 @training_flags
-@everyday(
-    "--from",
-    "start",
-    metavar="BUNDLE|RUN|NETWORK|scratch",
-    help=f"Start from the weights of this model, whose classes may be others, or from those that a package carries of "
-    f"{' or '.join(SOURCES)} (`striate weights`); scratch: from random weights. [default: for photographs "
-    "efficientnet_lite2, or --model where that has weights; else scratch]",
-)
+@START
 @click.option(
     "--distributed",
     is_flag=True,
@@ -68,25 +60,25 @@ if TYPE_CHECKING:
     "--progress",
     type=click.Choice(["text", "json", "quiet"]),
     default="text",
-    help="What is printed: lines and a bar for people, a line of JSON for each event, or nothing.",
+    help="What to print: text for people, one JSON object for each event, or nothing.",
 )
 @click.option(
     "--label-errors",
     "num_folds",
     type=click.IntRange(2),
     metavar="FOLDS",
-    help="Look for wrong labels, by training so many times more on parts of the images.",
+    help="Look for wrong labels by training this many more times on parts of the images.",
 )
 @click.option(
     "--predictions",
     type=click.Choice(["csv", "parquet"]),
     default="csv",
-    help="Format of the answers for the test images; parquet writes predictions.parquet, too, with every class.",
+    help="Format of the predictions for the test images; parquet also writes predictions.parquet with every class.",
 )
 @click.option(
     "--dry-run", is_flag=True, help="Decode and split the images, print every setting and its source, and stop."
 )
-@click.option("--fresh", is_flag=True, help="Begin anew, where this command was cut off before and would go on.")
+@click.option("--fresh", is_flag=True, help="Start again instead of continuing an interrupted run of the same command.")
 @click.option(
     "--checkpoint-every",
     type=Finite(0),
@@ -96,7 +88,7 @@ if TYPE_CHECKING:
 )
 @PUBLISH
 @FORCE
-@click.option("--runs", type=click.Path(path_type=Path, file_okay=False), default="runs", help="Where runs are kept.")
+@click.option("--runs", type=click.Path(path_type=Path, file_okay=False), default="runs", help="Folder of runs.")
 @CACHE
 @EXPORTS
 @resumable
@@ -210,14 +202,18 @@ def headline(metrics: dict[str, Any]) -> str:
 @label_flags
 @group_flags
 @training_flags
-@click.option("--num-steps", type=click.IntRange(10), default=200, help="Over which the rate rises.")
-@click.option("-o", "--output", type=click.Path(path_type=Path, dir_okay=False), default="lr.svg", help="A drawing.")
+@click.option(
+    "--num-steps", type=click.IntRange(10), default=200, help="Number of steps over which the learning rate rises."
+)
+@click.option(
+    "-o", "--output", type=click.Path(path_type=Path, dir_okay=False), default="lr.svg", help="SVG file to write."
+)
 @CACHE
 @explained
 def lr_find(data: str, num_steps: int, output: Path, cache: Path, **flags: Any) -> None:
-    """Find the learning rate a network bears.
+    """Find a learning rate for a network.
 
-    It is trained at ever higher rates until it fails; flags of schedule and length have no effect.
+    The network is trained at rising learning rates until it diverges. Flags of schedule and length have no effect.
     """
     import_quietly("tensorflow", "keras")
     console = Console()

@@ -44,7 +44,7 @@ def typed(model: Path, **options: object) -> str:
 @click.option(
     "--labels",
     type=click.Path(path_type=Path, exists=True, dir_okay=False),
-    help="Names of the classes in the model's order: text with one a line, JSON, or CSV.",
+    help="Class names in the order of the model's outputs: text with one name a line, JSON, or CSV.",
 )
 @click.option(
     "--images",
@@ -55,17 +55,17 @@ def typed(model: Path, **options: object) -> str:
     "--scaling",
     type=click.Choice([AUTO, *PIXEL_SCALINGS]),
     default=AUTO,
-    help="What training did to the pixels. auto: as the images show, or else the model.",
+    help="How training scaled the pixels. auto: found out from --images, or from the model.",
 )
-@click.option("--size", type=Size(), help="Height and width of the images, for a model that takes any.")
+@click.option("--size", type=Size(), help="Height and width of the input, for a model that accepts any size.")
 @click.option(
     "--resize",
     type=click.Choice(get_args(Resize)),
-    help="How an image gets that size. [default: as the images show; else squash]",
+    help="How images are resized to the input. [default: found out from --images; else squash]",
 )
 @click.option("--signature", help="Signature of a SavedModel. [default: serving_default, or the one there is]")
 @click.option("--publish", is_flag=True, help="Publish the bundle and make it live.")
-@click.option("--runs", type=click.Path(path_type=Path, file_okay=False), default="runs", help="Where runs are kept.")
+@click.option("--runs", type=click.Path(path_type=Path, file_okay=False), default="runs", help="Folder of runs.")
 @EXPORTS
 @explained
 def import_model(
@@ -81,7 +81,7 @@ def import_model(
     runs: Path,
     exports: Path,
 ) -> None:
-    """Make a verified bundle of MODEL, which somebody else has trained.
+    """Make a verified bundle of MODEL, which was trained elsewhere.
 
     MODEL is a `.keras` file, a whole model in `.h5`, the directory of a SavedModel, or a zip or tar of one. It is
     loaded in a process that can write nowhere else and has no network.

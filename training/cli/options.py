@@ -12,6 +12,7 @@ from models.bundle.manifest import read_manifest
 from models.store import publish as published
 from training.config.flags import everyday
 from training.data.named_sets import DATA_SETS
+from training.weights.sources import SOURCES
 
 BUNDLE = click.argument("bundle", type=click.Path(path_type=Path, exists=True, file_okay=False))
 DATA = click.argument("data", metavar="PATH")
@@ -34,16 +35,24 @@ EXPORTS = click.option(
     show_default=True,
     help="Folder of published models.",
 )
-PUBLISH = everyday("--publish", is_flag=True, help="Publish the bundle and make it live, if it passes a check.")
+START = everyday(
+    "--from",
+    "start",
+    metavar="BUNDLE|RUN|NETWORK|scratch",
+    help=f"Start from the weights of this model, whose classes may be others, or from those that a package carries of "
+    f"{' or '.join(SOURCES)} (`striate weights`); scratch: from random weights. [default: for photographs "
+    "efficientnet_lite2, or --model where that has weights; else scratch]",
+)
+PUBLISH = everyday("--publish", is_flag=True, help="Publish the bundle and make it live if it passes a check.")
 FORCE = click.option(
     "--force",
     is_flag=True,
-    help="Publish also what fails the check: it has not learnt anything, or the live version is better.",
+    help="Publish even if the check fails: the model has not learnt anything, or the live version is better.",
 )
 AS_JSON = click.option("--json", "as_json", is_flag=True, help="Print everything as JSON.")
 REFUSED = 3  # the exit code where a model is not published because it failed the check
 REFUSED_EPILOG = (
-    f"Exit code {REFUSED}: everything was done, and the model was not published, since it failed the check."
+    f"Exit code {REFUSED}: everything else was done, but the model was not published, since it failed the check."
 )
 
 

@@ -19,7 +19,9 @@ from training.cli.options import say
     "job of this model is at work; 6 rolled back. The last line on standard output is the result as JSON."
 )
 @click.argument("job", metavar="JOB.toml", type=click.Path(path_type=Path))
-@click.option("--if-needed", is_flag=True, help="Train only if there are new labels enough, or drift ([needed]).")
+@click.option(
+    "--if-needed", is_flag=True, help="Train only if there are enough new labels, or drift (table [needed] of the job)."
+)
 @click.option(
     "--ok",
     "fine",
@@ -29,9 +31,9 @@ from training.cli.options import say
 )
 @resumable
 def retrain(job: Path, if_needed: bool, fine: tuple[str, ...]) -> None:
-    """Train on base data and feedback, and promote what is better than the live version.
+    """Train on base data and feedback, and promote the new model if it is better than the live version.
 
-    JOB.toml says what (docs/retraining.md). Given again after a kill, it goes on where it was.
+    JOB.toml says what: docs/reference/job.md has every field. A job that was killed is continued by the same command.
     """
     try:
         read = jobs.read_job(job)  # what is wrong with it is said at once

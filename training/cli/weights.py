@@ -29,7 +29,7 @@ WEIGHTS_FILE = click.Path(path_type=Path, exists=True, dir_okay=False)
 @AS_JSON
 @explained
 def weights(as_json: bool) -> None:
-    """List the weights that packages carry, whether they are installed, and those that can be downloaded."""
+    """List pretrained weights: those in packages, whether they are installed, and those that can be downloaded."""
     rows = list(available())
     if as_json:
         carried = [{**asdict(source), "from": "package", "installed": installed} for source, installed in rows]
@@ -52,9 +52,9 @@ def weights(as_json: bool) -> None:
 
 @click.command("import-weights")
 @click.argument("network")
-@click.option("--file", "path", type=WEIGHTS_FILE, help="A file of weights: HDF5 of Keras, or a state dict of PyTorch.")
-@click.option("--download", is_flag=True, help="Fetch the file of weights that `striate weights` lists.")
-@click.option("--sha256", "digest", metavar="HEX", help="With --file: what the file must hash to.")
+@click.option("--file", "path", type=WEIGHTS_FILE, help="File of weights: HDF5 of Keras, or a state dict of PyTorch.")
+@click.option("--download", is_flag=True, help="Download the file of weights that `striate weights` lists.")
+@click.option("--sha256", "digest", metavar="HEX", help="With --file: expected SHA-256 of the file.")
 @click.option(
     "--scaling",
     type=click.Choice(get_args(Scaling)),
@@ -65,7 +65,7 @@ def weights(as_json: bool) -> None:
 )
 @click.option("--name", default="imagenet", help="Name of the model.")
 @click.option("--publish", is_flag=True, help="Publish the bundle and make it live.")
-@click.option("--runs", type=click.Path(path_type=Path, file_okay=False), default="runs", help="Where runs are kept.")
+@click.option("--runs", type=click.Path(path_type=Path, file_okay=False), default="runs", help="Folder of runs.")
 @CACHE
 @EXPORTS
 @explained
@@ -82,9 +82,10 @@ def import_weights(
     cache: Path,
     exports: Path,
 ) -> None:
-    """Make a bundle from the weights of NETWORK that others have trained, without training.
+    """Make a bundle from pretrained weights of NETWORK, without training.
 
-    They come from a package, or by --file or --download from a file of keras.applications, torchvision or timm.
+    The weights come from a package, or with --file or --download from a file of keras.applications, torchvision or
+    timm.
     """
     check_model_name(name)
     if path and download:

@@ -27,33 +27,45 @@ class Augmentation:
         "augmentation",
         depends=True,
     )
-    alternate: bool = setting(False, "Flip every image in every other epoch instead.", "augmentation")
+    alternate: bool = setting(False, "Flip every image in every second epoch instead of at random.", "augmentation")
     shift: float = setting(
-        0.1, "Largest shift, as a fraction of the side; 0 is off.", "augmentation", least=0, most=0.5
+        0.1, "Maximum shift, as a fraction of the side of the image; 0 is off.", "augmentation", least=0, most=0.5
     )
-    edge: Edge = setting("mirror", "What a shift brings in at the edge.", "augmentation")
+    edge: Edge = setting("mirror", "What fills the edge after a shift: the mirrored image, or grey.", "augmentation")
     min_area: float = setting(
-        1.0, "Smallest area of a random crop, as a fraction; 1 is off.", "augmentation", above=0, most=1
+        1.0, "Minimum area of a random crop, as a fraction of the image; 1 is off.", "augmentation", above=0, most=1
     )
-    rotation: float = setting(0.0, "Largest rotation, in degrees; 0 is off.", "augmentation", least=0, most=180)
+    rotation: float = setting(0.0, "Maximum rotation in degrees; 0 is off.", "augmentation", least=0, most=180)
     contrast: float = setting(
-        0.2, "Contrast: scale the distance from the mean by 1 ± this; 0 is off.", "augmentation", least=0, most=1
+        0.2,
+        "Contrast: multiply the distance from the mean by a factor within 1 ± this; 0 is off.",
+        "augmentation",
+        least=0,
+        most=1,
     )
     brightness: float = setting(
-        0.1, "Brightness: add up to ± this fraction of the range; 0 is off.", "augmentation", least=0, most=1
+        0.1, "Brightness: add at most ± this fraction of the range; 0 is off.", "augmentation", least=0, most=1
     )
     saturation: float = setting(
-        0.0, "Saturation: scale the distance from grey by 1 ± this; 0 is off.", "augmentation", least=0, most=1
+        0.0,
+        "Saturation: multiply the distance from grey by a factor within 1 ± this; 0 is off.",
+        "augmentation",
+        least=0,
+        most=1,
     )
     pca_noise: float = setting(
         0.0,
-        "AlexNet's colour noise along the principal components of the pixels; the paper has 0.1; 0 is off.",
+        "Standard deviation of AlexNet's colour noise (0.1 in the paper); 0 is off.",
         "augmentation",
         least=0,
         most=1,
     )
     cutout: float = setting(
-        0.0, "Side of a grey square, as a fraction of the shorter side; 0 is off.", "augmentation", least=0, most=1
+        0.0,
+        "Cutout: side of a grey square, as a fraction of the shorter side; 0 is off.",
+        "augmentation",
+        least=0,
+        most=1,
     )
-    mixup: float = setting(0.0, "Alpha of mixup; 0 is off.", "augmentation", least=0)
-    cutmix: float = setting(0.0, "Alpha of CutMix; 0 is off.", "augmentation", least=0)
+    mixup: float = setting(0.0, "mixup: its parameter alpha; 0 is off.", "augmentation", least=0)
+    cutmix: float = setting(0.0, "CutMix: its parameter alpha; 0 is off.", "augmentation", least=0)

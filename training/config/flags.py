@@ -147,8 +147,8 @@ FLAGS: tuple[Callable[[Command], Command], ...] = (
         "--recipe",
         default=DEFAULT,
         callback=check_recipe,
-        help="Defaults of all training settings: a name of `striate recipes`, or a TOML file. `default` has others "
-        "for photographs (docs/training.md).",
+        help="Defaults of all training settings: a name of `striate recipes`, or a TOML file. `default` has other "
+        "values for photographs.",
     ),
     *(flag_of(field, setting) for field, setting in settings_of(Settings, Augmentation)),
     of_input(
@@ -172,7 +172,7 @@ FLAGS: tuple[Callable[[Command], Command], ...] = (
         "fractions",
         type=Fractions(),
         default="70/15/15",
-        help="Percent to train, validate and test; splits that the folder has stay.",
+        help="Percentages of images to train, validate and test; a split of the folder itself is kept.",
     ),
     of_input(
         "--val",

@@ -85,33 +85,42 @@ class Settings:
     recipe: str = "default"
     scaling: str = "signed"
     optimizer: Optimizer = setting("sgd", "Optimizer.", "optimizer")
-    momentum: float = setting(0.9, "Momentum of SGD.", "optimizer", least=0, below=1)
-    nesterov: bool = setting(True, "Nesterov's momentum in SGD.", "optimizer")
+    momentum: float = setting(0.9, "SGD momentum.", "optimizer", least=0, below=1)
+    nesterov: bool = setting(True, "Nesterov momentum.", "optimizer")
     schedule: Schedule = setting("cosine", "Schedule of the learning rate.", "schedule")
-    warmup_epochs: int = setting(1, "Epochs in which the cosine schedule rises first.", "schedule", least=0)
+    warmup_epochs: int = setting(1, "cosine: number of warm-up epochs.", "schedule", least=0)
     peak_at: float = setting(
-        0.23, "one-cycle: fraction of the run at which the rate is highest.", "schedule", above=0, below=1
+        0.23, "one-cycle: fraction of the run at which the learning rate peaks.", "schedule", above=0, below=1
     )
-    drop_factor: float = setting(0.1, "steps, exponential, plateau: factor of each drop.", "schedule", above=0, most=1)
+    drop_factor: float = setting(
+        0.1, "steps, exponential, plateau: factor of each drop of the learning rate.", "schedule", above=0, most=1
+    )
     drop_at: tuple[float, ...] = setting(
-        (), "steps: fraction of the run after which the rate drops; may be repeated.", "schedule", above=0, below=1
+        (),
+        "steps: fraction of the run after which the learning rate drops; can be repeated.",
+        "schedule",
+        above=0,
+        below=1,
     )
-    drop_every: int = setting(0, "exponential: epochs between drops.", "schedule", least=0)
+    drop_every: int = setting(0, "exponential: number of epochs between drops.", "schedule", least=0)
     plateau_epochs: int = setting(
-        0, "plateau: epochs without a better validation accuracy before a drop.", "schedule", least=0
+        0, "plateau: number of epochs without a better validation accuracy before a drop.", "schedule", least=0
     )
     epochs: int = setting(
-        0, "Largest number of epochs; 0: 30, and up to 400 for few images.", "run", least=0, everyday=True
+        0, "Maximum number of epochs; 0: 30, or up to 400 for few images.", "run", least=0, everyday=True
     )
-    steps: int = setting(0, "Length of the run in steps, rounded up to whole epochs; 0: --epochs.", "run", least=0)
-    batch_size: int = setting(BATCH_SIZE, "Images in a batch.", "run", least=1, everyday=True)
-    weight_decay: float = setting(
-        WEIGHT_DECAY, "Weight decay that is part of the gradient, as an L2 penalty is.", "optimizer", least=0
+    steps: int = setting(
+        0, "Length of the run in steps, rounded up to whole epochs; 0: as --epochs says.", "run", least=0
     )
-    decoupled_weight_decay: float = setting(0.0, "Weight decay beside the gradient, as in AdamW.", "optimizer", least=0)
-    decay_params: DecayParams = setting("kernels", "Which parameters decay.", "optimizer")
+    batch_size: int = setting(BATCH_SIZE, "Number of images in a batch.", "run", least=1, everyday=True)
+    weight_decay: float = setting(WEIGHT_DECAY, "L2 weight decay, added to the gradient.", "optimizer", least=0)
+    decoupled_weight_decay: float = setting(0.0, "Decoupled weight decay, as in AdamW.", "optimizer", least=0)
+    decay_params: DecayParams = setting("kernels", "Parameters to which weight decay applies.", "optimizer")
     bn_bias_lr_scale: float = setting(
-        1.0, "Learning rate of batch normalisation's biases, as a multiple of the others'.", "optimizer", above=0
+        1.0,
+        "Learning rate of the biases of batch normalization, as a multiple of --learning-rate.",
+        "optimizer",
+        above=0,
     )
     clip_norm: float = setting(
         CLIP_NORM_UNNORMALISED,
@@ -127,9 +136,15 @@ class Settings:
         least=0,
         below=1,
     )
-    class_weights: ClassWeights = setting("none", "Weights of the classes in the loss.", "regularization")
+    class_weights: ClassWeights = setting(
+        "none", "balanced: images of small classes count more in the loss.", "regularization"
+    )
     label_smoothing: float = setting(
-        0.0, "Share of each target that is spread over all classes.", "regularization", least=0, below=1
+        0.0,
+        "Label smoothing: share of each target that is spread over all classes.",
+        "regularization",
+        least=0,
+        below=1,
     )
     ema: float = setting(
         0.0,
@@ -138,8 +153,12 @@ class Settings:
         least=0,
         below=1,
     )
-    lookahead: int = setting(0, "Lookahead: steps between returns to the slow weights; 0 is off.", "optimizer", least=0)
-    freeze_epochs: int = setting(0, "With --from: epochs in which only new layers are trained.", "run", least=0)
+    lookahead: int = setting(
+        0, "Lookahead: number of steps between updates of the slow weights; 0 is off.", "optimizer", least=0
+    )
+    freeze_epochs: int = setting(
+        0, "With --from: number of first epochs in which only new layers are trained.", "run", least=0
+    )
     train: Train = setting(
         "all",
         "all: every layer; head: the last layer alone, as a logistic regression on what the others make of each image; "
@@ -148,7 +167,7 @@ class Settings:
         everyday=True,
     )
     multi_stage: bool = setting(
-        False, "Give the last layer the pooled outputs of earlier stages, too (efficientnet_lite0 to lite4).", "run"
+        False, "Also give the last layer the pooled outputs of earlier stages (efficientnet_lite0 to lite4).", "run"
     )
     patience: int = setting(
         15,
@@ -162,8 +181,8 @@ class Settings:
         "Export a model that averages the logits of an image and its mirror image: more accurate, half as fast.",
         "run",
     )
-    seed: int = setting(0, "Seed; equal seeds give equal results.", "run", least=0, most=2**32 - 1)
-    precision: Precision = setting("auto", "Precision of the computation.", "precision")
+    seed: int = setting(0, "Random seed; equal seeds give equal results.", "run", least=0, most=2**32 - 1)
+    precision: Precision = setting("auto", "Floating-point precision of training.", "precision")
     augmentation: Augmentation = field(default_factory=Augmentation)
 
     def __post_init__(self) -> None:

@@ -1,4 +1,4 @@
-"""Which learning rate a network bears on these images: the range test of Smith (2017, https://arxiv.org/abs/1506.01186).
+"""The learning rate range test of Smith (2017, https://arxiv.org/abs/1506.01186): at which rate training diverges.
 
 The rate rises from almost nothing, by the same factor each step. The loss falls when the rate begins to matter, and
 rises beyond all bounds, or falls no more, when it is too high.

@@ -1,4 +1,4 @@
-"""JOB.toml: what a retraining job does, read once into one frozen object. docs/retraining.md has every field."""
+"""JOB.toml: what a retraining job does, read once into one frozen object. docs/reference/job.md has every field."""
 
 import tomllib
 from dataclasses import dataclass, field, replace
@@ -75,13 +75,15 @@ def read_job(path: Path) -> Job:
         said = {"feedback": [f"feedback/{said.get('model')}/labelled"], **said}
         job: Job = typed({key: value for key, value in said.items() if (key, value) != ("textfile", "")}, Job, located)
     except FileNotFoundError:
-        raise BadJob(f"There is no file {path}. Give a job's TOML file; docs/retraining.md says what it has.") from None
+        raise BadJob(
+            f"There is no file {path}. Give a job's TOML file; docs/reference/job.md has every field."
+        ) from None
     except OSError as error:
         raise BadJob(f"{path} cannot be read: {error.strerror}.") from None
     except tomllib.TOMLDecodeError as error:
         raise BadJob(f"{path} is not TOML: {error}.") from None
     except ValueError as error:
-        raise BadJob(f"{path}: {error}. docs/retraining.md has every field.") from None
+        raise BadJob(f"{path}: {error}. docs/reference/job.md has every field.") from None
     check_model_name(job.model)
     if job.rollout.is_watched and not job.service:
         raise BadJob(f'{path} has a [rollout] to be watched, and does not say service = "http://...".')

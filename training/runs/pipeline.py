@@ -96,7 +96,7 @@ def train_and_export(
     report = completed(report, data, trained, label_errors, sources)
     write_durably(run / "report.html", report.html())
 
-    options.console.print("exporting, and asking the export in a fresh process", highlight=False)
+    options.console.print("exporting the model and verifying the export", highlight=False)
     lineage = {**describe(data, trained.settings), **origin, **circumstances()}
     export_trained(run, data, trained, manifest_of(model_name, data, trained, lineage), report)
     return read_manifest(run / "bundle")

@@ -501,8 +501,8 @@ def test_a_wrong_answer_is_corrected_where_it_is_read(teaching, keeping, digits_
     opened(page)
     page.locator("#file").set_input_files(digits_exports / "digits" / "1" / "assets.extra" / "golden" / "3")
     page.get_by_label("Not right? It is").select_option("8")
-    page.get_by_role("button", name="Say so").click()
-    expect(page.locator("#thanks")).to_have_text("Thank you. The next training learns it.")
+    page.get_by_role("button", name="Send").click()
+    expect(page.locator("#thanks")).to_have_text("Thank you. The next training uses this image.")
     expect(page.locator("#correct")).to_be_hidden()
     assert num_labelled(keeping) == before + 1
 
