@@ -111,7 +111,7 @@ class Load:
     type=click.Path(path_type=Path),
     default=Path("build/bench"),
     show_default=True,
-    help="A folder; benchmarks/results has the figures of docs/retraining.md.",
+    help="A folder; benchmarks/results has the figures of docs/understand/benchmarks.md.",
 )
 def main(
     data: Path,

@@ -1,4 +1,4 @@
-"""How fast each network trains and answers here, and docs/networks.md: `python -m benchmarks.networks`.
+"""How fast each network trains and answers here, as a table: `python -m benchmarks.networks`.
 
 Each network is measured in a process of its own, at its paper's input, on random images. `--page` writes the page anew
 from benchmarks/results/networks.json without measuring.
@@ -21,7 +21,7 @@ from benchmarks.processes import circumstances, machine
 from models.process.quiet import import_quietly
 
 RESULTS = Path(__file__).parent / "results" / "networks.json"
-PAGE = Path(__file__).parents[1] / "docs" / "networks.md"
+PAGE = Path(__file__).parent / "results" / "networks.md"  # docs/understand/benchmarks.md has its rows
 SMALL = 64  # pixels; up to here a batch of training is BATCH_SIZES[0]
 BATCH_SIZES = (64, 8)
 INFERENCE_BATCH_SIZE = 8
@@ -54,7 +54,7 @@ in {precision}, without decoding. Not measured on a GPU.
 @click.option("--seconds", default=SECONDS, show_default=True, help="Of each measurement, after warming up.")
 @click.option("--one", is_flag=True, hidden=True, help="Measure one network in this process and print it as JSON.")
 def main(names: tuple[str, ...], page: bool, seconds: float, one: bool) -> None:
-    """Measure NAMES, or every network, and write docs/networks.md."""
+    """Measure NAMES, or every network, and write benchmarks/results/networks.md."""
     import_quietly("keras")
     from models.networks.registry import ARCHITECTURES, architecture_of
 

@@ -12,7 +12,9 @@
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-__version__ = "0.2.0"
+from models.version import VERSION
+
+__version__ = VERSION
 __all__ = ["Classification", "Classifier", "NotPublished", "Prediction", "Run", "UserError", "load", "train"]
 
 if TYPE_CHECKING:

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 import click
@@ -38,11 +39,15 @@ def demo(folder: Path, host: str | None, port: int | None) -> None:
         if done.returncode:
             sys.exit(done.returncode)
     os.environ.setdefault("SERVICE_EXPORTS", str(exports))
-    said = host is not None or any(os.environ.get(name) for name in WHO_MAY_GIVE_FEEDBACK)
-    if not said and os.environ.get("SERVICE_FEEDBACK") != "":
-        # Without keys; the service listens on this machine only.
-        os.environ.setdefault("SERVICE_FEEDBACK_OPEN", "1")
+    if opens_feedback(host, os.environ):
+        os.environ["SERVICE_FEEDBACK_OPEN"] = "1"
     os.environ.setdefault("SERVICE_FEEDBACK", str(folder / "feedback"))
     from service.cli import run  # it imports gevent, which patches nothing that training needs, but takes its time
 
     run(host=host, port=port, saved_model=None)
+
+
+def opens_feedback(host: str | None, environment: Mapping[str, str]) -> bool:
+    """Whether this machine may give feedback without a key: unless somebody has said who may."""
+    said = host is not None or any(environment.get(name) for name in WHO_MAY_GIVE_FEEDBACK)
+    return not said and environment.get("SERVICE_FEEDBACK") != "" and "SERVICE_FEEDBACK_OPEN" not in environment

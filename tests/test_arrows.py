@@ -52,8 +52,8 @@ def imports(module: str) -> Iterator[str]:
 
 
 def rooms() -> dict[str, list[str]]:
-    """The rooms of each package in the order that docs/architecture.md names."""
-    text = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    """The rooms of each package in the order that docs/understand/architecture.md names."""
+    text = (ROOT / "docs" / "understand" / "architecture.md").read_text(encoding="utf-8")
     return {package: re.findall(rf"^    {package}: +(.+)$", text, re.MULTILINE)[0].split() for package in PACKAGES}
 
 
@@ -76,7 +76,7 @@ def test_a_room_imports_only_rooms_that_stand_before_it(package: str) -> None:
     order = rooms()[package]
     inside = {name: name.split(".")[1] for name in modules() if name.startswith(f"{package}.")}
     entries = {"__main__"}
-    assert set(inside.values()) - entries == set(order), "docs/architecture.md lists the rooms"
+    assert set(inside.values()) - entries == set(order), "docs/understand/architecture.md lists the rooms"
     wrong = [
         f"{module} imports {name}"
         for module, room in inside.items()

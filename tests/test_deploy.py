@@ -45,7 +45,7 @@ def test_the_cron_job_gives_arguments_that_the_command_takes(tmp_path: Path) -> 
 def test_the_unit_gives_arguments_that_the_command_takes() -> None:
     unit = configparser.RawConfigParser(strict=False)
     unit.read(DEPLOY / "striate-retrain@.service")
-    command = unit["Service"]["ExecStart"].split(" -m training ", 1)[1].replace("%i", "pets").split()
+    command = unit["Service"]["ExecStart"].split("/striate ", 1)[1].replace("%i", "pets").split()
     assert parsed(command)["if_needed"]
     success = {int(code) for code in unit["Service"]["SuccessExitStatus"].split()}
     final = {int(code) for code in unit["Service"]["RestartPreventExitStatus"].split()}
@@ -57,7 +57,7 @@ def test_systemd_takes_the_units(tmp_path: Path) -> None:
     if not shutil.which("systemd-analyze"):
         pytest.skip("there is no systemd-analyze here")
     for name in UNITS:
-        text = (DEPLOY / name).read_text().replace("/opt/striate/.venv/bin/python", "/bin/true")
+        text = (DEPLOY / name).read_text().replace("/opt/striate/.venv/bin/striate", "/bin/true")
         (tmp_path / name.replace("@", "@pets")).write_text(re.sub("User=striate\n", "", text))
     paths = [tmp_path / name.replace("@", "@pets") for name in UNITS]
     done = subprocess.run(["systemd-analyze", "verify", *paths], capture_output=True, text=True)
@@ -71,21 +71,9 @@ def test_an_outcome_that_is_fine_is_no_failure() -> None:
 
 
 @pytest.mark.skipif(shutil.which("make") is None, reason="there is no make")
-@pytest.mark.parametrize(
-    ("variables", "is_open"),
-    [
-        ({}, "1"),
-        ({"SERVICE_FEEDBACK_OPEN": "0"}, "0"),
-        ({"SERVICE_HOST": "0.0.0.0"}, ""),
-        ({"SERVICE_FEEDBACK_KEYS": "k" * 16}, ""),
-        ({"SERVICE_KEYS_FILE": "keys"}, ""),
-        ({"SERVICE_FEEDBACK": ""}, ""),
-    ],
-)
-def test_make_run_opens_feedback_on_this_machine_alone(tmp_path: Path, variables: dict[str, str], is_open: str) -> None:
-    python = tmp_path / "python"
-    python.write_text('#!/bin/sh\necho "$2 $SERVICE_FEEDBACK_OPEN"\n')
-    python.chmod(0o755)
+def test_make_run_is_the_demo_in_the_folder_of_the_clone(tmp_path: Path) -> None:
     command = ["make", "--no-print-directory", "--old-file", ".venv/run-ready", "run", f"BIN={tmp_path}"]
-    output = subprocess.check_output(command, cwd=ROOT, env={**environment(), **variables}, text=True)
-    assert output.splitlines()[-1].strip() == f"service {is_open}".strip()
+    striate = tmp_path / "striate"
+    striate.write_text('#!/bin/sh\necho "$*"\n')
+    striate.chmod(0o755)
+    assert subprocess.check_output(command, cwd=ROOT, env=environment(), text=True) == "demo --folder .\n"

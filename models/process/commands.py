@@ -91,6 +91,8 @@ def lacks(error: ModuleNotFoundError) -> str | None:
     name = (error.name or "").partition(".")[0]
     if name == "jax":
         return "KERAS_BACKEND=jax needs JAX, which has an environment of its own: make .venv-jax/ready."
+    if error.name and error.name.rpartition(".")[2] == "training":  # the images that only serve are without it
+        return "This installation only serves. The image `training` and an installation by pip have this command."
     if name not in EXTRAS:
         return None
     return f"This needs {name}, which is not installed here: pip install 'striate[{EXTRAS[name]}]'."

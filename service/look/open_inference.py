@@ -13,6 +13,7 @@ from flask import Blueprint, Response, request
 from msgspec import UNSET, Meta, UnsetType
 
 from models.bundle.graph import Tensor
+from models.version import VERSION
 from service.errors import BadRequest, Conflict, NotFound
 from service.http.bodies import read_bytes
 from service.http.json_body import fit, parse_json, respond
@@ -21,7 +22,6 @@ from service.look.kinds import kind_of, listed
 from service.look.values import MOST_DIMENSIONS, array_of, check_not_empty, check_shape, decoded, tensor_of_bytes
 from service.look.values import to_bytes as packed_bytes
 from service.protocols.open_inference import PLATFORM, Live, ModelMetadata, Ready, Server, TensorMetadata
-from service.protocols.openapi import VERSION
 from service.protocols.tensors import (
     HEADER_LENGTH,
     Output,

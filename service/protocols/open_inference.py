@@ -14,12 +14,12 @@ import msgspec
 from flask import Blueprint, Response, request
 from msgspec import UNSET, UnsetType
 
+from models.version import VERSION
 from service.errors import NotFound, NotReady
 from service.http.bodies import read_bytes
 from service.http.json_body import read_document, respond
 from service.inference.service import service
 from service.ipc.routes import ModelRoute
-from service.protocols.openapi import VERSION
 from service.protocols.operation import ProtocolError, answers
 from service.protocols.tensorflow_serving import list_models
 from service.protocols.tensors import HEADER_LENGTH, INPUTS, OUTPUT, InferenceRequest, answer_of, read_inference

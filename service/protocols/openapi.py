@@ -7,11 +7,11 @@ from typing import Any
 import msgspec
 from flask import Flask
 
+from models.version import VERSION
 from service.protocols.operation import OPERATIONS, Content, Operation
 
 Schema = dict[str, Any]
 
-VERSION = "0.1.0"
 CONVERTER = re.compile(r"<(?:\w+:)?(\w+)>")  # of a rule of Flask's
 REF = "#/components/schemas/{name}"
 STRING: Schema = {"type": "string"}

@@ -12,6 +12,7 @@ import service.cli
 import training.cli.app
 from striate import __version__
 from striate.cli import COMMANDS, main
+from striate.demo import opens_feedback
 from tests.harness import RunningService, status_of, wait_until
 from tests.processes import free_port, python, start
 
@@ -64,13 +65,28 @@ def test_a_command_whose_packages_are_not_installed_says_which_extra_brings_them
     assert said == "Error: This needs rich, which is not installed here: pip install 'striate[train]'.\n"
     listed = python("-c", WITHOUT_RICH, "--help")
     assert "  train           This needs rich" in listed
-    assert "  models    List every model" in listed
+    assert "  models    List the models" in listed
+
+
+WITHOUT_TRAINING = """
+import sys
+sys.modules["training"] = None  # as in the images that only serve
+from striate.cli import main
+main(sys.argv[1:], prog_name="striate")
+"""
+
+
+def test_an_installation_that_only_serves_says_where_the_other_commands_are() -> None:
+    said = python("-c", WITHOUT_TRAINING, "train", "--data", "digits", status=1)
+    assert said.startswith("Error: This installation only serves. The image `training` and an installation by pip have")
+    assert "  models    List the models" in python("-c", WITHOUT_TRAINING, "--help")
 
 
 EVERY_HELP = """
 import sys
 from click.testing import CliRunner
 from striate.cli import COMMANDS, main
+from striate.demo import opens_feedback
 for name in ("--help", *COMMANDS):
     assert CliRunner().invoke(main, [name, "--help"]).exit_code == 0, name
 print(*sorted(name for name in ("keras", "tensorflow", "openvino", "sklearn") if name in sys.modules))
@@ -129,3 +145,21 @@ def test_the_demo_serves_the_model_that_is_there(digits_exports: Path, tmp_path:
         assert "feedback is open" in running.log()
     finally:
         assert running.stop() == 0, running.log()
+
+
+@pytest.mark.parametrize(
+    ("host", "variables", "is_open"),
+    [
+        (None, {}, True),
+        (None, {"SERVICE_FEEDBACK_OPEN": "0"}, False),
+        ("0.0.0.0", {}, False),
+        (None, {"SERVICE_HOST": "0.0.0.0"}, False),
+        (None, {"SERVICE_FEEDBACK_KEYS": "k" * 16}, False),
+        (None, {"SERVICE_KEYS_FILE": "keys"}, False),
+        (None, {"SERVICE_FEEDBACK": ""}, False),
+    ],
+)
+def test_the_demo_opens_feedback_on_this_machine_alone(
+    host: str | None, variables: dict[str, str], *, is_open: bool
+) -> None:
+    assert opens_feedback(host, variables) == is_open

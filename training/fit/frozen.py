@@ -1,6 +1,6 @@
 """The part of a network that is not trained, as a function of images.
 
-On a CPU it is computed by OpenVINO, which is several times as fast as TensorFlow (docs/decisions.md has figures).
+On a CPU OpenVINO computes it, which is several times as fast as TensorFlow (docs/understand/decisions.md has figures).
 """
 
 import tempfile

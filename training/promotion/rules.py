@@ -65,7 +65,7 @@ def check_size(evidence: Evidence, gate: Gate) -> Finding:
     size, limit = evidence.challenger.num_bytes, gate.max_size_bytes or float("inf")
     if evidence.champion is not None and gate.max_size_ratio:
         limit = min(limit, gate.max_size_ratio * evidence.champion.num_bytes)
-    return limited("size", size / 1e6, limit / 1e6, "MB")
+    return limited("size", "The bundle has", size / 1e6, limit / 1e6, "MB")
 
 
 def check_latency(evidence: Evidence, gate: Gate) -> Finding:
@@ -73,14 +73,14 @@ def check_latency(evidence: Evidence, gate: Gate) -> Finding:
     quartile, limit = float(np.quantile(evidence.challenger.latencies_ms, 0.25)), gate.max_latency_ms or float("inf")
     if evidence.champion is not None and gate.max_latency_ratio:
         limit = min(limit, gate.max_latency_ratio * float(np.quantile(evidence.champion.latencies_ms, 0.25)))
-    return limited("latency", quartile, limit, "ms for a lone image")
+    return limited("latency", "One image takes", quartile, limit, "ms")
 
 
-def limited(rule: str, value: float, limit: float, unit: str) -> Finding:
+def limited(rule: str, subject: str, value: float, limit: float, unit: str) -> Finding:
     figures = {"value": round(value, 3), "limit": None if limit == float("inf") else round(limit, 3)}
     if value > limit:
-        return Finding(rule, "reject", f"It takes {value:.3g} {unit}, and {limit:.3g} is the limit.", figures)
-    return Finding(rule, "pass", f"It takes {value:.3g} {unit}.", figures)
+        return Finding(rule, "reject", f"{subject} {value:.3g} {unit}, and the limit is {limit:.3g} {unit}.", figures)
+    return Finding(rule, "pass", f"{subject} {value:.3g} {unit}.", figures)
 
 
 def check_classes(evidence: Evidence, gate: Gate) -> Finding:
@@ -189,7 +189,7 @@ def check_floors(evidence: Evidence, gate: Gate) -> Finding | None:
     if gate.min_accuracy and float(right.mean()) < gate.min_accuracy:
         reason = f"Accuracy is {right.mean():.1%}, below the floor of {gate.min_accuracy:.1%}."
         return Finding("floors", "reject", reason)
-    return Finding("floors", "pass", f"No class's recall is below {floor:.1%}.", {"floor": floor})
+    return Finding("floors", "pass", f"No class has a recall below the floor of {floor:.1%}.", {"floor": floor})
 
 
 def classes_below(labels: np.ndarray, right: np.ndarray, floor: float, alpha: float) -> Iterator[str]:
@@ -225,7 +225,10 @@ def check_majority_baseline(evidence: Evidence, gate: Gate) -> Finding:
     share, name = float(counts.max() / counts.sum()), str(names[counts.argmax()])
     p_value = binomial_p_value(int(right.sum()), len(right), share, "greater")
     figures = {"accuracy": round(float(right.mean()), 5), "largest_class": round(share, 5), "p": p_value}
-    what = f"Of {len(right)} held-out images it gets {right.mean():.1%} right; always saying {name} would {share:.1%}"
+    what = (
+        f"Of {len(right)} held-out images it gets {right.mean():.1%} right; always answering {name} would get "
+        f"{share:.1%} right"
+    )
     if p_value < gate.alpha:
         return Finding("accuracy", "pass", f"{what}. Nothing was live to compare with.", figures)
     return Finding("accuracy", "reject", f"{what}, which is not significantly less.", figures)

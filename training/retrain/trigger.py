@@ -37,7 +37,7 @@ def is_needed(job: Job, champion: int | None) -> tuple[bool, str]:
         if most and psi[most] >= needed.drift:
             return True, f"{most} has drifted (PSI {psi[most]:.2f})"
         drift = f"the most drift is {psi[most]:.2f}, of {most}" if most else "too few requests to tell drift"
-    return False, f"{num_new} new labels, and {needed.new_labels} are wanted; {drift}."
+    return False, f"{num_new} new labels, of {needed.new_labels} that are needed; {drift}."
 
 
 def last_seen_ns(decisions: list[dict[str, Any]]) -> int:

@@ -205,7 +205,8 @@ def fit_to_start(layers: Layers, architecture: Architecture, known: Manifest | N
                 raise click.UsageError(f"--{name.replace('_', '-')} is for --from: random weights have to be trained.")
         return layers
     photographs = min(spec.height, spec.width) >= PHOTOGRAPH
-    if layers["recipe"] == DEFAULT and photographs and has_good_weights(known):
+    by_default = layers["recipe"] == DEFAULT and not layers.is_given("recipe")
+    if by_default and photographs and has_good_weights(known):
         values = {**values_of_recipe(FINE_TUNE), "recipe": FINE_TUNE}
         layers = layers.under_what_is_given(values, f"recipe {FINE_TUNE}, the default for such weights")
     if known.multi_stage:

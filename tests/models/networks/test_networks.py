@@ -11,11 +11,13 @@ import keras
 import numpy as np
 import pytest
 
-from benchmarks.networks import PAGE, short
+from benchmarks.networks import short
 from models.networks.batch_norm import BatchNormalization
 from models.networks.registry import ALIASES, ARCHITECTURES, architecture_of, build
 from models.networks.summary import describe, outline, without_values
+from tests.processes import ROOT
 
+PAGE = ROOT / "docs" / "understand" / "networks" / "index.md"
 IMAGENET = (224, 224, 3)
 CIFAR = (32, 32, 3)
 COUNTS = {  # name: (trained parameters, those and the moving statistics, millions of multiply-accumulates)
@@ -121,7 +123,7 @@ def test_a_network_is_as_large_as_its_paper_says(name: str) -> None:
 
 @EVERY
 def test_the_page_of_the_networks_is_true(name: str) -> None:
-    """`python -m benchmarks.networks --page` writes it anew."""
+    """docs/understand/networks/index.md has a row for each."""
     (row,) = (row for row in PAGE.read_text(encoding="utf-8").splitlines() if row.startswith(f"| `{name}` |"))
     table = describe(as_in_the_paper(name))
     paper = ARCHITECTURES[name].paper

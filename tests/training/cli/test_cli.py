@@ -446,7 +446,7 @@ def test_a_model_that_has_learnt_nothing_is_not_published_and_the_command_that_d
     done = json.loads(result.stdout.splitlines()[-1])
     assert (done["event"], done["version"]) == ("done", None)
     assert done["refused"] in result.stderr
-    assert "always saying" in done["refused"]
+    assert "always answering" in done["refused"]
     assert not (place.home / "exports").exists()
     (run,) = (place.home / "runs").glob("[!.]*")
     command = f"striate publish {run} --force --exports {place.home / 'exports'}"

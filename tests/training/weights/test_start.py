@@ -136,6 +136,11 @@ def test_flags_are_above_the_recipe(weights: Path, tmp_path: Path) -> None:
     assert (settings.epochs, settings.multi_stage, settings.train) == (2, False, "tail")
 
 
+def test_a_recipe_that_somebody_names_is_taken_even_if_it_is_the_default_one(weights: Path, tmp_path: Path) -> None:
+    settings = planned(photographs(tmp_path / "data"), weights, recipe="default").settings_for(1000)
+    assert (settings.recipe, settings.train, settings.optimizer) == ("default", "all", "sgd")
+
+
 def test_a_flag_is_above_what_the_start_is(weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     known = replace(read_manifest(weights), multi_stage=True, lineage={"settings": {"train": "tail"}})
     monkeypatch.setattr("training.runs.plan.verify", lambda start: known)
