@@ -20,13 +20,13 @@ from models.store.live import LivePointer, read_live, roll_back, set_canary, set
 from service.config import PREFIX, Config, Engine, Precision, accepted, check_address, strangers, variable
 from service.logs import configure_logging
 from service.supervisor.arrival import look_at
-from service.telemetry.tracing import check_installed
 
 with imported_when_used():  # they import gevent, NumPy and an engine, which the other commands do without
     import service.http.api_keys as api_keys
     import service.look.serve as look
     import service.scoring.run as scoring
     import service.supervisor.supervisor as supervisor
+    import service.telemetry.tracing as tracing
 
 log = logging.getLogger(__name__)
 
@@ -108,7 +108,7 @@ def run(host: str | None, port: int | None, saved_model: Path | None) -> None:
     if saved_model is not None:
         look.check_host(config, saved_model)
     check_address(config)
-    check_installed(config)
+    tracing.check_installed(config)
     needs_key = bool(api_keys.read_keys(config).predict)
     configure_logging(config.log_level, config.log_format)
     for stranger in strangers(os.environ):

@@ -70,7 +70,14 @@ def test_a_command_whose_packages_are_not_installed_says_which_extra_brings_them
 
 WITHOUT_TRAINING = """
 import sys
-sys.modules["training"] = None  # as in the images that only serve
+
+class Absent:  # as in the images that only serve
+    @staticmethod
+    def find_spec(name, *_):
+        if name == "training":
+            raise ModuleNotFoundError("No module named 'training'", name=name)
+
+sys.meta_path.insert(0, Absent)
 from striate.cli import main
 main(sys.argv[1:], prog_name="striate")
 """

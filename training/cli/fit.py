@@ -92,9 +92,7 @@ if TYPE_CHECKING:
 @CACHE
 @EXPORTS
 @resumable
-def fit(
-    data: str, name: str, publish: bool, force: bool, runs: Path, cache: Path, exports: Path, **flags: Any
-) -> Path | None:
+def fit(data: str, name: str, publish: bool, force: bool, runs: Path, cache: Path, exports: Path, **flags: Any) -> Any:
     """Train a network and export it as a verified bundle."""
     check_model_name(name)
     import_quietly("tensorflow", "keras")

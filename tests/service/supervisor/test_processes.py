@@ -11,7 +11,6 @@ import pytest
 from models.bundle.manifest import Manifest
 from models.bundle.preprocessing import InputSpec
 from service.config import Config
-from service.supervisor import processes
 from service.supervisor.processes import EngineProcess, read_report
 
 MANIFEST = Manifest("toy", "toy", ("a", "b"), InputSpec(4, 4, 1), {})
@@ -39,7 +38,7 @@ TALKATIVE = """\
 #!{python}
 import json, os, sys
 
-reports = json.loads(sys.argv[3])["reports"]
+reports = json.loads(sys.argv[-1])["reports"]
 os.write(1, b"0\\nnull\\n")
 os.write(reports, b"null\\n")
 os.write(reports, b'{ready}\\n')
@@ -50,7 +49,7 @@ def test_what_a_library_prints_in_an_engine_is_no_report_and_ends_nothing(tmp_pa
     program = tmp_path / "python"
     program.write_text(TALKATIVE.format(python=sys.executable, ready=json.dumps(READY)))
     program.chmod(program.stat().st_mode | stat.S_IXUSR)
-    monkeypatch.setattr(processes.sys, "executable", str(program))
+    monkeypatch.setattr(sys, "executable", str(program))
     engine = EngineProcess(Config(), tmp_path, 1, "ipc:///nowhere", dict(os.environ), considerate=False)
     while engine.read_reports():
         assert select.select([engine.pipe], [], [], 20)[0], "the engine neither reports nor ends"
@@ -65,7 +64,7 @@ def test_a_reason_for_a_rejection_names_no_folder_of_this_machine(tmp_path, monk
     said = json.dumps({"event": "failed", "reason": f"{bundle} has altered saved_model.pb"})
     program.write_text(TALKATIVE.format(python=sys.executable, ready=said))
     program.chmod(program.stat().st_mode | stat.S_IXUSR)
-    monkeypatch.setattr(processes.sys, "executable", str(program))
+    monkeypatch.setattr(sys, "executable", str(program))
     engine = EngineProcess(Config(), bundle, 3, "ipc:///nowhere", dict(os.environ), considerate=False)
     while engine.read_reports():
         assert select.select([engine.pipe], [], [], 20)[0], "the engine neither reports nor ends"

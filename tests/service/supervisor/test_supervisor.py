@@ -14,7 +14,6 @@ from models.bundle.manifest import read_manifest, write_manifest
 from models.store.publish import publish
 from tests.harness import copy_of, golden_image, running_service, wait_for_end, wait_until
 from tests.processes import free_port, python, start
-from training.promotion.trial_service import SERVICE
 
 
 @pytest.fixture
@@ -160,6 +159,6 @@ def test_a_process_whose_parent_is_gone_ends_before_it_does_anything(tmp_path):
     for arguments in (
         ("-m", "service.worker", "1"),
         ("-m", "service.engine", '{"supervisor": 1}'),
-        ("-c", SERVICE, "1"),
+        ("-m", "training.promotion.trial_process", "1"),
     ):
         assert "Process 1, which started this one, is gone." in python(*arguments, status=1)

@@ -451,7 +451,7 @@ def test_a_model_that_has_learnt_nothing_is_not_published_and_the_command_that_d
     (run,) = (place.home / "runs").glob("[!.]*")
     command = f"striate publish {run} --force --exports {place.home / 'exports'}"
     assert f"To publish it all the same: {command}" in result.stderr
-    forced = striate(*command.split()[3:])
+    forced = striate(*command.split()[1:])
     assert (forced.exit_code, list_versions(place.home / "exports" / "toy")) == (0, [1]), forced.output
     again = striate("publish", run, "--not-live", "--exports", place.home / "exports")
     assert again.exit_code == 0, "what answers nobody needs no check"

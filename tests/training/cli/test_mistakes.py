@@ -177,7 +177,7 @@ def test_ctrl_c_in_fit_ends_with_130_and_names_the_command_that_continues(tmp_pa
     said = (tmp_path / "log").read_text()
     assert "Traceback" not in said
     assert said.splitlines()[-1] == (
-        f"Interrupted. Continue with: striate train --data '{data}' --name toy {' '.join(flags)}"
+        f"Interrupted. Continue with: python -m training fit --data '{data}' --name toy {' '.join(flags)}"
     )
 
 

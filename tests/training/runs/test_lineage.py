@@ -101,7 +101,7 @@ def test_outside_a_checkout_and_without_git_there_is_no_revision(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patch:
-        patch.setattr(lineage, "__file__", str(tmp_path / "lineage.py"))
+        patch.setattr(lineage, "own_code", lambda: tmp_path)  # as where a wheel is installed
         assert git_revision() is None
     monkeypatch.setenv("PATH", str(tmp_path))
     assert git_revision() is None
