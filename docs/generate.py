@@ -49,7 +49,7 @@ KINDS = {
     **dict.fromkeys(("Gauge", "GaugeMetricFamily", "gauge"), "gauge"),
 }
 EXAMPLE = (
-    *("import striate", "", 'classifier = striate.load("exports/pets/2")'),
+    *("import striate", "", 'classifier = striate.load("exports/pets/1")'),
     'print(classifier.classify("cat.png").label)',
 )
 NAMED_LABELS = {"VERSION": ["model", "version"]}

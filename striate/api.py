@@ -82,6 +82,11 @@ class Classifier:
     def classify(self, image: Picture, *, top_k: int = 5) -> Classification:
         """Classify one image.
 
+        Args:
+            image: the path of a file, the bytes of one, a Pillow image, or a uint8 array (H, W), (H, W, 1) or
+                (H, W, 3).
+            top_k: how many classes `top` has.
+
         Raises:
             UserError: it cannot be decoded; the message says why.
         """
@@ -89,6 +94,9 @@ class Classifier:
 
     def classify_all(self, images: Iterable[Picture], *, top_k: int = 5) -> list[Classification]:
         """Classify images, in their order.
+
+        Args:
+            images, top_k: as of `classify`.
 
         Raises:
             UserError: one of them cannot be decoded; the message says which and why.
@@ -202,13 +210,13 @@ def train(
         data: a folder with a folder of images for each class, a zip or tar file of such folders, or a named data set.
         name: name of the model: a-z, 0-9, - and _.
         start: what `--from` takes: a bundle, a run, a pretrained network, or `scratch`.
-        publish: publish the model and make it live, if it passes the check.
+        publish: publish the model and make it live, if it passes the check. `striate publish RUN --force` does
+            without the check.
         settings: any other flag of `striate train`, with underscores: `epochs=30`, `learning_rate=0.01`, `flip=False`.
 
     Raises:
-        UserError: something that was given is wrong; the message says what is accepted.
+        UserError: something that was given is wrong, or training or the export failed; the message says which.
         NotPublished: the model was trained, and failed the check.
-        Failed: training or the export failed.
     """
     from click import ClickException
 

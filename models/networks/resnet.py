@@ -6,7 +6,7 @@ resnet152 60,192,808. At 10 classes: resnet20 269,722; resnet32 464,154; resnet4
 resnet50_v1, resnet101_v1 and resnet152_v1 are the paper's, whose bottlenecks stride in their first 1x1; their weights
 have the shapes of the others', and another meaning.
 Departures: other bottlenecks stride in their 3x3, since a strided 1x1 skips 3/4 of its input ("v1.5"); resnet18 and
-resnet34 project where shapes differ (option B, as in Table 3; Table 2 has option A); images of up to 64 pixels get a
+resnet34 project where shapes differ (option B; Table 2 has option A, and Table 3 resnet34 with either); images of up to 64 pixels get a
 3x3 stem without pooling, since the paper's stem would leave a 32x32 image one pixel.
 """
 
@@ -30,7 +30,7 @@ def resnet(
     """uint8 images (B, H, W, C) -> float32 logits (B, num_classes).
 
     Args:
-        dropout: rate before the last layer, of which the paper has none.
+        dropout: rate before the last layer; the paper has no dropout.
         stride_in: which convolution of a bottleneck halves.
     """
     block, blocks_per_stage = STAGES[name.removesuffix("_v1")]
@@ -71,7 +71,7 @@ def cifar_resnet(
 def paper_stem(x: Tensor) -> Tensor:
     """conv1 and its pooling: (B, H, W, C) -> (B, H/4, W/4, 64)."""
     x = relu(conv_bn(x, 64, 7, strides=2, name="conv1"), "conv1_relu")
-    x = layers.ZeroPadding2D(1, name="pool1_pad")(x)  # after ReLU, zero is no maximum
+    x = layers.ZeroPadding2D(1, name="pool1_pad")(x)  # after ReLU no value is negative: a padded 0 changes no maximum
     return layers.MaxPooling2D(3, strides=2, name="pool1")(x)
 
 

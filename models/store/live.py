@@ -188,4 +188,6 @@ def read_live(home: Path) -> LivePointer:
     except FileNotFoundError:
         return LivePointer(live=max(list_versions(home), default=None))
     except (OSError, ValueError) as error:
-        raise BrokenBundle(f"{path} is no live pointer ({error}); publish again or delete it.") from error
+        raise BrokenBundle(
+            f'{path} is no live pointer ({error}). Write {{"live": 2}} into it, with the number of a good version.'
+        ) from error
