@@ -6,8 +6,8 @@ resnet152 60,192,808. At 10 classes: resnet20 269,722; resnet32 464,154; resnet4
 resnet50_v1, resnet101_v1 and resnet152_v1 are the paper's, whose bottlenecks stride in their first 1x1; their weights
 have the shapes of the others', and another meaning.
 Departures: other bottlenecks stride in their 3x3, since a strided 1x1 skips 3/4 of its input ("v1.5"); resnet18 and
-resnet34 project where shapes differ (option B; Table 2 has option A, and Table 3 resnet34 with either); images of up to 64 pixels get a
-3x3 stem without pooling, since the paper's stem would leave a 32x32 image one pixel.
+resnet34 project where shapes differ (option B; Table 2 has option A, and Table 3 resnet34 with either); images of up
+to 64 pixels get a 3x3 stem without pooling, since the paper's stem would leave a 32x32 image one pixel.
 """
 
 from collections.abc import Callable

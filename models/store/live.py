@@ -14,6 +14,7 @@ from models.files.locks import locked
 from models.files.typed import read_json
 from models.store.layout import LOCK, check_model_name, existing, find_version, list_versions
 
+EXAMPLE = '{"live": 2}'
 LIVE = "live.json"
 HISTORY = "history.jsonl"
 
@@ -189,5 +190,5 @@ def read_live(home: Path) -> LivePointer:
         return LivePointer(live=max(list_versions(home), default=None))
     except (OSError, ValueError) as error:
         raise BrokenBundle(
-            f'{path} is no live pointer ({error}). Write {{"live": 2}} into it, with the number of a good version.'
+            f"{path} is no live pointer ({error}). Write {EXAMPLE} into it, with the number of a good version."
         ) from error

@@ -116,7 +116,7 @@ WRONG += ['{"canary_fraction":"a"}', '{"canary_fraction":NaN}', '{"canary_fracti
 def test_a_live_pointer_of_wrong_types_is_refused_with_a_sentence(exports: Path, content: str) -> None:
     (exports / "toy").mkdir(parents=True)
     (exports / "toy" / "live.json").write_text(content)
-    with pytest.raises(BrokenBundle, match=r"live\.json is no live pointer \(.*\); publish again or delete it"):
+    with pytest.raises(BrokenBundle, match=r"live\.json is no live pointer \(.*\)\. Write .* into it"):
         read_live(exports / "toy")
 
 
