@@ -193,7 +193,7 @@ def of_value(name: str, value: Any) -> Iterator[str]:
     """Signature and docstring, whose sections `Args:` and so on become lists."""
     if inspect.isfunction(value):
         signature = re.sub(r"(: |-> )'([^']*)'", r"\1\2", str(inspect.signature(value)))
-        yield from ("```python", wrapped(f"{name}{signature}"), "```", "")
+        yield from ("<!-- not run: a signature -->", "```python", wrapped(f"{name}{signature}"), "```", "")
     text = inspect.getdoc(value) or ""
     assert text, f"{name} has no docstring"
     for part in text.split("\n\n"):

@@ -20,6 +20,7 @@ from tests.conftest import Training
 from tests.docs.pages import DOCS, anchors, blocks, links, pages, script, without_blocks
 from tests.harness import RunningService, status_of, wait_until
 from tests.images import encode, two_shades, write_folder
+from tests.needs import LONG
 from tests.processes import ROOT, environment, free_port
 
 LANGUAGES = {"sh", "python", "javascript", "json", "toml", "yaml", "text", "nginx", "http", "html"}
@@ -157,6 +158,7 @@ def write_model_of_others(path: Path) -> None:
 RUNNABLE = [page for page in pages() if script(page, port=8000).strip()]
 
 
+@LONG
 @pytest.mark.parametrize("page", RUNNABLE, ids=name_of)
 def test_every_command_of_a_page_runs(page: Path, workplace: Path, tmp_path: Path) -> None:
     """In their order, in one shell, beside a running service."""
@@ -170,6 +172,7 @@ def test_every_command_of_a_page_runs(page: Path, workplace: Path, tmp_path: Pat
         (commands / name).chmod(0o755)
     port = free_port()
     variables = {**environment(), "PATH": f"{commands}:{os.environ['PATH']}", "TF_CPP_MIN_LOG_LEVEL": "3"}
+    variables["HOME"] = str(tmp_path)  # programs of the user, such as those that use Keras, write into it
     log = tmp_path / "log"
     with log.open("wb") as output:
         settings = {"SERVICE_PORT": str(port), "SERVICE_FEEDBACK_OPEN": "1"}
