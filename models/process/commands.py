@@ -19,7 +19,7 @@ Command = Callable[..., Any]
 EXTRAS = {  # packages that not every installation has, and the extra of the package `striate` that brings them
     **dict.fromkeys(("h5py", "keras", "nncf", "rich", "scipy", "sklearn", "tensorflow", "threadpoolctl"), "train"),
     "ai_edge_litert": "litert",
-    **dict.fromkeys(("onnxruntime", "tf2onnx"), "onnx"),
+    "tf2onnx": "onnx",
     "opentelemetry": "traces",
     "pyarrow": "parquet",
     "tensorboard": "tensorboard",

@@ -124,10 +124,12 @@ def write_onnx(bundle: Path, target: Path) -> None:
 
 
 def load_onnx(path: Path) -> Answer:
-    import onnxruntime
+    """By OpenVINO: ONNX Runtime would write an identifier and a file of events into the home folder."""
+    import openvino
+    import openvino.properties.hint as hints
 
-    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
-    return lambda images: session.run(["probabilities"], {"images": images})[0]
+    compiled = openvino.Core().compile_model(str(path), "CPU", {hints.inference_precision: openvino.Type.f32})
+    return lambda images: np.array(compiled({"images": images})["probabilities"])
 
 
 def write_litert(bundle: Path, target: Path) -> None:
@@ -150,6 +152,6 @@ def load_litert(path: Path) -> Answer:
 
 
 FORMATS = {
-    "onnx": Format(".onnx", ("tf2onnx", "onnxruntime"), write_onnx, load_onnx),
+    "onnx": Format(".onnx", ("tf2onnx", "openvino"), write_onnx, load_onnx),
     "litert": Format(".tflite", ("ai_edge_litert.interpreter",), write_litert, load_litert),
 }

@@ -5,10 +5,10 @@ import sys
 from pathlib import Path
 
 import numpy as np
-import onnxruntime
 import pytest
 from ai_edge_litert.interpreter import Interpreter
 from click.testing import CliRunner, Result
+from onnx.reference import ReferenceEvaluator
 
 from models.bundle.manifest import read_golden
 from models.bundle.preprocessing import InputSpec, decode_image
@@ -23,7 +23,7 @@ def striate_export(*arguments: object) -> Result:
 
 def answers(path: Path, images: np.ndarray) -> np.ndarray:
     if path.suffix == ".onnx":
-        found: np.ndarray = onnxruntime.InferenceSession(str(path)).run(None, {"images": images})[0]
+        found: np.ndarray = ReferenceEvaluator(str(path)).run(None, {"images": images})[0]
         return found
     return Interpreter(model_path=str(path)).get_signature_runner()(images=images)["probabilities"]
 
