@@ -96,8 +96,8 @@ def list_networks(as_json: bool) -> None:
 def describe_network(name: str, input_shape: tuple[int, int, int] | None, classes: int | None, as_json: bool) -> None:
     """Print a network layer by layer, with its totals.
 
-    `sees` is the receptive field: how much of the image one position of the layer sees; `every` is by how many pixels
-    the next position's field is further.
+    `sees` is the receptive field: how much of the image one position of the layer depends on. `every` is the
+    distance of two neighbouring positions, in pixels.
     """
     import_quietly("keras")
 

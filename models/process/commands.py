@@ -43,6 +43,8 @@ def explained(command: Command, *, continues: bool = False) -> Command:
         except KeyboardInterrupt:
             click.echo(f"Interrupted.{f' Continue with: {same_command()}' if continues else ''}", err=True)
             sys.exit(INTERRUPTED)
+        except BrokenPipeError:  # whoever reads the output has read enough, as `head` does: click ends quietly
+            raise
         except Exception as error:
             if os.environ.get("STRIATE_TRACEBACK") or not is_expected(error):
                 raise

@@ -202,7 +202,10 @@ def fit_to_start(layers: Layers, architecture: Architecture, known: Manifest | N
     if not known:
         for name, only in (("freeze_epochs", 0), ("train", "all")):
             if layers[name] != only:
-                raise click.UsageError(f"--{name.replace('_', '-')} is for --from: random weights have to be trained.")
+                raise click.UsageError(
+                    f"--{name.replace('_', '-')} needs a model to start from: say which with --from. Only colour "
+                    "photographs of at least 96 pixels start from pretrained weights by themselves."
+                )
         return layers
     photographs = min(spec.height, spec.width) >= PHOTOGRAPH
     by_default = layers["recipe"] == DEFAULT and not layers.is_given("recipe")

@@ -13,6 +13,7 @@ from click.testing import CliRunner, Result
 from models.networks.cli import LAYERS, by, main, margin
 from models.networks.registry import ARCHITECTURES
 from models.networks.summary import describe, outline
+from tests.processes import ROOT
 
 
 def models(*arguments: str) -> Result:
@@ -108,3 +109,9 @@ def test_squares_are_one_number_where_that_says_it_all() -> None:
     assert by((5, 5)) == "5x5"
     assert by(None) == ""
     assert margin((0, 1)) == "0+1"
+
+
+def test_a_reader_that_has_read_enough_is_no_error() -> None:
+    command = f"'{sys.executable}' -m models describe resnet152 | head -1"
+    done = subprocess.run(command, shell=True, cwd=ROOT, capture_output=True, text=True)
+    assert done.stderr == ""
