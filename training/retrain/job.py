@@ -88,4 +88,7 @@ def read_job(path: Path) -> Job:
     if job.rollout.is_watched and not job.service:
         raise BadJob(f'{path} has a [rollout] to be watched, and does not say service = "http://...".')
     data = job.data if job.data in DATA_SETS else str(here / expanded(job.data))
-    return replace(job, data=data, service=job.service.rstrip("/"))
+    training, recipe = job.training, job.training.get("recipe")
+    if isinstance(recipe, str) and recipe.endswith(".toml"):  # a file, and not the name of a recipe
+        training = {**training, "recipe": str(here / expanded(recipe))}
+    return replace(job, data=data, service=job.service.rstrip("/"), training=training)

@@ -30,6 +30,13 @@ def test_paths_are_relative_to_the_file_and_defaults_are_there(tmp_path: Path) -
     assert read_job(job_file(tmp_path, 'model = "digits"\ndata = "digits"\n')).data == "digits"
 
 
+@pytest.mark.parametrize(("recipe", "found"), [("mine.toml", "{folder}/mine.toml"), ("lecture", "lecture")])
+def test_a_recipe_file_is_relative_to_the_file_and_a_recipe_has_a_name(recipe: str, found: str, tmp_path: Path) -> None:
+    path = tmp_path / "job.toml"
+    path.write_text(f'model = "toy"\ndata = "digits"\n[training]\nrecipe = "{recipe}"\n')
+    assert read_job(path).training == {"recipe": found.format(folder=tmp_path)}
+
+
 def test_a_job_may_have_a_table_of_labels_and_groups(tmp_path: Path) -> None:
     said = '[labels]\nfile = "labels.csv"\nlabel_column = "dx"\ngroup_by = "p[0-9]"\n'
     job = read_job(job_file(tmp_path, MINIMAL + said))
