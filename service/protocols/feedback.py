@@ -128,7 +128,10 @@ def authorise() -> None:
     service().keys.check(request.headers, "feedback")
     origin = request.headers.get("Origin")
     if origin and origin.partition("://")[2] != request.host and origin not in current_app.extensions["origins"]:
-        raise Forbidden("Pages of other origins cannot submit feedback. SERVICE_CORS_ORIGINS lists those that can.")
+        raise Forbidden(
+            "Pages of other origins cannot submit feedback. SERVICE_CORS_ORIGINS lists those that can; behind a proxy, the "
+            "service knows its own page only if the proxy passes on the header Host."
+        )
 
 
 @bp.post("/models/<name>/feedback")
