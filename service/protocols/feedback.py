@@ -129,8 +129,8 @@ def authorise() -> None:
     origin = request.headers.get("Origin")
     if origin and origin.partition("://")[2] != request.host and origin not in current_app.extensions["origins"]:
         raise Forbidden(
-            "Pages of other origins cannot submit feedback. SERVICE_CORS_ORIGINS lists those that can; behind a proxy, the "
-            "service knows its own page only if the proxy passes on the header Host."
+            "Pages of other origins cannot submit feedback. SERVICE_CORS_ORIGINS lists those that can. Behind a proxy, "
+            "the service knows its own page only if the proxy passes on the header Host."
         )
 
 
