@@ -95,7 +95,11 @@ def not_installed(name: str, error: ModuleNotFoundError) -> click.Command:
 
     anything = {"ignore_unknown_options": True, "help_option_names": []}
     arguments = click.Argument(["arguments"], nargs=-1, type=click.UNPROCESSED)
-    return click.Command(name, callback=fail, params=[arguments], help=sentence, context_settings=anything)
+    remedy = sentence.partition(": ")[2]
+    short = f"Not installed: {remedy}" if remedy else sentence
+    return click.Command(
+        name, callback=fail, params=[arguments], help=sentence, short_help=short, context_settings=anything
+    )
 
 
 @click.command(cls=Commands, context_settings=CONTEXT)

@@ -64,7 +64,7 @@ def test_a_command_whose_packages_are_not_installed_says_which_extra_brings_them
     said = python("-c", WITHOUT_RICH, "train", "--data", "digits", "--name", "x", status=1)
     assert said == "Error: This needs rich, which is not installed here: pip install 'striate[train]'.\n"
     listed = python("-c", WITHOUT_RICH, "--help")
-    assert "  train           This needs rich" in listed
+    assert "  train           Not installed: pip install 'striate[train]'." in listed
     assert "  models    List the models" in listed
 
 
