@@ -179,7 +179,7 @@ def test_a_first_model_can_be_published_while_the_run_goes_on(
 def test_what_needs_good_weights_is_refused_without_them(flags: tuple[str, str]) -> None:
     result = fit("--data", "digits", "--name", "toy", *flags)
     assert result.exit_code == 2
-    assert f"{flags[0]} is for --from" in result.output
+    assert f"{flags[0]} needs a model to start from" in result.output
 
 
 def test_a_job_without_a_live_version_starts_from_published_weights_as_fit_does(
