@@ -129,7 +129,7 @@ def test_figures_live_on_the_page_of_benchmarks() -> None:
 
 @pytest.fixture(scope="session")
 def workplace(digits_training: Training, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder that the pages' commands are run in: docs/CONTRIBUTING says what it has."""
+    """The folder that the pages' commands are run in: CONTRIBUTING.md says what it has."""
     home = tmp_path_factory.mktemp("workplace")
     data = {"cat": two_shades(40)["dark"], "dog": two_shades(40)["light"]}
     write_folder(home / "photographs", data)
