@@ -42,7 +42,7 @@ def demo(folder: Path, host: str | None, port: int | None) -> None:
     if opens_feedback(host, os.environ):
         os.environ["SERVICE_FEEDBACK_OPEN"] = "1"
     os.environ.setdefault("SERVICE_FEEDBACK", str(folder / "feedback"))
-    from service.cli import run  # it imports gevent, which patches nothing that training needs, but takes its time
+    from service.cli import run  # here and not above: `striate --help` need not wait for it
 
     run(host=host, port=port, saved_model=None)
 
