@@ -26,7 +26,7 @@ ORIGIN = re.compile(r"https?://[^/\s]+")
 NUMBERS = {int: "a whole number", float: "a number"}
 DAY_S = 86_400
 REMOVED = {  # settings of earlier versions, and what holds instead
-    "SERVICE_DECODE_THREADS": "each HTTP process has one decoding thread per core",
+    "SERVICE_DECODE_THREADS": "there is about one decoder process per core",
     "SERVICE_MAX_CONNECTIONS": "each HTTP process accepts 4,000 connections",
     "SERVICE_POLL_INTERVAL_S": "the exports are looked at every half second",
 }
@@ -75,9 +75,15 @@ class Config:
     max_batch_size: int = setting(32, "images that are computed at once, at most", least=1, most=4096)
     queue_capacity: int = setting(
         256,
-        "images of one model that may wait, shared out over the HTTP processes; further requests get 503",
+        "images of one model that may wait in all HTTP processes together; further requests get 503",
         least=1,
         most=1_000_000,
+    )
+    queue_bytes: int = setting(
+        256_000_000,
+        "bytes of the encoded images that wait, of all models together; further requests get 503",
+        least=1,
+        most=10**12,
     )
     deadline_s: float = seconds(10.0, "request timeout; requests that take longer get 504", least=0.01)
     max_body_bytes: int = setting(

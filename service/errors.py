@@ -50,6 +50,7 @@ IMAGE_STATUS = {
     "image_too_many_pixels": 413,
     "image_format_unsupported": 415,
     "image_mode_unsupported": 422,
+    "image_too_costly": 422,
 }
 
 

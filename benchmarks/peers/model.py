@@ -16,7 +16,7 @@ BUNDLE = Path(os.environ["BENCH_BUNDLE"])
 ENGINE = os.environ["BENCH_ENGINE"]
 PORT = int(os.environ["BENCH_PORT"])
 MAX_BATCH_SIZE = 16
-WAIT_S = 0.005  # for company; without it most of them never form a batch
+WAIT_S = float(os.environ.get("BENCH_WAIT_S", "0.005"))  # for company; without it most of them never form a batch
 MANIFEST = read_manifest(BUNDLE)
 
 

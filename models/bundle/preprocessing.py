@@ -17,6 +17,7 @@ import numpy as np
 from PIL import ExifTags, Image, TiffImagePlugin
 
 from models.bundle import libtiff
+from models.bundle.cost import find_excess
 from models.bundle.jpeg import read_frame
 from models.bundle.png import has_16bit_transparent_colour, paint_transparent_colour_white
 from models.errors import UserError
@@ -26,6 +27,8 @@ MAX_PIXELS = 40_000_000  # checked on the header; Pillow's own limit would allow
 # A baseline JPEG may have so many times as many pixels, since it is scaled while it is decoded: 200 million take 0.3 s
 # and 15 MB, where 40 million of a progressive JPEG take 0.4 s and 118 MB, and of a PNG 1.1 s and 158 MB.
 STREAMED = 5
+LIGHT_PIXELS = 6_000_000  # take a tenth of a second; a streamed JPEG has no such limit
+BAND_ROWS = 256  # that are laid over white at once
 ORIENTATION = ExifTags.Base.Orientation
 TILE_WIDTH, TILE_LENGTH = 322, 323  # TIFF tags
 
@@ -44,12 +47,17 @@ libtiff.silence()
 class BadImage(UserError):
     """These bytes are no image that we read; `code` says in one word why, the message in a sentence.
 
-    Codes: `image_invalid`, `image_format_unsupported`, `image_too_many_pixels`, `image_mode_unsupported`.
+    Codes: `image_invalid`, `image_format_unsupported`, `image_too_many_pixels`, `image_mode_unsupported`,
+    `image_too_costly`.
     """
 
     def __init__(self, message: str, *, code: str = "image_invalid") -> None:
         super().__init__(message)
         self.code = code
+
+
+class HeavyImage(Exception):
+    """Decoding this image takes long, and it was asked for only if it does not."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +89,12 @@ class InputSpec:
 
 
 def decode_image(
-    data: bytes, spec: InputSpec, *, max_pixels: int = MAX_PIXELS, formats: tuple[str, ...] = FORMATS
+    data: bytes,
+    spec: InputSpec,
+    *,
+    max_pixels: int = MAX_PIXELS,
+    formats: tuple[str, ...] = FORMATS,
+    only_light: bool = False,
 ) -> np.ndarray:
     """Encoded image -> uint8 (spec.height, spec.width, spec.channels).
 
@@ -89,22 +102,38 @@ def decode_image(
 
     Args:
         formats: Pillow's names of those that are read; AVIF is read where it is among them.
+        only_light: do not decode an image of more than LIGHT_PIXELS.
 
     Raises:
-        BadImage: `data` is no image that we read, or has more than `max_pixels` pixels.
+        BadImage: `data` is no image that we read, has more than `max_pixels` pixels, or would cost too much.
+        HeavyImage: with `only_light`.
     """
-    return decode_for(data, (spec,), max_pixels=max_pixels, formats=formats)[0]
+    return decode_for(data, (spec,), max_pixels=max_pixels, formats=formats, only_light=only_light)[0]
 
 
 def decode_for(
-    data: bytes, specs: Sequence[InputSpec], *, max_pixels: int = MAX_PIXELS, formats: tuple[str, ...] = FORMATS
+    data: bytes,
+    specs: Sequence[InputSpec],
+    *,
+    max_pixels: int = MAX_PIXELS,
+    formats: tuple[str, ...] = FORMATS,
+    only_light: bool = False,
 ) -> list[np.ndarray]:
     """`decode_image` for several inputs, of which the first should be the largest: decoded once, resized for each."""
+    excess = find_excess(data)
+    if excess is not None:
+        raise BadImage(
+            f"The image has more than {excess.most:,} {excess.what}, which would take long to decode. Save it anew.",
+            code="image_too_costly",
+        )
     try:
         with Image.open(io.BytesIO(data), formats=formats) as image:
+            is_streamed, num_pixels = False, math.prod(decoded_size(image))
             if image.format in ("JPEG", "MPO"):
-                draft_within(image, data, specs[0], max_pixels)
+                is_streamed = draft_within(image, data, specs[0], max_pixels)
             check_pixels(image, max_pixels)
+            if only_light and not is_streamed and num_pixels > LIGHT_PIXELS:
+                raise HeavyImage
             deep = has_16bit_transparent_colour(image)
             image.load()
             if deep:
@@ -113,7 +142,7 @@ def decode_for(
             orientation = 1 if image.format == "TIFF" else read_orientation(image)
             upright = transpose(image, orientation)
             return [resize(to_mode(upright, "L" if spec.channels == 1 else "RGB"), spec) for spec in specs]
-    except BadImage:
+    except (BadImage, HeavyImage):
         raise
     except Exception as error:  # Pillow raises eight kinds on hostile files, from OSError to SyntaxError
         raise explain(data, error) from error
@@ -189,8 +218,8 @@ def transpose(image: Image.Image, orientation: int) -> Image.Image:
     return image.transpose(TRANSPOSES[orientation]) if orientation in TRANSPOSES else image
 
 
-def draft_within(image: Image.Image, data: bytes, spec: InputSpec, max_pixels: int) -> None:
-    """Have a JPEG decoded at a fraction, where its kind can be.
+def draft_within(image: Image.Image, data: bytes, spec: InputSpec, max_pixels: int) -> bool:
+    """Have a JPEG decoded at a fraction, where its kind can be. Returns whether it is streamed (read_frame).
 
     Raises:
         BadImage: it has more pixels than are read of its kind.
@@ -200,6 +229,7 @@ def draft_within(image: Image.Image, data: bytes, spec: InputSpec, max_pixels: i
     check_pixels(image, max_pixels, times=STREAMED if is_streamed else 1)
     if not is_lossless:
         draft(image, spec, read_orientation(image), margin=1 if is_large else 2)
+    return is_streamed
 
 
 def draft(image: Image.Image, spec: InputSpec, orientation: int, *, margin: int = 2) -> None:
@@ -235,8 +265,11 @@ def over_white(image: Image.Image) -> Image.Image:
     if image.mode in ("La", "RGBa"):
         image = image.convert(image.mode.replace("a", "A"))
     image = image.convert("RGBA")
-    white = Image.new("RGBA", image.size, "white")
-    return Image.alpha_composite(white, image).convert("RGB")
+    result = Image.new("RGB", image.size)
+    for top in range(0, image.height, BAND_ROWS):  # of the whole image three copies would be in memory
+        band = image.crop((0, top, image.width, min(top + BAND_ROWS, image.height)))
+        result.paste(Image.alpha_composite(Image.new("RGBA", band.size, "white"), band).convert("RGB"), (0, top))
+    return result
 
 
 def squash(image: Image.Image, spec: InputSpec) -> Image.Image:

@@ -42,7 +42,7 @@ def main(settings: dict[str, Any]) -> None:
     except Exception as error:  # whatever a broken model makes its loader raise; the supervisor logs it
         report("failed", reason=f"{error}"[:500] or type(error).__name__)
         sys.exit(1)
-    engine: Engine = loop.Engine(loaded, settings["endpoint"], settings["version"])
+    engine: Engine = loop.Engine(loaded, settings["endpoint"], settings["version"], Path(settings["drift"]))
     signal.signal(signal.SIGTERM, lambda *_: engine.stop())
     backend = loaded.backend
     report("ready", precision=backend.precision, threads=backend.threads, manifest=loaded.manifest.to_json())
@@ -64,6 +64,7 @@ def beat(engine: "Engine", report: Callable[[str], None]) -> None:
         since = engine.busy_since
         if since is None or time.monotonic() - since < BEAT_S:
             report("beat")
+        engine.statistics.write_drift()
         time.sleep(BEAT_S)
 
 

@@ -31,6 +31,10 @@ class BatchSizes:
         self._without_s = dict.fromkeys(self._sizes, 0.0)  # computed since a size was last computed
         self._fit()
 
+    @property
+    def largest(self) -> int:
+        return self._sizes[-1]
+
     def best(self, waiting: int) -> int:
         """The size that gets most images done a second when so many wait; places for which nobody waits are waste.
 

@@ -1,28 +1,28 @@
 """Forms batches from the queued images, oldest first. There is no batching delay."""
 
-import math
 import time
 from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from itertools import takewhile
+from itertools import islice, takewhile
 
 import numpy as np
 
 from service.engine.batch_sizes import BatchSizes
-from service.ipc import messages
+from service.engine.workers import HttpWorker
 
 
 @dataclass(frozen=True, slots=True)
 class Instance:
     """One image on its way through the engine."""
 
-    sender: bytes  # ZeroMQ identity of the HTTP worker that asked
-    id: bytes
+    sender: HttpWorker
+    id: int
+    slot: int  # of the sender's arena, where the pixels are
     deaths: int  # engines that died while they computed this image
+    counts: int  # in which statistics: service.ipc.messages.CONFIDENCE, DRIFT
     deadline: float  # after which nobody waits for the answer; CLOCK_MONOTONIC, seconds
     sent: float  # when the worker sent it
-    pixels: bytes | memoryview
     again: bool = False  # the batch it was in failed, and so it is computed once more, alone
 
 
@@ -51,9 +51,13 @@ class Batcher:
         """Have each of a batch that failed computed alone, before all others, since these have waited longest."""
         self._waiting.extendleft(replace(instance, again=True) for instance in reversed(list(instances)))
 
-    def discard(self, request_id: bytes) -> None:
-        """Forget an image whose answer nobody waits for, if it still waits."""
-        self._waiting = deque(instance for instance in self._waiting if instance.id != request_id)
+    def discard(self, sender: HttpWorker, number: int | None = None) -> None:
+        """Forget an image whose answer nobody waits for, if it still waits; without a number, all of this worker."""
+        self._waiting = deque(
+            instance
+            for instance in self._waiting
+            if instance.sender is not sender or (number is not None and instance.id != number)
+        )
 
     def next_batch(self) -> tuple[Batch | None, list[Instance]]:
         """(the next batch, if anything waits; those whose deadline passed while they waited).
@@ -62,31 +66,21 @@ class Batcher:
         cause it takes nobody with it again.
         """
         now = time.monotonic()
-        expired = [instance for instance in self._waiting if instance.deadline < now]
-        if expired:
-            self._waiting = deque(instance for instance in self._waiting if instance.deadline >= now)
+        expired: list[Instance] = []
+        while self._waiting and self._waiting[0].deadline < now:
+            expired.append(self._waiting.popleft())
         if not self._waiting:
             return None, expired
-        together = sum(1 for _ in takewhile(lambda instance: not (instance.again or instance.deaths), self._waiting))
+        alike = takewhile(lambda instance: not (instance.again or instance.deaths), self._waiting)
+        together = sum(1 for _ in islice(alike, self._sizes.largest))
         size = self._sizes.best(together) if together else 1
         return Batch([self._waiting.popleft() for _ in range(min(size, max(1, together)))], size), expired
 
 
 def stack(batch: Batch, shape: tuple[int, int, int]) -> np.ndarray:
-    """uint8 (size, H, W, C), black where the batch has no more images."""
-    padding = bytes((batch.size - len(batch.instances)) * math.prod(shape))
-    pixels = b"".join([*(instance.pixels for instance in batch.instances), padding])
-    return np.frombuffer(pixels, np.uint8).reshape(batch.size, *shape)
-
-
-def read_instance(frames: list[bytes]) -> Instance | None:
-    """A message as it came off the socket; None where it is none of ours."""
-    if len(frames) != 2 or len(frames[1]) < messages.REQUEST.size:
-        return None
-    sender, request = frames
-    request_id, deaths, deadline, sent = messages.REQUEST.unpack_from(request)
-    return Instance(sender, request_id, deaths, deadline, sent, memoryview(request)[messages.REQUEST.size :])
-
-
-def is_cancellation(frames: list[bytes]) -> bool:
-    return len(frames) == 2 and len(frames[1]) == messages.ID_BYTES
+    """uint8 (size, H, W, C), copied out of the workers' slots; black where the batch has no more images."""
+    images = np.empty((batch.size, *shape), np.uint8)
+    for i, instance in enumerate(batch.instances):
+        images[i] = instance.sender.slots[instance.slot]
+    images[len(batch.instances) :] = 0
+    return images

@@ -1,24 +1,26 @@
-"""The engine's loop: receives images, computes them in batches, sends probabilities back."""
+"""The engine's loop: takes requests in, computes them in batches, answers each worker's share of a batch at once."""
 
-import contextlib
 import logging
-import os
+import math
 import time
-from collections import deque
+from collections import defaultdict, deque
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
-import zmq
 
-from service.engine.batcher import Batch, Batcher, Instance, is_cancellation, read_instance, stack
+from service.engine.batcher import Batch, Batcher, Instance, stack
 from service.engine.loading import Loaded
+from service.engine.statistics import Statistics
+from service.engine.workers import Computing, HttpWorker, HttpWorkers
 from service.ipc import messages
-from service.telemetry.metrics import engine_series
 
 log = logging.getLogger(__name__)
 
-IDLE_BEFORE_STOP_MS = 1000  # a retiring engine waits this long for requests already on their way
+IDLE_BEFORE_STOP_S = 1.0  # a retiring engine waits this long for requests already on their way
+NO_PROBABILITIES = np.empty((1, 0), np.float32)
+IDLE_S = 0.1  # after so long without a request, what was counted is added to the metrics
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,26 +28,29 @@ class Running:
     """A batch that the backend has begun."""
 
     batch: Batch
+    images: np.ndarray  # uint8 (size, H, W, C)
     started: float
     handle: Any  # the backend's; None where it raised
 
 
 class Engine:
-    """One model version's loop."""
+    """One model version's loop.
 
-    def __init__(self, loaded: Loaded, endpoint: str, version: int) -> None:
+    Args:
+        endpoint: path of the socket at which it is reached.
+        drift: folder in which the counts of drift are written.
+    """
+
+    def __init__(self, loaded: Loaded, endpoint: str, version: int, drift: Path) -> None:
         self._backend = loaded.backend
         self._shape = loaded.manifest.input_spec.shape
-        self._num_bytes = int(np.prod(self._shape))
         self._sizes = loaded.sizes()
         self._batcher = Batcher(self._sizes)
         self._running: deque[Running] = deque()
-        self._wait, self._batch_size, self._inference, self._last = engine_series(loaded.manifest.model, version)
-        self._socket: zmq.Socket[bytes] = zmq.Context.instance().socket(zmq.ROUTER)
-        self._socket.setsockopt(zmq.RCVHWM, 0)  # the HTTP workers bound the queue
-        self._socket.setsockopt(zmq.SNDHWM, 0)
-        self._socket.bind(endpoint)
-        self._computing = os.open(messages.computing_file(endpoint), os.O_WRONLY | os.O_CREAT, 0o600)
+        self.statistics = Statistics(loaded.manifest, version, drift)
+        most = loaded.max_batch_size * (loaded.backend.in_flight + 1)
+        self._computing = Computing(messages.computing_file(endpoint), most)
+        self._workers = HttpWorkers(endpoint, self._shape, self._batcher.discard)
         self._stopping = False
         self.busy_since: float | None = None  # when the batch being computed was begun; None between batches
         self._last_done = 0.0
@@ -55,7 +60,8 @@ class Engine:
         while self._receive():
             batch, expired = self._batcher.next_batch()
             for instance in expired:
-                self._reply(instance, messages.EXPIRED)
+                row = (instance.id, messages.EXPIRED, math.nan)
+                self._workers.answer(instance.sender, messages.reply([row], NO_PROBABILITIES))
             if batch is None:
                 self._finish_all_but(0)
                 continue
@@ -70,73 +76,75 @@ class Engine:
         self._stopping = True
 
     def _receive(self) -> bool:
-        """Take in all that has come; wait only while nobody does. False: stop."""
+        """Take in all that has come; wait only while nobody asks. False: stop."""
+        speaking = self._workers.wait(0)
         if not self._batcher and not self._running:
-            while not self._socket.poll(IDLE_BEFORE_STOP_MS):
-                if self._stopping:
-                    return False
-        with contextlib.suppress(zmq.Again):
-            while True:
-                frames = self._socket.recv_multipart(zmq.NOBLOCK)
-                if is_cancellation(frames):
-                    self._batcher.discard(frames[1])
-                    continue
-                instance = read_instance(frames)
-                if instance is None:
-                    log.warning("dropped a message that is no request")
-                elif len(instance.pixels) != self._num_bytes:
-                    self._reply(instance, messages.REFUSED)
-                else:
-                    self._batcher.add(instance)
+            idle_since = time.monotonic()
+            while not speaking:
+                speaking = self._workers.wait(IDLE_S)
+                if not speaking:
+                    self.statistics.flush()
+                    if self._stopping and time.monotonic() - idle_since >= IDLE_BEFORE_STOP_S:
+                        return False
+        for worker in speaking:
+            requests = worker.requests()
+            if requests is None:
+                self._workers.remove(worker)
+                continue
+            for number, slot, deaths, counts, deadline, sent in requests:
+                if slot == messages.CANCEL:
+                    self._batcher.discard(worker, number)
+                elif slot < len(worker.slots):
+                    self._batcher.add(Instance(worker, number, slot, deaths, counts, deadline, sent))
         return True
 
     def _start(self, batch: Batch) -> None:
         self._note_computing(batch)
-        started, handle = time.monotonic(), None
+        images, started, handle = stack(batch, self._shape), time.monotonic(), None
         if self.busy_since is None:
             self.busy_since = started
         try:
-            handle = self._backend.start(stack(batch, self._shape))
+            handle = self._backend.start(images)
         except Exception:
             log.exception("a batch of %d failed", batch.size)
-        self._running.append(Running(batch, started, handle))
+        self._running.append(Running(batch, images, started, handle))
 
     def _note_computing(self, *starting: Batch) -> None:
-        """If the engine dies, this tells the HTTP workers which images may have been the cause."""
         batches = [*(running.batch for running in self._running), *starting]
-        ids = [instance.id for batch in batches for instance in batch.instances]
-        os.pwrite(self._computing, b"".join(ids) + messages.NO_ID, 0)
+        self._computing.note([instance.id for batch in batches for instance in batch.instances])
 
     def _finish_all_but(self, count: int) -> None:
         while len(self._running) > count:
             self._finish(self._running.popleft())
 
     def _finish(self, running: Running) -> None:
-        probabilities = self._result(running)
+        batch, probabilities = running.batch, self._result(running)
         started, done = max(running.started, self._last_done), time.monotonic()  # it began when the one before was done
         self._last_done = done
         self.busy_since = done if self._running else None
         self._note_computing()
-        self._batch_size.observe(len(running.batch.instances))
-        self._inference.observe(done - started)
-        self._last.set(time.time())
         if probabilities is None:
-            answers: list[bytes | None] = [None] * len(running.batch.instances)
-            self._sizes.observe_failure(running.batch.size, done - started)
+            self._sizes.observe_failure(batch.size, done - started)
+            probabilities = np.full((len(batch.instances), 1), np.nan, np.float32)
         else:
-            self._sizes.observe(running.batch.size, done - started)
-            answers = [row.tobytes() if np.isfinite(row).all() else None for row in probabilities]
-        again = []
-        for instance, answer in zip(running.batch.instances, answers, strict=True):
-            if answer is None and running.batch.size > 1:
-                again.append(instance)  # another image, or the size of the batch, may have been the cause
-                continue
-            self._wait.observe(started - instance.sent)
-            self._reply(instance, messages.FAILED if answer is None else messages.OK, answer or b"", started, done)
-        self._batcher.add_again(again)
+            self._sizes.observe(batch.size, done - started)
+        is_good = np.isfinite(probabilities).all(axis=1)
+        far = self.statistics.far(batch, running.images, probabilities, is_good)
+        if batch.size > 1:  # of those that failed, another image or the size of the batch may have been the cause
+            self._batcher.add_again(i for i, good in zip(batch.instances, is_good, strict=True) if not good)
+        shares: defaultdict[HttpWorker, list[int]] = defaultdict(list)  # places in the batch, by whose they are
+        for place, (instance, good) in enumerate(zip(batch.instances, is_good.tolist(), strict=True)):
+            if good or batch.size == 1:
+                shares[instance.sender].append(place)
+        for worker, places in shares.items():
+            ids = [batch.instances[place].id for place in places]
+            statuses = [messages.OK if good else messages.FAILED for good in is_good[places].tolist()]
+            rows = zip(ids, statuses, far[places].tolist(), strict=True)
+            self._workers.answer(worker, messages.reply(rows, probabilities[places], started, done))
+        self.statistics.count(batch, started, done, probabilities, is_good, far)
 
     def _result(self, running: Running) -> np.ndarray | None:
-        """Probabilities (images, classes); None where the backend raised."""
+        """Probabilities float32 (images, classes); None where the backend raised."""
         if running.handle is None:
             return None
         try:
@@ -144,9 +152,3 @@ class Engine:
         except Exception:
             log.exception("a batch of %d failed", running.batch.size)
             return None
-
-    def _reply(
-        self, instance: Instance, status: int, probabilities: bytes = b"", started: float = 0.0, done: float = 0.0
-    ) -> None:
-        reply = messages.REPLY.pack(instance.id, status, started, done) + probabilities
-        self._socket.send_multipart([instance.sender, reply])

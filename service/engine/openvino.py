@@ -24,11 +24,14 @@ class OpenVINO(Backend):
 
     def __init__(self, bundle: Path, precision: str, pace: Pace) -> None:
         self.precision = precision
-        self._core = pace.at_low_priority(partial(import_module, "openvino")).Core()
+        openvino = pace.at_low_priority(partial(import_module, "openvino"))
+        self._core, self._tensor = openvino.Core(), openvino.Tensor
         if pace.considerate:
             self._start_threads(pace.at_low_priority(small_product))
         file = bundle / INT8 / "model.xml" if precision == "int8" else bundle
         self._model = pace.at_low_priority(lambda: self._core.read_model(file))
+        names = [output.get_any_name() for output in self._model.outputs]
+        self._output = names.index("probabilities")
         rest = self.precisions(bundle)[1] if precision == "int8" else precision  # of what is not in 8 bits
         weights = sum(file.stat().st_size for file in (bundle / "variables").iterdir())
         for threads in sorted({1, available_cores()}) if weights < TINY_BYTES else [available_cores()]:
@@ -38,7 +41,11 @@ class OpenVINO(Backend):
                 break
 
     def start(self, images: np.ndarray) -> np.ndarray:
-        return self._request.infer({"images": images}, share_inputs=True)["probabilities"].copy()
+        # Without OpenVINO's dictionaries of inputs and outputs, which cost a third of a small model's time.
+        self._images = np.require(images, requirements=["C", "W"])  # kept: the tensor shares its memory
+        self._request.set_input_tensor(self._tensor(self._images, shared_memory=True))
+        self._request.infer()
+        return self._request.get_output_tensor(self._output).data.copy()
 
     def finish(self, started: np.ndarray) -> np.ndarray:
         return started

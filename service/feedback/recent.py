@@ -1,21 +1,32 @@
 """The latest images that were answered, so that feedback can name one by its request's id.
 
-Each HTTP worker remembers its own in memory, up to SERVICE_RECENT_BYTES, and asks the others, over a socket in the
-service's private directory, for what it does not know: feedback may reach another worker than the request did.
+Each HTTP worker remembers its own in memory, up to SERVICE_RECENT_BYTES, and asks the others, over a Unix socket in
+the service's private directory, for what it does not know: feedback may reach another worker than the request did.
 """
 
-import contextlib
 import logging
 import os
 from pathlib import Path
+from typing import Any
 
-import gevent
-import zmq.green as zmq
+import msgspec
+from gevent import socket
+from gevent.server import StreamServer
 
 log = logging.getLogger(__name__)
 
 OVERHEAD_BYTES = 600  # of a request that is remembered, beside its images
-SIBLING_TIMEOUT_MS = 1000
+SIBLING_TIMEOUT_S = 1.0
+MAX_QUESTION_BYTES = 65536
+MOST_IMAGES = 1_000_000  # of one request, more than any setting allows
+
+
+class Question(msgspec.Struct, array_like=True):
+    """Which image another worker is asked for; it answers with the image's bytes, or closes the connection."""
+
+    request_id: str
+    model: str
+    index: int
 
 
 class Recent:
@@ -27,15 +38,14 @@ class Recent:
         self._requests: dict[str, tuple[str, list[bytes]]] = {}  # model and encoded images, oldest first
         self._num_bytes = 0
         self._name = f"recent-{os.getpid()}"
-        self._context = zmq.Context()
-        self._server = self._context.socket(zmq.REP)
-        self._server.bind(f"ipc://{runtime}/{self._name}")
-        self._greenlet = gevent.spawn(self._serve)
+        listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        listener.bind(f"{runtime}/{self._name}")
+        listener.listen()
+        self._server = StreamServer(listener, self._answer)
+        self._server.start()
 
     def close(self) -> None:
-        self._greenlet.kill()
-        self._server.close()
-        self._context.term()
+        self._server.stop()
 
     def remember(self, request_id: str, model: str, images: list[bytes]) -> None:
         """Forgets the oldest for it."""
@@ -50,12 +60,12 @@ class Recent:
     def find(self, request_id: str, model: str, index: int) -> bytes | None:
         """An image of a request to this model, in whichever worker that was."""
         image = self._find_here(request_id, model, index)
-        if image is not None:
+        if image is not None or index > MOST_IMAGES:
             return image
         for path in sorted(self._runtime.glob("recent-*")):
             pid = path.name.removeprefix("recent-")
             if path.name != self._name and Path("/proc", pid).exists():
-                image = self._ask(path, [request_id, model, str(index)])
+                image = self._ask(path, Question(request_id, model, index))
                 if image is not None:
                     return image
         return None
@@ -64,26 +74,26 @@ class Recent:
         known, images = self._requests.get(request_id, ("", []))
         return images[index] if known == model and index < len(images) else None
 
-    def _ask(self, path: Path, words: list[str]) -> bytes | None:
-        with contextlib.closing(self._context.socket(zmq.REQ)) as socket:
-            socket.setsockopt(zmq.LINGER, 0)
-            socket.connect(f"ipc://{path}")
-            socket.send_multipart([word.encode() for word in words])
-            if not socket.poll(SIBLING_TIMEOUT_MS):
-                return None
-            found, image = socket.recv_multipart()
-        return image if found else None
+    def _ask(self, path: Path, question: Question) -> bytes | None:
+        try:
+            with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sibling:
+                sibling.settimeout(SIBLING_TIMEOUT_S)
+                sibling.connect(str(path))
+                sibling.sendall(msgspec.msgpack.encode(question))
+                sibling.shutdown(socket.SHUT_WR)
+                return read_all(sibling) or None
+        except OSError:  # it has ended just now, or is too busy to say
+            return None
 
-    def _serve(self) -> None:
-        while True:
-            image = None
-            words = self._server.recv_multipart()
-            try:
-                request_id, model, index = (word.decode() for word in words)
-                image = self._find_here(request_id, model, int(index))
-            except ValueError:
-                log.exception("a question of another worker could not be read")
-            self._server.send_multipart([b"" if image is None else b"1", image or b""])
+    def _answer(self, sibling: Any, _: object) -> None:
+        sibling.settimeout(SIBLING_TIMEOUT_S)
+        try:
+            asked = msgspec.msgpack.decode(read_all(sibling), type=Question)
+            sibling.sendall(self._find_here(asked.request_id, asked.model, asked.index) or b"")
+        except (OSError, msgspec.MsgspecError):
+            log.warning("a question of another worker could not be answered", exc_info=True)
+        finally:
+            sibling.close()
 
     def _forget(self, request_id: str) -> None:
         if request_id in self._requests:
@@ -92,3 +102,11 @@ class Recent:
 
 def size_of(images: list[bytes]) -> int:
     return sum(map(len, images)) + OVERHEAD_BYTES
+
+
+def read_all(sibling: Any) -> bytes:
+    """What the other side sends until it closes its direction."""
+    parts = []
+    while part := sibling.recv(MAX_QUESTION_BYTES):
+        parts.append(part)
+    return b"".join(parts)

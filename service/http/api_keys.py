@@ -19,7 +19,7 @@ from service.config import PREFIX, BadSetting, Config, is_loopback, split_list
 from service.errors import Forbidden, Unauthorized
 
 if TYPE_CHECKING:  # the supervisor reads keys too, and is to stay small
-    from werkzeug.datastructures import Headers
+    from service.telemetry.request_record import Headers
 
 log = logging.getLogger(__name__)
 
@@ -70,7 +70,7 @@ class Keys:
 
     def _check_host(self, headers: "Headers") -> None:
         """Refuse foreign host names: by DNS rebinding, another site's page could otherwise send requests here."""
-        host = headers.get("Host", "").rpartition(":")[0] or headers.get("Host", "")
+        host = (headers.get("Host") or "").rpartition(":")[0] or headers.get("Host") or ""
         if self.is_private and not is_loopback(host.strip("[]")):
             raise Forbidden("Feedback without a key is taken at localhost or a loopback address only.")
 
@@ -84,7 +84,7 @@ class Keys:
 
 
 def key_of(headers: "Headers") -> str | None:
-    scheme, _, token = headers.get("Authorization", "").partition(" ")
+    scheme, _, token = (headers.get("Authorization") or "").partition(" ")
     return token.strip() if scheme.lower() == "bearer" else headers.get("X-API-Key")
 
 
@@ -185,11 +185,9 @@ class Received:
     def __init__(self, runtime: Path) -> None:
         self._path = runtime / FILE
         self._stamp = stamp_of(self._path)
-        self._keys = read_json(self._path, Keys)
+        self.keys = read_json(self._path, Keys)
 
-    @property
-    def keys(self) -> Keys:
+    def reload(self) -> None:
         stamp = stamp_of(self._path)
         if stamp not in (ABSENT, self._stamp):  # absent: somebody cleaned up behind us
-            self._keys, self._stamp = read_json(self._path, Keys), stamp
-        return self._keys
+            self.keys, self._stamp = read_json(self._path, Keys), stamp

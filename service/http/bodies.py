@@ -42,11 +42,22 @@ def in_time(config: Config) -> Iterator[None]:
         BadRequest: it ended too early, or came in chunks that are none.
     """
     try:
-        with gevent.Timeout(config.read_timeout_s):
+        with read_timeout(config.read_timeout_s):
             yield
-    except gevent.Timeout:
-        raise ReadTimeout(f"The body did not arrive within {config.read_timeout_s:g} s.") from None
     except ClientDisconnected:
         raise BadRequest("The body is shorter than its Content-Length says: it was cut off.") from None
     except ParseException as error:
         raise BadRequest(f"The body's chunks are malformed ({error}).") from None
+
+
+@contextlib.contextmanager
+def read_timeout(timeout_s: float) -> Iterator[None]:
+    """
+    Raises:
+        ReadTimeout: the body did not arrive in time.
+    """
+    try:
+        with gevent.Timeout(timeout_s):
+            yield
+    except gevent.Timeout:
+        raise ReadTimeout(f"The body did not arrive within {timeout_s:g} s.") from None

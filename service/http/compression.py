@@ -89,9 +89,17 @@ def pack(request: Request, response: Response) -> None:
     """Compress an answer if the client accepts gzip and the answer is large enough."""
     if response.direct_passthrough or response.is_streamed or "Content-Encoding" in response.headers:
         return
-    if not (response.mimetype or "").startswith(PACKED_TYPES) or len(response.get_data()) < WORTH_PACKING_BYTES:
+    if not (response.mimetype or "").startswith(PACKED_TYPES) or not is_worth_packing(response.get_data()):
         return
     response.vary.add("Accept-Encoding")
     if request.accept_encodings["gzip"]:
-        response.set_data(gzip.compress(response.get_data(), compresslevel=1))
+        response.set_data(packed(response.get_data()))
         response.headers["Content-Encoding"] = "gzip"
+
+
+def is_worth_packing(content: bytes) -> bool:
+    return len(content) >= WORTH_PACKING_BYTES
+
+
+def packed(content: bytes) -> bytes:
+    return gzip.compress(content, compresslevel=1, mtime=0)

@@ -15,7 +15,7 @@ from service.errors import BadRequest, TooLarge
 from service.http.bodies import in_time, read_bytes
 from service.http.json_body import fit, parse_json
 
-DEFAULT_TOP_K = "5"
+DEFAULT_TOP_K = 5
 DATA_URL = re.compile(r"\s*data:[^,]*;base64,", re.IGNORECASE)
 MAX_PREFIX = 200  # characters of a data: URL before its base64
 STANDARD_ALPHABET = bytes.maketrans(b"-_", b"+/")
@@ -52,8 +52,12 @@ def read_images(request: Request, config: Config) -> list[EncodedImage]:
     if request.mimetype == "multipart/form-data":
         with in_time(config):
             return read_form(request)
-    body = read_bytes(request, config)
-    is_json = request.mimetype == "application/json" or body.lstrip()[:1] == b"{"
+    return images_of(read_bytes(request, config), request.mimetype)
+
+
+def images_of(body: bytes, mimetype: str) -> list[EncodedImage]:
+    """Of a body that is no form: one image, or JSON."""
+    is_json = mimetype == "application/json" or body.lstrip()[:1] == b"{"
     return read_json(body) if is_json else [EncodedImage(body)] if body else []
 
 
@@ -95,16 +99,16 @@ def read_base64(text: str, position: str) -> EncodedImage:
         ) from None
 
 
-def hint_at_curl(request: Request, body: bytes) -> str:
+def hint_at_curl(mimetype: str, body: bytes) -> str:
     """A hint if the body looks like an image that `curl -d @FILE` has damaged."""
-    if request.mimetype != "application/x-www-form-urlencoded" or any(byte in body for byte in STRIPPED):
+    if mimetype != "application/x-www-form-urlencoded" or any(byte in body for byte in STRIPPED):
         return ""
     return " If curl sent it, use --data-binary @FILE: -d @FILE removes line breaks and zero bytes."
 
 
-def read_top_k(request: Request) -> int:
+def read_top_k(given: str | None) -> int:
     """`?top_k=`; more than there are classes means all of them."""
-    return whole_number("top_k", request.args.get("top_k", DEFAULT_TOP_K), 999_999)
+    return DEFAULT_TOP_K if given is None else whole_number("top_k", given, 999_999)
 
 
 def whole_number(name: str, text: str, most: int) -> int:

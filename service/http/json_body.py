@@ -10,19 +10,25 @@ import msgspec
 from flask import Response, request
 
 from service.config import Config
-from service.errors import BadRequest, Unprocessable
+from service.errors import BadRequest, TooLarge, Unprocessable
 from service.http.bodies import read_bytes
 
 T = TypeVar("T")
+JSON = "application/json"
+MOST_VALUES = 10_000  # of a document that has no tensor: a million short texts would stop the event loop
+MOST_NUMBERS = 10_000_000  # of one that has
 
 
 def respond(answer: object, status: int = 200) -> Response:
+    return Response(encode(answer), status, mimetype=JSON)
+
+
+def encode(answer: object) -> bytes:
     """JSON of a Struct, or of anything else that msgspec writes; names of files need not be UTF-8."""
     try:
-        encoded = msgspec.json.encode(answer)
+        return msgspec.json.encode(answer) + b"\n"
     except UnicodeEncodeError:
-        encoded = json.dumps(msgspec.to_builtins(answer)).encode()
-    return Response(encoded + b"\n", status, mimetype="application/json")
+        return json.dumps(msgspec.to_builtins(answer)).encode() + b"\n"
 
 
 def read_document(kind: type[T], config: Config) -> T:
@@ -49,13 +55,19 @@ def fit(document: Any, kind: type[T]) -> T:
         raise Unprocessable(f"The JSON body does not fit what this route takes: {error}.") from None
 
 
-def parse_json(body: bytes) -> Any:
+def parse_json(body: bytes, *, most_values: int = MOST_VALUES) -> Any:
     """Strict JSON: no NaN or Infinity, no repeated keys, UTF-8 without a byte-order mark.
+
+    Args:
+        most_values: that it may have; told by its commas before it is parsed.
 
     Raises:
         BadRequest: the body is something else.
+        TooLarge: it has more values.
         Unprocessable: a text has half of a surrogate pair, which no answer could repeat in UTF-8.
     """
+    if body.count(b",") > most_values:
+        raise TooLarge(f"The JSON body has more than {most_values:,} values.")
     try:
         document = json.loads(body.decode("utf-8"), object_pairs_hook=unique_keys, parse_constant=refuse_constant)
     except (ValueError, RecursionError) as error:

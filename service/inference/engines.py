@@ -14,24 +14,27 @@ from pathlib import Path
 
 import gevent
 import numpy as np
-import zmq.green as zmq
 
 from models.files.stamp import ABSENT, Stamp, stamp_of
-from service.errors import DeadlineExceeded, EngineCrash, EngineGone
-from service.inference.channel import Answer, Channel, Pending
+from service.errors import DeadlineExceeded, EngineCrash, EngineGone, Overloaded
+from service.inference.channel import Channel, Question
 from service.inference.suspects import MOST_DEATHS, REMEMBERED_S, Suspects
-from service.ipc.messages import read_computing
-from service.ipc.routes import ModelVersion, Routes, read_routes
+from service.ipc import messages
+from service.ipc.routes import ModelVersion, Routes, VersionRoute, read_routes
+from service.ipc.slots import Arena
 from service.loops import repeat
 
 log = logging.getLogger(__name__)
 
-ROUTES_INTERVAL_S = 0.05  # between looks at routes.json
+ROUTES_INTERVAL_S = 0.05  # between looks at routes.json, if nobody tells that it was replaced
 REFUSED = (
     f"{MOST_DEATHS} engines of this model ended while they computed this image; "
     f"it is refused for {REMEMBERED_S / 60:g} minutes."
 )
 OUT_OF_USE = ("rejected", "parked")  # states of a version that no request should wait for
+SPARE_SLOTS = 16  # beside those that the queue's limit allows: for checks of health, which take no place in it
+TRIM_INTERVAL_S = 5.0  # between looks for memory of slots that no request needs any more
+LATE = "No answer came within the deadline. Try again later."
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,116 +42,164 @@ class Answers:
     """An engine's answer to several images; times are in seconds of CLOCK_MONOTONIC."""
 
     probabilities: np.ndarray  # float32 (N, num_classes)
+    far: np.ndarray | None  # how far each image is from the held-out ones, float (N,); None where that is not measured
     sent: float  # when the images were sent to the engine
     started: float  # started, done: of the batch that was begun last
     done: float
 
 
 class Engines:
-    """The engines of all versions that routes.json names."""
+    """The engines of all versions that routes.json names.
 
-    def __init__(self, routes_path: Path) -> None:
+    Args:
+        capacity: images of one version that may wait at the same time.
+    """
+
+    def __init__(self, routes_path: Path, capacity: int = 256) -> None:
         self._routes_path = routes_path
+        self._num_slots = capacity + SPARE_SLOTS
         self._routes_stamp: Stamp | None = None
-        self._context = zmq.Context()
         self._channels: dict[str, Channel] = {}  # by endpoint
-        self._unassigned: list[Pending] = []  # images whose engine is starting
+        self._arenas: dict[ModelVersion, Arena] = {}
+        self._unassigned: list[tuple[Question, int]] = []  # images whose engine is starting
         self._suspects = Suspects()
-        self._id_prefix = os.urandom(8)
-        self._ids = itertools.count()
+        self._ids = itertools.count(os.getpid() << 40)  # of no other worker
         self._routes = Routes()
-        self._reload()
-        self._watcher = gevent.spawn(repeat, self._reload, every_s=ROUTES_INTERVAL_S)
+        self.reload()
+        self._watchers = [
+            gevent.spawn(repeat, self._follow, every_s=ROUTES_INTERVAL_S),
+            gevent.spawn(repeat, self._trim, every_s=TRIM_INTERVAL_S),
+        ]
 
     def close(self) -> None:
-        """Close every socket. Requests that still wait get no answer."""
-        self._watcher.kill()
+        """Close every connection. Requests that still wait get no answer."""
+        gevent.killall(self._watchers)
         for channel in self._channels.values():
             channel.close()
-        self._context.term()
+        for arena in self._arenas.values():
+            arena.close()
 
     @property
     def routes(self) -> Routes:
-        """The routes as the supervisor wrote them last, so that all HTTP workers agree at any time."""
-        self._reload()
+        """The routes as they were read last."""
         return self._routes
 
-    def infer(self, target: ModelVersion, images: list[np.ndarray], deadline: float) -> Answers:
+    def infer(
+        self, target: ModelVersion, images: list[np.ndarray], deadline: float, *, counts: int = messages.CONFIDENCE
+    ) -> Answers:
         """Have a version's engine classify uint8 images (H, W, C).
 
         Args:
             deadline: in seconds of CLOCK_MONOTONIC.
+            counts: in which statistics the images do (`service.ipc.messages`).
 
         Raises:
             DeadlineExceeded, EngineCrash, ModelFailed: for the first image that has no answer.
             EngineGone: the version has no engine any more, nor will it have one soon.
+            Overloaded: there is no room for the images.
         """
-        sent = time.monotonic()
-        waiting = [
-            Pending(self._id_prefix + next(self._ids).to_bytes(8, "little"), target, image.tobytes(), deadline)
-            for image in images
-        ]
+        arena = self._arenas.get(target)
+        if arena is None:
+            raise EngineGone(f"Version {target[1]} of {target[0]} has no engine now. Try again later.")
+        slots: list[int] = []
+        question = None
         try:
-            for pending in waiting:
-                self._send(pending)
-            answers = [self._await(pending) for pending in waiting]
+            for image in images:
+                slot = arena.put(image)
+                if slot is None:
+                    raise Overloaded("Too many images are waiting already. Try again later.")
+                slots.append(slot)
+            question = Question(target, arena, slots, [next(self._ids) for _ in slots], counts, deadline)
+            return self._ask(question)
         finally:
-            for pending in waiting:
-                self._forget(pending)
-        for image in images if self._suspects else ():
-            self._suspects.acquit(target, image.tobytes())
-        started, done = max((started, done) for _, started, done in answers)
-        return Answers(np.stack([probabilities for probabilities, _, _ in answers]), sent, started, done)
+            if question is not None:
+                self._forget(question)
+            for slot in slots:
+                arena.free(slot)
 
-    def _send(self, pending: Pending) -> None:
-        """To the version's engine; while that is starting, keep the image until it is up."""
-        name, version = pending.target
-        model = self._routes.models.get(name)
-        route = model.versions.get(version) if model else None
-        deaths = self._suspects.deaths(pending.target, pending.pixels)
-        if deaths >= MOST_DEATHS:
-            pending.answer.set_exception(EngineCrash(REFUSED))
-        elif route is None or route.state in OUT_OF_USE:
-            pending.answer.set_exception(EngineGone(f"Version {version} of {name} has no engine now. Try again later."))
-        elif route.endpoint is None:
-            self._unassigned.append(pending)
-        else:
-            self._channels[route.endpoint].send(pending, deaths)
-
-    def _await(self, pending: Pending) -> Answer:
+    def _ask(self, question: Question) -> Answers:
+        sent = time.monotonic()
+        late = gevent.get_hub().loop.timer(max(0.0, question.deadline - sent))
+        late.start(question.fail, DeadlineExceeded(LATE))
         try:
-            return pending.answer.get(timeout=max(0.0, pending.deadline - time.monotonic()))
-        except gevent.Timeout:
-            raise DeadlineExceeded("No answer came within the deadline. Try again later.") from None
+            for place in range(len(question.slots)):
+                self._send(question, place)
+            question.answered.get()
+        finally:
+            late.stop()
+            late.close()
+        for slot in question.slots if self._suspects else ():
+            self._suspects.acquit(question.target, question.arena.read(slot))
+        far = np.array(question.far)
+        rows = [row for row in question.rows if row is not None]
+        return Answers(np.stack(rows), None if np.isnan(far).any() else far, sent, question.started, question.done)
 
-    def _forget(self, pending: Pending) -> None:
+    def _send(self, question: Question, place: int) -> None:
+        """To the version's engine; while that is starting, keep the image until it is up."""
+        name, version = question.target
+        route = self._route(question.target)
+        deaths = 0
+        if self._suspects:
+            deaths = self._suspects.deaths(question.target, question.arena.read(question.slots[place]))
+        if deaths >= MOST_DEATHS:
+            question.fail(EngineCrash(REFUSED))
+        elif route is None or route.state in OUT_OF_USE:
+            question.fail(EngineGone(f"Version {version} of {name} has no engine now. Try again later."))
+        elif route.endpoint is None:
+            self._unassigned.append((question, place))
+        else:
+            self._channels[route.endpoint].ask(question, place, deaths)
+
+    def _route(self, target: ModelVersion) -> VersionRoute | None:
+        name, version = target
+        model = self._routes.models.get(name)
+        return model.versions.get(version) if model else None
+
+    def _forget(self, question: Question) -> None:
+        if question.missing:
+            for channel in self._channels.values():
+                for number in question.ids:
+                    channel.cancel(number)
+            self._unassigned = [(other, place) for other, place in self._unassigned if other is not question]
+
+    def _follow(self) -> None:
+        self.reload()
         for channel in self._channels.values():
-            channel.cancel(pending)
-        if pending in self._unassigned:
-            self._unassigned.remove(pending)
+            channel.connect()
 
-    def _reload(self) -> None:
+    def _trim(self) -> None:
+        for arena in self._arenas.values():
+            arena.trim()
+
+    def reload(self) -> None:
         """Read routes.json if it has changed; open channels to new engines, and requeue what dead engines had."""
         stamp = stamp_of(self._routes_path)
         if stamp == self._routes_stamp or (stamp == ABSENT and self._routes_stamp):
             return  # if it is gone, somebody deleted the directory of a running service: the routes as read last hold
         self._routes = read_routes(self._routes_path)
         self._routes_stamp = stamp
-        endpoints = {v.endpoint for m in self._routes.models.values() for v in m.versions.values() if v.endpoint}
-        for endpoint in endpoints - self._channels.keys():
-            self._channels[endpoint] = Channel(self._context, endpoint)
-        for endpoint in self._channels.keys() - endpoints:
+        routes = {(name, n): route for name, m in self._routes.models.items() for n, route in m.versions.items()}
+        endpoints = {route.endpoint: target for target, route in routes.items() if route.endpoint}
+        for target, route in routes.items():
+            if route.input_spec is not None and target not in self._arenas:
+                self._arenas[target] = Arena(route.input_spec.shape, self._num_slots)
+        for endpoint in endpoints.keys() - self._channels.keys():
+            self._channels[endpoint] = Channel(endpoint, self._arenas[endpoints[endpoint]])
+        for endpoint in self._channels.keys() - endpoints.keys():
             self._requeue_after_death(self._channels.pop(endpoint))
         unassigned, self._unassigned = self._unassigned, []
-        for pending in unassigned:
-            self._send(pending)
+        for question, place in unassigned:
+            self._send(question, place)
+        for target in self._arenas.keys() - routes.keys():
+            self._arenas.pop(target).retire()
 
     def _requeue_after_death(self, channel: Channel) -> None:
         """Have every image in flight sent again; those that the engine was computing are suspected of its death."""
-        in_flight, computing = channel.close(), read_computing(channel.endpoint)
-        for target, pixels in {(p.target, p.pixels) for p in in_flight if p.id in computing}:
+        in_flight, computing = channel.close(), messages.read_computing(channel.endpoint)
+        suspected = [question_and_place for number, question_and_place in in_flight.items() if number in computing]
+        for target, pixels in {(q.target, q.arena.read(q.slots[place])) for q, place in suspected}:
             deaths = self._suspects.note_death(target, pixels)
             if deaths >= MOST_DEATHS:
                 what = (deaths, *target, REMEMBERED_S / 60)
                 log.error("%d engines of %s version %d died of an image, which is refused for %g minutes", *what)
-        self._unassigned += in_flight
+        self._unassigned += in_flight.values()

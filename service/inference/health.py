@@ -12,6 +12,7 @@ from service.config import Config, split_list
 from service.errors import NotReady, ServiceError
 from service.inference.engines import Engines
 from service.inference.targets import find_version
+from service.ipc import messages
 from service.ipc.routes import ModelVersion
 
 
@@ -55,11 +56,14 @@ class Health:
         if under_way is None or under_way.ready():  # else requests that come at the same time share one
             images = [np.zeros(route.input_spec.shape, np.uint8)]
             deadline = time.monotonic() + self._config.deadline_s
-            under_way = gevent.spawn(failure_of, self._engines.infer, (name, number), images, deadline)
+            under_way = gevent.spawn(failure_of, self._ask, (name, number), images, deadline)
             self._checks[name, number] = under_way
         error = under_way.get()
         if error is not None:
             raise error
+
+    def _ask(self, target: ModelVersion, images: list[np.ndarray], deadline: float) -> None:
+        self._engines.infer(target, images, deadline, counts=messages.NOTHING)
 
     def _first_that_answers(self, names: list[str]) -> str:
         """All are asked at once, because one that hangs would delay the others."""

@@ -1,7 +1,7 @@
 """What the views of every protocol share in one HTTP worker. A request to classify takes this way:
 
 places in the queue -> the version that answers (targets) -> decoded images (decoding) -> its engine (engines)
--> statistics of the answer (answer_statistics) -> the shadow version, if there is one (shadow) -> feedback's collector
+-> the shadow version, if there is one (shadow) -> feedback's collector
 """
 
 import logging
@@ -23,47 +23,72 @@ from service.http.api_keys import Keys, Received
 from service.http.disconnect import while_client_stays
 from service.http.images import EncodedImage, check_count
 from service.http.in_thread import in_thread
-from service.inference.answer_statistics import AnswerStatistics
 from service.inference.decoding import Decoders
 from service.inference.engines import Engines
 from service.inference.health import Health
 from service.inference.queue_limit import QueueLimit
 from service.inference.shadow import Shadow
 from service.inference.targets import Target, Targets
-from service.loops import repeat
-from service.machine import available_cores
+from service.ipc import messages
+from service.ipc.counts import Counts, SharedCounts, column_of
+from service.loops import repeat, when_replaced
 from service.telemetry.drift import FOLDER as DRIFT_FOLDER
 from service.telemetry.drift import drift_of
+from service.telemetry.ledger import Ledger
 from service.telemetry.metrics import Drift
 from service.telemetry.remains import clear_up
 from service.telemetry.request_record import record
+from service.telemetry.tally import FLUSH_INTERVAL_S
+from service.telemetry.tracing import tracer_for
 
 log = logging.getLogger(__name__)
 
 MAX_WRITERS = 4  # models whose live pointers are changed at the same time; each may wait for a lock
+COUNTED = messages.CONFIDENCE | messages.DRIFT
 CLEAR_UP_INTERVAL_S = 5.0  # between looks for files of processes that have ended
+READ_AGAIN_INTERVAL_S = 1.0  # between looks at what the supervisor writes, which tells of it, too
 REPORT_INTERVAL_S = 0.05  # between updates of the gauge of waiting images
 
 
 class Service:
-    def __init__(self, config: Config, runtime: Path) -> None:
+    """
+    Args:
+        runtime: the private directory of the service.
+        counts: of this worker among those of all; without them it is the only one.
+    """
+
+    def __init__(self, config: Config, runtime: Path, counts: Counts | None = None) -> None:
         self.config = config
-        self.engines = Engines(runtime / "routes.json")
+        self.ledger = Ledger(tracer_for(config))
         # A single request may always have as many images as the settings allow.
-        self.queue = QueueLimit(max(config.max_images, config.queue_capacity // (config.workers or available_cores())))
+        capacity = max(config.max_images, config.queue_capacity)
+        self.engines = Engines(runtime / "routes.json", capacity)
+        counts = counts or SharedCounts(1).claim()
+        self.queue = QueueLimit(capacity, config.queue_bytes, counts, self._column_of)
         self.writers = ThreadPool(MAX_WRITERS)  # threads for the exports' disk
         self.readers = ThreadPool(1)
         self.targets = Targets(config, self.engines)
-        self.decoders = Decoders(available_cores(), config.max_pixels)
+        self.decoders = Decoders(config)
         self._drift_folder = runtime / DRIFT_FOLDER
-        self.statistics = AnswerStatistics(self._drift_folder, self.readers)
         self.shadow = Shadow(config, self.engines, self.queue)
         self.health = Health(config, self.engines)
         self.disk = FeedbackDisk(config)
         self.collector = Collector(config, self.disk, runtime)
         self._received_keys = Received(runtime)
+        self._told = when_replaced(runtime, self._read_again)
+        gevent.spawn(repeat, self._read_again, every_s=READ_AGAIN_INTERVAL_S)
+        gevent.spawn(repeat, partial(self.ledger.flush, gevent.sleep), every_s=FLUSH_INTERVAL_S)
         gevent.spawn(repeat, lambda: self.queue.report(self.engines.routes.models), every_s=REPORT_INTERVAL_S)
         gevent.spawn(repeat, partial(in_thread, self.readers, clear_up, runtime), every_s=CLEAR_UP_INTERVAL_S)
+
+    def _read_again(self) -> None:
+        """What the supervisor may have written anew."""
+        self.engines.reload()
+        self._received_keys.reload()
+
+    def _column_of(self, model: str) -> int:
+        route = self.engines.routes.models.get(model)
+        return column_of(route.number if route else 0)
 
     @property
     def keys(self) -> Keys:
@@ -102,7 +127,8 @@ class Service:
         check_count(len(images), self.config)
         prepare: Callable[..., list[np.ndarray]] = self.decoders.decode if isinstance(images, list) else check_shape
         record().num_images = len(images)
-        with self.queue.hold(name, len(images)), while_client_stays():
+        num_bytes = sum(len(image.data) for image in images) if isinstance(images, list) else images.nbytes
+        with self.queue.hold(name, len(images), num_bytes), while_client_stays():
             target, decoded, probabilities = self._ask(name, version, timeout_s, lambda target: prepare(target, images))
         self.shadow.ask(target, decoded, probabilities)
         if isinstance(images, list) and target.route.task == "single_label":  # feedback is one label an image
@@ -117,13 +143,13 @@ class Service:
             target = self.targets.choose(name, version, timeout_s)
             images = images_for(target)
             try:
-                answers = self.engines.infer((name, target.version), images, target.deadline)
+                answers = self.engines.infer((name, target.version), images, target.deadline, counts=COUNTED)
             except EngineGone as gone:  # meanwhile; the routes name another version now, or there is an error
                 log.info("%s version %d has no engine any more, another one is chosen: %s", name, target.version, gone)
                 continue
             record().stages.append(("queue", answers.sent, answers.started))
             record().stages.append(("inference", answers.started, answers.done))
-            self.statistics.observe(target, images, answers.probabilities)
+            record().out_of_distribution = answers.far
             return target, images, answers.probabilities
 
 

@@ -9,7 +9,6 @@ import numpy as np
 from models.bundle.reference import at_least
 from service.config import Config
 from service.errors import ServiceError
-from service.inference.answer_statistics import observe_confidence
 from service.inference.engines import Engines
 from service.inference.queue_limit import QueueLimit
 from service.inference.targets import Target
@@ -61,7 +60,6 @@ class Shadow:
             log.info("the shadow %s version %d did not answer: %s", name, number, error)
             SHADOW.labels(name, str(number), "failed").inc(len(images))
             return
-        observe_confidence(name, number, answers.probabilities)
         for labels, row in zip(said, answers.probabilities, strict=True):
             SHADOW.labels(name, str(number), "agrees" if labels == labels_of(route, row) else "differs").inc()
 

@@ -5,8 +5,6 @@ import math
 import random
 from dataclasses import dataclass
 
-from flask import request
-
 from models.bundle.preprocessing import InputSpec
 from service.config import Config
 from service.errors import NotFound, NotReady
@@ -99,7 +97,7 @@ class Targets:
 
     def _timeout_s(self) -> float:
         """The service's timeout, or the one in the request's header if that is shorter."""
-        asked = request.headers.get(TIMEOUT_HEADER)
+        asked = record().headers.get(TIMEOUT_HEADER)
         if asked is None:
             return self._config.deadline_s
         return min(self._config.deadline_s, whole_number(TIMEOUT_HEADER, asked, 999_999_999) / 1000)
@@ -110,7 +108,7 @@ class Targets:
         route = model.versions.get(number) if number is not None else None
         if route is None or route.state != "available":
             return None
-        key = request.headers.get(self._config.canary_header) if self._config.canary_header else None
+        key = record().headers.get(self._config.canary_header) if self._config.canary_header else None
         # By a key, the same number in [0, 1) in every worker.
         drawn = random.random() if key is None else int(hashlib.sha256(key.encode()).hexdigest()[:16], 16) / 2**64
         return number if drawn < model.canary_fraction else None

@@ -20,7 +20,7 @@ class VersionRoute:
     """One version of a model."""
 
     state: State
-    endpoint: str | None = None  # ZeroMQ address of its engine; None while there is none
+    endpoint: str | None = None  # path of its engine's socket; None while there is none
     reason: str | None = None  # why it was rejected or parked, or which files it waits for; None where nothing is wrong
     class_names: tuple[str, ...] = ()
     input_spec: InputSpec | None = None
@@ -42,6 +42,7 @@ class ModelRoute:
     labels: dict[Label, int] = field(default_factory=dict)
     canary_fraction: float = 0.0  # of the requests that name no version, the canary's share
     unloaded: bool = False  # somebody asked that it have no engines
+    number: int = 0  # of this model, in the order in which the models were found
 
 
 @dataclass(frozen=True, slots=True)

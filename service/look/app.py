@@ -19,7 +19,8 @@ from service.look.context import Look, look
 from service.look.engine import Engine
 from service.look.saved_model import SavedModel
 from service.protocols.operation import Error, ErrorDetails, ProtocolError
-from service.worker.app import SECURITY_HEADERS, AsciiInteger
+from service.worker.answers import SECURITY_HEADERS
+from service.worker.app import AsciiInteger
 
 log = logging.getLogger(__name__)
 

@@ -16,7 +16,7 @@ from models.bundle.graph import Tensor
 from models.version import VERSION
 from service.errors import BadRequest, Conflict, NotFound
 from service.http.bodies import read_bytes
-from service.http.json_body import fit, parse_json, respond
+from service.http.json_body import MOST_NUMBERS, fit, parse_json, respond
 from service.look.context import Look, look
 from service.look.kinds import kind_of, listed
 from service.look.values import MOST_DIMENSIONS, array_of, check_not_empty, check_shape, decoded, tensor_of_bytes
@@ -98,7 +98,7 @@ def infer(name: str, version: int | None = None) -> Response:
     check_known(name, version)
     body = read_bytes(request, look().config)
     end = header_length(body)
-    document = parse_json(body[:end])
+    document = parse_json(body[:end], most_values=MOST_NUMBERS)
     forget_empty(document)
     asked = fit(document, TensorsRequest)
     wanted = asked.outputs or [Output(name) for name in look().model.outputs]

@@ -13,7 +13,7 @@ from flask import Blueprint, Response, request
 from models.bundle.graph import Tensor
 from service.errors import BadRequest, Conflict, NotFound
 from service.http.bodies import read_bytes
-from service.http.json_body import fit, parse_json, respond
+from service.http.json_body import MOST_NUMBERS, fit, parse_json, respond
 from service.look.context import Look, look
 from service.look.kinds import kind_of, listed
 from service.look.saved_model import SIGNATURE
@@ -27,7 +27,7 @@ bp = Blueprint("look_tensorflow_serving", __name__, url_prefix="/v1")
 @bp.post("/models/<name>/versions/<int:version>:predict")
 def predict(name: str, version: int | None = None) -> Response:
     check_servable(name, version)
-    document = parse_json(read_bytes(request, look().config))
+    document = parse_json(read_bytes(request, look().config), most_values=MOST_NUMBERS)
     if not isinstance(document, dict) or ("instances" in document) == ("inputs" in document):
         raise BadRequest("Send an object with one of the keys 'instances' (rows) and 'inputs' (columns).")
     signature = fit(document, PredictRequest).signature_name or SIGNATURE

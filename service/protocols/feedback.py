@@ -151,7 +151,7 @@ def give_feedback(name: str) -> Response:
     try:
         service().decoders.check(image, chosen.spec)
     except BadImage as error:
-        hint = hint_at_curl(request, image) if "label" in request.args else ""
+        hint = hint_at_curl(request.mimetype, image) if "label" in request.args else ""
         raise from_bad_image(error, "", hint) from None
     store = service().disk.store(name)
     outcome: Outcome = service().disk.change(lambda pending: store.add(image, label, settle=settle, pending=pending))

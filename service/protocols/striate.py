@@ -10,9 +10,9 @@ from msgspec import UNSET, Meta, UnsetType
 from models.bundle.manifest import Task
 from models.bundle.reference import at_least, most_probable
 from service.errors import NotFound
-from service.http.images import read_images, read_top_k
+from service.http.images import EncodedImage, read_images, read_top_k
 from service.http.json_body import respond
-from service.inference.service import service
+from service.inference.service import Service, service
 from service.ipc.routes import Label, ModelRoute, State
 from service.protocols.openapi import document
 from service.protocols.operation import CLASSIFY_ERRORS, IMAGE_BODY, answers
@@ -143,21 +143,31 @@ def classify_default() -> Response:
 def classify(name: str, version: int | None = None) -> Response:
     """Classify every image in the request; predictions come back in the same order."""
     service().admit(name, version)
-    top_k = read_top_k(request)
-    encoded = read_images(request, service().config)
-    target, probabilities = service().classify(name, version, encoded)  # (N, num_classes)
+    top_k = read_top_k(request.args.get("top_k"))
+    return respond(classification(service(), name, version, read_images(request, service().config), top_k))
+
+
+def classification(
+    asked: Service, name: str, version: int | None, encoded: list[EncodedImage], top_k: int
+) -> Classification | MultiLabelClassification:
+    """Classify encoded images, whichever way the request came.
+
+    Raises:
+        ServiceError: as `Service.classify`.
+    """
+    target, probabilities = asked.classify(name, version, encoded)  # (N, num_classes)
     if target.route.task == "multi_label":
         threshold = target.route.threshold
         found = [describe_labels(row, target.route.class_names, top_k, threshold) for row in probabilities]
         for image, labelled in zip(encoded, found, strict=True):
             labelled.file = image.file or UNSET
-        return respond(MultiLabelClassification(name, target.version, threshold, found))
+        return MultiLabelClassification(name, target.version, threshold, found)
     predictions = [describe(row, target.route.class_names, top_k) for row in probabilities]
     far = record().out_of_distribution
     for i, prediction in enumerate(predictions):
         prediction.file = encoded[i].file or UNSET
         prediction.out_of_distribution = UNSET if far is None else round(float(far[i]), 4)
-    return respond(Classification(name, target.version, predictions))
+    return Classification(name, target.version, predictions)
 
 
 def describe(row: np.ndarray, class_names: tuple[str, ...], top_k: int) -> Prediction:
@@ -254,6 +264,7 @@ def readyz() -> Response:
 @answers("text/plain", errors=(401,))
 def metrics() -> Response:
     """Prometheus metrics in text format 0.0.4."""
+    service().ledger.flush()
     return Response(
         exposition(service().engines.routes, service().drift()), mimetype="text/plain; version=0.0.4; charset=utf-8"
     )

@@ -17,7 +17,7 @@ from models.bundle.reference import most_probable
 from service.errors import BadRequest, NotFound
 from service.http.bodies import read_bytes
 from service.http.images import pixels_of, read_base64, read_top_k
-from service.http.json_body import fit, parse_json, respond
+from service.http.json_body import MOST_NUMBERS, fit, parse_json, respond
 from service.inference.service import service
 from service.inference.targets import Target
 from service.ipc.routes import ModelRoute, State
@@ -133,7 +133,7 @@ def classify(name: str, version: int | None = None, label: str | None = None) ->
     """TensorFlow Serving: labels and probabilities, the most probable first."""
     with servable(name, version, label) as asked:
         service().admit(name, asked)
-    top_k = read_top_k(request)
+    top_k = read_top_k(request.args.get("top_k"))
     images = [without_list(example) for example in read_signed(ClassifyRequest).examples]
     chosen, probabilities = ask(name, version, label, images, "examples")
     names = chosen.route.class_names
@@ -231,7 +231,7 @@ def read_signed(kind: type[T]) -> T:
     body = read_bytes(request, service().config)
     if not body:
         raise BadRequest("JSON Parse error: The document is empty")
-    found = fit(parse_json(body), kind)
+    found = fit(parse_json(body, most_values=MOST_NUMBERS), kind)
     if found.signature_name and found.signature_name not in SIGNATURES:
         raise BadRequest(f'Serving signature name: "{found.signature_name[:100]}" not found in signature def')
     return found

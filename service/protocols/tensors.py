@@ -18,7 +18,7 @@ from msgspec import UNSET, Meta, UnsetType
 from models.bundle.reference import most_probable
 from service.errors import BadRequest, ServiceError
 from service.http.images import EncodedImage, pixels_of, read_base64
-from service.http.json_body import fit, parse_json, respond
+from service.http.json_body import MOST_NUMBERS, fit, parse_json, respond
 from service.inference.targets import Target
 
 HEADER_LENGTH = "Inference-Header-Content-Length"
@@ -96,7 +96,7 @@ def read_inference(body: bytes, model: str) -> Inference:
     if length is not None and not (length.isascii() and length.isdigit() and int(length[:12]) <= len(body)):
         raise BadRequest(f"{HEADER_LENGTH} is {length[:50]!r}; the body has {len(body)} bytes.")
     end = len(body) if length is None else int(length[:12])
-    document = parse_json(body[:end])
+    document = parse_json(body[:end], most_values=MOST_NUMBERS)
     forget_empty(document)
     asked = fit(document, InferenceRequest)
     parameters = asked.parameters or RequestParameters()

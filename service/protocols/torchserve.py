@@ -49,7 +49,7 @@ def ping() -> Response:
 def predictions(name: str, version: int | None = None) -> Response:
     """TorchServe: {label: probability} of the most probable classes; a list for several images."""
     service().admit(name, version)
-    top_k = read_top_k(request)
+    top_k = read_top_k(request.args.get("top_k"))
     chosen, probabilities = service().classify(name, version, read_images(request, service().config))
     names = chosen.route.class_names
     found = [{names[i]: float(row[i]) for i in most_probable(row, top_k)} for row in probabilities]

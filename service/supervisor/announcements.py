@@ -15,7 +15,9 @@ log = logging.getLogger(__name__)
 
 def log_settings(config: Config) -> None:
     log.info("settings: %s", ", ".join(f"{name}={value}" for name, value in config.shown().items()))
-    log.info("%d HTTP processes, %s decoding threads in each", config.workers or available_cores(), available_cores())
+    workers = config.workers or available_cores()
+    decoders = -(-available_cores() // workers)
+    log.info("%d HTTP processes, with %d decoder processes each, on %d cores", workers, decoders, available_cores())
     if config.feedback_open:
         who = "everybody on this machine" if is_loopback(config.host) else "everybody who may classify"
         log.warning("feedback is open (SERVICE_FEEDBACK_OPEN=1): %s may label images for training", who)

@@ -80,7 +80,7 @@ class EnginePool:
         """Delete the sockets of engines whose end all HTTP workers have noticed by now."""
         while self._ended and time.monotonic() - self._ended[0][0] > KEEP_FILES_S:
             _, endpoint = self._ended.popleft()
-            for path in (messages.socket_file(endpoint), messages.computing_file(endpoint)):
+            for path in (Path(endpoint), messages.computing_file(endpoint)):
                 path.unlink(missing_ok=True)
 
     def kill_all(self) -> None:
@@ -90,7 +90,7 @@ class EnginePool:
     def _start(self, model: Model, number: int) -> None:
         self._num_started += 1
         version = model.versions[number]
-        endpoint = f"ipc://{self._runtime}/engine-{self._num_started}"
+        endpoint = f"{self._runtime}/engine-{self._num_started}"
         bundle = model.home / str(number)
         considerate = self._is_considerate(model, number)
         try:

@@ -26,8 +26,9 @@ MAX_ENGINES = 2  # of one model, not counting canary and shadow
 class Model:
     """The versions of one model and the rules that start and end their engines."""
 
-    def __init__(self, home: Path) -> None:
+    def __init__(self, home: Path, number: int = 0) -> None:
         self.home = home
+        self.number = number  # in the order in which models were found
         self.serving: int | None = None  # the version that answers; None until one has
         self.versions: dict[int, Version] = {}
         self.pointer = LivePointer()
@@ -128,6 +129,7 @@ class Model:
             {label: number for label, number in parts.items() if number in self.versions},
             self.pointer.canary_fraction,
             self.pointer.unloaded,
+            self.number,
         )
 
     def _is_sound(self, number: int) -> bool:

@@ -13,6 +13,7 @@ from models.bundle.manifest import Manifest
 from models.process.children import python_command, python_environment
 from service.config import Config
 from service.machine import choose_engine
+from service.telemetry.drift import FOLDER as DRIFT_FOLDER
 
 log = logging.getLogger(__name__)
 
@@ -49,6 +50,7 @@ class EngineProcess:
             "bundle": str(bundle),
             "version": version,
             "endpoint": endpoint,
+            "drift": str(Path(endpoint).with_name(DRIFT_FOLDER)),
             "engine": engine,
             "precision": config.precision,
             "max_batch_size": config.max_batch_size,

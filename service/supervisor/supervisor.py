@@ -128,7 +128,7 @@ class Supervisor:
                 self._complaint.holds(f"{self._config.exports} does not answer; what is loaded goes on answering")
             return False
         for name, model in seen.models.items():
-            self._models.setdefault(name, Model(self._config.exports / name)).take(model)
+            self._models.setdefault(name, Model(self._config.exports / name, len(self._models))).take(model)
         if seen.error is not None:  # what was read last holds
             self._complaint.holds(seen.error)
         else:

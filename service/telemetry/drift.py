@@ -1,7 +1,7 @@
 """Drift of the incoming images from the held-out images: a score for each image, and indices over the latest.
 
-Each HTTP worker counts by the bins of the reference (`models.bundle.reference`), an image half as much after HALF_LIFE
-others, and writes its counts into the service's private directory every second; whoever is asked adds them up.
+The engine of each version counts by the bins of the reference (`models.bundle.reference`), an image half as much after
+HALF_LIFE others, and writes its counts into the service's private directory every second; whoever is asked reads them.
 """
 
 import json
@@ -15,12 +15,12 @@ from models.files.durable import write_durably
 from models.files.typed import read_json
 from service.ipc.routes import ModelVersion, Routes
 
-HALF_LIFE = 1000  # images of one worker
+HALF_LIFE = 1000  # images
 FEWEST = 200  # images, by their weights, minimum for a drift index
 CLASSES = "classes"
 FOLDER = "drift"
 
-Counts = list[dict[str, Any]]  # of each version: `target`, and a list of numbers by the name of each statistic
+Counts = dict[str, Any]  # of one version: `target`, and numbers by the name of each statistic
 
 
 class Watched:
@@ -33,61 +33,71 @@ class Watched:
         self.edges = {name: np.array(reference.edges[name]) for name in STATISTICS}
         self.mean, self.precision = np.array(reference.mean), np.array(reference.precision)
         self.distances, self.ranks = np.array(reference.distances), np.linspace(0, 1, len(reference.distances))
+        self._seen: list[tuple[np.ndarray, np.ndarray]] = []  # statistics (N, 5) and classes (N,) of each batch
         self.counts = {CLASSES: np.zeros(len(reference.class_shares))}
         self.counts |= {name: np.zeros(len(edges) + 1) for name, edges in self.edges.items()}
 
+    def observe(self, images: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
+        """As `DriftMonitor.observe`; what is counted is kept until `count`."""
+        described = describe(images, probabilities)
+        self._seen.append((described, probabilities.argmax(axis=1)))
+        distances = mahalanobis(features(described), self.mean, self.precision)
+        return np.interp(distances, self.distances, self.ranks)
+
+    def count(self) -> None:
+        """Count what was seen since the last time, all of it together."""
+        seen, self._seen = self._seen, []
+        described = np.concatenate([rows for rows, _ in seen])
+        classes = np.concatenate([some for _, some in seen])
+        weights = 0.5 ** (np.arange(len(classes), 0, -1) / HALF_LIFE)
+        bins = {CLASSES: self.class_bins[classes]}
+        bins |= {name: bins_of(described[:, i], self.edges[name]) for i, name in enumerate(STATISTICS)}
+        for name, counts in self.counts.items():
+            self.counts[name] = counts * 0.5 ** (len(classes) / HALF_LIFE)
+            self.counts[name] += np.bincount(bins[name], weights, len(counts))
+
+    def resume(self, found: Counts) -> None:
+        """Go on with counts that were written before, if they are of the same bins."""
+        if all(name in found and len(found[name]) == len(counts) for name, counts in self.counts.items()):
+            self.counts = {name: found[name] for name in self.counts}
+
 
 class DriftMonitor:
-    """One worker's counts."""
+    """The counts of one version, kept by its engine.
 
-    def __init__(self, folder: Path, pid: int) -> None:
-        self._path = folder / f"{pid}.json"
-        self._watched: dict[ModelVersion, Watched] = {}
+    They go on where the version's last engine has left them, whose file has the same name.
+    """
+
+    def __init__(self, folder: Path, target: ModelVersion, reference: Reference, class_names: tuple[str, ...]) -> None:
+        model, version = target
+        self._path = folder / f"{model}.{version}.json"
+        self._target = target
+        self._watched = Watched(reference, class_names)
+        before = read(self._path)
+        if before is not None:
+            self._watched.resume(before)
         self._changed = False
 
-    def observe(
-        self,
-        target: ModelVersion,
-        reference: Reference | None,
-        class_names: tuple[str, ...],
-        images: np.ndarray,
-        probabilities: np.ndarray,
-    ) -> np.ndarray | None:
+    def observe(self, images: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
         """How far each image is from the reference: the share of held-out images that are nearer, float (N,).
 
         Args:
             images: uint8 (N, H, W, C).
             probabilities: float32 (N, num_classes).
         """
-        if reference is None:
-            return None
-        watched = self._watched.get(target)
-        if watched is None or (watched.reference is not reference and watched.reference != reference):
-            watched = self._watched[target] = Watched(reference, class_names)
-        watched.reference = reference  # every reading of routes.json makes another that is equal
-        described = describe(images, probabilities)
-        decay = 0.5 ** (len(images) / HALF_LIFE)
-        for counts in watched.counts.values():
-            counts *= decay
-        np.add.at(watched.counts[CLASSES], watched.class_bins[probabilities.argmax(axis=1)], 1)
-        for i, name in enumerate(STATISTICS):
-            np.add.at(watched.counts[name], bins_of(described[:, i], watched.edges[name]), 1)
         self._changed = True
-        distances = mahalanobis(features(described), watched.mean, watched.precision)
-        return np.interp(distances, watched.distances, watched.ranks)
+        return self._watched.observe(images, probabilities)
 
     def changed_counts(self) -> Counts | None:
         """A copy of all counts; None where nothing has changed since the last. To be made where `observe` is called."""
         if not self._changed:
             return None
         self._changed = False
-        return [
-            {"target": target, **{name: counts.tolist() for name, counts in watched.counts.items()}}
-            for target, watched in self._watched.items()
-        ]
+        self._watched.count()
+        return {"target": self._target} | {name: counts.tolist() for name, counts in self._watched.counts.items()}
 
     def write(self, counts: Counts) -> None:
-        """For whoever asks another worker; in any thread.
+        """For whoever asks an HTTP worker; in any thread.
 
         Raises:
             OSError: the folder is full.
@@ -97,33 +107,25 @@ class DriftMonitor:
 
 def drift_of(folder: Path, routes: Routes) -> dict[ModelVersion, dict[str, Any]]:
     """{model and version: images counted, and the index of each statistic}, of those asked often enough."""
-    totals: dict[ModelVersion, dict[str, np.ndarray]] = {}
-    for counts in (counts for path in sorted(folder.glob("*.json")) for counts in read(path)):
-        total = totals.setdefault(counts.pop("target"), {})
-        for name, values in counts.items():
-            total[name] = total.get(name, 0) + values
     found = {}
-    for (model, version), total in totals.items():
+    for counts in filter(None, map(read, sorted(folder.glob("*.json")))):
+        model, version = counts.pop("target")
         route = routes.models[model].versions.get(version) if model in routes.models else None
-        weight = float(total[CLASSES].sum())
+        weight = float(counts[CLASSES].sum())
         if route is None or route.reference is None or weight < FEWEST:
             continue
         expected = {CLASSES: route.reference.class_shares, **route.reference.shares}
-        if {name: len(shares) for name, shares in expected.items()} == {name: len(c) for name, c in total.items()}:
+        if {name: len(shares) for name, shares in expected.items()} == {name: len(c) for name, c in counts.items()}:
             known = route.reference.num_images
-            index = {name: round(psi(np.array(expected[name]), counts, known), 4) for name, counts in total.items()}
+            index = {name: round(psi(np.array(expected[name]), some, known), 4) for name, some in counts.items()}
             found[model, version] = {"images": round(weight), "psi": index}
     return found
 
 
-def read(path: Path) -> list[dict[str, Any]]:
-    """One worker's counts, as arrays; nothing of a worker that has ended."""
-    if not Path("/proc", path.stem).exists():
-        return []
+def read(path: Path) -> Counts | None:
+    """What was counted last, as arrays."""
     try:
-        rows = read_json(path, list[dict[str, list[Any]]])
+        row = read_json(path, dict[str, list[Any]])
     except FileNotFoundError:
-        return []
-    return [
-        {name: tuple(value) if name == "target" else np.array(value) for name, value in row.items()} for row in rows
-    ]
+        return None
+    return {name: tuple(value) if name == "target" else np.array(value, float) for name, value in row.items()}

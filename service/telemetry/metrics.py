@@ -4,12 +4,9 @@ The directory is PROMETHEUS_MULTIPROC_DIR, which the supervisor sets before any 
 have ended is there, too (service.telemetry.remains).
 """
 
-import time
 from typing import Any
 
 from prometheus_client import Counter, Gauge, Histogram
-
-from service.telemetry.request_record import Record
 
 SECONDS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10)
 IMAGES = (1, 2, 4, 8, 16, 32, 64, 128)
@@ -54,23 +51,3 @@ BATCH_SIZE = Histogram("striate_batch_size", "Number of images in a batch", VERS
 INFERENCE = Histogram("striate_inference_seconds", "Seconds to compute one batch", VERSION, buckets=SECONDS)
 
 Drift = dict[tuple[str, int], dict[str, Any]]
-
-
-def note_request(record: Record, route: str, status: int) -> None:
-    REQUESTS.labels(route, status).inc()
-    LATENCY.labels(route).observe(time.monotonic() - record.began)
-    if record.error is not None:
-        ERRORS.labels(record.error).inc()
-    if record.model is not None:
-        labels = (record.model, str(record.version), "success" if status < 400 else "failure")
-        ASKED.labels(*labels).inc()
-        TOOK.labels(*labels).observe(time.monotonic() - record.began)
-        ANSWERED.labels(*labels).inc(record.num_images)
-        if status >= 500 and status != 503:
-            FAULTS.labels(record.model, str(record.version)).inc()
-
-
-def engine_series(model: str, version: int) -> tuple[Histogram, Histogram, Histogram, Gauge]:
-    """The series that an engine writes: wait of an image, size of a batch, its duration, time of the last."""
-    labels = (model, str(version))
-    return QUEUE_WAIT.labels(*labels), BATCH_SIZE.labels(*labels), INFERENCE.labels(*labels), LAST.labels(*labels)

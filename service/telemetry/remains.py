@@ -1,7 +1,7 @@
 """What processes that have ended leave behind in the service's private directory: files named by their ids.
 
     metrics/<kind>_<pid>.db         what it counted: added to metrics/<kind>_ended.db, so that no count falls
-    drift/<pid>.json recent-<pid>   removed
+    recent-<pid>                    removed
 
 Whichever HTTP worker looks first clears up. What an engine leaves beside its socket is the supervisor's to remove.
 """
@@ -19,7 +19,7 @@ log = logging.getLogger(__name__)
 
 METRICS = "metrics"
 METRIC_FILE = re.compile(r"(?P<kind>counter|histogram|gauge_[a-z]+)_(?P<pid>[0-9]+)\.db")
-NAMED_BY_PID = {"drift": re.compile(r"(?P<pid>[0-9]+)\.json"), ".": re.compile(r"recent-(?P<pid>[0-9]+)")}
+RECENT = re.compile(r"recent-(?P<pid>[0-9]+)")
 LIVE = "gauge_live"  # kinds that hold only while the process lives
 HIGHEST = "gauge_max"
 
@@ -34,9 +34,8 @@ def clear_up(runtime: Path) -> None:
             if not kind.startswith(LIVE):
                 add_up(path, kind)
             path.unlink(missing_ok=True)
-        for folder, pattern in NAMED_BY_PID.items():
-            for path, _ in ended(runtime / folder, pattern):
-                path.unlink(missing_ok=True)
+        for path, _ in ended(runtime, RECENT):
+            path.unlink(missing_ok=True)
 
 
 def ended(folder: Path, pattern: re.Pattern[str]) -> list[tuple[Path, str]]:

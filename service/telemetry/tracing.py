@@ -46,14 +46,12 @@ class SpanWriter:
     def __init__(self, tracer: "Tracer") -> None:
         self._tracer = tracer
 
-    def write(self, record: Record, route: str, parent: str | None) -> None:
-        """
-        Args:
-            parent: the client's `traceparent` header (https://www.w3.org/TR/trace-context/).
-        """
+    def write(self, record: Record, route: str) -> None:
+        """Below the span that the client's `traceparent` header names (https://www.w3.org/TR/trace-context/)."""
         from opentelemetry.trace import SpanKind, set_span_in_context
         from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
+        parent = record.headers.get("traceparent")
         offset = time.time() - time.monotonic()  # spans want the time of day
         context = TraceContextTextMapPropagator().extract({"traceparent": parent} if parent else {})
         attributes: dict[str, Any] = {
@@ -71,7 +69,7 @@ class SpanWriter:
         inside = set_span_in_context(span)
         for name, start, end in record.stages:
             self._tracer.start_span(name, inside, start_time=nanoseconds(start, offset)).end(nanoseconds(end, offset))
-        span.end()
+        span.end(nanoseconds(record.ended, offset))
 
 
 def nanoseconds(monotonic_s: float, offset_s: float) -> int:

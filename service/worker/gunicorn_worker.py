@@ -1,15 +1,26 @@
-"""gunicorn's gevent worker, made to let go: of idle connections when it stops, of bodies that nobody reads."""
+"""gunicorn's gevent worker with a short way for the request that comes most, and made to let go.
+
+It lets go of idle connections when it stops, and of bodies that nobody reads.
+"""
 
 import contextlib
 import signal
 from collections.abc import Iterator
+from functools import partial
 from types import FrameType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import gevent
-from gunicorn.http.errors import ParseException
+from gunicorn import http, util
+from gunicorn.http.errors import NoMoreData, ParseException
 from gunicorn.workers.ggevent import GeventWorker
 
+if TYPE_CHECKING:  # gunicorn's master imports this module, and is to stay small
+    from service.ipc.counts import Counts
+    from service.worker.lane import Body, Hot, Lane
+
+APPLICATION = "service.worker.wsgi:application"
+RECEIVE_BYTES = 65536
 MAX_LEFTOVER_BYTES = 1_000_000  # of a body that was refused; a client that sends more loses its connection
 LEFTOVER_TIMEOUT_S = 1.0
 
@@ -20,6 +31,21 @@ class Worker(GeventWorker):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._idle: dict[gevent.Greenlet, gevent.Timeout] = {}
+        self._lane: Lane | None = None
+        self.counts: Counts | None = None  # gunicorn_conf.py gives it one before it is forked
+
+    def load_wsgi(self) -> None:
+        """Make the application of published models; any other, as for a look at one SavedModel, gunicorn loads."""
+        if self.counts is None or self.app.app_uri != APPLICATION:
+            super().load_wsgi()
+            return
+        from service.worker.lane import Lane
+        from service.worker.server import BalancedServer
+        from service.worker.wsgi import application
+
+        self.wsgi = application(self.counts)
+        self._lane = Lane(self.wsgi.extensions["striate"])
+        self.server_class = partial(BalancedServer, self.counts, self.cfg.workers, self.handle)
 
     @contextlib.contextmanager
     def timeout_ctx(self) -> Iterator[None]:
@@ -36,9 +62,52 @@ class Worker(GeventWorker):
         super().init_signals()
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})  # held since the fork: `gunicorn_conf.py`
 
+    def handle(self, listener: Any, client: Any, addr: Any) -> None:
+        """Answer the requests of a connection, one after another: in the lane, or by gunicorn's parser and Flask."""
+        request = None
+        try:
+            client.setblocking(True)
+            parser = http.get_parser(self.cfg, client, addr)
+            while True:
+                hot = request = None
+                with self.timeout_ctx():
+                    hot = self._find_hot(parser, client)
+                    request = next(parser) if hot is None else None
+                if hot is not None:
+                    self._answer_hot(*hot, parser, client)
+                elif request is not None:
+                    self.handle_request(listener.getsockname(), request, client, addr)
+                else:
+                    break  # no request has come in time
+        except (NoMoreData, StopIteration, OSError):
+            pass  # the client has gone, or the connection is to be closed
+        except Exception as error:
+            self.handle_error(request, client, addr, error)
+        finally:
+            util.close(client)
+
+    def _find_hot(self, parser: Any, client: Any) -> "tuple[Hot, Body] | None":
+        """The next request if it is one for the lane; else the parser finds it."""
+        received = parser.unreader.take_buffered() or client.recv(RECEIVE_BYTES)
+        found = self._lane.find(received, client.recv) if self._lane is not None and self.alive else None
+        if found is None:
+            parser.unreader.unread(received)
+        return found
+
+    def _answer_hot(self, hot: "Hot", body: "Body", parser: Any, client: Any) -> None:
+        assert self._lane is not None
+        self._lane.answer(hot, body, client)
+        if body.missing and not read_leftover(body):
+            raise StopIteration
+        parser.unreader.unread(body.rest)
+
     def handle_request(self, listener_name: Any, req: Any, sock: Any, addr: Any) -> None:
         """Answer; then close the connection if too much of the body is left, which gunicorn would read to its end."""
-        super().handle_request(listener_name, req, sock, addr)
+        joined = JoinedWrites(sock)
+        try:
+            super().handle_request(listener_name, req, joined, addr)
+        finally:
+            joined.flush()
         if not read_leftover(req.body):
             raise StopIteration
 
@@ -49,6 +118,38 @@ class Worker(GeventWorker):
     def _close_idle(self) -> None:
         for greenlet, timeout in list(self._idle.items()):
             greenlet.throw(timeout)
+
+
+class JoinedWrites:
+    """A socket that sends the head of an answer together with the beginning of its body."""
+
+    def __init__(self, client: Any) -> None:
+        self._client = client
+        self._head = b""
+        self._has_sent = False
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._client, name)
+
+    def sendall(self, data: bytes) -> None:
+        if self._has_sent:
+            self._client.sendall(data)
+        elif self._head:
+            head, self._head, self._has_sent = self._head, b"", True
+            self._client.sendall(head + data)
+        else:
+            self._head = data
+
+    def sendfile(self, *arguments: Any, **options: Any) -> Any:
+        self.flush()
+        return self._client.sendfile(*arguments, **options)
+
+    def flush(self) -> None:
+        """Send a head that no body has followed."""
+        if self._head:
+            head, self._head, self._has_sent = self._head, b"", True
+            with contextlib.suppress(OSError):  # the client has gone
+                self._client.sendall(head)
 
 
 def read_leftover(body: Any) -> bool:

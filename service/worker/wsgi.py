@@ -3,7 +3,12 @@
 import os
 from pathlib import Path
 
+from flask import Flask
+
 from service.config import Config
+from service.ipc.counts import Counts
 from service.worker.app import create_app
 
-application = create_app(Config.from_environment(os.environ), Path(os.environ["STRIATE_RUNTIME"]))
+
+def application(counts: Counts) -> Flask:
+    return create_app(Config.from_environment(os.environ), Path(os.environ["STRIATE_RUNTIME"]), counts)

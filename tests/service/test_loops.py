@@ -33,21 +33,28 @@ def reference() -> Reference:
     return Reference(100, ["a"], [0.5, 0.5], edges, shares, [0.0] * 5, np.eye(5).tolist(), [0.0, 1.0])
 
 
-def observe(monitor: DriftMonitor, version: int) -> None:
-    probabilities = np.array([[0.9, 0.1]], np.float32)
-    monitor.observe(("toy", version), reference(), ("a", "b"), np.zeros((1, 4, 4, 1), np.uint8), probabilities)
+def observe(monitor: DriftMonitor) -> None:
+    monitor.observe(np.zeros((1, 4, 4, 1), np.uint8), np.array([[0.9, 0.1]], np.float32))
 
 
-def test_counts_that_are_being_written_do_not_change_while_new_versions_are_counted(tmp_path):
-    monitor = DriftMonitor(tmp_path, 1)
+def test_counts_that_are_being_written_do_not_change_while_more_is_counted(tmp_path):
+    monitor = DriftMonitor(tmp_path, ("toy", 1), reference(), ("a", "b"))
     assert monitor.changed_counts() is None
-    observe(monitor, 1)
+    observe(monitor)
     counts = monitor.changed_counts()
     before = copy.deepcopy(counts)
-    observe(monitor, 1)
-    observe(monitor, 2)
+    observe(monitor)
     assert counts == before
     monitor.write(counts)
-    assert [row["target"] for row in json.loads((tmp_path / "1.json").read_text())] == [["toy", 1]]
-    assert len(monitor.changed_counts()) == 2
+    assert json.loads((tmp_path / "toy.1.json").read_text())["target"] == ["toy", 1]
+    assert sum(monitor.changed_counts()["classes"]) > sum(before["classes"])
     assert monitor.changed_counts() is None
+
+
+def test_the_next_engine_of_a_version_goes_on_counting_where_the_last_has_ended(tmp_path):
+    first = DriftMonitor(tmp_path, ("toy", 1), reference(), ("a", "b"))
+    observe(first)
+    first.write(first.changed_counts())
+    second = DriftMonitor(tmp_path, ("toy", 1), reference(), ("a", "b"))
+    observe(second)
+    assert 1.9 < sum(second.changed_counts()["classes"]) < 2

@@ -20,8 +20,9 @@ import models
 import training
 from models.errors import Failed, UserError
 from models.process.parent import die_with_parent
+from models.process.seccomp import forbid_new_privileges
 from training.confinement.landlock import restrict_files
-from training.confinement.seccomp import forbid_new_privileges, restrict_calls
+from training.confinement.seccomp import restrict_calls
 
 ANSWER = "answer.json"
 OPEN_FILES = 1024

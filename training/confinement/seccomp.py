@@ -1,18 +1,29 @@
-"""A seccomp filter: system calls that a process gives up, for itself and for good (seccomp(2)).
+"""System calls that a process gives up before it works on what somebody else made (models.process.seccomp).
 
-The filter is a program for the kernel's BPF machine, which looks at the number of each call and at arguments that are
-numbers; it cannot follow pointers. A call that is denied fails with EPERM, so that libraries take it for a missing
-right and go on. Sources of the numbers: arch/x86/entry/syscalls/syscall_64.tbl and include/uapi/asm-generic/unistd.h of
+Sources of the numbers: arch/x86/entry/syscalls/syscall_64.tbl and include/uapi/asm-generic/unistd.h of
 Linux.
 """
 
-import ctypes
 import errno
 import os
-import platform
 from collections.abc import Iterator
-from dataclasses import dataclass
 
+from models.process.seccomp import (
+    ALLOW,
+    AND,
+    ANY_BIT,
+    DENY,
+    EQUAL,
+    RETURN,
+    Step,
+    argument,
+    at_call,
+    install,
+    machine,
+    of_this_architecture,
+)
+
+ABSENT = 0x50000 | errno.ENOSYS
 DENIED = {  # name: (number on x86-64, number on aarch64); None where a machine does not have it
     # No process beside this one: neither programs nor children.
     "fork": (57, None),
@@ -118,44 +129,11 @@ DENIED = {  # name: (number on x86-64, number on aarch64); None where a machine 
     "iopl": (172, None),
     "ioperm": (173, None),
 }
-MACHINES = {"x86_64": (0, 0xC000003E), "aarch64": (1, 0xC00000B7), "arm64": (1, 0xC00000B7)}  # column, AUDIT_ARCH_*
 CLONE, CLONE3, OPENAT2, OPEN, OPENAT = (56, 220), (435, 435), (437, 437), (2, None), (257, 56)
 KILL, TGKILL, PRCTL, PRLIMIT64 = (62, 129), (234, 131), (157, 167), (302, 261)
 CLONE_THREAD = 0x10000
-PR_SET_PDEATHSIG, PR_SET_NO_NEW_PRIVS, PR_SET_SECCOMP, SECCOMP_MODE_FILTER = 1, 38, 22, 2
+PR_SET_PDEATHSIG = 1
 ACCESS_MODE_OR_TRUNCATE = os.O_ACCMODE | os.O_TRUNC
-X32 = 0x40000000  # on x86-64, numbers from here on are the same calls by other numbers
-
-LOAD, EQUAL, AT_LEAST, ANY_BIT, AND, RETURN = 0x20, 0x15, 0x35, 0x45, 0x54, 0x06  # of the BPF machine
-ALLOW, DENY, ABSENT, KILL_PROCESS = 0x7FFF0000, 0x50000 | errno.EPERM, 0x50000 | errno.ENOSYS, 0x80000000
-NUMBER_AT, MACHINE_AT, ARGUMENTS_AT = 0, 4, 16  # bytes into struct seccomp_data; an argument has 8 of them
-
-
-@dataclass(frozen=True, slots=True)
-class Step:
-    """An instruction; a comparison skips `if_true` or `if_false` instructions."""
-
-    code: int
-    value: int
-    if_true: int = 0
-    if_false: int = 0
-
-
-class Instruction(ctypes.Structure):
-    _fields_ = [("code", ctypes.c_uint16), ("jt", ctypes.c_uint8), ("jf", ctypes.c_uint8), ("k", ctypes.c_uint32)]
-
-
-class Program(ctypes.Structure):
-    _fields_ = [("length", ctypes.c_ushort), ("steps", ctypes.POINTER(Instruction))]
-
-
-def forbid_new_privileges() -> None:
-    """Programs with setuid give this process no rights. Landlock and seccomp demand it of a process without rights.
-
-    Raises:
-        OSError: the kernel refuses.
-    """
-    prctl(PR_SET_NO_NEW_PRIVS, 1)
 
 
 def restrict_calls() -> None:
@@ -164,22 +142,12 @@ def restrict_calls() -> None:
     Raises:
         OSError: the kernel refuses, or the machine is neither x86-64 nor aarch64.
     """
-    machine = MACHINES.get(platform.machine().lower())
-    if machine is None or ctypes.sizeof(ctypes.c_void_p) != 8:
-        raise OSError(f"system calls of {platform.machine()} are not known here")
-    steps = list(program(*machine, pid=os.getpid()))
-    array = (Instruction * len(steps))(*[Instruction(s.code, s.if_true, s.if_false, s.value) for s in steps])
-    prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, ctypes.byref(Program(len(steps), array)))
+    install(program(*machine(), pid=os.getpid()))
 
 
 def program(column: int, architecture: int, *, pid: int) -> Iterator[Step]:
     """The filter of a machine, for the process `pid`."""
-    yield Step(LOAD, MACHINE_AT)
-    yield Step(EQUAL, architecture, if_true=1)
-    yield Step(RETURN, KILL_PROCESS)
-    yield Step(LOAD, NUMBER_AT)
-    if column == MACHINES["x86_64"][0]:
-        yield from when(Step(AT_LEAST, X32), [Step(RETURN, DENY)])
+    yield from of_this_architecture(column, architecture)
     for numbers in DENIED.values():
         yield from at_call(numbers[column], [Step(RETURN, DENY)])
     for numbers, steps in checked_arguments(pid):
@@ -204,24 +172,3 @@ def checked_arguments(pid: int) -> Iterator[tuple[tuple[int, int] | tuple[int, N
     yield PRCTL, [argument(0), Step(EQUAL, PR_SET_PDEATHSIG, if_false=1), *deny_or_allow]
     new_limits = [argument(2), Step(EQUAL, 0, if_false=3), argument(2, upper_half=True), Step(EQUAL, 0, if_false=1)]
     yield PRLIMIT64, [*new_limits, *allow_or_deny]
-
-
-def argument(place: int, *, upper_half: bool = False) -> Step:
-    return Step(LOAD, ARGUMENTS_AT + 8 * place + 4 * upper_half)
-
-
-def at_call(number: int | None, steps: list[Step]) -> list[Step]:
-    return [] if number is None else when(Step(EQUAL, number), steps)
-
-
-def when(condition: Step, steps: list[Step]) -> list[Step]:
-    """The steps are taken if the condition holds, and skipped otherwise."""
-    return [Step(condition.code, condition.value, if_false=len(steps)), *steps]
-
-
-def prctl(option: int, *arguments: object) -> None:
-    libc = ctypes.CDLL(None, use_errno=True)
-    padded = [*arguments, 0, 0, 0, 0][:4]
-    if libc.prctl(option, *(ctypes.c_ulong(value) if isinstance(value, int) else value for value in padded)) < 0:
-        code = ctypes.get_errno()
-        raise OSError(code, os.strerror(code))

@@ -4,12 +4,14 @@ import numpy as np
 import pytest
 
 from service.engine.batch_sizes import BatchSizes
-from service.engine.batcher import Batch, Batcher, Instance, read_instance, stack
-from service.ipc import messages
+from service.engine.batcher import Batch, Batcher, Instance, stack
+from service.engine.workers import HttpWorker
+
+WORKER = HttpWorker(None, np.array([[[[1], [2]], [[3], [4]]]], np.uint8))  # whose only slot has four pixels
 
 
-def instance(name: bytes = b"", *, deaths: int = 0, deadline: float = float("inf")) -> Instance:
-    return Instance(b"worker", name, deaths, deadline, time.monotonic(), b"\1\2\3\4")
+def instance(number: int = 1, *, deaths: int = 0, deadline: float = float("inf")) -> Instance:
+    return Instance(WORKER, number, 0, deaths, 0, deadline, time.monotonic())
 
 
 EVERY_IMAGE_COSTS = {1: 0.010, 2: 0.019, 4: 0.036}  # seconds of a batch, as on a CPU
@@ -23,15 +25,15 @@ def batcher_with(*instances: Instance, seconds=EVERY_IMAGE_COSTS) -> Batcher:
     return batcher
 
 
-def next_ids(batcher: Batcher) -> list[bytes]:
+def next_ids(batcher: Batcher) -> list[int]:
     batch, _ = batcher.next_batch()
     return [] if batch is None else [instance.id for instance in batch.instances]
 
 
 def test_a_lone_image_never_waits_for_company():
-    batch, expired = batcher_with(instance(b"a")).next_batch()
+    batch, expired = batcher_with(instance(1)).next_batch()
     assert batch is not None
-    assert [i.id for i in batch.instances] == [b"a"]
+    assert [i.id for i in batch.instances] == [1]
     assert not expired
 
 
@@ -50,34 +52,34 @@ def test_where_company_costs_nothing_all_are_taken_and_the_batch_is_padded(waiti
 
 
 def test_the_oldest_go_first():
-    batcher = batcher_with(*(instance(bytes([i])) for i in range(6)))
-    assert next_ids(batcher) == [b"\0", b"\1", b"\2", b"\3"]
-    assert next_ids(batcher) == [b"\4", b"\5"]
+    batcher = batcher_with(*(instance(i) for i in range(6)))
+    assert next_ids(batcher) == [0, 1, 2, 3]
+    assert next_ids(batcher) == [4, 5]
 
 
 def test_whose_deadline_has_passed_is_not_computed():
-    batch, expired = batcher_with(instance(b"late", deadline=0), instance(b"good")).next_batch()
-    assert [i.id for i in batch.instances] == [b"good"]
-    assert [i.id for i in expired] == [b"late"]
+    batch, expired = batcher_with(instance(5, deadline=0), instance(6)).next_batch()
+    assert [i.id for i in batch.instances] == [6]
+    assert [i.id for i in expired] == [5]
 
 
 def test_an_image_that_saw_an_engine_die_is_computed_alone():
-    batcher = batcher_with(instance(b"a"), instance(b"suspect", deaths=1), instance(b"b"), instance(b"c"))
+    batcher = batcher_with(instance(1), instance(2, deaths=1), instance(3), instance(4))
     batches = []
     while batcher:
         batches.append(next_ids(batcher))
-    assert batches == [[b"a"], [b"suspect"], [b"b", b"c"]]
+    assert batches == [[1], [2], [3, 4]]
 
 
 def test_the_images_of_a_batch_that_failed_are_computed_one_by_one_before_all_others():
-    batcher = batcher_with(*(instance(bytes([i])) for i in range(4)))
+    batcher = batcher_with(*(instance(i) for i in range(4)))
     failed, _ = batcher.next_batch()
-    batcher.add(instance(b"later"))
+    batcher.add(instance(7))
     batcher.add_again(failed.instances)
     batches = []
     while batcher:
         batches.append(next_ids(batcher))
-    assert batches == [[b"\0"], [b"\1"], [b"\2"], [b"\3"], [b"later"]]
+    assert batches == [[0], [1], [2], [3], [7]]
 
 
 def test_nobody_waiting_makes_no_batch():
@@ -95,8 +97,3 @@ def test_what_a_batch_has_no_images_for_is_black():
     assert images.shape == (4, 2, 2, 1)
     assert images[0].any()
     assert not images[1:].any()
-
-
-@pytest.mark.parametrize("frames", [[], [b"s"], [b"s", b"short"], [b"s", bytes(messages.REQUEST.size), b"p"]])
-def test_a_message_that_is_no_request_is_none(frames):
-    assert read_instance(frames) is None

@@ -1,17 +1,47 @@
 """How many images may wait: refused at once beyond that, with a time to try again."""
 
+import contextlib
 import time
 
 import pytest
 
 from service.errors import Overloaded, TooLarge
 from service.inference.queue_limit import QueueLimit
+from service.ipc.counts import SharedCounts, column_of
 from service.telemetry.metrics import WAITING
 
 
 @pytest.fixture
 def queue():
-    return QueueLimit(16)
+    return QueueLimit(16, 1000, SharedCounts(1).claim(), column)
+
+
+def column(model: str) -> int:
+    return column_of(["toy", "other"].index(model))
+
+
+def test_places_and_bytes_are_counted_over_all_workers():
+    shared = SharedCounts(3)
+    here, there = (QueueLimit(16, 1000, shared.claim(), column) for _ in range(2))
+    with here.hold("toy", 9, 600):
+        assert there.num_waiting("toy") == 9
+        there.check("toy", 7)
+        with pytest.raises(Overloaded, match="9 images of toy are waiting already"):
+            there.check("toy", 8)
+        with pytest.raises(Overloaded, match=r"take 1,000 bytes already \(SERVICE_QUEUE_BYTES\)"):
+            there.check("other", 1, 401)
+    there.check("toy", 16, 1000)
+
+
+def test_what_a_worker_held_is_free_when_it_has_died():
+    shared = SharedCounts(2)
+    here, died = shared.claim(), shared.claim()
+    died_of = contextlib.ExitStack()  # which is never left
+    died_of.enter_context(QueueLimit(16, 1000, died, column).hold("toy", 16, 1000))
+    with pytest.raises(Overloaded):
+        QueueLimit(16, 1000, here, column).check("toy")
+    shared.release(died)
+    QueueLimit(16, 1000, here, column).check("toy", 16, 1000)
 
 
 def test_a_full_queue_refuses_until_an_answer_has_made_room(queue):

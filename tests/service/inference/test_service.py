@@ -4,7 +4,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from flask import Flask, g
 
 from models.bundle.preprocessing import InputSpec
 from service.config import Config
@@ -13,7 +12,7 @@ from service.inference.engines import Answers
 from service.inference.service import Service
 from service.inference.targets import Target, Targets
 from service.ipc.routes import ModelRoute, Routes, VersionRoute
-from service.telemetry.request_record import Record
+from service.telemetry.request_record import Record, record
 
 SPEC = InputSpec(4, 4, 1)
 
@@ -25,26 +24,20 @@ class Engines:
         self.routes = self.with_live(1)
 
     def with_live(self, version: int) -> Routes:
-        route = VersionRoute("available", "ipc:///x", class_names=("a", "b"), input_spec=SPEC)
+        route = VersionRoute("available", "/x", class_names=("a", "b"), input_spec=SPEC)
         return Routes("toy", {"toy": ModelRoute(version, {version: route})})
 
-    def infer(self, target: tuple[str, int], images: list[np.ndarray], deadline: float) -> Answers:
+    def infer(self, target: tuple[str, int], images: list[np.ndarray], deadline: float, *, counts: int) -> Answers:
         if target[1] == 1:
             self.routes = self.with_live(2)
             raise EngineGone("gone")
-        return Answers(np.ones((len(images), 2), np.float32), 0.0, 0.0, 0.0)
-
-
-class Statistics:
-    def observe(self, *_: Any) -> None:
-        pass
+        return Answers(np.ones((len(images), 2), np.float32), None, 0.0, 0.0, 0.0)
 
 
 class ServiceWithoutProcesses(Service):
     def __init__(self) -> None:
         self.engines: Any = Engines()
         self.targets = Targets(Config(), self.engines)
-        self.statistics: Any = Statistics()
         self.decoded_for: list[int] = []
 
     def images_for(self, target: Target) -> list[np.ndarray]:
@@ -54,16 +47,15 @@ class ServiceWithoutProcesses(Service):
 
 @pytest.fixture
 def service():
-    with Flask("test").test_request_context():
-        g.record = Record("id")
-        yield ServiceWithoutProcesses()
+    Record("POST", "/classify", {})
+    return ServiceWithoutProcesses()
 
 
 def test_another_version_is_chosen_when_the_engine_of_the_first_has_gone(service):
     target, images, probabilities = service._ask("toy", None, 10.0, service.images_for)
     assert (target.version, len(images), len(probabilities)) == (2, 1, 1)
     assert service.decoded_for == [1, 2]
-    assert g.record.version == 2
+    assert record().version == 2
 
 
 def test_a_version_that_was_named_is_not_replaced_by_another(service):

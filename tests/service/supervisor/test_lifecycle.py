@@ -241,17 +241,20 @@ def test_a_hung_engine_is_killed_and_replaced(exports, tmp_path):
 def test_an_http_worker_killed_is_replaced_and_what_it_and_an_engine_counted_is_kept(exports, tmp_path):
     with running_service(exports, tmp_path, workers=2) as service:
         requests.post(service.url + "/classify", data=golden_image(exports), timeout=30)
+        answered = r'striate_requests_total\{route="/classify",status="200"\}'
+        wait_until(lambda: metric(service, answered) == metric(service, r"striate_batch_size_sum") - 1 == 1, service)
         engine = service.engine(1)
         os.kill(engine, signal.SIGKILL)
         wait_until(lambda: metric(service, "striate_engine_restarts") == 1, service)
         master = min(service.pids("service.worker"))
         killed = max(service.pids("service.worker"))
         os.kill(killed, signal.SIGKILL)
-        wait_until(lambda: len(set(descendants(master)) - {killed}) == 2, service)
+        wait_until(lambda: len(set(service.pids("service.worker")) - {master, killed}) == 2, service)
         answer = requests.post(service.url + "/classify", data=golden_image(exports), timeout=30)
         assert answer.status_code == 200
         variables = Path(f"/proc/{master}/environ").read_bytes().split(b"\0")
         (runtime,) = [Path(v.decode().partition("=")[2]) for v in variables if v.startswith(b"STRIATE_RUNTIME=")]
+        wait_until(lambda: metric(service, answered) == 2, service)
         counted = metric(service, r"striate_inference_seconds_count")
 
         def left_behind() -> list[re.Match[str]]:

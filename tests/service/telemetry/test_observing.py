@@ -116,7 +116,7 @@ def test_work_for_clients_that_have_gone_is_dropped(digits_exports, tmp_path, pr
         wait_until(lambda: metric(service, "striate_waiting_images") == 0, service)
         stop(service, 0)
         assert requests.post(service.url + "/classify", data=image, timeout=10).status_code == 200
-        assert metric(service, r'striate_requests_total.*status="499"') == 20
+        wait_until(lambda: metric(service, r'striate_requests_total.*status="499"') == 20, service)
         assert metric(service, r"striate_inference_seconds_count") <= 3  # readiness, at most one of theirs, the last
         assert [line["error"] for line in lines_of(service, "/classify") if line["status"] == 499] == [
             "client_gone"

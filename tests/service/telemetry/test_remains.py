@@ -74,11 +74,9 @@ def test_files_that_are_named_by_an_ended_process_go_and_those_of_others_stay(ru
     alive, gone = os.getpid(), ended_process()
     for pid in (alive, gone):
         (runtime / f"recent-{pid}").touch()
-        (runtime / "drift" / f"{pid}.json").touch()
     (runtime / "routes.json").touch()
     clear_up(runtime)
     assert names(runtime) == {f"recent-{alive}", "routes.json"}
-    assert names(runtime / "drift") == {f"{alive}.json"}
 
 
 def test_a_file_that_was_not_finished_goes_too(runtime):

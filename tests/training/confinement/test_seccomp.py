@@ -4,22 +4,20 @@ import os
 
 import pytest
 
-from training.confinement.seccomp import (
-    ABSENT,
+from models.process.seccomp import (
     ALLOW,
     AND,
     ANY_BIT,
     ARGUMENTS_AT,
     AT_LEAST,
-    CLONE_THREAD,
     DENY,
     EQUAL,
     KILL_PROCESS,
     LOAD,
     MACHINES,
     RETURN,
-    program,
 )
+from training.confinement.seccomp import ABSENT, CLONE_THREAD, program
 
 PID = 4711
 LONGEST_PROGRAM = 4096  # steps that the kernel takes
