@@ -25,16 +25,8 @@ TOPICS = {  # of the settings of the service
     "Address and models": ("exports", "host", "port", "default_model", "required_models"),
     "Computation": ("engine", "precision", "workers", "max_batch_size", "load_timeout_s", "hang_timeout_s"),
     "Limits": (
-        *(
-            "queue_capacity",
-            "queue_bytes",
-            "deadline_s",
-            "max_body_bytes",
-            "max_images",
-            "max_pixels",
-            "read_timeout_s",
-        ),
-        *("drain_delay_s", "stop_timeout_s"),
+        *("queue_capacity", "queue_bytes", "deadline_s", "max_body_bytes", "max_images", "max_pixels"),
+        *("read_timeout_s", "drain_delay_s", "stop_timeout_s"),
     ),
     "Access": (
         *("predict_keys", "feedback_keys", "admin_keys", "keys_file", "allow_anonymous", "cors_origins"),

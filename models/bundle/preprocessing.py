@@ -174,7 +174,7 @@ def is_tiny(data: bytes) -> bool:
 
 
 def resize(image: Image.Image, spec: InputSpec) -> np.ndarray:
-    return np.asarray(RESIZERS[spec.resize](image, spec)).reshape(spec.shape)
+    return np.frombuffer(RESIZERS[spec.resize](image, spec).tobytes(), np.uint8).reshape(spec.shape)
 
 
 def check_pixels(image: Image.Image, max_pixels: int, *, times: int = 1) -> None:
@@ -197,6 +197,8 @@ def decoded_size(image: Image.Image) -> tuple[int, int]:
 
 def read_orientation(image: Image.Image) -> int:
     """EXIF orientation, 1 to 8; 1 where there is none or the EXIF data are broken."""
+    if image.format == "PNG" and not image.info:
+        return 1  # without looking, which takes as long as it does to unpack a tiny image
     try:
         return int(image.getexif().get(ORIENTATION, 1))
     except Exception:  # a broken EXIF block raises whatever it likes, and costs only the orientation

@@ -1,7 +1,6 @@
 """A decoder process. `python -m service.decoder` is started by an HTTP worker only; see `service.decoder.jobs`."""
 
 import contextlib
-import gc
 import io
 import json
 import mmap
@@ -17,6 +16,7 @@ import numpy as np
 from PIL import Image, features
 
 from models.bundle.preprocessing import BadImage, HeavyImage, InputSpec, decode_image
+from models.process.garbage import spare_what_is_there
 from models.process.parent import die_with_parent
 from service.decoder import jobs
 from service.decoder.sandbox import confine
@@ -39,7 +39,7 @@ def main(settings: dict[str, Any]) -> None:
     connection = socket.socket(fileno=settings["socket"])
     connection.setblocking(True)
     warm_up()
-    gc.freeze()
+    spare_what_is_there()
     privileges, calls = confine(DATA_BYTES)
     connection.send(jobs.encode(jobs.Confinement(privileges, calls)))
     while message := connection.recv(jobs.MAX_MESSAGE_BYTES):

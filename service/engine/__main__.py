@@ -12,11 +12,13 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import asdict
 from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from models.process.garbage import spare_what_is_there
 from models.process.parent import die_with_parent
 from service.engine.pace import Pace
 from service.logs import configure_logging
@@ -38,14 +40,23 @@ def main(settings: dict[str, Any]) -> None:
     loading, loop = (pace.at_low_priority(partial(import_module, name)) for name in MODULES)
     bundle = Path(settings["bundle"])
     try:
-        loaded = loading.load(bundle, settings["engine"], settings["precision"], settings["max_batch_size"], pace)
+        loaded = None
+        if settings["verdict"] is not None:
+            verdict = loading.Verdict.from_json(settings["verdict"])
+            with contextlib.suppress(Exception):  # whatever it is, loading as if for the first time tells it
+                loaded = loading.load_again(bundle, verdict, settings["max_batch_size"], pace)
+        if loaded is None:
+            loaded = loading.load(bundle, settings["engine"], settings["precision"], settings["max_batch_size"], pace)
     except Exception as error:  # whatever a broken model makes its loader raise; the supervisor logs it
         report("failed", reason=f"{error}"[:500] or type(error).__name__)
         sys.exit(1)
     engine: Engine = loop.Engine(loaded, settings["endpoint"], settings["version"], Path(settings["drift"]))
     signal.signal(signal.SIGTERM, lambda *_: engine.stop())
     backend = loaded.backend
-    report("ready", precision=backend.precision, threads=backend.threads, manifest=loaded.manifest.to_json())
+    verdict = asdict(loaded.verdict(bundle))
+    said = {"precision": backend.precision, "threads": backend.threads, "verdict": verdict}
+    report("ready", **said, manifest=loaded.manifest.to_json())
+    spare_what_is_there()
     threading.Thread(target=beat, args=(engine, report), daemon=True).start()
     engine.run()
     os._exit(0)  # an orderly shutdown of the interpreter would occupy a core for half a second

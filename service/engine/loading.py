@@ -9,9 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from models.bundle.manifest import Manifest, read_golden, verify
+from models.bundle.manifest import MANIFEST, Manifest, read_golden, read_manifest, verify
 from models.bundle.preprocessing import decode_image
 from models.errors import UserError
+from models.files.stamp import stamp_of
 from service.engine.backend import Backend, quickest
 from service.engine.batch_sizes import LONGEST_BATCH_S, BatchSizes, powers_of_two
 from service.engine.openvino import OpenVINO
@@ -32,6 +33,27 @@ BACKENDS: dict[str, Any] = {"openvino": OpenVINO, "tensorflow": TensorFlow}
 
 
 @dataclass(frozen=True, slots=True)
+class Verdict:
+    """What the engine before has found out about a version, so that its successor is ready sooner.
+
+    Attributes:
+        engine, precision, threads: with which it computed.
+        stamps: of the bundle's files, as they were verified.
+        seconds: that a batch took, by its size.
+    """
+
+    engine: str
+    precision: str
+    threads: int
+    stamps: list[list[int]]
+    seconds: dict[int, float]
+
+    @classmethod
+    def from_json(cls, found: dict[str, Any]) -> "Verdict":
+        return cls(**{**found, "seconds": {int(size): took for size, took in found["seconds"].items()}})
+
+
+@dataclass(frozen=True, slots=True)
 class Loaded:
     """A model that is ready for its first request."""
 
@@ -42,9 +64,32 @@ class Loaded:
     seconds: dict[int, float]
     max_batch_size: int
 
+    def verdict(self, bundle: Path) -> Verdict:
+        """For the next engine of this version."""
+        backend = self.backend
+        return Verdict(self.engine, backend.precision, backend.threads, stamps_of(bundle, self.manifest), self.seconds)
+
     def sizes(self) -> BatchSizes:
         """To be taught by every batch that is computed."""
         return BatchSizes(self.seconds, self.max_batch_size, takes_any_size=self.backend.takes_any_size)
+
+
+def load_again(bundle: Path, verdict: Verdict, max_batch_size: int, pace: Pace = AT_ONCE) -> Loaded | None:
+    """Load a bundle as the engine before had it; None where its files are not the same any more.
+
+    The files are not read again to compare their checksums, and the golden images are not computed: another process has
+    done both, with these files, on this machine.
+    """
+    manifest = read_manifest(bundle)
+    if stamps_of(bundle, manifest) != verdict.stamps:
+        return None
+    backend = BACKENDS[verdict.engine](bundle, verdict.precision, pace, verdict.threads)
+    backend.infer(np.zeros((1, *manifest.input_spec.shape), np.uint8))
+    return Loaded(verdict.engine, backend, manifest, verdict.seconds, max_batch_size)
+
+
+def stamps_of(bundle: Path, manifest: Manifest) -> list[list[int]]:
+    return [list(stamp_of(bundle / name)) for name in [str(MANIFEST), *sorted(manifest.files)]]
 
 
 def load(bundle: Path, engine: str, precision: str, max_batch_size: int, pace: Pace = AT_ONCE) -> Loaded:

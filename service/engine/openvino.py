@@ -22,7 +22,7 @@ class OpenVINO(Backend):
 
     takes_any_size = True
 
-    def __init__(self, bundle: Path, precision: str, pace: Pace) -> None:
+    def __init__(self, bundle: Path, precision: str, pace: Pace, threads: int = 0) -> None:
         self.precision = precision
         openvino = pace.at_low_priority(partial(import_module, "openvino"))
         self._core, self._tensor = openvino.Core(), openvino.Tensor
@@ -34,10 +34,11 @@ class OpenVINO(Backend):
         self._output = names.index("probabilities")
         rest = self.precisions(bundle)[1] if precision == "int8" else precision  # of what is not in 8 bits
         weights = sum(file.stat().st_size for file in (bundle / "variables").iterdir())
-        for threads in sorted({1, available_cores()}) if weights < TINY_BYTES else [available_cores()]:
-            self.threads = threads
+        tried = sorted({1, available_cores()}) if weights < TINY_BYTES else [available_cores()]
+        for number in [threads] if threads else tried:
+            self.threads = number
             self._request = self._compile(self._model, {"float32": "f32", "bfloat16": "bf16"}[rest], pace)
-            if threads == 1 and self._is_tiny(pace):
+            if threads or (number == 1 and self._is_tiny(pace)):
                 break
 
     def start(self, images: np.ndarray) -> np.ndarray:

@@ -19,7 +19,7 @@ class TensorFlow(Backend):
 
     fastest_first = False  # which precision is, depends on the GPU
 
-    def __init__(self, bundle: Path, precision: str, pace: Pace) -> None:
+    def __init__(self, bundle: Path, precision: str, pace: Pace, threads: int = 0) -> None:
         import tensorflow as tf
 
         gpus = tf.config.list_physical_devices("GPU")

@@ -94,7 +94,15 @@ class EnginePool:
         bundle = model.home / str(number)
         considerate = self._is_considerate(model, number)
         try:
-            engine = EngineProcess(self._config, bundle, number, endpoint, self._environment, considerate=considerate)
+            engine = EngineProcess(
+                self._config,
+                bundle,
+                number,
+                endpoint,
+                self._environment,
+                considerate=considerate,
+                verdict=version.verdict,
+            )
         except OSError as error:  # no memory or no process to be had now
             log.error("%s: no engine could be started: %s", version.label, error)
             version.not_before = time.monotonic() + RETRY_START_S

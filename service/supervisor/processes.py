@@ -19,7 +19,7 @@ log = logging.getLogger(__name__)
 
 STANDARD_ERROR = 2
 REPORTS: dict[str, dict[str, type]] = {  # by the event: which fields it has
-    "ready": {"precision": str, "threads": int, "manifest": dict},
+    "ready": {"precision": str, "threads": int, "manifest": dict, "verdict": dict},
     "failed": {"reason": str},
     "beat": {},
 }
@@ -31,6 +31,7 @@ class EngineProcess:
 
     Args:
         considerate: it is to load in the time that a model which answers leaves over.
+        verdict: what the engine before has found out about this version; None where there was none.
     """
 
     def __init__(
@@ -42,6 +43,7 @@ class EngineProcess:
         environment: dict[str, str],
         *,
         considerate: bool,
+        verdict: dict[str, Any] | None = None,
     ) -> None:
         self.pipe, reports = os.pipe()  # its own: whatever a library prints goes to the log
         engine, _ = choose_engine(config.engine)
@@ -55,6 +57,7 @@ class EngineProcess:
             "precision": config.precision,
             "max_batch_size": config.max_batch_size,
             "considerate": considerate,
+            "verdict": verdict,
             "log_level": config.log_level,
             "log_format": config.log_format,
             "reports": reports,

@@ -7,6 +7,7 @@ dies is started again, at once at first and then after growing pauses; after MAX
 import logging
 import time
 from dataclasses import dataclass
+from typing import Any
 
 from models.bundle.manifest import Manifest
 from service.ipc.routes import State, VersionRoute
@@ -30,6 +31,7 @@ class Version:
     engine: EngineProcess | None = None
     manifest: Manifest | None = None  # as its engine has loaded it; kept when the engine ends or the bundle is deleted
     precision: str = ""
+    verdict: dict[str, Any] | None = None  # what its last engine has found out, for the next (service.engine.loading)
     load_s: float = 0.0  # from its engine's start to its readiness
     crashes: int = 0  # in a row, since an engine last answered for STABLE_S
     restarts: int = 0  # engines that died after they had answered
@@ -85,6 +87,7 @@ class Version:
         assert engine is not None
         assert engine.ready is not None
         self.manifest, self.precision, self.rejections = engine.ready["manifest"], engine.ready["precision"], 0
+        self.verdict = engine.ready["verdict"]
         self.load_s = round(time.monotonic() - engine.started, 3)
         said = ", ".join(f"{name} {engine.ready[name]}" for name in ("precision", "threads"))
         log.info("%s: ready after %.1f s: %s", self.label, self.load_s, said)
@@ -99,6 +102,8 @@ class Version:
         if engine.ready is None and engine.failure:
             self.reject(engine.failure)
             return
+        if engine.ready is None:
+            self.verdict = None  # which may be why it did not load
         self._back_off(engine)
         self.restarts += engine.ready is not None
         log.error("%s: engine %d ended with status %d (crash %d)", self.label, engine.pid, status, self.crashes)
@@ -109,7 +114,7 @@ class Version:
 
     def reject(self, reason: str) -> None:
         log.error("%s is rejected: %s", self.label, reason)
-        self.rejected = reason
+        self.rejected, self.verdict = reason, None
         self.rejections, self.is_temporary = self.rejections + 1, False
         self.not_before = time.monotonic() + min(2.0 ** (self.rejections - 1), LONGEST_BACKOFF_S)
 

@@ -1,6 +1,7 @@
 """What is done for each request after its answer, ten times a second: its metrics, its line in the log, its spans."""
 
 import logging
+import os
 import time
 from collections.abc import Callable, Iterator
 from functools import cache
@@ -8,7 +9,7 @@ from typing import NamedTuple
 
 from prometheus_client import Counter, Histogram
 
-from service.logs import FIELDS, log_together
+from service.logs import Line, log_together
 from service.telemetry.metrics import ANSWERED, ASKED, DECODE, ERRORS, FAULTS, LATENCY, REQUESTS, TOOK
 from service.telemetry.request_record import Record
 from service.telemetry.tally import Tally
@@ -103,15 +104,12 @@ def series_of_version(model: str, version: str, outcome: str) -> VersionSeries:
     )
 
 
-def lines_of(entries: list[Entry]) -> Iterator[logging.LogRecord]:
+def lines_of(entries: list[Entry]) -> Iterator[Line]:
     """One line a request; none for probes, whose asker sees the answer."""
-    now = time.time() - time.monotonic()
+    offset, pid = time.time() - time.monotonic(), os.getpid()
     for record, route, status in entries:
         level = logging.WARNING if status >= 500 else logging.INFO
-        if route in PROBES or not log.isEnabledFor(level):
-            continue
-        message = f"{record.method} {record.path[:256]} {status}"
-        line = log.makeRecord(log.name, level, "", 0, message, (), None, extra={FIELDS: record.fields(status)})
-        line.created = now + record.ended
-        line.msecs = line.created % 1 * 1000
-        yield line
+        if route not in PROBES and log.isEnabledFor(level):
+            message = f"{record.method} {record.path[:256]} {status}"
+            when = offset + record.ended
+            yield Line(when, logging.getLevelName(level), log.name, pid, message, record.fields(status))

@@ -54,12 +54,17 @@ class Record:
 
     def fields(self, status: int) -> dict[str, Any]:
         """For the request's line in the log: what is known, and milliseconds."""
-        known: dict[str, Any] = {"request_id": self.request_id, "status": status, "error": self.error}
-        known |= {"model": self.model, "version": self.version, "images": self.num_images or None}
-        times = {f"{name}_ms": end - start for name, start, end in self.stages}
-        times["total_ms"] = self.ended - self.began
-        rounded = {name: round(1000 * seconds, 1) for name, seconds in times.items()}
-        return {name: value for name, value in known.items() if value is not None} | rounded
+        known: dict[str, Any] = {"request_id": self.request_id, "status": status}
+        if self.error is not None:
+            known["error"] = self.error
+        if self.model is not None:
+            known |= {"model": self.model, "version": self.version}
+        if self.num_images:
+            known["images"] = self.num_images
+        for name, start, end in self.stages:
+            known[f"{name}_ms"] = round(1000 * (end - start), 1)
+        known["total_ms"] = round(1000 * (self.ended - self.began), 1)
+        return known
 
 
 CURRENT: ContextVar[Record] = ContextVar("record")

@@ -1,6 +1,7 @@
 """gunicorn's master process. `python -m service.worker` is started by the supervisor only.
 
-It asks for its end with the supervisor's before gunicorn is imported, which takes a quarter of a second.
+It asks for its end with the supervisor's before gunicorn is imported, which takes a quarter of a second. The engines
+end then, too, so that there would be no answers: all ends at once, and the port is free for the next service.
 """
 
 import signal
@@ -13,7 +14,7 @@ CONFIGURATION = Path(__file__).with_name("gunicorn_conf.py")
 
 
 def main(supervisor: int) -> None:
-    die_with_parent(signal.SIGTERM, supervisor)
+    die_with_parent(signal.SIGKILL, supervisor)
     from gunicorn.app.wsgiapp import run
 
     sys.argv[1:] = ["--config", str(CONFIGURATION)]

@@ -5,6 +5,7 @@ import signal
 from pathlib import Path
 from typing import Any
 
+from models.process.parent import die_with_parent
 from service.config import Config
 from service.ipc.counts import SharedCounts
 from service.logs import configure_logging
@@ -24,6 +25,10 @@ shared = SharedCounts(rows=2 * workers + 2)  # old and new ones overlap when gun
 
 def pre_fork(server: Any, worker: Any) -> None:
     worker.counts = shared.claim()
+
+
+def post_fork(server: Any, worker: Any) -> None:
+    die_with_parent(signal.SIGKILL, server.pid)  # if it is killed; else it waits for its workers
 
 
 def child_exit(server: Any, worker: Any) -> None:

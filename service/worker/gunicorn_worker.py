@@ -4,8 +4,9 @@ It lets go of idle connections when it stops, and of bodies that nobody reads.
 """
 
 import contextlib
+import math
 import signal
-from collections.abc import Iterator
+import time
 from functools import partial
 from types import FrameType
 from typing import TYPE_CHECKING, Any
@@ -14,6 +15,8 @@ import gevent
 from gunicorn import http, util
 from gunicorn.http.errors import NoMoreData, ParseException
 from gunicorn.workers.ggevent import GeventWorker
+
+from models.process.garbage import spare_what_is_there
 
 if TYPE_CHECKING:  # gunicorn's master imports this module, and is to stay small
     from service.ipc.counts import Counts
@@ -25,12 +28,16 @@ MAX_LEFTOVER_BYTES = 1_000_000  # of a body that was refused; a client that send
 LEFTOVER_TIMEOUT_S = 1.0
 
 
+class Late(BaseException):
+    """A request's head has not come in time; no handler of errors takes it for one."""
+
+
 class Worker(GeventWorker):
     """Stops as soon as its requests are answered; gunicorn's own would wait for idle connections to time out."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self._idle: dict[gevent.Greenlet, gevent.Timeout] = {}
+        self._waiting: dict[gevent.Greenlet, float] = {}  # for a request's head, and until when
         self._lane: Lane | None = None
         self.counts: Counts | None = None  # gunicorn_conf.py gives it one before it is forked
 
@@ -46,17 +53,11 @@ class Worker(GeventWorker):
         self.wsgi = application(self.counts)
         self._lane = Lane(self.wsgi.extensions["striate"])
         self.server_class = partial(BalancedServer, self.counts, self.cfg.workers, self.handle)
+        spare_what_is_there()
 
-    @contextlib.contextmanager
-    def timeout_ctx(self) -> Iterator[None]:
-        """Bounds the wait for a request's whole head, and so for a next request on the connection."""
-        me = gevent.getcurrent()
-        with gevent.Timeout(self.cfg.keepalive, False) as timeout:
-            self._idle[me] = timeout
-            try:
-                yield
-            finally:
-                del self._idle[me]
+    def run(self) -> None:
+        gevent.spawn(self._close_late)
+        super().run()
 
     def init_signals(self) -> None:
         super().init_signals()
@@ -68,18 +69,22 @@ class Worker(GeventWorker):
         try:
             client.setblocking(True)
             parser = http.get_parser(self.cfg, client, addr)
+            me = gevent.getcurrent()
             while True:
-                hot = request = None
-                with self.timeout_ctx():
+                request = None
+                self._waiting[me] = time.monotonic() + self.cfg.keepalive
+                try:
                     hot = self._find_hot(parser, client)
                     request = next(parser) if hot is None else None
+                finally:
+                    del self._waiting[me]
                 if hot is not None:
                     self._answer_hot(*hot, parser, client)
-                elif request is not None:
-                    self.handle_request(listener.getsockname(), request, client, addr)
                 else:
-                    break  # no request has come in time
-        except (NoMoreData, StopIteration, OSError):
+                    self.handle_request(listener.getsockname(), request, client, addr)
+                    if not parser.finish_body():
+                        break  # where the next request begins is not known
+        except (NoMoreData, StopIteration, OSError, Late):
             pass  # the client has gone, or the connection is to be closed
         except Exception as error:
             self.handle_error(request, client, addr, error)
@@ -115,9 +120,17 @@ class Worker(GeventWorker):
         super().handle_exit(sig, frame)
         gevent.get_hub().loop.run_callback(self._close_idle)
 
-    def _close_idle(self) -> None:
-        for greenlet, timeout in list(self._idle.items()):
-            greenlet.throw(timeout)
+    def _close_idle(self, now: float = math.inf) -> None:
+        """Close the connections that have waited for a request's head until now."""
+        for greenlet in [greenlet for greenlet, until in self._waiting.items() if until <= now]:
+            greenlet.throw(Late)
+
+    def _close_late(self) -> None:
+        """Bounds the wait for a request's whole head, and so for a next request on the connection."""
+        hub = gevent.get_hub()
+        while True:
+            gevent.sleep(min(1.0, self.cfg.keepalive / 4))
+            hub.loop.run_callback(self._close_idle, time.monotonic())
 
 
 class JoinedWrites:

@@ -2,11 +2,12 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import threading
 import time
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
@@ -18,7 +19,7 @@ from service import machine
 from service.engine import loading
 from service.engine.backend import Backend
 from service.engine.batch_sizes import LONGEST_BATCH_S
-from service.engine.loading import LONGEST_WARM_UP_S, load, warm_up
+from service.engine.loading import LONGEST_WARM_UP_S, Verdict, load, load_again, warm_up
 from service.engine.pace import AT_ONCE, LOWEST, Pace
 from service.machine import available_cores, has_bfloat16
 from tests.bundles import make_bundle
@@ -264,3 +265,25 @@ def test_any_nvidia_gpu_is_seen_and_the_choice_of_the_engine_is_explained(
     assert chosen == engine
     assert why in reason
     assert machine.choose_engine("openvino") == ("openvino", "as SERVICE_ENGINE says")
+
+
+def test_the_next_engine_of_a_version_takes_over_what_the_last_has_found_out(digits_exports, tmp_path):
+    bundle = tmp_path / "bundle"
+    shutil.copytree(digits_exports / "digits" / "1", bundle)
+    first = load(bundle, "openvino", "auto", 8)
+    verdict = Verdict.from_json(json.loads(json.dumps(asdict(first.verdict(bundle)))))
+    again = load_again(bundle, verdict, 8)
+    assert again is not None
+    assert (again.backend.precision, again.backend.threads) == (first.backend.precision, first.backend.threads)
+    assert again.seconds == first.seconds
+    images = np.random.default_rng(0).integers(0, 255, (2, *first.manifest.input_spec.shape), np.uint8)
+    assert np.allclose(again.backend.infer(images), first.backend.infer(images), atol=1e-6)
+
+
+def test_what_the_last_engine_found_out_holds_only_for_the_files_that_it_has_verified(digits_exports, tmp_path):
+    bundle = tmp_path / "bundle"
+    shutil.copytree(digits_exports / "digits" / "1", bundle)
+    verdict = load(bundle, "openvino", "auto", 8).verdict(bundle)
+    weights = next((bundle / "variables").glob("*.data-*"))
+    weights.write_bytes(weights.read_bytes())
+    assert load_again(bundle, verdict, 8) is None

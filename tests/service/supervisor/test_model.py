@@ -16,7 +16,12 @@ from service.supervisor.repository import look_at_model
 from service.supervisor.version import MAX_CRASHES
 from tests.bundles import make_bundle
 
-REPORT = {"precision": "float32", "threads": 1, "manifest": Manifest("toy", "toy", ("a", "b"), InputSpec(4, 4, 1), {})}
+REPORT = {
+    "precision": "float32",
+    "threads": 1,
+    "verdict": {},
+    "manifest": Manifest("toy", "toy", ("a", "b"), InputSpec(4, 4, 1), {}),
+}
 
 
 class Engine:
