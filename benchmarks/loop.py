@@ -143,7 +143,7 @@ def main(
         raise click.ClickException(f"the base data give no model: {rows[0]['reason']}")
     with service(work, port):
         ask = f"{url}/models/{MODEL}/classify"
-        first_answer(ask, tests[0][1], content_type="image/jpeg", timeout_s=60)
+        first_answer(ask, tests[0][1], headers={"Content-Type": "image/jpeg"}, timeout_s=60)
         rows[0] |= {"day": measure(port, tests), "night": measure(port, nights)}
         print_row(rows[0])
         load = Load(ask, work / "asked.jpg", rate)

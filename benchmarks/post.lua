@@ -2,5 +2,7 @@
 local file = assert(io.open(os.getenv("BENCH_BODY"), "rb"))
 wrk.method = "POST"
 wrk.body = file:read("*a")
-wrk.headers["Content-Type"] = os.getenv("BENCH_TYPE")
+for name, value in os.getenv("BENCH_HEADERS"):gmatch("([^:\n]+): ([^\n]+)\n") do
+  wrk.headers[name] = value
+end
 file:close()

@@ -11,7 +11,7 @@ from training.runs.lineage import git_revision
 AT_LOWEST_PRIORITY = ("nice", "-n", "19")  # before a command, as a job beside a service should run
 
 
-def first_answer(url: str, data: bytes, *, content_type: str, timeout_s: float) -> bytes:
+def first_answer(url: str, data: bytes, *, headers: dict[str, str], timeout_s: float) -> bytes:
     """POST every 5 ms until there is a 200; its body.
 
     Raises:
@@ -20,7 +20,7 @@ def first_answer(url: str, data: bytes, *, content_type: str, timeout_s: float) 
     deadline = time.monotonic() + timeout_s
     while time.monotonic() < deadline:
         try:
-            request = urllib.request.Request(url, data, {"Content-Type": content_type})
+            request = urllib.request.Request(url, data, headers)
             with urllib.request.urlopen(request, timeout=timeout_s) as response:
                 return response.read()
         except OSError:  # nobody listens yet, or the answer is an error

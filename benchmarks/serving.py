@@ -19,8 +19,9 @@ import click
 from benchmarks.bundles import publish_in_8_bits, publish_random
 from benchmarks.images import photograph
 from benchmarks.processes import circumstances, machine
-from benchmarks.subjects import ENGINES, Subject, cpu_s, memory_mb, ours, peers, request_of, running
+from benchmarks.subjects import ENGINES, Subject, cpu_s, memory_mb, ours, peers, request_of, running, triton
 from models.bundle.preprocessing import InputSpec
+from models.store.live import read_live
 
 WORK = Path("build/bench")
 MODEL, SIDE = "resnet50", 224
@@ -41,7 +42,10 @@ NUM_CALIBRATION = 60  # images: the network is random, and only its speed counts
 @click.option("--connections", default=CONNECTIONS, help="Separated by commas.")
 @click.option("--int8", is_flag=True, help="The same network in 8 bits, too.")
 @click.option("--peers-python", help="A Python that has benchmarks/peers/requirements.txt; without it only ourselves.")
-@click.option("--only", default="", help="Only peers in whose names this is.")
+@click.option("--triton-python", help="A Python that has benchmarks/peers/requirements-triton.txt.")
+@click.option("--exports", type=click.Path(path_type=Path), help="Published models: --model of them instead, trained.")
+@click.option("--image", type=click.Path(path_type=Path), help="A file instead of the 500x375 JPEG.")
+@click.option("--only", multiple=True, help="Only peers in whose names this is; may be given again.")
 @click.option(
     "-o",
     "--output",
@@ -57,23 +61,32 @@ def main(
     connections: str,
     int8: bool,
     peers_python: str | None,
-    only: str,
+    triton_python: str | None,
+    exports: Path | None,
+    image: Path | None,
+    only: tuple[str, ...],
     output: Path | None,
 ) -> None:
     """Measure the service against its ceiling and against other servers with a 500x375 JPEG."""
     WORK.mkdir(parents=True, exist_ok=True)
-    image = WORK / "photograph.jpg"
-    image.write_bytes(photograph(500, 375, seed=0))
-    exports = exports_of(model, side)  # of its own: nothing else is loaded
-    publish_random(model, InputSpec(side, side, 3), 1000, exports, [image.read_bytes()])
-    bundle = exports / model / "1"
+    given = bool(exports or image)
+    if image is None:
+        image = WORK / "photograph.jpg"
+        image.write_bytes(photograph(500, 375, seed=0))
+    if exports is None:
+        exports = exports_of(model, side)  # of its own: nothing else is loaded
+        publish_random(model, InputSpec(side, side, 3), 1000, exports, [image.read_bytes()])
+    exports = exports.absolute()
+    bundle = exports / model / str(read_live(exports / model).live)
     subjects = [ours(exports, model)]
     if int8:
         in_8_bits = exports.with_name(f"{exports.name}-int8")
         publish_in_8_bits(bundle, [photograph(500, 375, seed=i) for i in range(NUM_CALIBRATION)], in_8_bits)
         subjects.append(ours(in_8_bits, model, name="Striate, int8"))
     if peers_python:
-        subjects += [peer for peer in peers(peers_python, bundle) if only in peer.name]
+        subjects += [peer for peer in peers(peers_python, bundle) if is_wanted(peer, only)]
+    if triton_python:
+        subjects += [peer for peer in triton(triton_python, bundle) if is_wanted(peer, only)]
     counts = [int(count) for count in connections.split(",")]
     measured = []
     for number in range(1, rounds + 1):
@@ -85,12 +98,17 @@ def main(
     print_table(measured, counts)
     if BUSY in counts:
         print_ratios(measured)
-    of_everything = int8 and peers_python and not only and (model, side, connections) == (MODEL, SIDE, CONNECTIONS)
+    usual = not given and (model, side, connections) == (MODEL, SIDE, CONNECTIONS)
+    of_everything = usual and int8 and peers_python and not only
     if output is None:
         output = RESULTS if of_everything and not any_failed(measured) else WORK / "serving.json"
     result = {**circumstances(), "model": model, "side": side, "seconds": seconds}
     output.write_text(json.dumps({**result, "rounds": measured}, indent=1) + "\n")
     print(json.dumps({"benchmark": "serving", **result, "results": str(output)}))
+
+
+def is_wanted(peer: Subject, only: tuple[str, ...]) -> bool:
+    return not only or any(part in peer.name for part in only)
 
 
 def exports_of(model: str, side: int) -> Path:
@@ -129,11 +147,12 @@ def run_ceiling(bundle: Path, image: Path, connections: int, seconds: float) -> 
 
 def run_wrk(subject: Subject, url: str, image: Path, connections: int, seconds: int) -> dict[str, Any]:
     """Requests/s, latency in milliseconds, and how many answers were no 200 or did not come."""
-    body, content_type = request_of(subject, image.read_bytes())
+    body, headers = request_of(subject, image.read_bytes())
     (WORK / "body").write_bytes(body)
     script = str(Path(__file__).with_name("post.lua"))
     flags = ["-t1", f"-c{connections}", f"-d{seconds}s", "--timeout", "30s", "--latency", "-s", script]
-    environment = {**os.environ, "BENCH_BODY": str(WORK / "body"), "BENCH_TYPE": content_type}
+    head = "".join(f"{name}: {value}\n" for name, value in headers.items())
+    environment = {**os.environ, "BENCH_BODY": str(WORK / "body"), "BENCH_HEADERS": head}
     text = subprocess.run(["wrk", *flags, url], check=True, capture_output=True, text=True, env=environment).stdout
     percentiles = {f"p{p}_ms": float(value) * UNIT_MS[unit] for p, value, unit in LATENCY.findall(text)}
     refused = re.search(r"Non-2xx or 3xx responses: (\d+)", text)

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from benchmarks.processes import first_answer
@@ -27,6 +27,7 @@ class Subject:
         field: of the form in which it takes it; empty: the body is the image.
         command: what starts it; {port} is filled in.
         variables: of its environment.
+        headers: of each request.
     """
 
     name: str
@@ -34,6 +35,7 @@ class Subject:
     field: str
     command: tuple[str, ...]
     variables: dict[str, str]
+    headers: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +53,8 @@ class Running:
 
 def ours(exports: Path, model: str, *, name: str = "Striate", **variables: str) -> Subject:
     command = (sys.executable, "-m", "service")
-    settings = {"SERVICE_EXPORTS": str(exports), "SERVICE_PORT": "{port}", "SERVICE_LOG_LEVEL": "WARNING", **variables}
+    """With the settings that a user gets: the log has a line for each request."""
+    settings = {"SERVICE_EXPORTS": str(exports), "SERVICE_PORT": "{port}", **variables}
     return Subject(name, f"/models/{model}/classify", "", command, settings)
 
 
@@ -96,11 +99,34 @@ def peers(python: str, bundle: Path) -> list[Subject]:
             path,
             field,
             command,
-            {"BENCH_BUNDLE": str(bundle), "BENCH_ENGINE": engine, "BENCH_PORT": "{port}"},
+            engine_variables(bundle, engine),
         )
         for engine in ENGINES
         for name, (path, field, command) in forms.items()
     ]
+
+
+def triton(python: str, bundle: Path) -> list[Subject]:
+    """Triton with its delay for company, and without.
+
+    Args:
+        python: of an environment that has it: benchmarks/peers/requirements-triton.txt.
+    """
+    return [
+        Subject(
+            f"Triton, {delay}, openvino",
+            "/v2/models/classify/infer",
+            "",
+            (python, "-m", "benchmarks.peers.with_triton"),
+            {**engine_variables(bundle, "openvino"), "BENCH_WAIT_S": wait_s},
+            {"Inference-Header-Content-Length": "0", "Content-Type": "application/octet-stream"},
+        )
+        for delay, wait_s in (("5 ms delay", "0.005"), ("no delay", "0"))
+    ]
+
+
+def engine_variables(bundle: Path, engine: str) -> dict[str, str]:
+    return {"BENCH_BUNDLE": str(bundle), "BENCH_ENGINE": engine, "BENCH_PORT": "{port}"}
 
 
 @contextlib.contextmanager
@@ -115,21 +141,21 @@ def running(subject: Subject, image: bytes, log: Path) -> Iterator[Running]:
         process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=output, stderr=output)
     url = f"http://127.0.0.1:{port}{subject.path}"
     try:
-        body, content_type = request_of(subject, image)
-        first_answer(url, body, content_type=content_type, timeout_s=START_TIMEOUT_S)
+        body, headers = request_of(subject, image)
+        first_answer(url, body, headers=headers, timeout_s=START_TIMEOUT_S)
         yield Running(url, process.pid, time.monotonic() - started)
     finally:
         end(process)
 
 
-def request_of(subject: Subject, image: bytes) -> tuple[bytes, str]:
-    """Body and Content-Type."""
+def request_of(subject: Subject, image: bytes) -> tuple[bytes, dict[str, str]]:
+    """Body and headers."""
     if not subject.field:
-        return image, "image/jpeg"
+        return image, {"Content-Type": "image/jpeg", **subject.headers}
     head = f'--striate\r\nContent-Disposition: form-data; name="{subject.field}"; filename="image.jpg"\r\n'
     return (
         head.encode() + b"Content-Type: image/jpeg\r\n\r\n" + image + b"\r\n--striate--\r\n",
-        "multipart/form-data; boundary=striate",
+        {"Content-Type": "multipart/form-data; boundary=striate"},
     )
 
 

@@ -108,6 +108,9 @@ class DecoderPool:
             return None
 
     def _end_idle(self) -> None:
+        for decoder in self._light.queue:  # those that have no work
+            if decoder is not None:
+                decoder.trim()
         if time.monotonic() - self._last_heavy > IDLE_S and not self._heavy.empty():
             decoder = self._heavy.get()
             self._heavy.put(None)

@@ -16,7 +16,7 @@ from service.decoder import jobs
 log = logging.getLogger(__name__)
 
 PIXEL_BYTES = 1 << 28  # of the largest input that a network may have
-SMALL_BYTES = 1 << 20  # memory of larger images is given back to the system
+SMALL_BYTES = 1 << 20  # memory of larger images is given back to the system in the end
 LOWER = 10  # nice, of one for heavy images
 ONE_THREAD = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}  # their stacks would count as its memory
 
@@ -39,6 +39,7 @@ class DecoderProcess:
         os.ftruncate(memory, self._pixels_at + PIXEL_BYTES)  # pages that are never written take no memory
         self._memory = mmap.mmap(memory, 0)
         self._connection, other = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self._most_bytes = 0  # of the images since the memory was given back
         self.confinement: jobs.Confinement | None = None  # once it is ready
         settings = {
             "worker": os.getpid(),
@@ -93,12 +94,17 @@ class DecoderProcess:
         except OSError as error:
             raise DecoderDied from error
         result = jobs.read_result(self._receive())
-        if len(data) > SMALL_BYTES:
-            self._memory.madvise(mmap.MADV_REMOVE, 0, self._pixels_at)
+        self._most_bytes = max(self._most_bytes, len(data))
         if result.ending != "decoded":
             return result, None
         count = spec.height * spec.width * spec.channels
         return result, np.frombuffer(self._memory, np.uint8, count, self._pixels_at).reshape(spec.shape).copy()
+
+    def trim(self) -> None:
+        """Give the memory of a large image back to the system; to be called while it has no work."""
+        if self._most_bytes > SMALL_BYTES:
+            self._memory.madvise(mmap.MADV_REMOVE, 0, self._pixels_at)
+            self._most_bytes = 0
 
     def kill(self) -> None:
         """End it; whoever waits for it is told so."""

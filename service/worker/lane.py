@@ -39,6 +39,7 @@ HEAD = re.compile(
 DECLINED = {"transfer-encoding", "content-encoding", "expect", "upgrade", "origin", "trailer", "te"}
 OTHER_BODIES = ("application/json", "multipart/form-data")
 MAX_LENGTH_DIGITS = 12
+RECEIVE_BYTES = 1 << 18
 ROUTES = ("/classify", "/models/<name>/classify", "/models/<name>/versions/<int:version>/classify")
 
 
@@ -80,7 +81,7 @@ class Body:
             self._received = b""
             with read_timeout(timeout_s):
                 while self.missing:
-                    part = self._receive(self.missing)
+                    part = self._receive(min(self.missing, RECEIVE_BYTES))
                     if not part:
                         raise BadRequest("The body is shorter than its Content-Length says: it was cut off.")
                     self.missing -= len(part)
