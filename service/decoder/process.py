@@ -17,7 +17,6 @@ log = logging.getLogger(__name__)
 
 PIXEL_BYTES = 1 << 28  # of the largest input that a network may have
 SMALL_BYTES = 1 << 20  # memory of larger images is given back to the system in the end
-LOWER = 10  # nice, of one for heavy images
 ONE_THREAD = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}  # their stacks would count as its memory
 
 
@@ -46,11 +45,12 @@ class DecoderProcess:
             "memory": memory,
             "socket": other.fileno(),
             "pixels_at": self._pixels_at,
+            "heavy": heavy,
         }
         command = python_command("service.decoder", json.dumps(settings))
         try:
             self._process = subprocess.Popen(
-                ["nice", "-n", str(LOWER), *command] if heavy else command,
+                command,
                 stdin=subprocess.DEVNULL,
                 pass_fds=[memory, other.fileno()],
                 env=python_environment(os.environ | ONE_THREAD),

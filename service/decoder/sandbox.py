@@ -57,8 +57,9 @@ def confine(data_bytes: int) -> tuple[bool, str]:
     Returns:
         Whether it can get no new privileges, and "filtered" or why its system calls are not.
     """
-    limit = data_in_use() + data_bytes
-    resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
+    in_use = data_in_use()
+    if in_use is not None:
+        resource.setrlimit(resource.RLIMIT_DATA, (in_use + data_bytes, in_use + data_bytes))
     try:
         forbid_new_privileges()
     except OSError as error:
@@ -81,7 +82,10 @@ def program(column: int, architecture: int) -> list[Step]:
     return [*steps, Step(RETURN, DENY)]
 
 
-def data_in_use() -> int:
-    """Bytes that RLIMIT_DATA counts."""
-    lines = Path("/proc/self/status").read_text().splitlines()
+def data_in_use() -> int | None:
+    """Bytes that RLIMIT_DATA counts; None where there is no /proc to tell."""
+    try:
+        lines = Path("/proc/self/status").read_text().splitlines()
+    except OSError:
+        return None
     return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmData:"))

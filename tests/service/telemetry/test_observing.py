@@ -152,8 +152,9 @@ def test_metrics_have_the_names_that_other_servers_gave_them(digits_exports, tmp
             requests.post(service.url + "/classify", files={"a": image, "b": image}, timeout=10)
         requests.post(service.url + "/classify", data=b"no image", timeout=10)
         labels = '{model="digits",version="1"}'
-        assert metric(service, re.escape(f"nv_inference_request_success{labels}")) == 3
-        assert metric(service, re.escape(f"nv_inference_request_failure{labels}")) == 1
+        wait_until(lambda: metric(service, re.escape(f"nv_inference_request_failure{labels}")) == 1, service)
+        wait_until(lambda: metric(service, re.escape(f"nv_inference_request_success{labels}")) == 3, service)
+        wait_until(lambda: metric(service, r"striate_batch_size_sum") >= 6, service)
         assert metric(service, re.escape(f"nv_inference_count{labels}")) == 6
         assert metric(service, re.escape(f"nv_inference_exec_count{labels}")) >= 4
         wait_until(lambda: metric(service, r'nv_inference_pending_request_count\{model="digits"\}') == 0, service)
