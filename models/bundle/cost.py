@@ -77,7 +77,7 @@ def num_strips(data: bytes) -> int:
             if tag in (STRIP_OFFSETS, TILE_OFFSETS):
                 most = max(most, number)
         return most
-    except struct.error:
+    except (struct.error, OverflowError):  # the latter for a place far behind the end
         return 0  # malformed, which the decoder says
 
 

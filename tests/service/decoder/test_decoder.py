@@ -214,6 +214,15 @@ def test_what_is_cheap_to_write_and_dear_to_read_is_refused_at_once(data, what):
     assert refused.value.code == "image_too_costly"
 
 
+@pytest.mark.parametrize(
+    "data", [b"II+\0\x08\0\0\0" + b"\xff" * 8, b"MM\0*\xff\xff\xff\xff", b"II", b"BM", b"RIFF....WEBPVP8X"]
+)
+def test_a_header_that_points_nowhere_is_no_image(data):
+    with pytest.raises(BadImage) as refused:
+        decode_image(data, SPEC)
+    assert refused.value.code == "image_invalid"
+
+
 @pytest.mark.parametrize("data", [jpeg_with(segments=200, scans=5), png_with_chunks(500)], ids=["jpeg", "png"])
 def test_what_is_unusual_and_cheap_is_decoded(data):
     assert decode_image(data, SPEC).shape == SPEC.shape
