@@ -35,7 +35,8 @@ CPU_S = 60  # of processor time for one image, whatever the worker says: the ker
 def main(settings: dict[str, Any]) -> None:
     die_with_parent(signal.SIGKILL, settings["worker"])
     if settings["heavy"]:
-        os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))  # below every other priority
+        with contextlib.suppress(OSError):  # a container may forbid it; then it takes its share like others
+            os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))  # below every other priority
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a Ctrl-C is for the supervisor
     memory = mmap.mmap(settings["memory"], 0)
     connection = socket.socket(fileno=settings["socket"])
