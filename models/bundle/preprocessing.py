@@ -27,7 +27,7 @@ MAX_PIXELS = 40_000_000  # checked on the header; Pillow's own limit would allow
 # A baseline JPEG may have so many times as many pixels, since it is scaled while it is decoded: 200 million take 0.3 s
 # and 15 MB, where 40 million of a progressive JPEG take 0.4 s and 118 MB, and of a PNG 1.1 s and 158 MB.
 STREAMED = 5
-LIGHT_PIXELS = 6_000_000  # take a tenth of a second; a streamed JPEG has no such limit
+LIGHT_PIXELS = 6_000_000  # of a PNG take about 0.15 s; a streamed JPEG has no such limit
 BAND_ROWS = 256  # that are laid over white at once
 ORIENTATION = ExifTags.Base.Orientation
 TILE_WIDTH, TILE_LENGTH = 322, 323  # TIFF tags

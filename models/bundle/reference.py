@@ -54,7 +54,7 @@ def describe(images: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
         images: uint8 (N, H, W, C).
         probabilities: (N, num_classes).
     """
-    # By ufuncs alone: this is computed for every request, and NumPy's functions around them take three times as long.
+    # By ufuncs alone: this is computed for every request, and NumPy's functions around them cost as much again.
     step = max(1, min(images.shape[1:3]) // SIDE)
     pixels = images[:, ::step, ::step].astype(np.float32)
     pixels /= 255

@@ -71,7 +71,9 @@ class DecoderPool:
         killer = Killer(decoder, decoding.deadline, heavy=heavy)
         try:
             result, pixels = decoder.decode(decoding.data, decoding.spec, self._max_pixels, may_be_heavy=heavy)
-        except DecoderDied:
+        except Exception as error:  # it has died, or what it said cannot be read: either way it is not asked again
+            if not isinstance(error, DecoderDied):
+                log.exception("a decoder is replaced: its answer could not be read")
             killer.stop()
             decoder.close()
             decoders.put(self._start(heavy=heavy))

@@ -1,6 +1,6 @@
 """Counts kept in plain lists, and added to Prometheus's metrics ten times a second.
 
-A metric of several processes is a mapped file behind a lock: each change takes two microseconds, and a request changes
+A metric of several processes is a mapped file behind a lock: each change takes microseconds, and a request changes
 twenty. Here each costs one addition to a list, and all values of one series are added together.
 """
 
