@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from models.bundle.preprocessing import BadImage, InputSpec, decode_image
+from service.decoder import jobs
 from service.decoder import pool as pools
 from service.decoder.pool import DecoderPool
 from service.decoder.process import DecoderProcess
@@ -128,6 +129,18 @@ def test_a_decoder_that_is_killed_is_replaced_and_its_image_is_refused(pool):
         asked.result()
     assert decode(pool, heavy).shape == SPEC.shape
     assert process_of(pool).pid != pid
+
+
+def test_a_decoder_whose_answer_cannot_be_read_is_replaced(pool, monkeypatch):
+    small = encode(noise(50, 50, 3))
+    decode(pool, small)
+    before = process_of(pool).pid
+    with monkeypatch.context() as patched:
+        patched.setattr(jobs, "read_result", lambda _: jobs.read_confinement(b"no answer"))
+        with pytest.raises(BadImage):
+            decode(pool, small)
+    assert decode(pool, small).shape == SPEC.shape
+    assert process_of(pool).pid != before
 
 
 def test_an_image_is_given_up_at_its_deadline(pool):
