@@ -9,7 +9,7 @@
             images.npy                    every image it was made with: `IMAGE`
             report.html                   how good this model is
             tf_serving_warmup_requests    TensorFlow Serving's own warm-up file
-            int8/                         where it was quantized: OpenVINO's form of the network, and its golden answers
+            int8/                         where there is one: the 8-bit form, for OpenVINO, and its golden answers
 
 How versions get there, and which of them is live, is in `models.store.publish`. Nothing in here executes what it reads.
 """
@@ -37,7 +37,7 @@ IMPORTED = "imported"  # the architecture of a network that somebody else built 
 MANIFEST = Path("assets.extra/manifest.json")
 LABELS = Path("assets.extra/labels.txt")
 GOLDEN = Path("assets.extra/golden")
-INT8 = Path("assets.extra/int8")  # where training.export.quantize has been: model.xml, model.bin, probabilities.json
+INT8 = Path("assets.extra/int8")  # made by training.export.int8: model.xml, model.bin, probabilities.json
 
 
 IMAGES = Path("assets.extra/images.npy")
@@ -95,7 +95,7 @@ class Manifest:
         architecture: name in `models.networks.registry`, or IMPORTED.
         class_names: class i is `class_names[i]`, in NFC.
         input_spec: what `serving_default` takes, and how an image gets there.
-        metrics: `test` on the untouched test split; `parity` of the export; `int8` on validation, where quantized.
+        metrics: `test` on the untouched test split; `parity` of the export; `int8`, where there is that form.
         temperature: by which the logits are divided inside the graph.
         scaling: name in `models.networks.scaling`; older bundles, which have none, were all trained with `signed`.
             Of an imported network it says nothing: `lineage.import` has its scaling.
@@ -270,13 +270,13 @@ def read_images(bundle: Path) -> np.ndarray:
 
 
 def loaded_bytes(bundle: Path) -> int:
-    """The bytes of a bundle that an engine loads: the SavedModel, and the network in 8 bits where there is one.
+    """The bytes of one form of a bundle's network, the largest: of the SavedModel.
 
-    What the bundle says about itself does not count: its list of images grows with the data, and not with the network.
+    What else lies in the bundle does not count: an engine loads the 8-bit form instead of it, and the list of images
+    grows with the data.
     """
-    about, int8 = bundle / "assets.extra", bundle / INT8
-    loaded = (path for path in files_of(bundle) if not path.is_relative_to(about) or path.is_relative_to(int8))
-    return sum(path.stat().st_size for path in loaded)
+    about = bundle / "assets.extra"
+    return sum(path.stat().st_size for path in files_of(bundle) if not path.is_relative_to(about))
 
 
 def files_of(bundle: Path) -> list[Path]:

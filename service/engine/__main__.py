@@ -54,7 +54,7 @@ def main(settings: dict[str, Any]) -> None:
     signal.signal(signal.SIGTERM, lambda *_: engine.stop())
     backend = loaded.backend
     verdict = asdict(loaded.verdict(bundle))
-    said = {"precision": backend.precision, "threads": backend.threads, "verdict": verdict}
+    said = {"precision": backend.precision, "reason": loaded.reason, "threads": backend.threads, "verdict": verdict}
     report("ready", **said, manifest=loaded.manifest.to_json())
     spare_what_is_there()
     threading.Thread(target=beat, args=(engine, report), daemon=True).start()

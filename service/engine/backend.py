@@ -22,7 +22,7 @@ class Backend(ABC):
     threads: int  # that compute one batch; 0 on a GPU
     in_flight = 1  # batches that may be started before the first of them is finished
     takes_any_size = False  # whether the first batch of a size takes hardly longer than the second
-    fastest_first = True  # whether `precisions` are in the order of their speed on every machine
+    has_one_setting = False  # whether loading a model in another precision changes those that are loaded
 
     @abstractmethod
     def start(self, images: np.ndarray) -> Any:

@@ -22,6 +22,9 @@ from service.engine.tensorflow import TensorFlow
 log = logging.getLogger(__name__)
 
 LONGEST_WARM_UP_S = 0.03  # of one batch, if larger ones need no warm-up: a client may be waiting
+COMPARED, LONGEST_COMPARED_S = 8, 0.1  # images in a batch by which precisions are compared, if it takes no longer
+NEARLY = 1.05  # a precision has to be so many times as fast as a more exact one to be preferred
+EXACTNESS = ("float32", "bfloat16", "float16", "int8")  # most exact first
 TOLERANCE = {"float32": 1e-4, "float16": 0.02, "bfloat16": 0.02, "int8": 0.1}  # in probability, on the golden images
 
 
@@ -38,12 +41,14 @@ class Verdict:
 
     Attributes:
         engine, precision, threads: with which it computed.
+        reason: why in this precision.
         stamps: of the bundle's files, as they were verified.
         seconds: that a batch took, by its size.
     """
 
     engine: str
     precision: str
+    reason: str
     threads: int
     stamps: list[list[int]]
     seconds: dict[int, float]
@@ -63,11 +68,13 @@ class Loaded:
     # that a batch took, by its size, as far as that was measured; the machine may have been busy
     seconds: dict[int, float]
     max_batch_size: int
+    reason: str  # why in this precision
 
     def verdict(self, bundle: Path) -> Verdict:
         """For the next engine of this version."""
         backend = self.backend
-        return Verdict(self.engine, backend.precision, backend.threads, stamps_of(bundle, self.manifest), self.seconds)
+        stamps = stamps_of(bundle, self.manifest)
+        return Verdict(self.engine, backend.precision, self.reason, backend.threads, stamps, self.seconds)
 
     def sizes(self) -> BatchSizes:
         """To be taught by every batch that is computed."""
@@ -85,7 +92,7 @@ def load_again(bundle: Path, verdict: Verdict, max_batch_size: int, pace: Pace =
         return None
     backend = BACKENDS[verdict.engine](bundle, verdict.precision, pace, verdict.threads)
     backend.infer(np.zeros((1, *manifest.input_spec.shape), np.uint8))
-    return Loaded(verdict.engine, backend, manifest, verdict.seconds, max_batch_size)
+    return Loaded(verdict.engine, backend, manifest, verdict.seconds, max_batch_size, verdict.reason)
 
 
 def stamps_of(bundle: Path, manifest: Manifest) -> list[list[int]]:
@@ -94,6 +101,9 @@ def stamps_of(bundle: Path, manifest: Manifest) -> list[list[int]]:
 
 def load(bundle: Path, engine: str, precision: str, max_batch_size: int, pace: Pace = AT_ONCE) -> Loaded:
     """Verify a bundle, load it in the fastest precision that is faithful, and warm it up.
+
+    Args:
+        precision: or `auto`, which measures all.
 
     Raises:
         BrokenBundle: the files are not what was exported.
@@ -106,27 +116,58 @@ def load(bundle: Path, engine: str, precision: str, max_batch_size: int, pace: P
     candidates = offered if precision == "auto" else (precision,)
     if not set(candidates) <= set(offered):
         raise UserError(f"The {engine} engine computes in {' or '.join(offered)} here, not in {precision}.")
-    faithful: list[Loaded] = []
-    for candidate in candidates:
-        backend = BACKENDS[engine](bundle, candidate, pace)
+    backend, reason = fastest_faithful(BACKENDS[engine], bundle, candidates, manifest, max_batch_size, pace)
+    if precision != "auto":
+        reason = "as SERVICE_PRECISION asks"
+    seconds = warm_up(backend, manifest.input_spec.shape, max_batch_size, pace)
+    return Loaded(engine, backend, manifest, seconds, max_batch_size, reason)
+
+
+def fastest_faithful(
+    kind: Any, bundle: Path, candidates: tuple[str, ...], manifest: Manifest, max_batch_size: int, pace: Pace
+) -> tuple[Backend, str]:
+    """The model in the precision in which it is fastest here, of those that are faithful; and why that one.
+
+    Of precisions that are nearly as fast as each other it is the most exact one.
+
+    Raises:
+        Unfaithful: no precision gives the golden images their answers.
+    """
+    seconds: dict[str, float] = {}
+    best: Backend | None = None
+    refused: list[Unfaithful] = []
+    for candidate in sorted(candidates, key=EXACTNESS.index):
+        backend = kind(bundle, candidate, pace)
         try:
             check_golden(backend, bundle, manifest, pace)
         except Unfaithful as error:
-            if candidate == candidates[-1] and not faithful:
-                raise
             log.warning("%s", error)
+            refused.append(error)
             continue
-        seconds = warm_up(backend, manifest.input_spec.shape, max_batch_size, pace)
-        faithful.append(Loaded(engine, backend, manifest, seconds, max_batch_size))
-        if backend.fastest_first:
-            break
-    best = min(faithful, key=lambda loaded: min(took / size for size, took in loaded.seconds.items()))
-    if best is faithful[-1]:
-        return best
-    # How TensorFlow rewrites graphs is one setting for the process, and the last backend has set it.
-    again = BACKENDS[engine](bundle, best.backend.precision, pace)
-    seconds = warm_up(again, manifest.input_spec.shape, max_batch_size, pace)
-    return Loaded(engine, again, manifest, seconds, max_batch_size)
+        if len(candidates) > 1:
+            seconds[candidate] = seconds_an_image(backend, manifest.input_spec.shape, max_batch_size, pace)
+        if best is None or seconds[candidate] * NEARLY < seconds[best.precision]:
+            best = backend
+    if best is None:
+        raise refused[0]
+    if kind.has_one_setting and best.precision != backend.precision:
+        best = kind(bundle, best.precision, pace)
+    return best, why(seconds, len(refused))
+
+
+def seconds_an_image(backend: Backend, shape: tuple[int, int, int], max_batch_size: int, pace: Pace) -> float:
+    """In a batch of COMPARED images, or of as many as take no longer than LONGEST_COMPARED_S."""
+    one = quickest(backend, np.zeros((1, *shape), np.uint8), pace)
+    size = min(COMPARED, max_batch_size, int(LONGEST_COMPARED_S / one))
+    return quickest(backend, np.zeros((size, *shape), np.uint8), pace) / size if size > 1 else one
+
+
+def why(seconds: dict[str, float], num_refused: int) -> str:
+    """A sentence without its full stop, for the log and for `/models/<name>`."""
+    if len(seconds) < 2:
+        return "the only one that gives the golden images their answers" if num_refused else "the only one here"
+    times = ", ".join(f"{name} {1000 * took:.3g}" for name, took in sorted(seconds.items(), key=lambda pair: pair[1]))
+    return f"fastest here, or as fast and more exact; ms an image: {times}"
 
 
 def engine_for(manifest: Manifest, engine: str) -> str:

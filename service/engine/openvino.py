@@ -30,7 +30,7 @@ class OpenVINO(Backend):
             self._start_threads(pace.at_low_priority(small_product))
         file = bundle / INT8 / "model.xml" if precision == "int8" else bundle
         self._model = pace.at_low_priority(lambda: self._core.read_model(file))
-        names = [output.get_any_name() for output in self._model.outputs]
+        names = [output.get_any_name() for output in self._model.outputs]  # there may be more than the one
         self._output = names.index("probabilities")
         rest = self.precisions(bundle)[1] if precision == "int8" else precision  # of what is not in 8 bits
         weights = sum(file.stat().st_size for file in (bundle / "variables").iterdir())
@@ -79,7 +79,7 @@ class OpenVINO(Backend):
 
     @staticmethod
     def precisions(bundle: Path) -> tuple[str, ...]:
-        """Fastest first; 8 bits where training.export.quantize has been at work."""
+        """The fastest first, on most machines; int8 where the bundle has that form."""
         import openvino
 
         capabilities = openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")

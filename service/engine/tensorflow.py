@@ -17,7 +17,7 @@ class TensorFlow(Backend):
     XLA compiles the graph as it was exported, so it is for float32.
     """
 
-    fastest_first = False  # which precision is, depends on the GPU
+    has_one_setting = True  # how graphs are rewritten is one setting for the process
 
     def __init__(self, bundle: Path, precision: str, pace: Pace, threads: int = 0) -> None:
         import tensorflow as tf

@@ -80,7 +80,8 @@ class MultiLabelClassification(msgspec.Struct):
 class Version(msgspec.Struct):
     """A version of a model; what its manifest and its engine say is there once it has loaded.
 
-    `threshold` is of a multi_label version: labels that are at least so probable are its answer.
+    `precision` is the one it is computed in, and `precision_reason` says why. `threshold` is of a multi_label version:
+    labels that are at least so probable are its answer.
     """
 
     version: int
@@ -95,6 +96,7 @@ class Version(msgspec.Struct):
     architecture: str | UnsetType = UNSET
     drawing: dict[str, Any] | UnsetType | None = UNSET
     precision: str | UnsetType = UNSET
+    precision_reason: str | UnsetType = UNSET
     load_seconds: float | UnsetType = UNSET
     accuracy: float | UnsetType | None = UNSET
     created_at: str | UnsetType | None = UNSET

@@ -19,7 +19,7 @@ log = logging.getLogger(__name__)
 
 STANDARD_ERROR = 2
 REPORTS: dict[str, dict[str, type]] = {  # by the event: which fields it has
-    "ready": {"precision": str, "threads": int, "manifest": dict, "verdict": dict},
+    "ready": {"precision": str, "reason": str, "threads": int, "manifest": dict, "verdict": dict},
     "failed": {"reason": str},
     "beat": {},
 }
@@ -65,7 +65,7 @@ class EngineProcess:
         self.endpoint = endpoint
         self.load_timeout_s = config.load_timeout_s * (LEFTOVERS if considerate else 1)
         self.engine = engine
-        # its report that it has loaded (`precision`, `threads`, `manifest`); None before that
+        # its report that it has loaded (`precision`, `reason`, `threads`, `manifest`); None before that
         self.ready: dict[str, Any] | None = None
         self._exports = bundle.parents[1]
         self.failure: str | None = None  # why it could not load; None where it did not say

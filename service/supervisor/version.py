@@ -31,6 +31,7 @@ class Version:
     engine: EngineProcess | None = None
     manifest: Manifest | None = None  # as its engine has loaded it; kept when the engine ends or the bundle is deleted
     precision: str = ""
+    precision_reason: str = ""  # why in this one
     verdict: dict[str, Any] | None = None  # what its last engine has found out, for the next (service.engine.loading)
     load_s: float = 0.0  # from its engine's start to its readiness
     crashes: int = 0  # in a row, since an engine last answered for STABLE_S
@@ -87,10 +88,11 @@ class Version:
         assert engine is not None
         assert engine.ready is not None
         self.manifest, self.precision, self.rejections = engine.ready["manifest"], engine.ready["precision"], 0
+        self.precision_reason = engine.ready["reason"]
         self.verdict = engine.ready["verdict"]
         self.load_s = round(time.monotonic() - engine.started, 3)
         said = ", ".join(f"{name} {engine.ready[name]}" for name in ("precision", "threads"))
-        log.info("%s: ready after %.1f s: %s", self.label, self.load_s, said)
+        log.info("%s: ready after %.1f s: %s (%s)", self.label, self.load_s, said, self.precision_reason)
 
     def note_end(self, status: int) -> None:
         """Its engine has ended: it was retired, refused the bundle, or died."""
@@ -150,6 +152,7 @@ class Version:
                 "architecture": manifest.architecture,
                 "drawing": manifest.drawing,
                 "precision": self.precision,
+                "precision_reason": self.precision_reason,
                 "load_seconds": self.load_s,
                 "accuracy": manifest.metrics.get("test", {}).get("accuracy"),
                 "created_at": manifest.lineage.get("created_at"),

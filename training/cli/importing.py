@@ -12,6 +12,7 @@ from models.process.commands import explained
 from models.store.layout import check_model_name
 from training.cli.deferred import directory, imports
 from training.cli.options import EXPORTS, hand_over
+from training.config.settings import Int8
 from training.preprocessing.scalings import PIXEL_SCALINGS
 
 AUTO = "auto"
@@ -64,6 +65,13 @@ def typed(model: Path, **options: object) -> str:
     help="How images are resized to the input. [default: found out from --images; else squash]",
 )
 @click.option("--signature", help="Signature of a SavedModel. [default: serving_default, or the one there is]")
+@click.option(
+    "--int8",
+    type=click.Choice(get_args(Int8)),
+    default="auto",
+    help="Also make an 8-bit form, which is faster on CPUs. auto: if --images has 800 images or more, and at least "
+    "99 % of those held out get the same class as in float32; on: also with fewer; off: never.",
+)
 @click.option("--publish", is_flag=True, help="Publish the bundle and make it live.")
 @click.option("--runs", type=click.Path(path_type=Path, file_okay=False), default="runs", help="Folder of runs.")
 @EXPORTS
@@ -77,6 +85,7 @@ def import_model(
     size: tuple[int, int] | None,
     resize: Resize | None,
     signature: str | None,
+    int8: Int8,
     publish: bool,
     runs: Path,
     exports: Path,
@@ -98,6 +107,7 @@ def import_model(
         size,
         resize,
         signature,
+        int8,
         command=typed(model, name=name, labels=labels, images=images, size=size, resize=resize, signature=signature),
     )
     bundle = imports.import_model(asked, run, click.echo)

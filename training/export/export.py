@@ -44,6 +44,7 @@ def export(
     checked: np.ndarray,
     report: str,
     images: np.ndarray,
+    add_int8: Callable[[Path], dict[str, Any]] = lambda bundle: {},
 ) -> Path:
     """Write `run/bundle`, check it in fresh processes, seal it; returns its path.
 
@@ -54,6 +55,7 @@ def export(
         checked: uint8 images (N, H, W, C) for which the exported model must give the same probabilities.
         report: the bundle's report.html.
         images: IMAGE (N,): what the network was made with.
+        add_int8: puts the 8-bit form into the bundle, if it is to have one; returns its metrics.
 
     Raises:
         ExportFailed: writing failed, or the exported model gives other answers.
@@ -69,7 +71,8 @@ def export(
     in_fresh_process("training.export.saved_model", run)
     in_fresh_process("training.export.parity", run)
     parity = read_json(run / PARITY, dict[str, Any])
-    write_manifest(bundle, replace(manifest, metrics={**manifest.metrics, "parity": parity}))
+    metrics = {**manifest.metrics, "parity": parity, **add_int8(bundle)}
+    write_manifest(bundle, replace(manifest, metrics=metrics))
     for name in (WEIGHTS, ANSWERS, REQUEST, PARITY):
         (run / name).unlink()
     return bundle

@@ -9,13 +9,16 @@ from typing import Any
 
 import numpy as np
 
+from models.bundle.manifest import Manifest
 from models.bundle.operations import check_operations
 from models.bundle.preprocessing import Resize
 from models.errors import UserError
 from models.files.typed import typed
+from training.config.settings import Int8
 from training.confinement.confinement import run_confined
 from training.foreign.sources import Source, copy_model
 from training.importing.class_names import check_number, read_class_names
+from training.importing.eight_bits import add_int8
 from training.importing.images import NO_IMAGES, Images, find_labelled
 from training.importing.messages import ANSWERS, IMAGE_FILES, QUESTION, SOURCE, Found, Question
 from training.importing.seal import LIMITS, Imported, seal
@@ -29,6 +32,7 @@ class Asked:
     """What a person said.
 
     Attributes:
+        int8: whether the bundle is to have an 8-bit form, as in training.
         command: as it was typed, for questions.
     """
 
@@ -40,6 +44,7 @@ class Asked:
     size: tuple[int, int] | None = None
     resize: Resize | None = None
     signature: str | None = None
+    int8: Int8 = "auto"
     command: str = "striate import"
 
 
@@ -78,7 +83,11 @@ def find_out_and_seal(asked: Asked, run: Path, say: Say) -> Path:
     for line in (*chosen.table, chosen.reason):
         say(line)
     imported = Imported(asked.name, asked.model.name, source.path, asked.signature, names, found, chosen, images)
-    return seal(imported, answers, truth, run, say)
+
+    def int8_of(bundle: Path, manifest: Manifest) -> dict[str, Any]:
+        return add_int8(bundle, manifest, asked.images, asked.int8, say)
+
+    return seal(imported, answers, truth, run, say, int8_of)
 
 
 def examine(source: Source, asked: Asked, names: tuple[str, ...], images: Images, run: Path, say: Say) -> Found:

@@ -84,11 +84,13 @@ def seal(
     labels: np.ndarray | None,
     run: Path,
     say: Callable[[str], None],
+    add_int8: Callable[[Path, Manifest], dict[str, Any]],
 ) -> Path:
     """Write `run/bundle`, check it, and leave nothing else in the run; returns its path.
 
     Args:
         answers, labels: the model's outputs (N, K) for the images, and int64 (N,); None where there are none.
+        add_int8: puts the 8-bit form into the bundle, if it is to have one; returns its metrics.
 
     Raises:
         ExportFailed: it does not answer as the model does.
@@ -107,6 +109,7 @@ def seal(
     manifest = replace(manifest, engines=engines, metrics={"parity": read_json(run / PARITY, dict[str, Any])})
     if answers is not None and labels is not None and not imported.found.numbers.independent:
         manifest = measured(manifest, imported, answers, labels)
+    manifest = replace(manifest, metrics={**manifest.metrics, **add_int8(bundle, manifest)})
     (bundle / "assets.extra" / "report.html").write_text(report(manifest).html(), encoding="utf-8")
     write_manifest(bundle, manifest)
     clean(run)

@@ -29,8 +29,8 @@ class Gate:
         max_latency_ratio: largest ratio of the lower-quartile latency of single-image requests to the champion's; 0: no
             limit.
         max_latency_ms: largest lower-quartile latency; 0: no limit.
-        max_size_ratio: largest ratio of the bytes that an engine loads to those of the champion; 0: no limit.
-        max_size_bytes: largest number of bytes that an engine loads; 0: no limit.
+        max_size_ratio: largest ratio of the size, of the SavedModel in bytes, to that of the champion; 0: no limit.
+        max_size_bytes: largest size; 0: no limit.
     """
 
     alpha: Annotated[float, Meta(gt=0, lt=0.5)] = 0.05
@@ -54,7 +54,7 @@ class ModelPredictions:
     class_names: tuple[str, ...]  # its own, in its order
     probabilities: np.ndarray  # float64 (N, num_classes)
     latencies_ms: list[float]  # of single-image requests
-    num_bytes: int  # number of bytes that an engine loads of its bundle (`models.bundle.manifest.loaded_bytes`)
+    num_bytes: int  # size of one form of its network (`models.bundle.manifest.loaded_bytes`)
 
     def names(self) -> np.ndarray:
         return np.array(self.class_names, object)[self.probabilities.argmax(axis=1)]

@@ -8,8 +8,10 @@ from PIL import Image
 
 from models.bundle.manifest import IMAGE, TESTED_ON
 from models.bundle.reference import Reference, make_reference
+from training.config.settings import Settings
 from training.data.dataset import Data
 from training.evaluate.predictions import Predictions
+from training.export.int8 import Images
 
 if TYPE_CHECKING:
     from training.fit.fit import Trained
@@ -54,6 +56,22 @@ def list_images(data: Data, predictions: Predictions) -> np.ndarray:
     listed["predicted"] = -1
     listed["predicted"][listed["side"] == TESTED_ON] = predictions.probabilities.argmax(axis=1)
     return listed
+
+
+def for_int8(data: Data, settings: Settings) -> Images:
+    """What the 8-bit form is calibrated on, and compared on: validation and test images.
+
+    It is the classes in float32 and in int8 that are compared, so that the test images' labels decide nothing.
+    """
+    held_out = np.concatenate([data.split.val, data.split.test])
+    return Images(
+        data.decoded.images,
+        data.split.train,
+        held_out,
+        data.decoded.labels[held_out],
+        data.decoded.groups()[held_out],
+        flip=settings.augmentation.flip,
+    )
 
 
 def first_not_empty(*choices: np.ndarray) -> np.ndarray:

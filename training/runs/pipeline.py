@@ -20,10 +20,12 @@ import shutil
 import tempfile
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from rich.console import Console
 
 from models.bundle.manifest import MANIFEST, Manifest, read_manifest
 from models.files.durable import write_durably
@@ -36,11 +38,19 @@ from training.evaluate.label_errors import LabelError, find_label_errors, out_of
 from training.evaluate.metrics import calibration_bins
 from training.evaluate.predictions import Predictions
 from training.export.export import export
+from training.export.int8 import make_faithful_form
 from training.fit.fit import Trained, fit, train
 from training.fit.options import FitOptions
 from training.report.filters import filters_picture
 from training.report.page import GrowingReport, Report
-from training.runs.bundle_contents import NUM_ANSWERS, choose_golden, first_not_empty, list_images, reference_of
+from training.runs.bundle_contents import (
+    NUM_ANSWERS,
+    choose_golden,
+    first_not_empty,
+    for_int8,
+    list_images,
+    reference_of,
+)
 from training.runs.directory import FOLDS, write_json
 from training.runs.lineage import circumstances, describe
 from training.runs.report_contents import MAX_PICTURES, describe_error, facts, mistakes, picture_of
@@ -78,7 +88,7 @@ def train_and_export(
         return read_manifest(run / "bundle")
     begin = start
     if settings.train == "tail":
-        head = replace(settings, train="head")
+        head = replace(settings, train="head", int8="off")  # it is there to be soon ready
         begin = first_model(run / HEAD, model_name, data, head, options, start=start, origin=origin, sources=sources)
     write_json(run / "audit.json", data.audit.to_json())
     title = f"{model_name}: {settings.architecture} on {Path(data.source).name}"
@@ -98,11 +108,17 @@ def train_and_export(
 
     options.console.print("exporting the model and verifying the export", highlight=False)
     lineage = {**describe(data, trained.settings), **origin, **circumstances()}
-    export_trained(run, data, trained, manifest_of(model_name, data, trained, lineage), report)
+    export_trained(run, data, trained, manifest_of(model_name, data, trained, lineage), report, options.console)
     return read_manifest(run / "bundle")
 
 
-def export_trained(run: Path, data: Data, trained: Trained, manifest: Manifest, report: Report) -> None:
+def export_trained(
+    run: Path, data: Data, trained: Trained, manifest: Manifest, report: Report, console: Console
+) -> None:
+    def add_int8(bundle: Path) -> dict[str, Any]:
+        say = partial(console.print, highlight=False, markup=False, soft_wrap=True)
+        return make_faithful_form(bundle, manifest, for_int8(data, trained.settings), trained.settings.int8, say)
+
     rows = first_not_empty(data.split.val, data.split.train)[:NUM_ANSWERS]
     export(
         run,
@@ -113,6 +129,7 @@ def export_trained(run: Path, data: Data, trained: Trained, manifest: Manifest, 
         checked=np.asarray(data.decoded.images[rows]),
         report=report.html(),
         images=list_images(data, trained.predictions),
+        add_int8=add_int8,
     )
 
 

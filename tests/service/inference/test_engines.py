@@ -65,7 +65,7 @@ def run_engine(endpoint: str, metrics: str, in_flight: int) -> None:
 
     manifest = Manifest("toy", "toy", ("a", "b"), SPEC, {})
     backend = ToyBackend(in_flight, Path(metrics).with_name("sizes"))
-    loaded = Loaded("openvino", backend, manifest, {1: 1.0}, 4)  # so slow was it at the start
+    loaded = Loaded("openvino", backend, manifest, {1: 1.0}, 4, "the only one here")  # so slow was it at the start
     Engine(loaded, endpoint, 1, Path(metrics).with_name("drift")).run()
 
 

@@ -14,7 +14,10 @@ from service.config import Config
 from service.supervisor.processes import EngineProcess, read_report
 
 MANIFEST = Manifest("toy", "toy", ("a", "b"), InputSpec(4, 4, 1), {})
-READY = {"event": "ready", "precision": "float32", "threads": 1, "verdict": {}, "manifest": MANIFEST.to_json()}
+READY = {
+    **{"event": "ready", "precision": "float32", "reason": "the only one here", "threads": 1, "verdict": {}},
+    "manifest": MANIFEST.to_json(),
+}
 
 
 @pytest.mark.parametrize(
@@ -22,7 +25,7 @@ READY = {"event": "ready", "precision": "float32", "threads": 1, "verdict": {}, 
     [
         *(b"0", b"null", b"[]", b"{}", b'"ready"', b"[" * 100_000, b'{"event": "x"}', b'{"event": []}', b"\xff"),
         *(b'Loading... {"event": "ready"}', b'{"event": "ready"}', b'{"event": "failed", "reason": 1}'),
-        b'{"event": "ready", "precision": "float32", "threads": 2, "verdict": {}, "manifest": {"model": "toy"}}',
+        json.dumps({**READY, "manifest": {"model": "toy"}}).encode(),
     ],
 )
 def test_what_has_not_the_form_of_a_report_is_none(line):

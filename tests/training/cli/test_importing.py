@@ -12,7 +12,7 @@ import pytest
 import tensorflow as tf
 from click.testing import CliRunner, Result
 
-from models.bundle.manifest import IMPORTED, read_golden, read_manifest, verify
+from models.bundle.manifest import IMPORTED, INT8, read_golden, read_manifest, verify
 from models.bundle.preprocessing import decode_image
 from tests.images import encode
 from tests.training.importing.foreign_models import CLASSES, SIDE, keras_model, logits_of, saved_model, shades
@@ -39,6 +39,27 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (root / CLASSES[label].upper() / f"{i}.png").write_bytes(encode(image))
     (root / "DARK" / "note.jpg").write_text("no image")
     return root
+
+
+def test_enough_labelled_images_give_an_imported_model_an_8_bit_form_unless_it_is_off(
+    model: Path, labels: Path, tmp_path: Path
+) -> None:
+    root = tmp_path / "images"
+    for i, (image, label) in enumerate(zip(*shades(900), strict=True)):
+        (root / CLASSES[label]).mkdir(exist_ok=True, parents=True)
+        (root / CLASSES[label] / f"{i}.png").write_bytes(encode(image))
+    command = (model, "--name", "bright", "--labels", labels, "--images", root, "--runs", tmp_path / "runs")
+    said = imported(*command)
+    assert said.exit_code == 0, said.output
+    (run,) = (tmp_path / "runs").iterdir()
+    assert [path.name for path in run.iterdir()] == ["bundle"]
+    about = verify(run / "bundle").metrics["int8"]
+    assert (about["num_images"], about["num_compared"]) == (600, 2400)
+    assert about["agreement"] >= 0.99
+    assert about["accuracy"] > 0.9
+    assert "int8 gives the same class as float32 for " in said.output
+    shutil.rmtree(run)
+    assert "8-bit" not in imported(*command, "--int8", "off").output
 
 
 @pytest.fixture(scope="module")

@@ -1,6 +1,7 @@
 """A bundle in 8 bits: as right as before or refused, and taken by the service's engine where it is there."""
 
 import io
+import re
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -29,7 +30,8 @@ from tests.images import shades, write_folder
 from training.cli.app import main
 from training.data.index import BadData
 from training.evaluate.labelled import Labelled, read_labelled
-from training.export.quantize import NUM_COMPARED, AccuracyLossTooLarge, quantize, rows_to_use, views_of
+from training.export.int8 import NUM_COMPARED, views_of
+from training.export.quantize import AccuracyLossTooLarge, quantize, rows_to_use
 
 QUIET = Console(file=io.StringIO())
 
@@ -73,26 +75,39 @@ def test_the_bundle_verifies_says_how_right_it_is_and_still_has_the_savedmodel(q
     assert (quantized / "saved_model.pb").read_bytes() == (published / "saved_model.pb").read_bytes()
 
 
-def test_the_service_takes_8_bits_where_they_are_and_answers_nearly_as_before(quantized, published, digits):
+def test_a_form_that_is_asked_for_is_served_and_answers_nearly_as_before(quantized, published, digits, tmp_path):
     images = np.asarray(digits.decoded.images[digits.sides == TESTED_ON][:32])
-    in_8_bits = load(quantized, "openvino", "auto", max_batch_size=32)
+    in_8_bits = load(quantized, "openvino", "int8", max_batch_size=32)
     assert in_8_bits.backend.precision == "int8"
     exact = load(quantized, "openvino", "float32", max_batch_size=32)
     assert exact.backend.precision == "float32"
+    assert exact.reason == "as SERVICE_PRECISION asks"
     answers, expected = in_8_bits.backend.infer(images), exact.backend.infer(images)
     assert answers.shape == (32, len(exact.manifest.class_names))
     assert (answers.argmax(axis=1) == expected.argmax(axis=1)).mean() > 0.9
     assert np.abs(answers - expected).max() > 1e-6  # it is another network
-    without = load(published, "openvino", "auto", max_batch_size=1)
-    assert without.backend.precision != "int8"
+    without = without_form(published, tmp_path / "without")
     with pytest.raises(ValueError, match="not in int8"):
-        load(published, "openvino", "int8", max_batch_size=1)
+        load(without, "openvino", "int8", max_batch_size=1)
+
+
+def test_every_form_is_measured_and_the_reason_says_how_long_each_takes(quantized):
+    found = load(quantized, "openvino", "auto", max_batch_size=8)
+    assert {"int8", "float32"} <= set(re.findall(r"(int8|bfloat16|float32) [\d.e-]+", found.reason))
+    assert found.reason.startswith("fastest here, or as fast and more exact; ms an image: ")
+
+
+def without_form(bundle: Path, copy: Path) -> Path:
+    shutil.copytree(bundle, copy)
+    shutil.rmtree(copy / INT8)
+    write_manifest(copy, read_manifest(copy))
+    return copy
 
 
 def test_where_8_bits_change_the_answers_too_often_layers_stay_in_higher_precision(
     published, digits, tmp_path, monkeypatch
 ):
-    monkeypatch.setattr("training.export.quantize.ENOUGH", 1.1)
+    monkeypatch.setattr("training.export.int8.ENOUGH", 1.1)
     counts = {"num_compared": 1, "first_kept": (0, 2, 99)}
     found = quantize(published, digits, tmp_path / "bundle", max_drop=1.0, console=QUIET, **counts)
     assert found.first_kept in (0, 2)  # a network of five layers has no 99
