@@ -12,7 +12,7 @@ import pytest
 import tensorflow as tf
 from click.testing import CliRunner, Result
 
-from models.bundle.manifest import IMPORTED, INT8, read_golden, read_manifest, verify
+from models.bundle.manifest import IMPORTED, read_golden, read_manifest, verify
 from models.bundle.preprocessing import decode_image
 from tests.images import encode
 from tests.training.importing.foreign_models import CLASSES, SIDE, keras_model, logits_of, saved_model, shades
