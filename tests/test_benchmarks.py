@@ -13,6 +13,7 @@ from click.testing import CliRunner
 
 from benchmarks import (
     faults,
+    fuzz,
     gate,
     imports,
     kills,
@@ -90,6 +91,14 @@ def test_a_random_bundle_in_8_bits_lists_the_images_that_calibrated_it(exports: 
     assert (version / INT8 / "model.xml").exists()
     assert verify(version) == read_manifest(version)
     assert set(read_images(version)["side"].tolist()) == {1, 2, TESTED_ON}
+
+
+def test_sound_and_damaged_requests_of_every_kind_get_an_answer_that_is_no_500(
+    digits_exports: Path, home: Path
+) -> None:
+    said = figures(fuzz.main, "--exports", digits_exports, "--model", "digits", "--requests", 400, "-o", home / "fuzz")
+    assert (said["requests"], said["findings"]) == (400, 0)
+    assert said["held"][-1]["processes"] > 3
 
 
 @NEEDS_WRK
