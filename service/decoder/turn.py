@@ -21,6 +21,7 @@ class Turn:
     def __init__(self, path: Path | None) -> None:
         flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC  # a child that kept it open would keep the lock
         self._file = None if path is None else os.open(path, flags, 0o600)
+        self._not_before = 0.0
 
     def take(self, deadline: float, is_given_up: Callable[[], bool]) -> bool:
         """Wait for it.
@@ -32,6 +33,8 @@ class Turn:
         Returns:
             Whether it was taken; else the deadline has passed, or it was given up.
         """
+        if self._file is not None:  # the others look only now and then, and would hardly ever find it free
+            gevent.sleep(max(0.0, self._not_before - time.monotonic()))
         while self._file is not None:
             try:
                 fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -45,3 +48,4 @@ class Turn:
     def release(self) -> None:
         if self._file is not None:
             fcntl.flock(self._file, fcntl.LOCK_UN)
+            self._not_before = time.monotonic() + 2 * LOOK_S

@@ -147,6 +147,16 @@ def test_one_heavy_image_at_a_time_is_decoded_by_all_workers_together(tmp_path):
     assert second.take(soon(), lambda: False)
 
 
+def test_a_worker_with_many_heavy_images_leaves_the_others_their_turn(tmp_path):
+    greedy, other = Turn(tmp_path / "lock"), Turn(tmp_path / "lock")
+    assert greedy.take(soon(), lambda: False)
+    waiting = gevent.spawn(other.take, soon(), lambda: False)
+    gevent.sleep(0.01)
+    greedy.release()
+    assert not greedy.take(soon(0.2), lambda: False)
+    assert waiting.get()
+
+
 def test_a_worker_that_is_killed_does_not_keep_the_turn(tmp_path):
     code = f"""
 import time

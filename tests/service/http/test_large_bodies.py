@@ -66,7 +66,7 @@ def test_a_binary_tensor_of_very_many_elements_is_refused_without_reading_them(s
     head = b'{"inputs":[{"name":"images","datatype":"BYTES","shape":[%d],"parameters":{"binary_data_size":%d}}]}'
     head %= count, 4 * count
     response = post(
-        service, INFER, data=head + bytes(4 * count), headers={"Inference-Header-Content-Length": len(head)}
+        service, INFER, data=head + bytes(4 * count), headers={"Inference-Header-Content-Length": str(len(head))}
     )
     assert response.status_code == 413
     assert "3000000 images came; at most 64" in response.text
