@@ -1,1 +1,1 @@
-"""Processes that decode images: confined, bounded, and ended when one takes too long."""
+"""Processes that decode images and parse large bodies: confined, bounded, and ended when one takes too long."""

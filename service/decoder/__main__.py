@@ -10,6 +10,7 @@ import signal
 import socket
 import sys
 import time
+import traceback
 from typing import Any
 
 import numpy as np
@@ -20,35 +21,54 @@ from models.process.garbage import spare_what_is_there
 from models.process.parent import die_with_parent
 from service.decoder import jobs
 from service.decoder.sandbox import confine
+from service.errors import ServiceError, Unprocessable
+from service.parsing.kinds import KINDS
 
-DATA_BYTES = 256_000_000  # of memory that a decoder may take beside what it starts with
+LIGHT_VALUES = 200_000  # of a body take about 0.1 s
 WARM_UP = (  # formats and modes, each of which may make Pillow import something
     *(("JPEG", mode) for mode in ("RGB", "L", "CMYK")),
     *(("PNG", mode) for mode in ("RGBA", "LA", "P", "I;16", "1")),
     *(("TIFF", mode) for mode in ("RGB", "LAB", "CMYK", "I;16", "F", "YCbCr")),
     *(("WEBP", "RGBA"), ("GIF", "P"), ("BMP", "RGB")),
 )
-MUCH_MEMORY = f"The image is damaged, or needs more than {DATA_BYTES:,} bytes of memory to be decoded. Send it smaller."
-CPU_S = 60  # of processor time for one image, whatever the worker says: the kernel then ends this process
+CHARSETS = (b"ascii", b"us-ascii", b"utf-8", b"iso-8859-1")  # of a form's fields; Werkzeug knows no others
+MUCH_MEMORY = "The image is damaged, or needs more than {:,} bytes of memory to be decoded. Send it smaller."
+MUCH_MEMORY_FOR_BODY = (
+    "The body needs more than {:,} bytes of memory to be parsed. Send fewer numbers, or images as encoded files."
+)
+BODY_NICE = 5  # of a decoder of large bodies: images go first, and it still gets a third of a busy core
+CPU_S = 60  # of processor time for one job, whatever the worker says: the kernel then ends this process
 
 
 def main(settings: dict[str, Any]) -> None:
     die_with_parent(signal.SIGKILL, settings["worker"])
-    if settings["heavy"]:
-        with contextlib.suppress(OSError):  # a container may forbid it; then it takes its share like others
-            os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))  # below every other priority
+    is_idle = lower_priority(settings["sort"])
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a Ctrl-C is for the supervisor
     memory = mmap.mmap(settings["memory"], 0)
     connection = socket.socket(fileno=settings["socket"])
     connection.setblocking(True)
     warm_up()
+    warm_up_parsing()
     spare_what_is_there()
-    privileges, calls = confine(DATA_BYTES)
-    connection.send(jobs.encode(jobs.Confinement(privileges, calls)))
+    confinement = confine(settings["data_bytes"])
+    connection.send(jobs.encode(jobs.Confinement(*confinement, is_idle)))
+    desk = Desk(memory, settings["results_at"], settings["data_bytes"])
     while message := connection.recv(jobs.MAX_MESSAGE_BYTES):
         limit_cpu()
-        result = decode(jobs.read_job(message), memory, settings["pixels_at"])
-        connection.send(jobs.encode(result))
+        connection.send(jobs.encode(desk.do(jobs.read_job(message))))
+
+
+def lower_priority(sort: jobs.Sort) -> bool | None:
+    """Whether this process takes only time that others leave; None where it is not to."""
+    if sort == "body":
+        os.nice(BODY_NICE)
+    if sort != "heavy":
+        return None
+    try:
+        os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))  # below every other priority
+    except OSError:  # a container may forbid it; then it takes its share like others
+        return False
+    return True
 
 
 def warm_up() -> None:
@@ -66,6 +86,40 @@ def warm_up() -> None:
         try_decoding(data)
 
 
+def warm_up_parsing() -> None:
+    """Have every parser import what it imports when it is first used, also where it refuses a body."""
+    form = "multipart/form-data; boundary=b"
+    part = b'--b\r\nContent-Disposition: form-data; name="a"%b\r\nContent-Type: text/plain; charset=%b\r\n\r\nx\xff\r\n'
+    parts = [part % (file, charset) for file in (b"", b"; filename*=utf-8''x") for charset in CHARSETS]
+    for body in (b"".join(parts) + b"--b--\r\n", b"--b\r\n", b"\xff"):
+        try_parsing("form", body, form, 9, 999)
+    image, pixels = b'"YQ=="', b"[[[[1]]]]"
+    for kind, body in (
+        ("images", b'{"images": [%b]}' % image),
+        ("feedback", b'{"label": "a", "image": %b}' % image),
+        ("predict", b'{"instances": [{"b64": %b}]}' % image),
+        ("predict", b'{"instances": %b}' % pixels),
+        ("classify", b'{"examples": [{"image": {"b64": %b}}]}' % image),
+        ("infer", b'{"inputs": [{"name": "images", "datatype": "UINT8", "shape": [1, 1], "data": [1]}]}'),
+    ):
+        arguments = {"feedback": (), "infer": (None, "a", 9)}.get(kind, (9,))
+        for tried in (
+            body,
+            body[:-1],
+            b"[1]",
+            b"\xff",
+            b'{"a": "\\ud800\\ud83d\\ude00"}',
+            b"[" * 9999,
+            b"[1e999, NaN]",
+        ):
+            try_parsing(kind, tried, *arguments)
+
+
+def try_parsing(kind: str, body: bytes, *arguments: Any) -> None:
+    with contextlib.suppress(ServiceError):
+        jobs.encode(KINDS[kind].read(body, *arguments))
+
+
 def try_decoding(data: bytes) -> None:
     for spec in (InputSpec(4, 4, 3, "crop"), InputSpec(4, 4, 1, "pad")):
         with contextlib.suppress(BadImage):
@@ -78,20 +132,61 @@ def limit_cpu() -> None:
     resource.setrlimit(resource.RLIMIT_CPU, (int(used.ru_utime + used.ru_stime) + CPU_S, hard))
 
 
-def decode(job: jobs.Job, memory: mmap.mmap, pixels_at: int) -> jobs.Result:
-    started = time.perf_counter()
-    spec = InputSpec(job.height, job.width, job.channels, job.resize)
-    try:
-        pixels = decode_image(memory[: job.length], spec, max_pixels=job.max_pixels, only_light=not job.may_be_heavy)
-    except HeavyImage:
-        return jobs.Result("heavy", time.perf_counter() - started)
-    except BadImage as error:
-        code, message = error.code, str(error)
-        if code == "image_invalid" and job.may_be_heavy:  # the library that ran out of memory does not say so
-            code, message = "image_too_costly", MUCH_MEMORY
-        return jobs.Result("refused", time.perf_counter() - started, code, message)
-    np.frombuffer(memory, np.uint8, pixels.size, pixels_at)[:] = pixels.ravel()
-    return jobs.Result("decoded", time.perf_counter() - started)
+class Desk:
+    """Does jobs whose data lie in the memory, and puts there what comes of them.
+
+    Args:
+        results_at: where in the memory.
+        data_bytes: of memory that this process may take; for the message that they were too few.
+    """
+
+    def __init__(self, memory: mmap.mmap, results_at: int, data_bytes: int) -> None:
+        self._memory = memory
+        self._results_at = results_at
+        self._data_bytes = data_bytes
+
+    def do(self, job: jobs.Job) -> jobs.Result:
+        started = time.perf_counter()
+        try:
+            length = self._decode(job) if isinstance(job, jobs.ImageJob) else self._parse(job)
+            ending: jobs.Ending = "done"
+        except HeavyImage:
+            length, ending = 0, "heavy"
+        except (BadImage, ServiceError) as error:
+            status = error.status if isinstance(error, ServiceError) else 0
+            length, ending = self._put(jobs.encode(jobs.Refusal(str(error), error.code, status))), "refused"
+        except Exception:
+            traceback.print_exc()  # into the log
+            length, ending = 0, "failed"
+        return jobs.Result(ending, time.perf_counter() - started, length)
+
+    def _decode(self, job: jobs.ImageJob) -> int:
+        spec = InputSpec(job.height, job.width, job.channels, job.resize)
+        data = self._memory[: job.length]
+        try:
+            pixels = decode_image(data, spec, max_pixels=job.max_pixels, only_light=not job.may_be_heavy)
+        except BadImage as error:
+            if error.code == "image_invalid" and job.may_be_heavy:  # what ran out of memory does not say so
+                raise BadImage(MUCH_MEMORY.format(self._data_bytes), code="image_too_costly") from None
+            raise
+        np.frombuffer(self._memory, np.uint8, pixels.size, self._results_at)[:] = pixels.ravel()
+        return int(pixels.size)
+
+    def _parse(self, job: jobs.BodyJob) -> int:
+        body = self._memory[: job.length]
+        if not job.may_be_heavy and body.count(b",") > LIGHT_VALUES:
+            raise HeavyImage
+        try:
+            return self._put(jobs.encode(KINDS[job.kind].read(body, *job.arguments)))
+        except MemoryError:
+            if not job.may_be_heavy:  # a decoder of large bodies may take more
+                raise HeavyImage from None
+            message = MUCH_MEMORY_FOR_BODY.format(self._data_bytes)
+            raise Unprocessable(message, code="body_too_costly") from None
+
+    def _put(self, result: bytes) -> int:
+        self._memory[self._results_at : self._results_at + len(result)] = result
+        return len(result)
 
 
 if __name__ == "__main__":

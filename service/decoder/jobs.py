@@ -1,18 +1,19 @@
 """What an HTTP worker and a decoder process say to each other: small messages, beside memory that both have mapped.
 
-The worker writes an encoded image to the beginning of that memory and sends a `Job`; the decoder writes the pixels
-behind it and answers with a `Result`. They are the only two that have this memory, so that whatever an image does to
-its decoder, it can spoil no other image than its own.
+The worker writes an encoded image or a body to the beginning of that memory and sends an `ImageJob` or a `BodyJob`; the
+decoder writes the pixels, or what the body says, behind it and answers with a `Result`. They are the only two that have
+this memory, so that whatever an image does to its decoder, it can spoil no other image than its own.
 """
 
-from typing import Literal
+from typing import Any, Literal
 
 import msgspec
 
-Ending = Literal["decoded", "refused", "heavy"]
+Sort = Literal["light", "heavy", "body"]  # decoders of what takes little time, of heavy images, of heavy bodies
+Ending = Literal["done", "refused", "heavy", "failed"]
 
 
-class Job(msgspec.Struct, array_like=True):
+class ImageJob(msgspec.Struct, array_like=True, tag=True):
     """An image to be decoded.
 
     Attributes:
@@ -30,19 +31,45 @@ class Job(msgspec.Struct, array_like=True):
     may_be_heavy: bool
 
 
+class BodyJob(msgspec.Struct, array_like=True, tag=True):
+    """A body to be parsed.
+
+    Attributes:
+        length: bytes of the body.
+        kind: one of service.parsing.kinds.KINDS.
+        arguments: of its function, beside the body.
+        may_be_heavy: whether it is parsed even if that takes long.
+    """
+
+    length: int
+    kind: str
+    arguments: tuple[Any, ...]
+    may_be_heavy: bool
+
+
+Job = ImageJob | BodyJob
+
+
 class Result(msgspec.Struct, array_like=True):
     """What became of it.
 
     Attributes:
-        ending: `decoded`: the pixels, uint8 (height, width, channels), are in the memory.
+        ending: `done`: the pixels, uint8 (height, width, channels), or what the body says are in the memory.
         seconds: that it took.
-        code, message: why it was refused (models.bundle.preprocessing.BadImage).
+        length: bytes of what the body says, or of the `Refusal`.
     """
 
     ending: Ending
     seconds: float
-    code: str = ""
-    message: str = ""
+    length: int = 0
+
+
+class Refusal(msgspec.Struct, array_like=True):
+    """Why it was refused: of models.bundle.preprocessing.BadImage or of service.errors.ServiceError."""
+
+    message: str
+    code: str
+    status: int = 0
 
 
 class Confinement(msgspec.Struct):
@@ -50,6 +77,8 @@ class Confinement(msgspec.Struct):
 
     no_new_privileges: bool
     system_calls: str  # "filtered", or why they are not
+    memory: bool  # whether it is limited
+    is_idle: bool | None = None  # whether it takes only time that others leave; None where it is not to
 
 
 MAX_MESSAGE_BYTES = 65536

@@ -1,22 +1,23 @@
 """One decoder process, as the HTTP worker that has started it sees it."""
 
 import json
-import logging
 import mmap
 import os
 import time
+from typing import TypeVar
 
+import msgspec
 import numpy as np
 from gevent import socket, subprocess
 
-from models.bundle.preprocessing import InputSpec
 from models.process.children import python_command, python_environment
 from service.decoder import jobs
 
-log = logging.getLogger(__name__)
-
+T = TypeVar("T")
 PIXEL_BYTES = 1 << 28  # of the largest input that a network may have
-SMALL_BYTES = 1 << 20  # memory of larger images is given back to the system in the end
+SMALL_BYTES = 1 << 20  # memory of larger images and bodies is given back to the system in the end
+DATA_BYTES = 256_000_000  # of memory that a decoder may take beside what it starts with
+DATA_PER_BYTE = 50  # of a body; Python's objects for nested lists of small numbers take so much
 ONE_THREAD = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}  # their stacks would count as its memory
 
 
@@ -27,25 +28,28 @@ class DecoderDied(Exception):
 class DecoderProcess:
     """
     Args:
-        max_bytes: of an encoded image.
-        heavy: it is for heavy images, and takes processor time that others leave.
+        max_bytes: of an encoded image or a body.
+        sort: what it is for; those for heavy images take processor time that others leave.
     """
 
-    def __init__(self, max_bytes: int, *, heavy: bool) -> None:
+    def __init__(self, max_bytes: int, sort: jobs.Sort) -> None:
         page = mmap.PAGESIZE
-        self._pixels_at = (max_bytes + page - 1) // page * page
+        self._results_at = (max_bytes + page - 1) // page * page
         memory = os.memfd_create("striate-decoder", os.MFD_CLOEXEC)
-        os.ftruncate(memory, self._pixels_at + PIXEL_BYTES)  # pages that are never written take no memory
+        # What a body says is not longer than the body. Pages that are never written take no memory.
+        os.ftruncate(memory, 2 * self._results_at + PIXEL_BYTES)
         self._memory = mmap.mmap(memory, 0)
         self._connection, other = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        self._most_bytes = 0  # of the images since the memory was given back
+        self._most_bytes = 0  # of the jobs since the memory was given back
+        self.began = time.monotonic()
         self.confinement: jobs.Confinement | None = None  # once it is ready
         settings = {
             "worker": os.getpid(),
             "memory": memory,
             "socket": other.fileno(),
-            "pixels_at": self._pixels_at,
-            "heavy": heavy,
+            "results_at": self._results_at,
+            "sort": sort,
+            "data_bytes": DATA_BYTES + (DATA_PER_BYTE * max_bytes if sort == "body" else 0),
         }
         command = python_command("service.decoder", json.dumps(settings))
         try:
@@ -55,6 +59,10 @@ class DecoderProcess:
                 pass_fds=[memory, other.fileno()],
                 env=python_environment(os.environ | ONE_THREAD),
             )
+        except OSError:
+            self._connection.close()
+            self._memory.close()
+            raise
         finally:
             os.close(memory)
             other.close()
@@ -71,39 +79,43 @@ class DecoderProcess:
         except OSError:
             return 0.0
 
-    def decode(
-        self, data: bytes, spec: InputSpec, max_pixels: int, *, may_be_heavy: bool
-    ) -> tuple[jobs.Result, np.ndarray | None]:
-        """What became of an encoded image, and its pixels, uint8 (H, W, C), where it was decoded.
+    def wait_until_ready(self) -> None:
+        """
+        Raises:
+            DecoderDied: before it was.
+        """
+        if self.confinement is None:
+            self.confinement = jobs.read_confinement(self._receive())
+
+    def do(self, data: bytes, job: jobs.Job) -> jobs.Result:
+        """What became of a job; what it gave is in the memory until the next.
 
         Raises:
             DecoderDied: meanwhile.
         """
-        if self.confinement is None:
-            self.confinement = jobs.read_confinement(self._receive())
-            log.log(
-                logging.DEBUG if self.confinement.system_calls == "filtered" else logging.WARNING,
-                "decoder %d: %s",
-                self.pid,
-                self.confinement,
-            )
         self._memory[: len(data)] = data
-        job = jobs.Job(len(data), *spec.shape, spec.resize, max_pixels, may_be_heavy)
         try:
             self._connection.send(jobs.encode(job))
         except OSError as error:
             raise DecoderDied from error
         result = jobs.read_result(self._receive())
         self._most_bytes = max(self._most_bytes, len(data))
-        if result.ending != "decoded":
-            return result, None
-        count = spec.height * spec.width * spec.channels
-        return result, np.frombuffer(self._memory, np.uint8, count, self._pixels_at).reshape(spec.shape).copy()
+        return result
+
+    def pixels(self, shape: tuple[int, int, int]) -> np.ndarray:
+        """A copy of the pixels of the last job, uint8 of this shape."""
+        count = shape[0] * shape[1] * shape[2]
+        return np.frombuffer(self._memory, np.uint8, count, self._results_at).reshape(shape).copy()
+
+    def said(self, length: int, kind: type[T]) -> T:
+        """What the body of the last job says, or why the job was refused."""
+        with memoryview(self._memory) as memory:
+            return msgspec.msgpack.decode(memory[self._results_at : self._results_at + length], type=kind)
 
     def trim(self) -> None:
-        """Give the memory of a large image back to the system; to be called while it has no work."""
+        """Give the memory of a large image or body back to the system; to be called while it has no work."""
         if self._most_bytes > SMALL_BYTES:
-            self._memory.madvise(mmap.MADV_REMOVE, 0, self._pixels_at)
+            self._memory.madvise(mmap.MADV_REMOVE)
             self._most_bytes = 0
 
     def kill(self) -> None:

@@ -48,14 +48,14 @@ ALLOWED = {  # numbers on x86-64 and arm64
 }
 
 
-def confine(data_bytes: int) -> tuple[bool, str]:
+def confine(data_bytes: int) -> tuple[bool, str, bool]:
     """Confine this process; everything that it needs has to be imported and open.
 
     Args:
         data_bytes: of memory, beside what it has now.
 
     Returns:
-        Whether it can get no new privileges, and "filtered" or why its system calls are not.
+        Whether it can get no new privileges; "filtered" or why its system calls are not; whether memory is limited.
     """
     in_use = data_in_use()
     if in_use is not None:
@@ -63,12 +63,12 @@ def confine(data_bytes: int) -> tuple[bool, str]:
     try:
         forbid_new_privileges()
     except OSError as error:
-        return False, f"not filtered: {error}"
+        return False, f"not filtered: {error}", in_use is not None
     try:
         install(program(*machine()))
     except OSError as error:
-        return True, f"not filtered: {error}"
-    return True, "filtered"
+        return True, f"not filtered: {error}", in_use is not None
+    return True, "filtered", in_use is not None
 
 
 def program(column: int, architecture: int) -> list[Step]:

@@ -12,8 +12,8 @@ from models.bundle.reference import most_probable
 from service.config import Config
 from service.feedback.disk import FeedbackDisk
 from service.feedback.recent import Recent
-from service.http.images import EncodedImage
 from service.loops import repeat
+from service.parsing.images import EncodedImage
 from service.telemetry.metrics import KEPT
 from service.telemetry.request_record import record
 

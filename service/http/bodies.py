@@ -1,9 +1,7 @@
 """Reading the body of a request: whole, within its time and its size."""
 
 import contextlib
-import io
 from collections.abc import Iterator
-from typing import Any
 
 import gevent
 from flask import Request
@@ -12,13 +10,6 @@ from werkzeug.exceptions import ClientDisconnected
 
 from service.config import Config
 from service.errors import BadRequest, ReadTimeout, TooLarge
-
-
-class ServiceRequest(Request):
-    """A request whose uploaded files stay in memory: they are bounded, and the disk may be read-only."""
-
-    def _get_file_stream(self, *args: Any, **kwargs: Any) -> io.BytesIO:
-        return io.BytesIO()
 
 
 def read_bytes(request: Request, config: Config) -> bytes:

@@ -1,22 +1,20 @@
-"""JSON in requests and answers: read strictly, checked against a type by msgspec, and written from a type.
+"""JSON in small requests and in answers: checked against a type by msgspec, and written from a type.
 
 The types are msgspec Structs that stand beside the views which use them; /openapi.json is made from the same types.
 """
 
 import json
-from typing import Any, NoReturn, TypeVar
 
 import msgspec
 from flask import Response, request
 
 from service.config import Config
-from service.errors import BadRequest, TooLarge, Unprocessable
+from service.errors import TooLarge
 from service.http.bodies import read_bytes
+from service.parsing.json_document import T, fit, parse_json
 
-T = TypeVar("T")
 JSON = "application/json"
-MOST_VALUES = 10_000  # of a document that has no tensor: a million short texts would stop the event loop
-MOST_NUMBERS = 10_000_000  # of one that has
+MOST_BYTES = 65_536  # of a document without images
 
 
 def respond(answer: object, status: int = 200) -> Response:
@@ -37,55 +35,9 @@ def read_document(kind: type[T], config: Config) -> T:
     Raises:
         BadRequest: the body is not JSON.
         Unprocessable: it does not fit the type.
-        TooLarge, ReadTimeout: as `read_bytes`.
+        TooLarge, ReadTimeout: as `read_bytes`; or it has more than MOST_BYTES.
     """
     body = read_bytes(request, config)
+    if len(body) > MOST_BYTES:
+        raise TooLarge(f"The JSON body has {len(body):,} bytes; this route takes at most {MOST_BYTES:,}.")
     return fit(parse_json(body) if body.strip() else {}, kind)
-
-
-def fit(document: Any, kind: type[T]) -> T:
-    """Parsed JSON as a type.
-
-    Raises:
-        Unprocessable: it does not fit; says where.
-    """
-    try:
-        return msgspec.convert(document, kind)
-    except msgspec.ValidationError as error:
-        raise Unprocessable(f"The JSON body does not fit what this route takes: {error}.") from None
-
-
-def parse_json(body: bytes, *, most_values: int = MOST_VALUES) -> Any:
-    """Strict JSON: no NaN or Infinity, no repeated keys, UTF-8 without a byte-order mark.
-
-    Args:
-        most_values: that it may have; told by its commas before it is parsed.
-
-    Raises:
-        BadRequest: the body is something else.
-        TooLarge: it has more values.
-        Unprocessable: a text has half of a surrogate pair, which no answer could repeat in UTF-8.
-    """
-    if body.count(b",") > most_values:
-        raise TooLarge(f"The JSON body has more than {most_values:,} values.")
-    try:
-        document = json.loads(body.decode("utf-8"), object_pairs_hook=unique_keys, parse_constant=refuse_constant)
-    except (ValueError, RecursionError) as error:
-        raise BadRequest(f"The body is not valid JSON: {str(error)[:200]}.") from None
-    if b"\\ud" in body.lower():
-        try:
-            json.dumps(document, ensure_ascii=False).encode("utf-8")
-        except UnicodeEncodeError as error:
-            raise Unprocessable(f"The JSON body has half of a surrogate pair: {error}.") from None
-    return document
-
-
-def unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    document = dict(pairs)
-    if len(document) != len(pairs):
-        raise ValueError("a key is repeated")
-    return document
-
-
-def refuse_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is not JSON")

@@ -9,6 +9,7 @@ import math
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import Any, TypeVar
 
 import gevent
 import numpy as np
@@ -21,7 +22,6 @@ from service.feedback.collector import Collector
 from service.feedback.disk import FeedbackDisk
 from service.http.api_keys import Keys, Received
 from service.http.disconnect import while_client_stays
-from service.http.images import EncodedImage, check_count
 from service.http.in_thread import in_thread
 from service.inference.decoding import Decoders
 from service.inference.engines import Engines
@@ -32,6 +32,8 @@ from service.inference.targets import Target, Targets
 from service.ipc import messages
 from service.ipc.counts import Counts, SharedCounts, column_of
 from service.loops import repeat, when_replaced
+from service.parsing.images import EncodedImage, check_count
+from service.parsing.kinds import Kind
 from service.telemetry.drift import FOLDER as DRIFT_FOLDER
 from service.telemetry.drift import drift_of
 from service.telemetry.ledger import Ledger
@@ -43,6 +45,7 @@ from service.telemetry.tracing import tracer_for
 
 log = logging.getLogger(__name__)
 
+T = TypeVar("T")
 MAX_WRITERS = 4  # models whose live pointers are changed at the same time; each may wait for a lock
 COUNTED = messages.CONFIDENCE | messages.DRIFT
 CLEAR_UP_INTERVAL_S = 5.0  # between looks for files of processes that have ended
@@ -68,7 +71,7 @@ class Service:
         self.writers = ThreadPool(MAX_WRITERS)  # threads for the exports' disk
         self.readers = ThreadPool(1)
         self.targets = Targets(config, self.engines)
-        self.decoders = Decoders(config)
+        self.decoders = Decoders(config, runtime)
         self._drift_folder = runtime / DRIFT_FOLDER
         self.shadow = Shadow(config, self.engines, self.queue)
         self.health = Health(config, self.engines)
@@ -111,6 +114,14 @@ class Service:
         self.targets.check(name, version)
         self.queue.check(name)
 
+    def parse(self, kind: Kind[T], body: bytes, *arguments: Any) -> T:
+        """What a body says, parsed in a decoder process if it is large.
+
+        Raises:
+            ServiceError: it says nothing of the kind, or takes too long.
+        """
+        return self.decoders.parse(kind, body, arguments, self.targets.deadline())
+
     def classify(
         self, name: str, version: int | None, images: list[EncodedImage] | np.ndarray, *, timeout_s: float = math.inf
     ) -> tuple[Target, np.ndarray]:
@@ -124,7 +135,7 @@ class Service:
         Raises:
             ServiceError: for the first image that has no answer.
         """
-        check_count(len(images), self.config)
+        check_count(len(images), self.config.max_images)
         prepare: Callable[..., list[np.ndarray]] = self.decoders.decode if isinstance(images, list) else check_shape
         record().num_images = len(images)
         num_bytes = sum(len(image.data) for image in images) if isinstance(images, list) else images.nbytes

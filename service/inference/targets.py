@@ -76,7 +76,7 @@ class Targets:
             NotFound, NotReady, BadRequest: as `check`.
         """
         number, route = find_version(self._engines.routes, name, version)
-        return Target(name, number, route, record().began + self._timeout_s())
+        return Target(name, number, route, self.deadline())
 
     def choose(self, name: str, version: int | None, timeout_s: float = math.inf) -> Target:
         """The version that classifies: the one that is named, else the live one, or the canary for its share.
@@ -94,6 +94,10 @@ class Targets:
         number, route = find_version(routes, name, version)
         record().version = number
         return Target(name, number, route, record().began + min(self._timeout_s(), timeout_s))
+
+    def deadline(self) -> float:
+        """Of the present request, in seconds of CLOCK_MONOTONIC."""
+        return record().began + self._timeout_s()
 
     def _timeout_s(self) -> float:
         """The service's timeout, or the one in the request's header if that is shorter."""

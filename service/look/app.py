@@ -10,7 +10,6 @@ from werkzeug.exceptions import HTTPException
 from service.config import Config
 from service.errors import Conflict, ServiceError
 from service.http.api_keys import Keys
-from service.http.bodies import ServiceRequest
 from service.http.compression import pack, unpack
 from service.http.json_body import respond
 from service.logs import FIELDS
@@ -32,7 +31,6 @@ METHODS = ["GET", "HEAD", "POST", "PUT", "DELETE"]
 
 def create_app(config: Config, keys: Keys, model: SavedModel, engine: Engine) -> Flask:
     app = Flask("service")
-    app.request_class = ServiceRequest
     app.config["MAX_CONTENT_LENGTH"] = config.max_body_bytes + 1  # a chunked body is cut there, which tells it
     app.url_map.converters["int"] = AsciiInteger
     app.extensions["look"] = Look(config, model, engine)

@@ -16,13 +16,13 @@ from models.bundle.graph import Tensor
 from models.version import VERSION
 from service.errors import BadRequest, Conflict, NotFound
 from service.http.bodies import read_bytes
-from service.http.json_body import MOST_NUMBERS, fit, parse_json, respond
+from service.http.json_body import respond
 from service.look.context import Look, look
 from service.look.kinds import kind_of, listed
 from service.look.values import MOST_DIMENSIONS, array_of, check_not_empty, check_shape, decoded, tensor_of_bytes
 from service.look.values import to_bytes as packed_bytes
-from service.protocols.open_inference import PLATFORM, Live, ModelMetadata, Ready, Server, TensorMetadata
-from service.protocols.tensors import (
+from service.parsing.json_document import MOST_NUMBERS, fit, parse_json
+from service.parsing.open_inference import (
     HEADER_LENGTH,
     Output,
     OutputParameters,
@@ -31,6 +31,7 @@ from service.protocols.tensors import (
     flatten,
     forget_empty,
 )
+from service.protocols.open_inference import PLATFORM, Live, ModelMetadata, Ready, Server, TensorMetadata
 
 bp = Blueprint("look_open_inference", __name__, url_prefix="/v2")
 

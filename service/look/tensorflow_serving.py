@@ -13,11 +13,12 @@ from flask import Blueprint, Response, request
 from models.bundle.graph import Tensor
 from service.errors import BadRequest, Conflict, NotFound
 from service.http.bodies import read_bytes
-from service.http.json_body import MOST_NUMBERS, fit, parse_json, respond
+from service.http.json_body import respond
 from service.look.context import Look, look
 from service.look.kinds import kind_of, listed
 from service.look.saved_model import SIGNATURE
 from service.look.values import is_base64, tensor_of, to_json
+from service.parsing.json_document import MOST_NUMBERS, fit, parse_json
 from service.protocols.tensorflow_serving import ModelNames, ModelStatus, PredictRequest, Status, VersionStatus
 
 bp = Blueprint("look_tensorflow_serving", __name__, url_prefix="/v1")

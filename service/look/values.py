@@ -9,7 +9,7 @@ import numpy as np
 from models.bundle.graph import Tensor
 from service.errors import BadRequest
 from service.look.kinds import Kind, described, kind_of
-from service.protocols.tensors import elements
+from service.parsing.open_inference import elements
 
 MOST_DIMENSIONS = 32  # of a tensor whose number of dimensions is open
 BASE64 = "b64"  # key of the object in which TensorFlow Serving's JSON has bytes

@@ -29,11 +29,14 @@ from service.errors import (
     from_bad_image,
 )
 from service.feedback.store import Kept, Outcome
-from service.http.bodies import in_time, read_bytes
-from service.http.images import hint_at_curl, read_base64, whole_number
-from service.http.json_body import fit, parse_json, respond
+from service.http.bodies import read_bytes
+from service.http.images import hint_at_curl, read_form, whole_number
+from service.http.json_body import respond
 from service.inference.service import service
 from service.inference.targets import Target
+from service.parsing.feedback import FeedbackJson
+from service.parsing.json_document import fit
+from service.parsing.kinds import FEEDBACK as FEEDBACK_JSON
 from service.protocols.operation import answers
 from service.telemetry.metrics import FEEDBACK
 from service.telemetry.request_record import REQUEST_ID
@@ -45,23 +48,8 @@ DIGEST = re.compile(r"[0-9a-f]{64}")
 THUMBNAIL = InputSpec(384, 384, 3, "pad")  # what a person is shown
 MOST_LISTED = 500
 ERRORS = (400, 401, 403, 404, 409, 503, 507)
-SOURCES = ("image", "request_id", "digest")
 
 Feedback = tuple[str, bytes, bool]  # label, encoded image, and `settle`: this label holds, whatever was said before
-
-
-class FeedbackJson(msgspec.Struct, forbid_unknown_fields=True):
-    """The right label of an image, which one of `image`, `request_id` and `digest` names.
-
-    `image` is base64; `index` says which image of the request; `settle`: this label holds, whatever was said before.
-    """
-
-    label: str
-    image: str | UnsetType = UNSET
-    request_id: str | UnsetType = UNSET
-    digest: str | UnsetType = UNSET
-    index: int = 0
-    settle: bool = False
 
 
 class Stored(msgspec.Struct):
@@ -227,12 +215,11 @@ def find_model(name: str) -> Target:
 def read_feedback(name: str) -> Feedback:
     """A form, or JSON, or the encoded image itself with ?label=."""
     if request.mimetype == "multipart/form-data":
-        with in_time(service().config):
-            files, fields = list(request.files.values()), request.form.to_dict()
-        if len(files) > 1:
-            raise Unprocessable(f"{len(files)} files came; send one image with its label.")
-        settle = fields.get("settle", "") in ("1", "true")
-        return checked(fields.get("label"), files[0].read() if files else b"", settle)
+        form = read_form(request, service().config, service().parse)
+        if len(form.files) > 1:
+            raise Unprocessable(f"{len(form.files)} files came; send one image with its label.")
+        settle = form.fields.get("settle", "") in ("1", "true")
+        return checked(form.fields.get("label"), form.files[0].data if form.files else b"", settle)
     body = read_bytes(request, service().config)
     if request.mimetype == "application/json" or body.lstrip()[:1] == b"{":
         return read_feedback_json(name, body)
@@ -240,13 +227,10 @@ def read_feedback(name: str) -> Feedback:
 
 
 def read_feedback_json(name: str, body: bytes) -> Feedback:
-    said = fit(parse_json(body), FeedbackJson)
-    sources = [source for source in SOURCES if getattr(said, source) is not UNSET]
-    if len(sources) != 1:
-        raise Unprocessable(f"The JSON has to be an object of a label and one of {', '.join(SOURCES)}.")
-    if isinstance(said.image, str):
-        image = read_base64(said.image, "image").data
-    elif isinstance(said.request_id, str):
+    said = service().parse(FEEDBACK_JSON, body)
+    if said.image is not None:
+        image = said.image
+    elif said.request_id is not None:
         image = image_of_request(name, said.request_id, said.index)
     else:
         image = image_here(name, str(said.digest))

@@ -20,9 +20,11 @@ from service.http.bodies import read_bytes
 from service.http.json_body import read_document, respond
 from service.inference.service import service
 from service.ipc.routes import ModelRoute
+from service.parsing.kinds import INFER
+from service.parsing.open_inference import HEADER_LENGTH, INPUTS, OUTPUT, InferenceRequest
 from service.protocols.operation import ProtocolError, answers
 from service.protocols.tensorflow_serving import list_models
-from service.protocols.tensors import HEADER_LENGTH, INPUTS, OUTPUT, InferenceRequest, answer_of, read_inference
+from service.protocols.tensors import answer_of
 from service.telemetry.exposition import statistics
 
 bp = Blueprint("open_inference", __name__, url_prefix="/v2")
@@ -160,8 +162,9 @@ def infer(name: str, version: int | None = None) -> Response:
     """Open Inference Protocol: probabilities, or with the classification extension classes, of every image."""
     with model_named(name, version):
         service().admit(name, version)
-        asked = read_inference(read_bytes(request, service().config), name)
-        target, probabilities = service().classify(name, version, asked.images, timeout_s=asked.timeout_s)
+        body, config = read_bytes(request, service().config), service().config
+        asked = service().parse(INFER, body, request.headers.get(HEADER_LENGTH), name, config.max_images)
+        target, probabilities = service().classify(name, version, asked.batch.images, timeout_s=asked.timeout_s)
     return answer_of(target, asked, probabilities)
 
 

@@ -11,7 +11,7 @@ from typing import Any, Literal, TypeVar
 import msgspec
 
 from service.errors import BadRequest
-from service.http.images import Images
+from service.parsing.images import Images
 
 View = TypeVar("View", bound=Callable[..., Any])
 Content = Any

@@ -10,10 +10,11 @@ from msgspec import UNSET, Meta, UnsetType
 from models.bundle.manifest import Task
 from models.bundle.reference import at_least, most_probable
 from service.errors import NotFound
-from service.http.images import EncodedImage, read_images, read_top_k
+from service.http.images import read_images, read_top_k
 from service.http.json_body import respond
 from service.inference.service import Service, service
 from service.ipc.routes import Label, ModelRoute, State
+from service.parsing.images import EncodedImage
 from service.protocols.openapi import document
 from service.protocols.operation import CLASSIFY_ERRORS, IMAGE_BODY, answers
 from service.telemetry.exposition import exposition
@@ -146,7 +147,8 @@ def classify(name: str, version: int | None = None) -> Response:
     """Classify every image in the request; predictions come back in the same order."""
     service().admit(name, version)
     top_k = read_top_k(request.args.get("top_k"))
-    return respond(classification(service(), name, version, read_images(request, service().config), top_k))
+    images = read_images(request, service().config, service().parse)
+    return respond(classification(service(), name, version, images, top_k))
 
 
 def classification(

@@ -6,7 +6,7 @@ Images are `{"b64": "..."}` of an encoded file, under whatever signature, or nes
 
 import contextlib
 from collections.abc import Iterator
-from typing import Any, TypeVar
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -16,17 +16,17 @@ from msgspec import UNSET, UnsetType
 from models.bundle.reference import most_probable
 from service.errors import BadRequest, NotFound
 from service.http.bodies import read_bytes
-from service.http.images import pixels_of, read_base64, read_top_k
-from service.http.json_body import MOST_NUMBERS, fit, parse_json, respond
+from service.http.images import read_top_k
+from service.http.json_body import respond
 from service.inference.service import service
 from service.inference.targets import Target
 from service.ipc.routes import ModelRoute, State
+from service.parsing.kinds import CLASSIFY, PREDICT
+from service.parsing.tensorflow_serving import Asked, ClassifyRequest, PredictRequest
 from service.protocols.operation import ProtocolError, answers
 
 bp = Blueprint("tensorflow_serving", __name__, url_prefix="/v1")
 
-SIGNATURES = ("serving_default", "serving_bytes")
-INPUTS = ("images", "image_bytes", "image")  # the signatures' own names, and what people call it
 STATES: dict[State, str] = {
     "loading": "LOADING",
     "available": "AVAILABLE",
@@ -38,28 +38,8 @@ METHOD = "tensorflow/serving/predict"
 FLOAT, STRING, UINT8 = "DT_FLOAT", "DT_STRING", "DT_UINT8"
 
 
-T = TypeVar("T", bound="Signed")
 ERRORS = (400, 401, 404, 500, 503, 504)
 SERVING_ERRORS = (*ERRORS, 408, 413, 415)
-
-
-class Signed(msgspec.Struct):
-    """A request that may name a signature; all of them answer alike."""
-
-    signature_name: str = SIGNATURES[0]
-
-
-class PredictRequest(Signed):
-    """One of `instances` (rows) and `inputs` (columns)."""
-
-    instances: list[Any] | UnsetType = UNSET
-    inputs: Any | UnsetType = UNSET
-
-
-class ClassifyRequest(Signed, kw_only=True):
-    """Examples of one feature each, an image as {"b64": "..."}."""
-
-    examples: list[Any]
 
 
 class Predicted(msgspec.Struct):
@@ -112,16 +92,11 @@ def predict(name: str, version: int | None = None, label: str | None = None) -> 
     """TensorFlow Serving: probabilities of every class; `predictions` for `instances`, `outputs` for `inputs`."""
     with servable(name, version, label) as asked:
         service().admit(name, asked)
-    asked_for = read_signed(PredictRequest)
-    instances, inputs = asked_for.instances, asked_for.inputs
-    if (instances is UNSET) == (inputs is UNSET):
-        raise BadRequest("Missing 'inputs' or 'instances' key: send one of the two.")
-    if instances is not UNSET:
-        _, probabilities = ask(name, version, label, instances, "instances")
+    body = read_bytes(request, service().config)
+    asked_for = service().parse(PREDICT, body, service().config.max_images)
+    _, probabilities = ask(name, version, label, asked_for)
+    if asked_for.key == "instances":
         return respond(Predicted(predictions=probabilities.tolist()))
-    if isinstance(inputs, dict) and len(inputs) == 1 and inputs.keys() <= set(INPUTS):
-        (inputs,) = inputs.values()
-    _, probabilities = ask(name, version, label, inputs, "inputs")
     return respond(Predicted(outputs=probabilities.tolist()))
 
 
@@ -134,8 +109,8 @@ def classify(name: str, version: int | None = None, label: str | None = None) ->
     with servable(name, version, label) as asked:
         service().admit(name, asked)
     top_k = read_top_k(request.args.get("top_k"))
-    images = [without_list(example) for example in read_signed(ClassifyRequest).examples]
-    chosen, probabilities = ask(name, version, label, images, "examples")
+    body = read_bytes(request, service().config)
+    chosen, probabilities = ask(name, version, label, service().parse(CLASSIFY, body, service().config.max_images))
     names = chosen.route.class_names
     results = [[(names[i], float(row[i])) for i in most_probable(row, top_k)] for row in probabilities]
     return respond(Classified(results))
@@ -227,49 +202,10 @@ def find_model(name: str) -> ModelRoute | None:
     return service().engines.routes.models.get(name)
 
 
-def read_signed(kind: type[T]) -> T:
-    body = read_bytes(request, service().config)
-    if not body:
-        raise BadRequest("JSON Parse error: The document is empty")
-    found = fit(parse_json(body, most_values=MOST_NUMBERS), kind)
-    if found.signature_name and found.signature_name not in SIGNATURES:
-        raise BadRequest(f'Serving signature name: "{found.signature_name[:100]}" not found in signature def')
-    return found
-
-
-def ask(name: str, version: int | None, label: str | None, values: Any, key: str) -> tuple[Target, np.ndarray]:
-    """What answered, and its probabilities (N, num_classes) of the values of a batch: all encoded, or all pixels."""
-    if not isinstance(values, list) or not values:
-        raise BadRequest(f"'{key}' has to be a list of one image or more.")
-    rows = [unwrap(value) for value in values]
-    encoded = all(isinstance(row, str) for row in rows)
-    images = [read_base64(row, f"{key}[{i}]") for i, row in enumerate(rows)] if encoded else pixels_of(rows, key)
+def ask(name: str, version: int | None, label: str | None, asked_for: Asked) -> tuple[Target, np.ndarray]:
+    """What answered, and its probabilities (N, num_classes)."""
     with servable(name, version, label) as asked:
-        return service().classify(name, asked, images)
-
-
-def unwrap(value: Any) -> Any:
-    """What is in {"b64": ...}, {"images": ...} and {"image_bytes": {"b64": ...}}: base64, or a list of pixels."""
-    if isinstance(value, dict) and len(value) == 1:
-        ((key, inner),) = value.items()
-        if key == "b64" and isinstance(inner, str):
-            return inner
-        if key in INPUTS and not (isinstance(inner, dict) and set(inner) & set(INPUTS)):
-            return unwrap(inner)
-    if isinstance(value, list):
-        return value
-    raise BadRequest(
-        f'An image is {{"b64": "..."}} or nested lists of pixels, by itself or as one of {", ".join(INPUTS)}.'
-    )
-
-
-def without_list(example: Any) -> Any:
-    """A feature of an example may be a list of one."""
-    if not isinstance(example, dict) or len(example) != 1:
-        raise BadRequest('An example is an object of one feature: {"image": {"b64": "..."}}.')
-    ((name, value),) = example.items()
-    is_list_of_one = isinstance(value, list) and len(value) == 1 and isinstance(value[0], dict)
-    return {name: value[0] if is_list_of_one else value}
+        return service().classify(name, asked, asked_for.batch.images)
 
 
 def tensor(dtype: str, *dimensions: int, name: str) -> dict[str, Any]:

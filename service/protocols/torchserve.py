@@ -50,7 +50,8 @@ def predictions(name: str, version: int | None = None) -> Response:
     """TorchServe: {label: probability} of the most probable classes; a list for several images."""
     service().admit(name, version)
     top_k = read_top_k(request.args.get("top_k"))
-    chosen, probabilities = service().classify(name, version, read_images(request, service().config))
+    images = read_images(request, service().config, service().parse)
+    chosen, probabilities = service().classify(name, version, images)
     names = chosen.route.class_names
     found = [{names[i]: float(row[i]) for i in most_probable(row, top_k)} for row in probabilities]
     return respond(found[0] if len(found) == 1 else found)

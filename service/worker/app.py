@@ -9,15 +9,15 @@ from werkzeug.routing import IntegerConverter
 
 from service.config import Config, split_list
 from service.errors import ServiceError
-from service.http.bodies import ServiceRequest
 from service.http.compression import pack, unpack
 from service.http.json_body import JSON
 from service.inference.service import Service, service
 from service.inference.targets import TIMEOUT_HEADER
 from service.ipc.counts import Counts
+from service.parsing.forms import TOO_LARGE
+from service.parsing.open_inference import HEADER_LENGTH
 from service.protocols import admin, feedback, lineage, open_inference, striate, tensorflow_serving, torchserve
 from service.protocols.operation import OPERATIONS
-from service.protocols.tensors import HEADER_LENGTH
 from service.telemetry.ledger import PROBES
 from service.telemetry.request_record import Record, record
 from service.worker.answers import SECURITY_HEADERS, UNFORESEEN, error_body
@@ -34,10 +34,7 @@ ALLOWED_HEADERS = (
 def create_app(config: Config, runtime: Path, counts: Counts | None = None) -> Flask:
     """The application; `runtime` is the directory in which the supervisor keeps routes.json."""
     app = Flask("service")
-    app.request_class = ServiceRequest
     app.config["MAX_CONTENT_LENGTH"] = config.max_body_bytes + 1  # a chunked body is cut there, which tells it
-    app.config["MAX_FORM_MEMORY_SIZE"] = config.max_body_bytes
-    app.config["MAX_FORM_PARTS"] = config.max_images + 10
     app.json.sort_keys = False  # type: ignore[attr-defined]
     app.url_map.converters["int"] = AsciiInteger
     app.extensions["striate"] = Service(config, runtime, counts)
@@ -116,7 +113,7 @@ def answer_http_error(error: HTTPException) -> Response:
 MESSAGES = {
     404: "There is nothing here; /openapi.json lists what there is.",
     405: "This path does not take this method; see the Allow header and /openapi.json.",
-    413: "The body, or the number of its parts, is over the limit (SERVICE_MAX_BODY_BYTES, SERVICE_MAX_IMAGES).",
+    413: TOO_LARGE,
 }
 
 

@@ -169,7 +169,7 @@ class Lane:
         name = hot.model if hot.model is not None else service.targets.default_model()
         service.admit(name, hot.version)
         top_k = read_top_k(hot.top_k)
-        images = images_of(body.read_all(self._config.read_timeout_s), hot.mimetype)
+        images = images_of(body.read_all(self._config.read_timeout_s), hot.mimetype, self._config, service.parse)
         return encode(classification(service, name, hot.version, images, top_k))
 
     def _message(self, hot: Hot, record: Record, status: int, content: bytes, extra: dict[str, str]) -> bytes:

@@ -246,7 +246,7 @@ def test_a_decoder_ends_with_the_process_that_has_started_it(pool):
 import time
 from gevent import monkey; monkey.patch_all()
 from service.decoder.process import DecoderProcess
-decoder = DecoderProcess(1000, heavy=False)
+decoder = DecoderProcess(1000, "light")
 print(decoder.pid, flush=True)
 time.sleep(60)
 """
