@@ -9,6 +9,7 @@ Against a real service with random weights, by requests at a fixed rate (benchma
     overload   four times what it can do
 """
 
+import contextlib
 import json
 import os
 import shutil
@@ -162,12 +163,9 @@ def answering_engine(server: Running, version: int) -> int:
     """The process that runs a version; waits for one that is being started."""
     while True:
         for pid in tree(server.pid):
-            try:
-                command = Path(f"/proc/{pid}/cmdline").read_text()
-            except OSError:
-                continue
-            if "service.engine" in command and f'"version": {version},' in command:
-                return pid
+            with contextlib.suppress(OSError):
+                if Path(f"/proc/{pid}/comm").read_text().startswith(f"engine {version} "):
+                    return pid
         time.sleep(0.05)
 
 

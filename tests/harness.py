@@ -45,8 +45,15 @@ class RunningService:
 
     def engine(self, version: int) -> int:
         """The process that runs one version."""
-        (pid,) = [pid for pid in self.pids("service.engine") if f'"version": {version},' in command_line(pid)]
+        (pid,) = [pid for pid in self.engines() if name_of(pid).startswith(f"engine {version} ")]
         return pid
+
+    def engines(self) -> list[int]:
+        """Processes that have a version to load or to run; the spare has none."""
+        return [pid for pid in self.pids("service.engine") if name_of(pid).startswith("engine ")]
+
+    def spares(self) -> list[int]:
+        return [pid for pid in self.pids("service.engine") if name_of(pid) == "spare engine"]
 
 
 @contextlib.contextmanager
@@ -101,6 +108,13 @@ def descendants(pid: int) -> list[int]:
 def command_line(pid: int) -> str:
     try:
         return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode()
+    except (FileNotFoundError, ProcessLookupError):
+        return ""
+
+
+def name_of(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/comm").read_text().strip()
     except (FileNotFoundError, ProcessLookupError):
         return ""
 

@@ -91,7 +91,7 @@ def load_again(bundle: Path, verdict: Verdict, max_batch_size: int, pace: Pace =
     if stamps_of(bundle, manifest) != verdict.stamps:
         return None
     backend = BACKENDS[verdict.engine](bundle, verdict.precision, pace, verdict.threads)
-    backend.infer(np.zeros((1, *manifest.input_spec.shape), np.uint8))
+    pace.at_low_priority(partial(backend.infer, np.zeros((1, *manifest.input_spec.shape), np.uint8)))
     return Loaded(verdict.engine, backend, manifest, verdict.seconds, max_batch_size, verdict.reason)
 
 

@@ -1,6 +1,6 @@
 """OpenVINO on the CPU."""
 
-from functools import partial
+from functools import cache
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -9,7 +9,7 @@ import numpy as np
 
 from models.bundle.manifest import INT8
 from service.engine.backend import Backend, Tensors, quickest
-from service.engine.pace import AT_ONCE, Pace
+from service.engine.pace import Pace, in_idle_time
 from service.machine import available_cores
 
 TINY_S = 0.0008  # for one image on one core; below this a second core would spend its time waiting
@@ -24,10 +24,10 @@ class OpenVINO(Backend):
 
     def __init__(self, bundle: Path, precision: str, pace: Pace, threads: int = 0) -> None:
         self.precision = precision
-        openvino = pace.at_low_priority(partial(import_module, "openvino"))
+        openvino = pace.at_low_priority(import_openvino)
         self._core, self._tensor = openvino.Core(), openvino.Tensor
         if pace.considerate:
-            self._start_threads(pace.at_low_priority(small_product))
+            start_threads()
         file = bundle / INT8 / "model.xml" if precision == "int8" else bundle
         self._model = pace.at_low_priority(lambda: self._core.read_model(file))
         names = [output.get_any_name() for output in self._model.outputs]  # there may be more than the one
@@ -52,12 +52,7 @@ class OpenVINO(Backend):
         return started
 
     def _compile(self, model: Any, precision: str, pace: Pace) -> Any:
-        settings = {
-            "INFERENCE_PRECISION_HINT": precision,
-            "NUM_STREAMS": "1",  # all cores on one batch: two streams gave 0.93 of the images/s on 2 cores
-            "INFERENCE_NUM_THREADS": str(self.threads),
-            "ENABLE_CPU_PINNING": self.threads > 1,  # of one thread it would be taken and given back at every batch
-        }
+        settings = settings_for(precision, self.threads)
         return pace.at_low_priority(lambda: self._core.compile_model(model, "CPU", settings).create_infer_request())
 
     def _is_tiny(self, pace: Pace) -> bool:
@@ -72,10 +67,14 @@ class OpenVINO(Backend):
                 return took_s < TINY_S
         return False
 
-    def _start_threads(self, product: Any) -> None:
-        """Have the pool of threads that computes start them now and here, where they get full priority."""
-        self.threads = available_cores()
-        self._compile(product, "f32", AT_ONCE).infer([np.zeros((256, 1024), np.float32)])
+    @staticmethod
+    def get_ready() -> Any:
+        frontend = import_module("openvino.frontend").FrontEndManager().load_by_framework("tf")
+        return frontend, compute_small_product(threads=1)
+
+    @staticmethod
+    def start_threads() -> None:
+        start_threads()
 
     @staticmethod
     def precisions(bundle: Path) -> tuple[str, ...]:
@@ -87,13 +86,37 @@ class OpenVINO(Backend):
         return ("int8", *exact) if (bundle / INT8 / "model.xml").exists() and "INT8" in capabilities else exact
 
 
-def small_product() -> Any:
-    """A model of one matrix product, large enough that OpenVINO shares it out."""
-    from openvino import Model, opset13
+def settings_for(precision: str, threads: int) -> dict[str, Any]:
+    return {
+        "INFERENCE_PRECISION_HINT": precision,
+        "NUM_STREAMS": "1",  # all cores on one batch: two streams gave 0.93 of the images/s on 2 cores
+        "INFERENCE_NUM_THREADS": str(threads),
+        "ENABLE_CPU_PINNING": threads > 1,  # of one thread it would be taken and given back at every batch
+    }
+
+
+@cache
+def start_threads() -> None:
+    """Have the process's pool of threads that compute start them here, where they get full priority, if it has none."""
+    in_idle_time(import_openvino)
+    compute_small_product(available_cores())
+
+
+def import_openvino() -> Any:
+    return import_module("openvino")
+
+
+def compute_small_product(threads: int) -> Any:
+    """Compute a matrix product that is large enough to be shared out; what is returned keeps the libraries loaded."""
+    from openvino import Core, Model, opset13
 
     images = opset13.parameter([-1, 1024], np.float32)
     weights = opset13.constant(np.zeros((1024, 1024), np.float32))
-    return Model([opset13.matmul(images, weights, False, False)], [images])
+    product = Model([opset13.matmul(images, weights, False, False)], [images])
+    core = Core()
+    request = core.compile_model(product, "CPU", settings_for("f32", threads)).create_infer_request()
+    request.infer([np.zeros((256, 1024), np.float32)])
+    return core
 
 
 def load_tensors(folder: Path, outputs: list[str]) -> Tensors:

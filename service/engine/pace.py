@@ -1,5 +1,6 @@
 """Loads a model at low CPU priority while another model serves requests."""
 
+import contextlib
 import os
 import time
 from collections.abc import Callable
@@ -14,18 +15,33 @@ REST = 3  # times as long as what was done with full priority
 T = TypeVar("T")
 
 
-class Pace:
-    """At once where nobody is served yet; else considerately."""
+def give_way(pid: int = 0) -> None:
+    """Have a process, or the thread that calls (0), and all threads that it starts, run in idle time only, for good."""
+    with contextlib.suppress(OSError):  # gone, or a container forbids the one or the other
+        os.setpriority(os.PRIO_PROCESS, pid, LOWEST)
+        os.sched_setscheduler(pid, os.SCHED_IDLE, os.sched_param(0))
 
-    def __init__(self, *, considerate: bool) -> None:
+
+def in_idle_time(work: Callable[[], T]) -> T:
+    """Run `work` in a thread that gives way to all others; the thread that calls keeps its priority."""
+    with ThreadPoolExecutor(1, initializer=give_way) as thread:
+        return thread.submit(work).result()
+
+
+class Pace:
+    """At once where nobody is served yet, or this process runs in idle time anyway; else considerately."""
+
+    def __init__(self, *, considerate: bool, has_idle_time: bool = False, least_times: int = 1) -> None:
         self.considerate = considerate  # somebody is served meanwhile
+        # in idle time, if there is some; the lowest priority is a share of the time, if a small one
+        self._lower = give_way if has_idle_time else partial(os.setpriority, os.PRIO_PROCESS, 0, LOWEST)
+        self.least_times = least_times  # that a batch is computed to know how long it takes
 
     def at_low_priority(self, work: Callable[[], T]) -> T:
-        """Run `work` in a thread of the lowest priority; threads that it starts keep that priority."""
+        """Run `work` in a thread of low priority; threads that it starts keep that priority."""
         if not self.considerate:
             return work()
-        lower = partial(os.setpriority, os.PRIO_PROCESS, 0, LOWEST)  # of the thread that calls it
-        with ThreadPoolExecutor(1, initializer=lower) as thread:
+        with ThreadPoolExecutor(1, initializer=self._lower) as thread:
             return thread.submit(work).result()
 
     def timed(self, work: Callable[[], T]) -> tuple[float, T]:
@@ -39,3 +55,4 @@ class Pace:
 
 
 AT_ONCE = Pace(considerate=False)
+IN_IDLE_TIME = Pace(considerate=False, least_times=5)  # others disturb a measurement, and are not disturbed

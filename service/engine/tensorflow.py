@@ -47,6 +47,12 @@ class TensorFlow(Backend):
         return probabilities
 
     @staticmethod
+    def get_ready() -> Any:
+        import tensorflow as tf
+
+        return tf
+
+    @staticmethod
     def precisions(bundle: Path) -> tuple[str, ...]:
         import tensorflow as tf
 

@@ -1,17 +1,20 @@
 """The supervisor's children: engines, which report over a pipe of their own, and gunicorn."""
 
+import contextlib
 import json
 import logging
 import os
 import signal
 import subprocess
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from models.bundle.manifest import Manifest
 from models.process.children import python_command, python_environment
 from service.config import Config
+from service.engine.pace import give_way
 from service.machine import choose_engine
 from service.telemetry.drift import FOLDER as DRIFT_FOLDER
 
@@ -20,54 +23,63 @@ log = logging.getLogger(__name__)
 STANDARD_ERROR = 2
 REPORTS: dict[str, dict[str, type]] = {  # by the event: which fields it has
     "ready": {"precision": str, "reason": str, "threads": int, "manifest": dict, "verdict": dict},
+    "judged": {"verdict": dict},
     "failed": {"reason": str},
+    "waiting": {},
     "beat": {},
 }
 LEFTOVERS = 5  # factor of the loading timeout for an engine that loads at low priority
 
 
-class EngineProcess:
-    """One engine of one model version, from its start to its end.
+@dataclass(frozen=True, slots=True)
+class Orders:
+    """What an engine process is to load, and how.
 
-    Args:
+    Attributes:
+        endpoint: path of the socket at which it is to be reached.
         considerate: it is to load in the time that a model which answers leaves over.
+        has_idle_time: a process that works in idle time only has lately had enough of it.
+        judging: it is only to find out the verdict, in idle time, and to end.
         verdict: what the engine before has found out about this version; None where there was none.
     """
 
+    bundle: Path
+    version: int
+    endpoint: str
+    considerate: bool = False
+    has_idle_time: bool = False
+    judging: bool = False
+    verdict: dict[str, Any] | None = None
+
+
+class EngineProcess:
+    """One engine of one model version, from its start to its end; it loads nothing before it is given its orders.
+
+    Args:
+        is_spare: it is to import everything in idle time, to say so, and to wait.
+        is_idle: it is to run in idle time only, for as long as it lives.
+    """
+
     def __init__(
-        self,
-        config: Config,
-        bundle: Path,
-        version: int,
-        endpoint: str,
-        environment: dict[str, str],
-        *,
-        considerate: bool,
-        verdict: dict[str, Any] | None = None,
+        self, config: Config, environment: dict[str, str], *, is_spare: bool = False, is_idle: bool = False
     ) -> None:
         self.pipe, reports = os.pipe()  # its own: whatever a library prints goes to the log
-        engine, _ = choose_engine(config.engine)
+        self._config = config
+        self.engine, _ = choose_engine(config.engine)
         settings = {
             "supervisor": os.getpid(),
-            "bundle": str(bundle),
-            "version": version,
-            "endpoint": endpoint,
-            "drift": str(Path(endpoint).with_name(DRIFT_FOLDER)),
-            "engine": engine,
-            "precision": config.precision,
-            "max_batch_size": config.max_batch_size,
-            "considerate": considerate,
-            "verdict": verdict,
+            "engine": self.engine,
+            "spare": is_spare,
             "log_level": config.log_level,
             "log_format": config.log_format,
             "reports": reports,
         }
-        self.endpoint = endpoint
-        self.load_timeout_s = config.load_timeout_s * (LEFTOVERS if considerate else 1)
-        self.engine = engine
+        self.orders: Orders | None = None
+        self.load_timeout_s = config.load_timeout_s
+        self.waits = False  # it is a spare, and has imported everything
         # its report that it has loaded (`precision`, `reason`, `threads`, `manifest`); None before that
         self.ready: dict[str, Any] | None = None
-        self._exports = bundle.parents[1]
+        self.verdict: dict[str, Any] | None = None  # of one that was only to find it out
         self.failure: str | None = None  # why it could not load; None where it did not say
         self.stuck = False  # it was killed because it hung
         self.retired: float | None = None  # when it was asked to stop
@@ -78,7 +90,7 @@ class EngineProcess:
         try:
             self._process = subprocess.Popen(
                 python_command("service.engine", json.dumps(settings)),
-                stdin=subprocess.DEVNULL,
+                stdin=subprocess.PIPE,
                 stdout=STANDARD_ERROR,
                 pass_fds=[reports],
                 env=python_environment(environment),
@@ -89,6 +101,50 @@ class EngineProcess:
             raise
         finally:
             os.close(reports)  # the engine alone holds it open now
+        if is_idle:
+            give_way(self.pid)  # now, so that not even the start of Python disturbs others
+
+    def give(self, orders: Orders) -> None:
+        """Have it load a version.
+
+        Raises:
+            OSError: it has ended.
+        """
+        config, now = self._config, time.monotonic()
+        self.orders, self.started, self.last_beat = orders, now, now
+        if orders.considerate and not orders.judging:
+            self.load_timeout_s = config.load_timeout_s * LEFTOVERS
+        said = {
+            "bundle": str(orders.bundle),
+            "version": orders.version,
+            "endpoint": orders.endpoint,
+            "drift": str(Path(orders.endpoint).with_name(DRIFT_FOLDER)),
+            "precision": config.precision,
+            "max_batch_size": config.max_batch_size,
+            "considerate": orders.considerate,
+            "has_idle_time": orders.has_idle_time,
+            "judging": orders.judging,
+            "verdict": orders.verdict,
+        }
+        assert self._process.stdin is not None
+        with self._process.stdin as pipe:
+            pipe.write(json.dumps(said).encode())
+
+    @property
+    def endpoint(self) -> str:
+        return self.orders.endpoint if self.orders else ""
+
+    @property
+    def needs_idle_time(self) -> bool:
+        """It loads, or judges, only while nobody else wants the processor."""
+        return self.ready is None and bool(self.orders and (self.orders.judging or self.orders.has_idle_time))
+
+    def cpu_s(self) -> float:
+        """Processor time that it has taken; 0 once it is gone."""
+        try:
+            return time.clock_gettime((~self.pid << 3) | 2)  # clock_getcpuclockid(3)
+        except OSError:
+            return 0.0
 
     @property
     def pid(self) -> int:
@@ -126,6 +182,9 @@ class EngineProcess:
             return self._process.wait()
         finally:
             os.close(self.pipe)
+            if self._process.stdin is not None:
+                with contextlib.suppress(OSError):
+                    self._process.stdin.close()
 
     def _note(self, line: bytes) -> None:
         report = read_report(line)
@@ -135,8 +194,13 @@ class EngineProcess:
         self.last_beat = time.monotonic()
         if report["event"] == "ready":
             self.ready, self._ready_at = report, time.monotonic()
+        elif report["event"] == "judged":
+            self.verdict = report["verdict"]
+        elif report["event"] == "waiting":
+            self.waits = True
         elif report["event"] == "failed":
-            self.failure = report["reason"].replace(f"{self._exports}/", "")  # anybody may read it over HTTP
+            exports = self.orders.bundle.parents[1] if self.orders else ""
+            self.failure = report["reason"].replace(f"{exports}/", "")  # anybody may read it over HTTP
 
 
 def read_report(line: bytes) -> dict[str, Any] | None:

@@ -33,7 +33,9 @@ class Version:
     precision: str = ""
     precision_reason: str = ""  # why in this one
     verdict: dict[str, Any] | None = None  # what its last engine has found out, for the next (service.engine.loading)
-    load_s: float = 0.0  # from its engine's start to its readiness
+    judging_s: float = 0.0  # that it took to find out the verdict in a process of its own
+    lacks_idle_time: bool = False  # such a process got too little processor time
+    load_s: float = 0.0  # that it took to load, with that
     crashes: int = 0  # in a row, since an engine last answered for STABLE_S
     restarts: int = 0  # engines that died after they had answered
     not_before: float = 0.0  # time of the next try, in seconds of CLOCK_MONOTONIC
@@ -90,7 +92,8 @@ class Version:
         self.manifest, self.precision, self.rejections = engine.ready["manifest"], engine.ready["precision"], 0
         self.precision_reason = engine.ready["reason"]
         self.verdict = engine.ready["verdict"]
-        self.load_s = round(time.monotonic() - engine.started, 3)
+        self.load_s = round(time.monotonic() - engine.started + self.judging_s, 3)
+        self.judging_s, self.lacks_idle_time = 0.0, False
         said = ", ".join(f"{name} {engine.ready[name]}" for name in ("precision", "threads"))
         log.info("%s: ready after %.1f s: %s (%s)", self.label, self.load_s, said, self.precision_reason)
 
@@ -103,6 +106,12 @@ class Version:
             return
         if engine.ready is None and engine.failure:
             self.reject(engine.failure)
+            return
+        if engine.verdict is not None:  # it was only to be judged; the next engine loads it
+            self.verdict, self.judging_s = engine.verdict, time.monotonic() - engine.started
+            return
+        if engine.needs_idle_time and engine.stuck:
+            self.lacks_idle_time = True
             return
         if engine.ready is None:
             self.verdict = None  # which may be why it did not load

@@ -142,9 +142,7 @@ def test_keys_are_read_again_when_their_file_changes_and_stay_where_it_is_wrong(
 
 def test_keys_are_in_the_environment_of_the_supervisor_alone(digits_exports, tmp_path):
     with running_service(digits_exports, tmp_path, ready=False, predict_keys=PREDICT) as service:
-        wait_until(
-            lambda: len(service.pids("service.engine")) == 1 and len(service.pids("service.worker")) >= 2, service
-        )
+        wait_until(lambda: len(service.engines()) == 1 and len(service.pids("service.worker")) >= 2, service)
         for pid in descendants(service.process.pid):
             assert PREDICT.encode() not in Path(f"/proc/{pid}/environ").read_bytes()
 

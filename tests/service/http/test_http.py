@@ -15,7 +15,7 @@ from flask import Flask
 from PIL import Image
 
 from service.protocols import admin, feedback, lineage, open_inference, striate, tensorflow_serving, torchserve
-from tests.harness import descendants, golden_image, memory_of, running_service
+from tests.harness import descendants, golden_image, memory_of, running_service, wait_until
 from tests.images import encode, noise
 
 
@@ -433,6 +433,7 @@ def test_errors_are_json_whatever_came(digits_service):
 def test_no_odd_file_is_our_fault_or_ends_a_process(digits_exports, tmp_path):
     files = [path for path in sorted(Path(os.environ["STRIATE_ODD_INPUTS"]).rglob("*")) if path.is_file()]
     with running_service(digits_exports, tmp_path) as service, requests.Session() as session:
+        wait_until(lambda: len(service.spares()) == 1, service)
         before = set(descendants(service.process.pid)) - set(service.pids("service.decoder"))
         for path in files:
             response = session.post(service.url + "/classify", data=path.read_bytes(), timeout=30)

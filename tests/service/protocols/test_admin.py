@@ -182,7 +182,7 @@ def test_a_shadow_is_asked_and_compared_and_never_answers(service, exports):
 def test_a_model_is_unloaded_and_loaded_again(service, exports):
     unload = "/v2/repository/models/digits/unload"
     assert post(service, unload).status_code == 200
-    wait_until(lambda: model(service)["unloaded"] and not service.pids("service.engine"), service)
+    wait_until(lambda: model(service)["unloaded"] and not service.engines(), service)
     refused = requests.post(service.url + "/classify", data=golden_image(exports), timeout=10)
     assert refused.status_code == 503
     assert "was unloaded" in refused.json()["error"]["message"]

@@ -102,9 +102,9 @@ def test_never_more_than_two_engines_while_versions_pour_in(exports, tmp_path):
         most = 0
         for _ in range(6):
             publish(exports / "digits" / "1", exports)
-            most = max(most, len(service.pids("service.engine")))
+            most = max(most, len(service.engines()))
         wait_until(lambda: live_version(service) == 7, service)
-        assert max(most, len(service.pids("service.engine"))) <= 2
+        assert max(most, len(service.engines())) <= 2
     load.assert_all_answered()
 
 
@@ -228,6 +228,45 @@ def test_an_engine_killed_under_load_is_replaced_and_no_request_fails(exports, t
     load.assert_all_answered()
 
 
+def waiting_spare(service) -> int:
+    """The spare, once it has imported everything."""
+    wait_until(lambda: any(f"process {pid} waits" in service.log() for pid in service.spares()), service)
+    (spare,) = service.spares()
+    return spare
+
+
+def test_the_spare_takes_over_from_an_engine_that_dies_and_there_is_another_one_then(exports, tmp_path):
+    with running_service(exports, tmp_path, log_level="DEBUG") as service:
+        spare = waiting_spare(service)
+        with Load(service, golden_image(exports)) as load:
+            load.wait_for(5)
+            os.kill(service.engine(1), signal.SIGKILL)
+            load.wait_for(20)
+            assert service.engines() == [spare]
+            assert (os.sched_getscheduler(spare), os.getpriority(os.PRIO_PROCESS, spare)) == (os.SCHED_OTHER, 0)
+        assert waiting_spare(service) != spare
+    load.assert_all_answered()
+
+
+def test_without_a_spare_an_engine_that_dies_is_replaced_all_the_same(exports, tmp_path):
+    with running_service(exports, tmp_path, log_level="DEBUG") as service:
+        spare = waiting_spare(service)
+        os.kill(spare, signal.SIGKILL)
+        wait_until(lambda: f"process {spare} ended" in service.log(), service)
+        os.kill(service.engine(1), signal.SIGKILL)
+        answer = requests.post(service.url + "/classify", data=golden_image(exports), timeout=30)
+        assert answer.status_code == 200
+
+
+def test_a_new_version_beside_one_that_answers_is_verified_in_idle_time_and_loaded_by_the_spare(exports, tmp_path):
+    with running_service(exports, tmp_path, log_level="DEBUG") as service:
+        spare = waiting_spare(service)
+        publish(exports / "digits" / "1", exports)
+        wait_until(lambda: live_version(service) == 2, service)
+        assert "digits version 2: process" in service.log()
+        assert service.engine(2) == spare
+
+
 def test_a_hung_engine_is_killed_and_replaced(exports, tmp_path):
     with running_service(exports, tmp_path, hang_timeout_s=2) as service:
         hung = service.engine(1)
@@ -296,11 +335,13 @@ def wait_until_not_ready(service) -> None:
 
 def test_when_the_supervisor_is_killed_nothing_is_left_behind(exports, tmp_path):
     with running_service(exports, tmp_path) as service:
+        wait_until(lambda: len(service.spares()) == 1, service)
         children = descendants(service.process.pid)
-        assert len(children) >= 3
+        assert len(children) >= 4
         service.stop(signal.SIGKILL)
     for pid in children:
         wait_for_end(pid)
+    socket.create_server(("127.0.0.1", int(service.url.rsplit(":", 1)[1]))).close()  # and nobody has the port
 
 
 def test_workers_that_are_still_starting_end_with_the_supervisor_too(tmp_path):

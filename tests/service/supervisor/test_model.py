@@ -36,6 +36,8 @@ class Engine:
         self.started = time.monotonic()
         self.endpoint = "ipc:///nowhere"
         self.stuck = False
+        self.needs_idle_time = False
+        self.verdict: dict[str, Any] | None = None
         self.life_s = 0.0
 
     def answered_for_s(self) -> float:
@@ -204,6 +206,27 @@ def test_a_rejected_version_is_tried_again_at_once_when_it_is_promoted_again(mod
     set_live(exports, "toy", 3)
     look(model)
     assert model.to_start() == [3]
+
+
+def test_a_version_that_was_judged_is_loaded_by_the_verdict_and_no_crash_is_counted(model, exports):
+    set_live(exports, "toy", 3)
+    look(model)
+    start(model, 3, ready=False)
+    model.versions[3].engine.verdict = {"threads": 2}
+    model.note_end(3, 0)
+    assert model.versions[3].may_start(time.monotonic())
+    assert (model.versions[3].verdict, model.versions[3].crashes) == ({"threads": 2}, 0)
+
+
+def test_a_version_for_which_there_is_no_idle_time_is_loaded_without_and_no_crash_is_counted(model, exports):
+    set_live(exports, "toy", 3)
+    look(model)
+    start(model, 3, ready=False)
+    engine = model.versions[3].engine
+    engine.needs_idle_time = engine.stuck = True
+    model.note_end(3, -9)
+    assert model.versions[3].may_start(time.monotonic())
+    assert (model.versions[3].lacks_idle_time, model.versions[3].crashes) == (True, 0)
 
 
 def test_a_promotion_counts_though_the_engine_ended_while_the_exports_were_looked_at(model, exports):

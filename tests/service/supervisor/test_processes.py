@@ -11,7 +11,7 @@ import pytest
 from models.bundle.manifest import Manifest
 from models.bundle.preprocessing import InputSpec
 from service.config import Config
-from service.supervisor.processes import EngineProcess, read_report
+from service.supervisor.processes import EngineProcess, Orders, read_report
 
 MANIFEST = Manifest("toy", "toy", ("a", "b"), InputSpec(4, 4, 1), {})
 READY = {
@@ -53,7 +53,7 @@ def test_what_a_library_prints_in_an_engine_is_no_report_and_ends_nothing(tmp_pa
     program.write_text(TALKATIVE.format(python=sys.executable, ready=json.dumps(READY)))
     program.chmod(program.stat().st_mode | stat.S_IXUSR)
     monkeypatch.setattr(sys, "executable", str(program))
-    engine = EngineProcess(Config(), tmp_path, 1, "/nowhere", dict(os.environ), considerate=False)
+    engine = EngineProcess(Config(), dict(os.environ))
     while engine.read_reports():
         assert select.select([engine.pipe], [], [], 20)[0], "the engine neither reports nor ends"
     assert engine.ready == {**READY, "manifest": MANIFEST}
@@ -68,7 +68,8 @@ def test_a_reason_for_a_rejection_names_no_folder_of_this_machine(tmp_path, monk
     program.write_text(TALKATIVE.format(python=sys.executable, ready=said))
     program.chmod(program.stat().st_mode | stat.S_IXUSR)
     monkeypatch.setattr(sys, "executable", str(program))
-    engine = EngineProcess(Config(), bundle, 3, "/nowhere", dict(os.environ), considerate=False)
+    engine = EngineProcess(Config(), dict(os.environ))
+    engine.give(Orders(bundle, 3, "/nowhere"))
     while engine.read_reports():
         assert select.select([engine.pipe], [], [], 20)[0], "the engine neither reports nor ends"
     engine.reap()
