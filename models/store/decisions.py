@@ -116,7 +116,7 @@ def read_set_aside(home: Path, *, but: str | None = None) -> np.ndarray:
     Args:
         but: a run whose images are not meant.
     """
-    files = (path for path in sorted((home / SET_ASIDE).glob("*.txt")) if path.stem != but)
+    files = (path for path in sorted((home / SET_ASIDE).glob("[!.]*.txt")) if path.stem != but)
     lines = (line for path in files for line in path.read_text(encoding="utf-8", errors="replace").splitlines())
     digests = (line.split(" ", 1)[0] for line in lines)
     return np.array([int(digest[:16], 16) for digest in digests if DIGEST.fullmatch(digest)], np.uint64)

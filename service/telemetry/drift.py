@@ -108,7 +108,7 @@ class DriftMonitor:
 def drift_of(folder: Path, routes: Routes) -> dict[ModelVersion, dict[str, Any]]:
     """{model and version: images counted, and the index of each statistic}, of those asked often enough."""
     found = {}
-    for counts in filter(None, map(read, sorted(folder.glob("*.json")))):
+    for counts in filter(None, map(read, sorted(folder.glob("[!.]*.json")))):
         model, version = counts.pop("target")
         route = routes.models[model].versions.get(version) if model in routes.models else None
         weight = float(counts[CLASSES].sum())

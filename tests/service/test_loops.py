@@ -7,8 +7,9 @@ import gevent
 import numpy as np
 
 from models.bundle.reference import STATISTICS, Reference
+from service.ipc.routes import Routes
 from service.loops import repeat
-from service.telemetry.drift import DriftMonitor
+from service.telemetry.drift import DriftMonitor, drift_of
 
 
 def test_a_loop_goes_on_after_an_exception_and_logs_it(caplog):
@@ -58,3 +59,9 @@ def test_the_next_engine_of_a_version_goes_on_counting_where_the_last_has_ended(
     second = DriftMonitor(tmp_path, ("toy", 1), reference(), ("a", "b"))
     observe(second)
     assert 1.9 < sum(second.changed_counts()["classes"]) < 2
+
+
+def test_counts_that_are_half_written_are_not_read(tmp_path):
+    """A file takes its name when it is whole; the one before has a dot in front of it."""
+    (tmp_path / ".toy-x1y2.1.json").write_text("")
+    assert drift_of(tmp_path, Routes()) == {}
