@@ -47,6 +47,9 @@ class Seen:
 @click.option("--connections", type=click.IntRange(1), default=4)
 @click.option("--seed", type=int, default=0)
 @click.option("--deadline-s", type=float, default=5.0, help="SERVICE_DEADLINE_S.")
+@click.option(
+    "--rest-s", type=float, default=75, help="Pause before memory is counted: a decoder of heavy images ends."
+)
 @click.option("-o", "--output", type=click.Path(path_type=Path), default=WORK / "fuzz", help="Folder of findings.")
 def main(
     exports: Path,
@@ -56,6 +59,7 @@ def main(
     connections: int,
     seed: int,
     deadline_s: float,
+    rest_s: float,
     output: Path,
 ) -> None:
     """Send sound and damaged requests, and say what came of them."""
@@ -67,6 +71,7 @@ def main(
         seen, held = Seen(), []
         for part in range(4):  # the first is a warm-up: pools fill, and the allocator takes what it needs
             ask_for_a_part(server, cases, num_requests // 4, share, connections, seed + part, deadline_s, output, seen)
+            time.sleep(rest_s)
             held.append(footprint(server))
             said = ", ".join(f"{value:,} {name}" for name, value in held[-1].items())
             print(f"after {seen.total:,} requests: {said}, {len(seen.findings)} findings", flush=True)
