@@ -136,7 +136,7 @@ def load(bundle: str | Path, *, engine: str = "auto", precision: str = "auto") -
         UserError: there is no bundle, it is damaged, or this machine cannot compute it in this way.
     """
     chosen, _ = choose_engine(engine)
-    return Classifier(load_engine(find_bundle(Path(bundle)), chosen, precision, BATCH_SIZE))
+    return Classifier(load_engine(find_bundle(Path(bundle)), chosen, precision, BATCH_SIZE, measured=False))
 
 
 def decode(image: Picture, spec: InputSpec, number: int) -> np.ndarray:

@@ -49,7 +49,7 @@ class Scorer:
 
     def __init__(self, bundle: Path, engine: str, precision: str, max_batch_size: int) -> None:
         chosen, _ = choose_engine(engine)
-        self.loaded = load(bundle, chosen, precision, max_batch_size)
+        self.loaded = load(bundle, chosen, precision, max_batch_size, measured=False)
         self.engine = self.loaded.engine
         self.precision = self.loaded.backend.precision
         # of its tables; the metadata say which model it was, and name the classes

@@ -18,6 +18,7 @@ from tests.bundles import make_bundle
 
 REPORT = {
     "precision": "float32",
+    "reason": "the only one here",
     "threads": 1,
     "verdict": {},
     "manifest": Manifest("toy", "toy", ("a", "b"), InputSpec(4, 4, 1), {}),
