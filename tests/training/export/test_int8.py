@@ -1,5 +1,6 @@
 """The 8-bit form: made by default where enough held-out images can judge it, and kept only if it says the same."""
 
+import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -10,10 +11,10 @@ import openvino
 import pytest
 from openvino import opset13
 
-from models.bundle.manifest import INT8, read_manifest, verify
+from models.bundle.manifest import GOLDEN, INT8, read_manifest, verify, write_manifest
 from models.bundle.preprocessing import InputSpec
 from service.engine.backend import Backend
-from service.engine.loading import fastest_faithful
+from service.engine.loading import Unfaithful, fastest_faithful, load
 from service.engine.pace import AT_ONCE
 from tests.conftest import Training
 from training.export import int8
@@ -153,3 +154,16 @@ def test_the_fastest_form_is_served_and_the_most_exact_of_equals(digits_exports,
     backend, reason = fastest_faithful(Timed, bundle, tuple(times), read_manifest(bundle), 8, AT_ONCE)
     assert backend.precision == chosen
     assert all(name in reason for name in times) or reason == "the only one here"
+
+
+@pytest.mark.parametrize("measured", [True, False])
+def test_a_sound_8_bit_form_does_not_excuse_a_network_that_answers_otherwise_than_it_did(
+    digits_training, tmp_path, measured
+):
+    bundle = shutil.copytree(digits_training.run / "bundle", tmp_path / "bundle")
+    golden = bundle / GOLDEN / "probabilities.json"
+    rows = json.loads(golden.read_text())
+    golden.write_text(json.dumps([{**row, "probabilities": row["probabilities"][::-1]} for row in rows]))
+    write_manifest(bundle, read_manifest(bundle))
+    with pytest.raises(Unfaithful, match="differs by"):
+        load(bundle, "openvino", "auto", 4, measured=measured)
