@@ -68,7 +68,7 @@ def test_a_part_of_the_images_calibrates_it_in_8_bits_and_the_others_are_compare
     about = verify(tmp_path / "int8").metrics["int8"]
     assert 1400 < about["num_images"] < 1500
     assert about["accuracy"] > 0.95
-    loaded = load(tmp_path / "int8", "openvino", "auto", max_batch_size=1)
+    loaded = load(tmp_path / "int8", "openvino", "int8", max_batch_size=1)
     assert loaded.backend.precision == "int8"
 
 
