@@ -150,10 +150,23 @@ def footprint(server: Running) -> dict[str, int]:
     kilobytes = descriptors = 0
     processes = tree(server.pid)
     for pid in processes:
-        lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
-        kilobytes += next(int(line.split()[1]) for line in lines if line.startswith("Pss:"))
+        held = memory_of(pid)
+        print(f"  {held:>9,} kB {role_of(pid)}")
+        kilobytes += held
         descriptors += len(list(Path(f"/proc/{pid}/fd").iterdir()))
     return {"kB": kilobytes, "file descriptors": descriptors, "processes": len(processes)}
+
+
+def memory_of(pid: int) -> int:
+    """Proportional set size in kB."""
+    lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("Pss:"))
+
+
+def role_of(pid: int) -> str:
+    """The process's number and the end of its command."""
+    words = Path(f"/proc/{pid}/cmdline").read_text().rstrip("\0").split("\0")
+    return f"{pid} {' '.join(words[1:])[:80]}"
 
 
 if __name__ == "__main__":

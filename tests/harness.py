@@ -158,6 +158,7 @@ class Load:
     image: bytes
     path: str = "/classify"
     num_clients: int = 4
+    keeps_connections: bool = True
     answers: list[tuple[int, dict]] = field(default_factory=list)
     failures: list[str] = field(default_factory=list)
 
@@ -175,6 +176,8 @@ class Load:
 
     def _run(self) -> None:
         with requests.Session() as session:
+            if not self.keeps_connections:
+                session.headers["Connection"] = "close"
             while not self._stopping.is_set():
                 try:
                     response = session.post(self.service.url + self.path, data=self.image, timeout=30)

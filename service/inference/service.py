@@ -98,6 +98,11 @@ class Service:
         """API keys as they are now; the operator may change them while the service runs."""
         return self._received_keys.keys
 
+    @property
+    def is_draining(self) -> bool:
+        """It is to stop: who is answered now should not ask this service again."""
+        return self.engines.routes.draining
+
     def drift(self) -> Drift:
         """How far the latest images of all workers are from those that each version was tested on."""
         return drift_of(self._drift_folder, self.engines.routes)

@@ -1,10 +1,10 @@
 """gunicorn's gevent worker with a short way for the request that comes most, and made to let go.
 
-It lets go of idle connections when it stops, and of bodies that nobody reads.
+It lets go of idle connections when it stops, and of bodies that nobody reads. While the service drains, each answer is
+the last of its connection, so that clients are gone before connections are closed.
 """
 
 import contextlib
-import math
 import signal
 import time
 from functools import partial
@@ -19,6 +19,7 @@ from gunicorn.workers.ggevent import GeventWorker
 from models.process.garbage import spare_what_is_there
 
 if TYPE_CHECKING:  # gunicorn's master imports this module, and is to stay small
+    from service.inference.service import Service
     from service.ipc.counts import Counts
     from service.worker.lane import Body, Hot, Lane
 
@@ -26,6 +27,7 @@ APPLICATION = "service.worker.wsgi:application"
 RECEIVE_BYTES = 65536
 MAX_LEFTOVER_BYTES = 1_000_000  # of a body that was refused; a client that sends more loses its connection
 LEFTOVER_TIMEOUT_S = 1.0
+LAST_CALL_S = 0.5  # for a request's head, once the worker was asked to stop
 
 
 class Late(BaseException):
@@ -39,6 +41,7 @@ class Worker(GeventWorker):
         super().__init__(*args, **kwargs)
         self._waiting: dict[gevent.Greenlet, float] = {}  # for a request's head, and until when
         self._lane: Lane | None = None
+        self._service: Service | None = None
         self.counts: Counts | None = None  # gunicorn_conf.py gives it one before it is forked
 
     def load_wsgi(self) -> None:
@@ -51,7 +54,8 @@ class Worker(GeventWorker):
         from service.worker.wsgi import application
 
         self.wsgi = application(self.counts)
-        self._lane = Lane(self.wsgi.extensions["striate"])
+        self._service = self.wsgi.extensions["striate"]
+        self._lane = Lane(self._service)
         self.server_class = partial(BalancedServer, self.counts, self.cfg.workers, self.handle)
         spare_what_is_there()
 
@@ -72,7 +76,8 @@ class Worker(GeventWorker):
             me = gevent.getcurrent()
             while True:
                 request = None
-                self._waiting[me] = time.monotonic() + self.cfg.keepalive
+                patience_s = self.cfg.keepalive if self.alive else LAST_CALL_S
+                self._waiting[me] = time.monotonic() + patience_s
                 try:
                     hot = self._find_hot(parser, client)
                     request = next(parser) if hot is None else None
@@ -81,7 +86,7 @@ class Worker(GeventWorker):
                 if hot is not None:
                     self._answer_hot(*hot, parser, client)
                 else:
-                    self.handle_request(listener.getsockname(), request, client, addr)
+                    self.handle_request(client.getsockname(), request, client, addr)
                     if not parser.finish_body():
                         break  # where the next request begins is not known
         except (NoMoreData, StopIteration, OSError, Late):
@@ -92,9 +97,9 @@ class Worker(GeventWorker):
             util.close(client)
 
     def _find_hot(self, parser: Any, client: Any) -> "tuple[Hot, Body] | None":
-        """The next request if it is one for the lane; else the parser finds it."""
+        """The next request if it is one for the lane, which keeps its connection; else the parser finds it."""
         received = parser.unreader.take_buffered() or client.recv(RECEIVE_BYTES)
-        found = self._lane.find(received, client.recv) if self._lane is not None and self.alive else None
+        found = self._lane.find(received, client.recv) if self._lane is not None and not self._is_ending else None
         if found is None:
             parser.unreader.unread(received)
         return found
@@ -106,8 +111,14 @@ class Worker(GeventWorker):
             raise StopIteration
         parser.unreader.unread(body.rest)
 
+    @property
+    def _is_ending(self) -> bool:
+        return not self.alive or (self._service is not None and self._service.is_draining)
+
     def handle_request(self, listener_name: Any, req: Any, sock: Any, addr: Any) -> None:
         """Answer; then close the connection if too much of the body is left, which gunicorn would read to its end."""
+        if self._is_ending:
+            req.force_close()
         joined = JoinedWrites(sock)
         try:
             super().handle_request(listener_name, req, joined, addr)
@@ -118,9 +129,15 @@ class Worker(GeventWorker):
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         super().handle_exit(sig, frame)
-        gevent.get_hub().loop.run_callback(self._close_idle)
+        gevent.get_hub().loop.run_callback(self._call_last)
 
-    def _close_idle(self, now: float = math.inf) -> None:
+    def _call_last(self) -> None:
+        """Requests may be on their way on connections that are idle, so these are closed after a moment."""
+        last = time.monotonic() + LAST_CALL_S
+        self._waiting = {greenlet: min(until, last) for greenlet, until in self._waiting.items()}
+        gevent.spawn_later(LAST_CALL_S, gevent.get_hub().loop.run_callback, self._close_idle, last)
+
+    def _close_idle(self, now: float) -> None:
         """Close the connections that have waited for a request's head until now."""
         for greenlet in [greenlet for greenlet, until in self._waiting.items() if until <= now]:
             greenlet.throw(Late)

@@ -45,6 +45,12 @@ class BalancedServer(StreamServer):
         self._has_waited = False
         return super().do_read()
 
+    def close(self) -> None:
+        """Take the connections that the kernel has accepted, which it would reset; then listen no more."""
+        while not self.closed and not self.full() and (connection := super().do_read()) is not None:
+            self.do_handle(*connection)
+        super().close()
+
     def _has_more_than_its_share(self) -> bool:
         counts = self._counts
         return self._workers > 1 and counts.own(CONNECTIONS) * self._workers > counts.total(CONNECTIONS)
