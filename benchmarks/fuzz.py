@@ -48,7 +48,7 @@ class Seen:
 @click.option("--seed", type=int, default=0)
 @click.option("--deadline-s", type=float, default=5.0, help="SERVICE_DEADLINE_S.")
 @click.option(
-    "--rest-s", type=float, default=75, help="Pause before memory is counted: a decoder of heavy images ends."
+    "--rest-s", type=float, default=90, help="Pause before memory is counted: a decoder of heavy images ends."
 )
 @click.option("-o", "--output", type=click.Path(path_type=Path), default=WORK / "fuzz", help="Folder of findings.")
 def main(

@@ -69,7 +69,6 @@ class EngineProcess:
         settings = {
             "supervisor": os.getpid(),
             "engine": self.engine,
-            "spare": is_spare,
             "log_level": config.log_level,
             "log_format": config.log_format,
             "reports": reports,
@@ -89,7 +88,7 @@ class EngineProcess:
         os.set_blocking(self.pipe, False)
         try:
             self._process = subprocess.Popen(
-                python_command("service.engine", json.dumps(settings)),
+                python_command("service.engine", json.dumps(settings), *(["spare"] if is_spare else [])),
                 stdin=subprocess.PIPE,
                 stdout=STANDARD_ERROR,
                 pass_fds=[reports],
