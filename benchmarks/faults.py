@@ -30,10 +30,11 @@ import requests
 
 from benchmarks.bundles import publish_random
 from benchmarks.images import photograph
-from benchmarks.processes import AT_LOWEST_PRIORITY, circumstances, machine
+from benchmarks.processes import circumstances, machine
 from benchmarks.serving import BUSY, WARM_UP_S, WORK, exports_of, run_wrk
 from benchmarks.subjects import Running, memory_mb, ours, running, tree
 from models.bundle.preprocessing import InputSpec
+from models.process.idle import give_way
 from models.store.publish import publish
 
 LOAD = 0.5  # of capacity
@@ -148,9 +149,12 @@ def ask_while(server: Running, image: Path, rate: float, disturb: Callable[[], I
 
 
 def publish_aside(bundle: Path, exports: Path) -> None:
-    """Copies and checksums at low priority, as a job that retrains beside a service should run."""
+    """Copies and checksums in idle time, as a job does that retrains beside a service: `striate retrain --give-way`."""
     code = "import pathlib, sys; from models.store.publish import publish; publish(*map(pathlib.Path, sys.argv[1:]))"
-    subprocess.run([*AT_LOWEST_PRIORITY, sys.executable, "-c", code, str(bundle), str(exports)], check=True)
+    job = subprocess.Popen([sys.executable, "-c", code, str(bundle), str(exports)])
+    give_way(job.pid)  # not by itself: the start of Python is not what is measured
+    if job.wait():
+        raise RuntimeError(f"The job that publishes ended with status {job.returncode}.")
 
 
 def wait_for_version(server: Running, number: int) -> None:

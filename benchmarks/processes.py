@@ -8,8 +8,6 @@ from pathlib import Path
 
 from training.runs.lineage import git_revision
 
-AT_LOWEST_PRIORITY = ("nice", "-n", "19")  # before a command, as a job beside a service should run
-
 
 def first_answer(url: str, data: bytes, *, headers: dict[str, str], timeout_s: float) -> bytes:
     """POST every 5 ms until there is a 200; its body.

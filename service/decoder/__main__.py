@@ -59,16 +59,12 @@ def main(settings: dict[str, Any]) -> None:
 
 
 def lower_priority(sort: jobs.Sort) -> bool | None:
-    """Whether this process takes only time that others leave; None where it is not to."""
+    """Whether this process takes only time that others leave, as its worker asked the kernel; None where it did not."""
     if sort == "body":
         os.nice(BODY_NICE)
     if sort != "heavy":
         return None
-    try:
-        os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))  # below every other priority
-    except OSError:  # a container may forbid it; then it takes its share like others
-        return False
-    return True
+    return os.sched_getscheduler(0) == os.SCHED_IDLE
 
 
 def warm_up() -> None:

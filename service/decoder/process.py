@@ -11,6 +11,7 @@ import numpy as np
 from gevent import socket, subprocess
 
 from models.process.children import python_command, python_environment
+from models.process.idle import give_way
 from service.decoder import jobs
 
 T = TypeVar("T")
@@ -66,6 +67,8 @@ class DecoderProcess:
         finally:
             os.close(memory)
             other.close()
+        if sort == "heavy":
+            give_way(self.pid)  # now, so that not even the start of Python disturbs others
 
     @property
     def pid(self) -> int:

@@ -8,7 +8,7 @@ import sys
 from functools import partial
 from importlib import import_module
 
-from service.engine.pace import in_idle_time
+from models.process.idle import in_idle_time
 
 if __name__ == "__main__":
     is_spare = "spare" in sys.argv[2:]

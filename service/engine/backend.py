@@ -38,9 +38,18 @@ class Backend(ABC):
         return None
 
     @staticmethod
-    def start_threads() -> None:
-        """Start the threads that compute before there is a model, where that can be done."""
+    def hold_threads() -> None:
+        """Start no threads that compute until they are released, where they would keep the priority of their parent."""
         return
+
+    @staticmethod
+    def release_threads() -> None:
+        """After that, threads start with the priority of the thread that computes the first batch."""
+        return
+
+    def threads_on(self, cores: int) -> int:
+        """How many threads would compute one batch on so many cores; 0 on a GPU."""
+        return cores if self.threads else 0
 
     def infer(self, images: np.ndarray) -> np.ndarray:
         """uint8 (N, H, W, C) -> float32 (N, num_classes)."""

@@ -2,6 +2,8 @@
 
 import importlib.util
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -70,11 +72,18 @@ class Loaded:
     max_batch_size: int
     reason: str  # why in this precision
 
-    def verdict(self, bundle: Path) -> Verdict:
-        """For the next engine of this version."""
+    def verdict(self, bundle: Path, cores: int) -> Verdict:
+        """For the next engine of this version, which has so many cores.
+
+        This one may have had fewer of them. Then it is supposed that all cores together are quicker in proportion; the
+        next engine notes how long its batches really take.
+        """
         backend = self.backend
+        threads = backend.threads_on(cores)
+        share = backend.threads / threads if threads else 1.0
+        seconds = {size: took * share for size, took in self.seconds.items()}
         stamps = stamps_of(bundle, self.manifest)
-        return Verdict(self.engine, backend.precision, self.reason, backend.threads, stamps, self.seconds)
+        return Verdict(self.engine, backend.precision, self.reason, threads, stamps, seconds)
 
     def sizes(self) -> BatchSizes:
         """To be taught by every batch that is computed."""
@@ -90,9 +99,24 @@ def load_again(bundle: Path, verdict: Verdict, max_batch_size: int, pace: Pace =
     manifest = read_manifest(bundle)
     if stamps_of(bundle, manifest) != verdict.stamps:
         return None
-    backend = BACKENDS[verdict.engine](bundle, verdict.precision, pace, verdict.threads)
-    pace.at_low_priority(partial(backend.infer, np.zeros((1, *manifest.input_spec.shape), np.uint8)))
+    kind = BACKENDS[verdict.engine]
+    with without_threads(kind, pace):
+        backend = kind(bundle, verdict.precision, pace, verdict.threads)
+        for size in sorted(verdict.seconds) if pace.considerate else (1,):  # else somebody waits for the first answer
+            images = np.zeros((size, *manifest.input_spec.shape), np.uint8)
+            pace.at_low_priority(partial(backend.infer, images))
     return Loaded(verdict.engine, backend, manifest, verdict.seconds, max_batch_size, verdict.reason)
+
+
+@contextmanager
+def without_threads(kind: Any, pace: Pace) -> Iterator[None]:
+    """What is done at low priority in this block leaves no threads behind that would have that priority for good."""
+    if pace.considerate:
+        kind.hold_threads()
+    try:
+        yield
+    finally:
+        kind.release_threads()
 
 
 def stamps_of(bundle: Path, manifest: Manifest) -> list[list[int]]:
@@ -144,7 +168,8 @@ def fastest_faithful(
     for candidate in sorted(candidates, key=EXACTNESS.index):
         if candidate == "int8" and refused and best is None:
             break  # that form has answers of its own, and the bundle's are wrong
-        backend = kind(bundle, candidate, pace)
+        with without_threads(kind, pace):
+            backend = kind(bundle, candidate, pace)
         try:
             check_golden(backend, bundle, manifest, pace)
         except Unfaithful as error:
@@ -158,7 +183,8 @@ def fastest_faithful(
     if best is None:
         raise refused[0]
     if kind.has_one_setting and best.precision != backend.precision:
-        best = kind(bundle, best.precision, pace)
+        with without_threads(kind, pace):
+            best = kind(bundle, best.precision, pace)
     return best, why(seconds, len(refused))
 
 

@@ -1,6 +1,5 @@
 """OpenVINO on the CPU."""
 
-from functools import cache
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -9,9 +8,11 @@ import numpy as np
 
 from models.bundle.manifest import INT8
 from service.engine.backend import Backend, Tensors, quickest
-from service.engine.pace import Pace, in_idle_time
+from service.engine.pace import Pace
+from service.engine.tbb import Threads
 from service.machine import available_cores
 
+THREADS = Threads()
 TINY_S = 0.0008  # for one image on one core; below this a second core would spend its time waiting
 FAR_FROM_TINY = 10  # times TINY_S; other load cannot explain a time above this
 TINY_BYTES = 8_000_000  # of weights: to read more from memory takes longer than that
@@ -26,20 +27,23 @@ class OpenVINO(Backend):
         self.precision = precision
         openvino = pace.at_low_priority(import_openvino)
         self._core, self._tensor = openvino.Core(), openvino.Tensor
-        if pace.considerate:
-            start_threads()
         file = bundle / INT8 / "model.xml" if precision == "int8" else bundle
         self._model = pace.at_low_priority(lambda: self._core.read_model(file))
         names = [output.get_any_name() for output in self._model.outputs]  # there may be more than the one
         self._output = names.index("probabilities")
         rest = self.precisions(bundle)[1] if precision == "int8" else precision  # of what is not in 8 bits
         weights = sum(file.stat().st_size for file in (bundle / "variables").iterdir())
-        tried = sorted({1, available_cores()}) if weights < TINY_BYTES else [available_cores()]
+        may_be_tiny = weights < TINY_BYTES and threads < 2
+        tried = sorted({1, available_cores()}) if may_be_tiny else [available_cores()]
         for number in [threads] if threads else tried:
             self.threads = number
             self._request = self._compile(self._model, {"float32": "f32", "bfloat16": "bf16"}[rest], pace)
-            if threads or (number == 1 and self._is_tiny(pace)):
+            self._is_tiny = may_be_tiny and number == 1 and (threads == 1 or self._measures_as_tiny(pace))
+            if self._is_tiny:
                 break
+
+    def threads_on(self, cores: int) -> int:
+        return 1 if self._is_tiny else cores
 
     def start(self, images: np.ndarray) -> np.ndarray:
         # Without OpenVINO's dictionaries of inputs and outputs, which cost a third of a small model's time.
@@ -55,7 +59,7 @@ class OpenVINO(Backend):
         settings = settings_for(precision, self.threads)
         return pace.at_low_priority(lambda: self._core.compile_model(model, "CPU", settings).create_infer_request())
 
-    def _is_tiny(self, pace: Pace) -> bool:
+    def _measures_as_tiny(self, pace: Pace) -> bool:
         """Whether the model is so small that a second core would mostly wait, and be lost to other processes.
 
         Measured with one thread, which a busy machine disturbs least, and up to three times.
@@ -70,11 +74,15 @@ class OpenVINO(Backend):
     @staticmethod
     def get_ready() -> Any:
         frontend = import_module("openvino.frontend").FrontEndManager().load_by_framework("tf")
-        return frontend, compute_small_product(threads=1)
+        return frontend, compute_small_product()
 
     @staticmethod
-    def start_threads() -> None:
-        start_threads()
+    def hold_threads() -> None:
+        THREADS.hold()
+
+    @staticmethod
+    def release_threads() -> None:
+        THREADS.release()
 
     @staticmethod
     def precisions(bundle: Path) -> tuple[str, ...]:
@@ -95,26 +103,19 @@ def settings_for(precision: str, threads: int) -> dict[str, Any]:
     }
 
 
-@cache
-def start_threads() -> None:
-    """Have the process's pool of threads that compute start them here, where they get full priority, if it has none."""
-    in_idle_time(import_openvino)
-    compute_small_product(available_cores())
-
-
 def import_openvino() -> Any:
     return import_module("openvino")
 
 
-def compute_small_product(threads: int) -> Any:
-    """Compile and compute a matrix product, for which threads start; what is returned keeps the libraries loaded."""
+def compute_small_product() -> Any:
+    """Compile and compute a matrix product; what is returned keeps the libraries loaded."""
     from openvino import Core, Model, opset13
 
     images = opset13.parameter([-1, 256], np.float32)
     weights = opset13.constant(np.zeros((256, 256), np.float32))
     product = Model([opset13.matmul(images, weights, False, False)], [images])
     core = Core()
-    request = core.compile_model(product, "CPU", settings_for("f32", threads)).create_infer_request()
+    request = core.compile_model(product, "CPU", settings_for("f32", 1)).create_infer_request()
     request.infer([np.zeros((64, 256), np.float32)])
     return core
 

@@ -1,53 +1,16 @@
 """Loads a model at low CPU priority while another model serves requests."""
 
-import contextlib
 import os
 import time
 from collections.abc import Callable
 from functools import partial
-from threading import Thread
 from typing import TypeVar
 
-LOWEST = 19  # nice; a process may lower its priority but not raise it again, and so may each of its threads
+from models.process.idle import LOWEST, give_way, in_thread
 
 REST = 3  # times as long as what was done with full priority
 
 T = TypeVar("T")
-
-
-def give_way(pid: int = 0) -> None:
-    """Have a process, or the thread that calls (0), and all threads that it starts, run in idle time only, for good."""
-    with contextlib.suppress(OSError):  # gone, or a container forbids the one or the other
-        os.setpriority(os.PRIO_PROCESS, pid, LOWEST)
-        os.sched_setscheduler(pid, os.SCHED_IDLE, os.sched_param(0))
-
-
-def in_idle_time(work: Callable[[], T]) -> T:
-    """Run `work` in a thread that gives way to all others; the thread that calls keeps its priority."""
-    return in_thread(give_way, work)
-
-
-def in_thread(prepare: Callable[[], None], work: Callable[[], T]) -> T:
-    """Run `work` in a thread of its own, which has prepared itself; it raises what `work` raises.
-
-    A pool of `concurrent.futures` would do the same, and would cost 6 ms to import.
-    """
-    results: list[T] = []
-    errors: list[BaseException] = []
-
-    def run() -> None:
-        try:
-            prepare()
-            results.append(work())
-        except BaseException as error:
-            errors.append(error)
-
-    thread = Thread(target=run)
-    thread.start()
-    thread.join()
-    if errors:
-        raise errors[0]
-    return results[0]
 
 
 class Pace:

@@ -18,11 +18,12 @@ from dataclasses import asdict
 from functools import partial
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from models.process.garbage import spare_what_is_there
+from models.process.idle import give_way, in_idle_time, step_back
 from models.process.parent import die_with_parent
-from service.engine.pace import IN_IDLE_TIME, Pace, give_way, in_idle_time
+from service.engine.pace import IN_IDLE_TIME, Pace
 from service.logs import configure_logging
 
 if TYPE_CHECKING:
@@ -63,20 +64,20 @@ def main(text: str, *, is_spare: bool) -> None:
     except Exception as error:  # whatever a broken model makes its loader raise; the supervisor logs it
         report("failed", reason=f"{error}"[:500] or type(error).__name__)
         sys.exit(1)
-    verdict = asdict(loaded.verdict(bundle))
+    verdict = asdict(loaded.verdict(bundle, settings["cores"]))
     if orders["judging"]:
         report("judged", verdict=verdict)
-        os._exit(0)
+        leave()
     del kept
     engine: Engine = loop.Engine(loaded, orders["endpoint"], orders["version"], Path(orders["drift"]))
     signal.signal(signal.SIGTERM, lambda *_: engine.stop())
     backend = loaded.backend
     said = {"precision": backend.precision, "reason": loaded.reason, "threads": backend.threads, "verdict": verdict}
+    pace.at_low_priority(spare_what_is_there)
     report("ready", **said, manifest=loaded.manifest.to_json())
-    spare_what_is_there()
     threading.Thread(target=beat, args=(engine, report), daemon=True).start()
     engine.run()
-    os._exit(0)  # an orderly shutdown of the interpreter would occupy a core for half a second
+    leave()
 
 
 def wait_as_spare(engine: str, report: Callable[[str], None]) -> Any:
@@ -84,8 +85,8 @@ def wait_as_spare(engine: str, report: Callable[[str], None]) -> Any:
     name_process("spare engine")
     loading, _ = (in_idle_time(partial(import_module, name)) for name in MODULES)
     backend = loading.BACKENDS[engine]
+    backend.hold_threads()
     kept = in_idle_time(backend.get_ready)
-    backend.start_threads()
     in_idle_time(spare_what_is_there)
     report("waiting")
     return kept
@@ -101,6 +102,17 @@ def load(loading: Any, bundle: Path, engine: str, orders: dict[str, Any], pace: 
                 return loaded
     first: Loaded = loading.load(bundle, engine, orders["precision"], orders["max_batch_size"], pace)
     return first
+
+
+def leave() -> NoReturn:
+    """End at once: an orderly shutdown of the interpreter would occupy a core for half a second.
+
+    The kernel takes all memory back then, tens of milliseconds for a large model, so that is done at low priority.
+    """
+    with contextlib.suppress(OSError):
+        for thread in Path("/proc/self/task").iterdir():
+            step_back(int(thread.name))
+    os._exit(0)
 
 
 def name_process(name: str) -> None:

@@ -21,6 +21,7 @@ log = logging.getLogger(__name__)
 RETRY_START_S = 1.0  # after a process could not be started
 KEEP_FILES_S = 60.0  # after an engine's end: the HTTP workers read there what it was computing
 RETIRE_TIMEOUT_S = 30.0  # for a retired engine to finish its images
+SETTLED_S = 1.0  # after an engine is ready: its first batches are slow, and a spare does not start beside them
 PATIENCE_S = 10.0  # with a process that works in idle time, before it is looked whether there is enough of that
 ENOUGH_IDLE_TIME = 0.1  # of a core
 
@@ -58,8 +59,8 @@ class EnginePool:
                 engine.retire()
             for number in model.to_start():
                 self._start(model, number)
-        is_loading = any(engine.ready is None for _, _, engine in self._engines())
-        if not is_loading and any(model.answers for model in self._models.values()):
+        is_new = any(engine.answered_for_s() < SETTLED_S for _, _, engine in self._engines())
+        if not is_new and any(model.answers for model in self._models.values()):
             self._spare.start_if_missing()
 
     def hear(self, engine: EngineProcess) -> None:

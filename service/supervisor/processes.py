@@ -13,9 +13,9 @@ from typing import Any
 
 from models.bundle.manifest import Manifest
 from models.process.children import python_command, python_environment
+from models.process.idle import give_way
 from service.config import Config
-from service.engine.pace import give_way
-from service.machine import choose_engine
+from service.machine import available_cores, choose_engine
 from service.telemetry.drift import FOLDER as DRIFT_FOLDER
 
 log = logging.getLogger(__name__)
@@ -69,6 +69,7 @@ class EngineProcess:
         settings = {
             "supervisor": os.getpid(),
             "engine": self.engine,
+            "cores": available_cores(),
             "log_level": config.log_level,
             "log_format": config.log_format,
             "reports": reports,

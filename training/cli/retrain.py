@@ -9,6 +9,7 @@ from rich.console import Console
 
 from models.errors import UserError
 from models.process.commands import resumable
+from models.process.idle import give_way
 from models.process.quiet import import_quietly
 from training.cli.deferred import jobs, plans, prometheus, retraining
 from training.cli.options import say
@@ -29,12 +30,17 @@ from training.cli.options import say
     multiple=True,
     help="Exit with 0 for this outcome too; may be given more than once.",
 )
+@click.option(
+    "--give-way", "gives_way", is_flag=True, help="Compute in time that nobody else wants, on half of the cores."
+)
 @resumable
-def retrain(job: Path, if_needed: bool, fine: tuple[str, ...]) -> None:
+def retrain(job: Path, if_needed: bool, fine: tuple[str, ...], gives_way: bool) -> None:
     """Train on base data and feedback, and promote the new model if it is better than the live version.
 
     JOB.toml says what: docs/reference/job.md has every field. A job that was killed is continued by the same command.
     """
+    if gives_way:
+        give_way()
     try:
         read = jobs.read_job(job)  # what is wrong with it is said at once
     except UserError as error:

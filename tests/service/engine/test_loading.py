@@ -271,7 +271,7 @@ def test_the_next_engine_of_a_version_takes_over_what_the_last_has_found_out(dig
     bundle = tmp_path / "bundle"
     shutil.copytree(digits_exports / "digits" / "1", bundle)
     first = load(bundle, "openvino", "auto", 8)
-    verdict = Verdict.from_json(json.loads(json.dumps(asdict(first.verdict(bundle)))))
+    verdict = Verdict.from_json(json.loads(json.dumps(asdict(first.verdict(bundle, available_cores())))))
     again = load_again(bundle, verdict, 8)
     assert again is not None
     assert (again.backend.precision, again.backend.threads) == (first.backend.precision, first.backend.threads)
@@ -283,7 +283,7 @@ def test_the_next_engine_of_a_version_takes_over_what_the_last_has_found_out(dig
 def test_what_the_last_engine_found_out_holds_only_for_the_files_that_it_has_verified(digits_exports, tmp_path):
     bundle = tmp_path / "bundle"
     shutil.copytree(digits_exports / "digits" / "1", bundle)
-    verdict = load(bundle, "openvino", "auto", 8).verdict(bundle)
+    verdict = load(bundle, "openvino", "auto", 8).verdict(bundle, available_cores())
     weights = next((bundle / "variables").glob("*.data-*"))
     weights.write_bytes(weights.read_bytes())
     assert load_again(bundle, verdict, 8) is None
