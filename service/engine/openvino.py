@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 
 from models.bundle.manifest import INT8
+from models.process.tbb import Threads
 from service.engine.backend import Backend, Tensors, quickest
 from service.engine.pace import Pace
-from service.engine.tbb import Threads
 from service.machine import available_cores
 
 THREADS = Threads()

@@ -186,10 +186,13 @@ def test_what_is_done_aside_has_the_lowest_priority():
 LOAD_ASIDE = """
 import os, pathlib, sys
 import numpy as np
-from service.engine.loading import OpenVINO
+from service.engine.loading import OpenVINO, without_threads
 from service.engine.pace import Pace
 
-backend = OpenVINO(pathlib.Path(sys.argv[1]), "float32", Pace(considerate=True))
+pace = Pace(considerate=True, has_idle_time=True)
+with without_threads(OpenVINO, pace):
+    backend = OpenVINO(pathlib.Path(sys.argv[1]), "float32", pace)
+    pace.at_low_priority(lambda: backend.infer(np.zeros((1, 64, 64, 1), np.uint8)))
 for _ in range(20):
     backend.infer(np.zeros((1, 64, 64, 1), np.uint8))
 assert backend.threads > 1, "too small a network for this test"

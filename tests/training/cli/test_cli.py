@@ -455,3 +455,20 @@ def test_a_model_that_has_learnt_nothing_is_not_published_and_the_command_that_d
     assert (forced.exit_code, list_versions(place.home / "exports" / "toy")) == (0, [1]), forced.output
     again = striate("publish", run, "--not-live", "--exports", place.home / "exports")
     assert again.exit_code == 0, "what answers nobody needs no check"
+
+
+GIVES_WAY = """
+import os
+from click.testing import CliRunner
+from training.cli.app import main
+import training.cli.retrain
+
+assert CliRunner().invoke(main, ["retrain", "missing.toml"]).exit_code == 2
+assert os.sched_getscheduler(0) != os.SCHED_IDLE
+assert CliRunner().invoke(main, ["retrain", "missing.toml", "--give-way"]).exit_code == 2
+assert os.sched_getscheduler(0) == os.SCHED_IDLE
+"""
+
+
+def test_a_job_takes_time_that_nobody_else_wants_if_it_is_asked_to():
+    python("-c", GIVES_WAY)
