@@ -60,8 +60,6 @@ def main(settings: dict[str, Any]) -> None:
 
 def lower_priority(sort: jobs.Sort) -> bool | None:
     """Whether this process takes only time that others leave, as its worker asked the kernel; None where it did not."""
-    if sort == "body":
-        os.nice(BODY_NICE)
     if sort != "heavy":
         return None
     return os.sched_getscheduler(0) == os.SCHED_IDLE

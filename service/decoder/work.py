@@ -1,5 +1,6 @@
 """What decoders are asked to do: to decode an image, or to parse a body. Each is a greenlet that others wait for."""
 
+import contextlib
 from collections.abc import Callable
 from typing import Any, Generic, TypeVar
 
@@ -29,6 +30,7 @@ class Work(Generic[T]):
 
     Attributes:
         heavy_sort: of the decoder that does it if it takes long.
+        light_bytes: if there are more, it is not even looked at by a decoder for light jobs: others wait for that.
 
     Args:
         attempt: has a decoder do it; of which sort is its other argument.
@@ -36,6 +38,7 @@ class Work(Generic[T]):
     """
 
     heavy_sort: jobs.Sort
+    light_bytes: int
 
     def __init__(self, attempt: "Callable[[Work[T], jobs.Sort], T]", data: bytes, deadline: float) -> None:
         self.data = data
@@ -62,10 +65,10 @@ class Work(Generic[T]):
     def _run(self, attempt: "Callable[[Work[T], jobs.Sort], T]") -> T | Exception:
         """An error is a value here: gevent prints every exception that ends a greenlet."""
         try:
-            try:
-                return attempt(self, "light")
-            except HeavyImage:
-                return attempt(self, self.heavy_sort)
+            if len(self.data) <= self.light_bytes:
+                with contextlib.suppress(HeavyImage):
+                    return attempt(self, "light")
+            return attempt(self, self.heavy_sort)
         except Exception as error:
             return error
 
@@ -89,6 +92,7 @@ class Decoding(Work[Decoded]):
     """An image that is being decoded."""
 
     heavy_sort = "heavy"
+    light_bytes = 8_000_000  # photographs of 12 million pixels have half of that
 
     def __init__(self, attempt: Any, data: bytes, spec: InputSpec, max_pixels: int, deadline: float) -> None:
         self._spec = spec
@@ -117,6 +121,7 @@ class Parsing(Work[T]):
     """A body that is being parsed."""
 
     heavy_sort = "body"
+    light_bytes = 4_000_000
 
     def __init__(self, attempt: Any, kind: Kind[T], body: bytes, arguments: tuple[Any, ...], deadline: float) -> None:
         self._kind = kind

@@ -5,6 +5,7 @@ answered here, by the same functions that Flask's views call, with the same byte
 Whatever is of any other form, or could be read in two ways, goes through gunicorn's parser and Flask.
 """
 
+import io
 import logging
 import re
 import time
@@ -22,6 +23,7 @@ from service.http.bodies import read_timeout
 from service.http.compression import is_worth_packing, packed
 from service.http.images import images_of, read_top_k
 from service.http.json_body import JSON, encode
+from service.http.uploads import UPLOADS
 from service.inference.service import Service
 from service.protocols.striate import classification
 from service.telemetry.request_record import Record
@@ -75,9 +77,11 @@ class Body:
         Raises:
             ReadTimeout: it does not arrive in time.
             BadRequest: it ends too early.
+            Overloaded: too many large bodies arrive.
         """
         if self.missing:
-            parts = [self._received]
+            upload, body = UPLOADS.begin(), io.BytesIO()
+            body.write(self._received)
             self._received = b""
             with read_timeout(timeout_s):
                 while self.missing:
@@ -85,8 +89,9 @@ class Body:
                     if not part:
                         raise BadRequest("The body is shorter than its Content-Length says: it was cut off.")
                     self.missing -= len(part)
-                    parts.append(part)
-            self._received = b"".join(parts)
+                    body.write(part)
+                    upload.has_read(len(part))
+            self._received = body.getvalue()
         return self._received
 
     def read(self, size: int) -> bytes:
