@@ -176,7 +176,7 @@ def test_an_image_that_takes_long_and_did_not_look_like_it_is_decoded_by_the_oth
     monkeypatch.setattr(pools, "LIGHT_S", -1.0)
     decode(pool, encode(noise(50, 50, 3)))
     before = process_of(pool).pid
-    data = encode(np.random.default_rng(0).integers(0, 255, (2200, 2400, 3), np.uint8), "PNG", compress_level=9)
+    data = encode(np.random.default_rng(0).integers(0, 255, (1500, 1700, 3), np.uint8), "PNG", compress_level=9)
     assert np.array_equal(decode(pool, data), decode_image(data, SPEC))
     assert process_of(pool).pid != before
 
