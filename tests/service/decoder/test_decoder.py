@@ -17,6 +17,7 @@ from service.decoder import jobs
 from service.decoder import pool as pools
 from service.decoder.pool import DecoderPool
 from service.decoder.process import DecoderProcess
+from service.decoder.work import Decoding
 from service.errors import DeadlineExceeded
 from tests.images import encode, noise, smooth
 
@@ -174,11 +175,21 @@ def test_heavy_images_do_not_hold_up_others(pool):
 
 def test_an_image_that_takes_long_and_did_not_look_like_it_is_decoded_by_the_other_decoder(pool, monkeypatch):
     monkeypatch.setattr(pools, "LIGHT_S", -1.0)
+    monkeypatch.setattr(Decoding, "light_bytes", 20_000_000)
     decode(pool, encode(noise(50, 50, 3)))
     before = process_of(pool).pid
-    data = encode(np.random.default_rng(0).integers(0, 255, (1500, 1700, 3), np.uint8), "PNG", compress_level=9)
+    data = encode(np.random.default_rng(0).integers(0, 255, (2200, 2400, 3), np.uint8), "PNG", compress_level=9)
     assert np.array_equal(decode(pool, data), decode_image(data, SPEC))
     assert process_of(pool).pid != before
+
+
+def test_a_file_that_is_large_goes_past_the_decoder_for_which_others_wait(pool, monkeypatch):
+    monkeypatch.setattr(Decoding, "light_bytes", 5000)
+    decode(pool, encode(noise(9, 9, 3)))
+    light = process_of(pool)
+    monkeypatch.setattr(light, "do", lambda *_: pytest.fail("it was asked"))
+    data = encode(noise(90, 90, 3))
+    assert np.array_equal(decode(pool, data), decode_image(data, SPEC))
 
 
 def test_who_does_not_wait_any_more_keeps_no_decoder(pool):
