@@ -81,6 +81,7 @@ function showVersion() {
   const isDrawnFor = !version() || Boolean(drawing);
   byId("invitation").textContent = isDrawnFor ? "Draw here" : "Drop, paste or choose an image";
   canvas.classList.toggle("drawn", isDrawnFor);
+  byId("undo").hidden = byId("clear").hidden = !isDrawnFor && !state.strokes.length;
 }
 
 // Asking
@@ -97,11 +98,21 @@ async function classify() {
     const { predictions, threshold } = await fetchJson(url, { method: "POST", body: image, signal });
     showAnswer({ ...predictions[0], threshold }, performance.now() - started, state.file ? null : asked.drawing);
     offerCorrection(image, asked.class_names);
+    offerCode(asked, image);
   } catch (error) {
     if (signal.aborted) return;
     forgetAnswer();
     showError(error.fromService ? error.message : NO_ANSWER);
   }
+}
+
+/** The code for the picture that was just answered; of the live version, whichever that will be when the code runs. */
+function offerCode({ version, live }, image) {
+  const path = `models/${encodeURIComponent(byId("model").value)}${live ? "" : `/versions/${version}`}/classify`;
+  const name = state.file?.name ?? "drawing.png";
+  if (image === state.file) showCode(path, name, null);
+  else showCode(path, state.file ? `small-${name.replace(/\.\w+$/, "")}.jpg` : name, image);
+  byId("code").hidden = false;
 }
 
 /** What is asked about: a file, or the drawing; null where there is neither. */
@@ -266,7 +277,7 @@ function forgetAnswer() {
   delete byId("answer").dataset.label;
   byId("answer").ariaBusy = "false";
   byId("bars").replaceChildren();
-  byId("facts").hidden = byId("correct").hidden = true;
+  byId("facts").hidden = byId("correct").hidden = byId("code").hidden = true;
   byId("thanks").textContent = "";
   byId("classes").hidden = false;
 }

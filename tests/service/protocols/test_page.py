@@ -3,6 +3,11 @@
 import base64
 import io
 import math
+import os
+import re
+import shutil
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -205,6 +210,8 @@ def test_a_model_that_nobody_draws_for_invites_to_drop_an_image(blank):
     blank.get_by_label("Version", exact=True).select_option("1")
     expect(invitation).to_have_text("Drop, paste or choose an image")
     assert blank.locator("#canvas").evaluate("canvas => getComputedStyle(canvas).cursor") == "auto"
+    expect(blank.get_by_role("button", name="Undo")).to_be_hidden()
+    expect(blank.get_by_role("button", name="Clear")).to_be_hidden()
 
 
 def test_labels_of_which_an_image_has_any_number_are_told_with_bars_of_their_own(browser, tmp_path):
@@ -464,6 +471,61 @@ def test_a_page_without_a_key_asks_for_one_and_keeps_it_for_the_tab(browser, dig
         page.reload()
         expect(page.locator("#model")).to_have_value("digits")
         page.close()
+
+
+def run_snippet(language: str, code: str, folder: Path, key: str) -> str:
+    """What the code prints, run in a folder that has the image."""
+    (folder / "ask.mjs").write_text(code)
+    command = {
+        "curl": ["sh", "-c", code],
+        "Python": [sys.executable, "-c", code],
+        "JavaScript": ["node", "ask.mjs"],
+    }[language]
+    environment = {**os.environ, "STRIATE_KEY": key}
+    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.mark.parametrize("language", ["curl", "Python", "JavaScript"])
+def test_the_code_beside_an_answer_gives_that_answer(page, tmp_path, language):
+    if language == "JavaScript" and shutil.which("node") is None:
+        pytest.skip("there is no node")
+    draw(page, HANDWRITING["3"])
+    expect_label(page, "3")
+    page.get_by_text("Use it from code").click()
+    page.get_by_label(language, exact=True).check()
+    with page.expect_download() as download:
+        page.get_by_role("link", name="Save drawing.png").click()
+    download.value.save_as(tmp_path / "drawing.png")
+    printed = run_snippet(language, page.locator("#snippet").inner_text(), tmp_path, "")
+    assert re.search(r"""['"]?label['"]?: ?['"]3['"]""", printed), printed
+
+
+def test_the_code_copied_is_the_code_shown_and_names_the_key_where_there_is_one(browser, digits_exports, tmp_path):
+    key = "a key of some length"
+    with running_service(digits_exports, tmp_path, predict_keys=key) as service:
+        context = browser.new_context(permissions=["clipboard-read", "clipboard-write"])
+        page = context.new_page()
+        page.goto(service.url)
+        page.get_by_label("API key").fill(key)
+        page.keyboard.press("Enter")
+        image = golden_image(digits_exports)
+        name = "a 3, it's said.png"
+        page.set_input_files("#file", {"name": name, "mimeType": "image/png", "buffer": image})
+        expect(page.locator("#answer")).to_have_attribute("data-label", "3")
+        page.get_by_text("Use it from code").click()
+        page.get_by_role("button", name="Copy").click()
+        expect(page.locator("#copied")).to_have_text("Copied.")
+        code = page.evaluate("navigator.clipboard.readText()")
+        assert code == page.locator("#snippet").inner_text()
+        assert key not in code
+        (tmp_path / name).write_bytes(image)
+        for language in ("curl", "Python"):
+            page.get_by_label(language, exact=True).check()
+            printed = run_snippet(language, page.locator("#snippet").inner_text(), tmp_path, key)
+            assert re.search(r"""['"]label['"]: ?['"]3['"]""", printed), printed
+        context.close()
 
 
 @pytest.fixture(scope="module")
