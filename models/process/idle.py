@@ -25,13 +25,13 @@ def give_way(pid: int = 0) -> None:
         os.sched_setscheduler(pid, os.SCHED_IDLE, os.sched_param(0))
 
 
-def step_back(pid: int) -> None:
-    """Have a process or thread take a small share of the time that others want, and only of half of the cores.
+def step_back(pid: int, niceness: int = LOWEST) -> None:
+    """Have a process or thread take a smaller share of the time that others want, and only of half of the cores.
 
     Raises:
         OSError: it is gone, or a container forbids it.
     """
-    os.setpriority(os.PRIO_PROCESS, pid, LOWEST)
+    os.setpriority(os.PRIO_PROCESS, pid, niceness)
     cores = sorted(os.sched_getaffinity(pid))
     os.sched_setaffinity(pid, cores[len(cores) // 2 :])
 

@@ -36,7 +36,6 @@ MUCH_MEMORY = "The image is damaged, or needs more than {:,} bytes of memory to 
 MUCH_MEMORY_FOR_BODY = (
     "The body needs more than {:,} bytes of memory to be parsed. Send fewer numbers, or images as encoded files."
 )
-BODY_NICE = 5  # of a decoder of large bodies: images go first, and it still gets a third of a busy core
 CPU_S = 60  # of processor time for one job, whatever the worker says: the kernel then ends this process
 
 

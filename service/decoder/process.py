@@ -1,5 +1,6 @@
 """One decoder process, as the HTTP worker that has started it sees it."""
 
+import contextlib
 import json
 import mmap
 import os
@@ -12,7 +13,7 @@ import numpy as np
 from gevent import socket, subprocess
 
 from models.process.children import python_command, python_environment
-from models.process.idle import give_way
+from models.process.idle import give_way, step_back
 from service.decoder import jobs
 
 T = TypeVar("T")
@@ -21,6 +22,7 @@ PIXEL_BYTES = 1 << 28  # of the largest input that a network may have
 SMALL_BYTES = 1 << 20  # memory of larger images and bodies is given back to the system in the end
 DATA_BYTES = 256_000_000  # of memory that a decoder may take beside what it starts with
 DATA_PER_BYTE = 50  # of a body; Python's objects for nested lists of small numbers take so much
+BODY_NICE = 5  # of a decoder of large bodies: images go first, and it still gets a quarter of a busy core
 ENVIRONMENT = {
     "OPENBLAS_NUM_THREADS": "1",  # the stacks of more threads would count as its memory
     "OMP_NUM_THREADS": "1",
@@ -76,8 +78,11 @@ class DecoderProcess:
             os.close(memory)
             other.close()
         # now, so that not even the start of Python disturbs others
-        if sort != "light":
+        if sort == "heavy":
             give_way(self.pid)
+        elif sort == "body":
+            with contextlib.suppress(OSError):
+                step_back(self.pid, BODY_NICE)
 
     @property
     def pid(self) -> int:
