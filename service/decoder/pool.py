@@ -29,7 +29,7 @@ log = logging.getLogger(__name__)
 
 LIGHT_S = 0.3  # processor time that a light job may take
 LOOK_S = 0.05  # between looks at that
-START_S = 30.0  # a decoder that is not ready after so long has failed
+START_S = 120.0  # a decoder that is not ready after so long has failed; one starts in idle time
 IDLE_S = 60.0  # after so long without a heavy job, its decoder ends
 NONE_STARTED = "No process that decodes images could be started. Try again later."
 LATE = "The deadline passed before a decoder was free. Try again later."

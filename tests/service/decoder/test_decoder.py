@@ -30,7 +30,7 @@ def pool():
     return DecoderPool(1, 20_000_000, MAX_PIXELS)
 
 
-def soon(seconds: float = 20) -> float:
+def soon(seconds: float = 60) -> float:
     return time.monotonic() + seconds
 
 
