@@ -2,7 +2,8 @@
 
 Each kind is sent sixteen times at once, while good requests come at half of the rate that the service can answer. The
 good ones' 99th percentile is compared with that of the same load undisturbed, before and after all kinds. The client
-that sends bombs works in idle time, since one elsewhere would not take time of this machine.
+that sends bombs works in idle time, since one elsewhere would not take time of this machine; how long their answers
+took is what the service's log says, from the head of the request on.
 """
 
 import gzip
@@ -34,6 +35,7 @@ AT_ONCE = 16
 ASKED_S = 6  # for which good requests come beside one kind
 LOOKED_AT_S = 4.0  # of good requests, from the moment when the bombs are sent, or longer: until all are answered
 BEFORE_S = 0.7  # of good requests before the bombs: the client has started
+REQUEST_ID = "bomb"
 WIDE, HIGH = 6600, 6000  # 39.6 million pixels, and 40 are the most that are accepted
 
 Bomb = tuple[str, dict[str, str], bytes]  # path, headers, body
@@ -55,12 +57,13 @@ def main(model: str, side: int, deadline_s: float, kinds: tuple[str, ...]) -> No
     publish(prepared / model / "1", exports)
     rate = LOAD * measure_capacity(ours(exports, model), image)
     found, subject = {}, ours(exports, model, SERVICE_DEADLINE_S=str(deadline_s))
-    with running(subject, image.read_bytes(), WORK / "bombs.log") as server:
+    log = WORK / "bombs.log"
+    with running(subject, image.read_bytes(), log) as server:
         ask(server, image, rate, WARM_S)
         before = ask(server, image, rate, ASKED_S)
         for name, bomb in all_bombs(model).items():
             if not kinds or name in kinds:
-                found[name] = beside(server, image, rate, bomb)
+                found[name] = beside(server, log, image, rate, bomb)
         after = ask(server, image, rate, ASKED_S)
     undisturbed = summary(np.concatenate([before, after]))
     print(f"good requests undisturbed, {rate:.0f}/s, on {machine()}: p99 {undisturbed['p99_ms']:.0f} ms")
@@ -74,17 +77,17 @@ def main(model: str, side: int, deadline_s: float, kinds: tuple[str, ...]) -> No
     print(json.dumps({"benchmark": "bombs", "model": model, **circumstances(), "undisturbed": undisturbed, **found}))
 
 
-def beside(server: Running, image: Path, rate: float, bomb: Bomb) -> dict[str, object]:
+def beside(server: Running, log: Path, image: Path, rate: float, bomb: Bomb) -> dict[str, object]:
     """What came of sixteen bombs and of the good requests that came with them."""
     path, headers, body = bomb
     url = server.url.rsplit("/models/", 1)[0] + path
-    answers: list[tuple[int, float]] = []
+    statuses: list[int] = []
+    logged = log.stat().st_size
 
     def send() -> None:
-        give_way()  # a client elsewhere would not take this machine's time
-        began = time.monotonic()
-        status = requests.post(url, data=body, headers=headers, timeout=60).status_code
-        answers.append((status, time.monotonic() - began))
+        give_way()
+        answer = requests.post(url, data=body, headers={**headers, "X-Request-Id": REQUEST_ID}, timeout=60)
+        statuses.append(answer.status_code)
 
     good = start_asking(server, image, rate, ASKED_S)
     time.sleep(BEFORE_S)
@@ -99,14 +102,21 @@ def beside(server: Running, image: Path, rate: float, bomb: Bomb) -> dict[str, o
     rows = np.array(json.loads(good.communicate()[0])).reshape(-1, 3)
     due = rows[:, 0]
     disturbed = rows[(due >= began) & (due <= max(ended, began + LOOKED_AT_S))]
-    statuses = Counter(status for status, _ in answers)
     return {
         **summary(disturbed),
         "failed": int((disturbed[:, 2] != 200).sum()),
-        "longest_s": max(took for _, took in answers),
+        "longest_s": longest_s(log, logged),
         "decoder_mb": peak,
-        "answers": " ".join(f"{count}x{status}" for status, count in sorted(statuses.items())),
+        "answers": " ".join(f"{count}x{status}" for status, count in sorted(Counter(statuses).items())),
     }
+
+
+def longest_s(log: Path, at: int) -> float:
+    """The most that an answer to a bomb took, by the lines of the log from this byte on."""
+    with log.open("rb") as lines:
+        lines.seek(at)
+        found = [line for line in lines if REQUEST_ID.encode() in line]
+    return max(float(json.loads(line)["total_ms"]) for line in found) / 1000
 
 
 def decoder_peak_mb(service: int) -> float:

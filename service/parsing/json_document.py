@@ -1,5 +1,6 @@
 """JSON in requests: read strictly, and checked against a type by msgspec."""
 
+import contextlib
 import json
 from typing import Any, NoReturn, TypeVar
 
@@ -10,6 +11,7 @@ from service.errors import BadRequest, TooLarge, Unprocessable
 T = TypeVar("T")
 MOST_VALUES = 10_000  # of a document that has no tensor: a million short texts would take long
 MOST_NUMBERS = 10_000_000  # of one that has
+MOST_PLAIN_KEYS = 50
 
 
 def fit(document: Any, kind: type[T]) -> T:
@@ -37,6 +39,9 @@ def parse_json(body: bytes, *, most_values: int = MOST_VALUES) -> Any:
     """
     if body.count(b",") > most_values:
         raise TooLarge(f"The JSON body has more than {most_values:,} values.")
+    if has_plain_keys(body):
+        with contextlib.suppress(ValueError, RecursionError):  # the other parser says what is wrong
+            return msgspec.json.decode(body)  # takes a quarter of the time, and lets keys be repeated
     try:
         document = json.loads(body.decode("utf-8"), object_pairs_hook=unique_keys, parse_constant=refuse_constant)
     except (ValueError, RecursionError) as error:
@@ -47,6 +52,25 @@ def parse_json(body: bytes, *, most_values: int = MOST_VALUES) -> Any:
         except UnicodeEncodeError as error:
             raise Unprocessable(f"The JSON body has half of a surrogate pair: {error}.") from None
     return document
+
+
+def has_plain_keys(body: bytes) -> bool:
+    """Whether a document of JSON certainly repeats no key, as far as that can be told without parsing it.
+
+    It has no escapes, so that quotes enclose its texts, and before each of a few colons is another text.
+    """
+    if b"\\" in body or body.count(b":") > MOST_PLAIN_KEYS:
+        return False
+    keys: set[bytes] = set()
+    colon = body.find(b":")
+    while colon >= 0:
+        end = body.rfind(b'"', 0, colon)
+        key = body[body.rfind(b'"', 0, max(end, 0)) + 1 : max(end, 0)]
+        if key in keys:
+            return False
+        keys.add(key)
+        colon = body.find(b":", colon + 1)
+    return True
 
 
 def unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
