@@ -30,7 +30,7 @@ TOPICS = {  # of the settings of the service
     ),
     "Access": (
         *("predict_keys", "feedback_keys", "admin_keys", "keys_file", "allow_anonymous", "cors_origins"),
-        "canary_header",
+        *("canary_header", "examples"),
     ),
     "Feedback": (
         *("feedback", "feedback_open", "feedback_bytes", "feedback_new_labels", "recent_bytes", "keep", "keep_below"),

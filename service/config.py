@@ -111,6 +111,7 @@ class Config:
         "file of lines `predict KEY`, `feedback KEY`, `admin KEY`, beside the three above; read again when it changes",
     )
     allow_anonymous: bool = setting(False, "1: listen on other than loopback addresses without predict keys")
+    examples: bool = setting(True, "0: nobody sees the test images that a bundle has, which the page offers to try")
     cors_origins: str = setting("", "origins, separated by commas, whose pages may ask, such as https://example.org")
     canary_header: str = setting(
         "", "request header whose value decides whether the canary answers; empty: it is chosen at random"

@@ -19,9 +19,9 @@ from models.bundle.preprocessing import HeavyImage, InputSpec
 from service.decoder.backoff import Backoff
 from service.decoder.jobs import Confinement, Sort
 from service.decoder.process import DecoderDied, DecoderProcess
-from service.decoder.turn import Turn
 from service.decoder.work import Decoding, Parsing, Work
 from service.errors import DeadlineExceeded, NotReady
+from service.ipc.turn import Turn
 from service.loops import repeat
 from service.parsing.kinds import Kind
 

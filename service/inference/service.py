@@ -18,6 +18,7 @@ from gevent.threadpool import ThreadPool
 
 from service.config import Config
 from service.errors import EngineGone, Unprocessable
+from service.explain.explainer import Explainer
 from service.feedback.collector import Collector
 from service.feedback.disk import FeedbackDisk
 from service.http.api_keys import Keys, Received
@@ -72,6 +73,7 @@ class Service:
         self.readers = ThreadPool(1)
         self.targets = Targets(config, self.engines)
         self.decoders = Decoders(config, runtime)
+        self.explainer = Explainer(runtime / "explanations.lock")
         self._drift_folder = runtime / DRIFT_FOLDER
         self.shadow = Shadow(config, self.engines, self.queue)
         self.health = Health(config, self.engines)

@@ -1,16 +1,20 @@
 """Where each version comes from, and how good it is: what `striate explain` prints, over HTTP."""
 
+import io
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
 import msgspec
 from flask import Blueprint, Response, current_app, request
+from PIL import Image
 
-from models.bundle.manifest import BrokenBundle
+from models.bundle.manifest import GOLDEN, BrokenBundle, list_golden
+from models.bundle.preprocessing import FORMATS
 from models.files.deadline import ChangeCancelled
 from models.store.history import about_version
 from models.store.layout import MODEL_NAME, list_versions
+from service.config import Config
 from service.errors import NotFound, NotReady
 from service.http.in_thread import in_thread_within
 from service.http.json_body import respond
@@ -33,6 +37,12 @@ class Versions(msgspec.Struct):
     versions: list[dict[str, Any]]
 
 
+class Examples(msgspec.Struct):
+    """`examples` counts the test images of the version that anybody who may ask can see."""
+
+    examples: int
+
+
 @bp.get("/models/<name>/versions")
 @answers(Versions, "text/html", errors=(400, 401, 404, 503))
 def list_lineage(name: str) -> Response:
@@ -41,6 +51,41 @@ def list_lineage(name: str) -> Response:
         return current_app.send_static_file("versions.html")
     exports = Path(service().config.exports)
     return respond(Versions(name, in_time(lambda: describe(home_of(exports, name)))))
+
+
+@bp.get("/models/<name>/versions/<int:version>/examples")
+@answers(Examples, errors=(400, 401, 404, 503))
+def list_examples(name: str, version: int) -> Response:
+    """How many of its test images a version shows."""
+    config = service().config
+    return respond(Examples(len(in_time(lambda: golden_of(config, name, version)))))
+
+
+@bp.get("/models/<name>/versions/<int:version>/examples/<int:number>")
+@answers("image/*", errors=(400, 401, 404, 503))
+def show_example(name: str, version: int, number: int) -> Response:
+    """One of the test images of a version, counted from 0."""
+    config = service().config
+    data = in_time(lambda: read_example(golden_of(config, name, version), number))
+    with Image.open(io.BytesIO(data), formats=FORMATS) as image:
+        return Response(data, mimetype=image.get_format_mimetype())
+
+
+def golden_of(config: Config, name: str, version: int) -> list[Path]:
+    """The version's golden images; none where the operator keeps them back."""
+    bundle = home_of(Path(config.exports), name) / str(version)
+    if not bundle.is_dir():
+        raise NotFound("There is no such version; GET /models/<name>/versions lists them.")
+    try:
+        return [bundle / GOLDEN / row.file for row in list_golden(bundle)] if config.examples else []
+    except BrokenBundle:
+        return []
+
+
+def read_example(files: list[Path], number: int) -> bytes:
+    if number >= len(files):
+        raise NotFound(f"This version shows {len(files)} images, counted from 0.")
+    return files[number].read_bytes()
 
 
 @bp.get("/models/<name>/versions/<int:version>/report")

@@ -19,6 +19,7 @@ BINARY: Schema = {"type": "string", "format": "binary"}
 PATH: dict[str, Schema] = {  # parameters in paths
     "name": STRING,
     "version": {"type": "integer", "minimum": 0},
+    "number": {"type": "integer", "minimum": 0, "description": "Of a test image, counted from 0."},
     "label": {"enum": ["live", "previous", "canary", "shadow"]},
     "digest": {**STRING, "description": "sha256 of an image's bytes, in hexadecimal."},
 }
@@ -26,6 +27,10 @@ QUERY: dict[str, Schema] = {
     "top_k": {
         "description": "Number of classes to name, the most probable first; more than there are means all.",
         "schema": {"type": "integer", "minimum": 1, "maximum": 999_999, "default": 5},
+    },
+    "class": {
+        "description": "Label of the class to explain; without it the most probable one.",
+        "schema": STRING,
     },
     "limit": {"schema": {"type": "integer", "minimum": 1, "maximum": 500, "default": 50}},
     "label": {"description": "Label of the image in a raw body.", "schema": STRING},

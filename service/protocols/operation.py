@@ -15,7 +15,7 @@ from service.parsing.images import Images
 
 View = TypeVar("View", bound=Callable[..., Any])
 Content = Any
-Query = Literal["top_k", "limit", "label", "settle"]
+Query = Literal["top_k", "class", "limit", "label", "settle"]
 
 
 class ErrorDetails(msgspec.Struct):

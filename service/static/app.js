@@ -69,6 +69,7 @@ function describe({ version, live, state }) {
 }
 
 function showVersion() {
+  offerExamples();
   const { architecture = "", accuracy, class_names: names = [], drawing, task } = version() ?? {};
   const right = accuracy == null ? "" : `, right on ${(100 * accuracy).toFixed(1)}\u00a0% of its test images`;
   byId("about").textContent = architecture + right;
@@ -98,6 +99,7 @@ async function classify() {
     const { predictions, threshold } = await fetchJson(url, { method: "POST", body: image, signal });
     showAnswer({ ...predictions[0], threshold }, performance.now() - started, state.file ? null : asked.drawing);
     offerCorrection(image, asked.class_names);
+    offerExplanation(url, image, asked.class_names, predictions[0]);
     offerCode(asked, image);
   } catch (error) {
     if (signal.aborted) return;
@@ -199,25 +201,23 @@ function showAnswer({ top, labels, threshold }, milliseconds, drawing) {
 }
 
 function guesses([first, second]) {
-  const opening = first.probability < 0.6 ? "This may be " : "This is ";
-  return [opening, ...guess(first), ...(second ? [", or else ", ...guess(second)] : []), "."];
+  const opening = first.probability < 0.6 ? "Perhaps " : "";
+  const share = ({ probability }) => `, ${percent(probability)}`;
+  return [opening, named(first), share(first), ...(second ? ["; else ", named(second), share(second)] : [])];
 }
 
 function labelling(labels, threshold) {
   if (!labels.length) return [`It has none of the labels: none has a probability of ${exactly(threshold)} or more.`];
   const between = (i) => (i === 0 ? "" : i === labels.length - 1 ? " and " : ", ");
   const opening = labels.length === 1 ? "It has the label " : "It has the labels ";
-  return [opening, ...labels.flatMap((each, i) => [between(i), ...named(each)]), "."];
+  const shares = labels.map(({ probability }) => ` (${percent(probability)})`);
+  return [opening, ...labels.flatMap((each, i) => [between(i), named(each), shares[i]]), "."];
 }
 
-function guess(each) {
-  return [/^([aeiou]|8|11$|18$)/i.test(each.label) ? "an " : "a ", ...named(each)];
-}
-
-function named({ label, probability }) {
+function named({ label }) {
   const name = document.createElement("strong");
   name.textContent = label;
-  return [name, ` (${percent(probability)})`];
+  return name;
 }
 
 /** The first `chosen` of them are the answer; `threshold` is there where bars do not share one whole. */
@@ -261,8 +261,8 @@ const OUTCOMES = {
   settled: "Thank you. That settles it.",
 };
 
-async function correct() {
-  const url = `models/${encodeURIComponent(byId("model").value)}/feedback?label=${encodeURIComponent(byId("right").value)}`;
+async function correct(label) {
+  const url = `models/${encodeURIComponent(byId("model").value)}/feedback?label=${encodeURIComponent(label)}`;
   try {
     const { outcome } = await fetchJson(url, { method: "POST", body: state.answered });
     byId("thanks").textContent = OUTCOMES[outcome];
@@ -278,6 +278,7 @@ function forgetAnswer() {
   byId("answer").ariaBusy = "false";
   byId("bars").replaceChildren();
   byId("facts").hidden = byId("correct").hidden = byId("code").hidden = true;
+  forgetExplanation();
   byId("thanks").textContent = "";
   byId("classes").hidden = false;
 }
@@ -372,8 +373,13 @@ onKey(async () => {
 
 // Files: chosen, dropped or pasted
 
-function take(file, complaint) {
-  if (!file) return showError(complaint);
+function take(files, complaint) {
+  if (!files.length) return showError(complaint);
+  showSeveral(files.length > 1 ? [...files] : []);
+  select(files[0]);
+}
+
+function select(file) {
   clear();
   keep(file);
   redraw();
@@ -391,18 +397,20 @@ function keep(file) {
 
 byId("preview").addEventListener("error", ({ target }) => (target.hidden = true)); // the service says what is wrong
 byId("choose").addEventListener("click", () => byId("file").click());
+byId("shoot").addEventListener("click", () => byId("camera").click());
+byId("camera").addEventListener("change", ({ target }) => take([...target.files]));
 byId("file").addEventListener("change", ({ target }) => {
-  take(target.files[0]);
+  take([...target.files]);
   target.value = ""; // so that the same file can be chosen again
 });
 document.addEventListener("paste", ({ clipboardData }) => {
-  take(clipboardData.files[0], "There is no image on the clipboard.");
+  take(clipboardData.files, "There is no image on the clipboard.");
 });
 for (const type of ["dragover", "drop", "dragleave"]) {
   document.addEventListener(type, (event) => {
     event.preventDefault();
     document.body.classList.toggle("dragging", type === "dragover" || (type === "dragleave" && event.relatedTarget));
-    if (type === "drop") take(event.dataTransfer.files[0], "That was no file. Save the image, then drop it here.");
+    if (type === "drop") take(event.dataTransfer.files, "That was no file. Save the image, then drop it here.");
   });
 }
 
@@ -410,10 +418,14 @@ for (const type of ["dragover", "drop", "dragleave"]) {
 
 byId("correct").addEventListener("submit", (event) => {
   event.preventDefault();
-  correct();
+  correct(byId("right").value);
 });
+byId("agree").addEventListener("click", () => correct(byId("answer").dataset.label));
 byId("undo").addEventListener("click", undo);
-byId("clear").addEventListener("click", clear);
+byId("clear").addEventListener("click", () => {
+  showSeveral([]);
+  clear();
+});
 byId("model").addEventListener("change", fillVersions);
 byId("version").addEventListener("change", () => {
   state.picked[model().name] = version().version;

@@ -16,7 +16,7 @@ from service.inference.targets import TIMEOUT_HEADER
 from service.ipc.counts import Counts
 from service.parsing.forms import TOO_LARGE
 from service.parsing.open_inference import HEADER_LENGTH
-from service.protocols import admin, feedback, lineage, open_inference, striate, tensorflow_serving, torchserve
+from service.protocols import admin, explain, feedback, lineage, open_inference, striate, tensorflow_serving, torchserve
 from service.protocols.operation import OPERATIONS
 from service.telemetry.ledger import PROBES
 from service.telemetry.request_record import Record, record
@@ -39,7 +39,7 @@ def create_app(config: Config, runtime: Path, counts: Counts | None = None) -> F
     app.url_map.converters["int"] = AsciiInteger
     app.extensions["striate"] = Service(config, runtime, counts)
     app.extensions["origins"] = frozenset(split_list(config.cors_origins))
-    for module in (striate, admin, feedback, lineage, tensorflow_serving, open_inference, torchserve):
+    for module in (striate, admin, explain, feedback, lineage, tensorflow_serving, open_inference, torchserve):
         app.register_blueprint(module.bp)
     app.before_request(begin)
     app.after_request(finish)

@@ -15,18 +15,16 @@ import numpy as np
 import pytest
 import requests
 from PIL import Image
-from playwright.sync_api import Browser, Locator, Page, Request, Route, expect, sync_playwright
+from playwright.sync_api import Browser, Locator, Page, Route, expect
 
 from models.bundle.preprocessing import InputSpec, decode_image
 from models.store.publish import publish
+from tests.browser import answer, expect_label, opened
 from tests.harness import RunningService, golden_image, running_service, wait_until
 from tests.images import encode, encode_turned, noise, smooth
 from tests.imported import coloured, imported_bundle, write_colours
 
 Point = tuple[float, float]
-CHROMIUM = "/usr/bin/chromium"
-QUIET = ["--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync"]
-ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-quic", *QUIET]
 NAMES = [str(digit) for digit in range(10)]
 DRAWING = {"grid": 32, "block": 4, "height": 32, "width": 20, "keep_aspect": False, "centre": "box"}
 
@@ -52,51 +50,6 @@ HANDWRITING: dict[str, list[list[Point]]] = {
 }
 
 
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    if not Path(CHROMIUM).exists():
-        pytest.skip(f"the page is tried in Chromium, and there is none at {CHROMIUM}")
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
-        yield browser
-        browser.close()
-
-
-@pytest.fixture
-def blank(browser: Browser, digits_service: str) -> Iterator[Page]:
-    """A page not opened yet; whatever a test does on it, no other host is asked and no script fails."""
-    context = browser.new_context(base_url=digits_service, viewport={"width": 1200, "height": 800})
-    context.set_default_timeout(10_000)
-    page = context.new_page()
-    faults: list[str] = []
-    page.on("request", lambda request: None if is_own(request, digits_service) else faults.append(request.url))
-    page.on("pageerror", lambda error: faults.append(str(error)))
-    page.on("console", lambda message: None if is_refusal(message.text) else faults.append(message.text))
-    yield page
-    context.close()
-    assert not faults
-
-
-def is_own(request: Request, service: str) -> bool:
-    return request.url.startswith((f"{service}/", "data:", f"blob:{service}/"))
-
-
-def is_refusal(message: str) -> bool:
-    """Chromium's own note of a request that failed or was answered with an error."""
-    return message.startswith("Failed to load resource")
-
-
-@pytest.fixture
-def page(blank: Page) -> Page:
-    return opened(blank)
-
-
-def opened(page: Page) -> Page:
-    page.goto("/")
-    expect(page.get_by_label("Version", exact=True)).not_to_have_value("")
-    return page
-
-
 def draw(page: Page, strokes: list[list[Point]], *, size: float = 0.7, middle: Point = (0.5, 0.5)) -> None:
     """With the mouse; `size` and `middle` are shares of the canvas."""
     box = page.locator("#canvas").bounding_box()
@@ -115,17 +68,6 @@ def draw(page: Page, strokes: list[list[Point]], *, size: float = 0.7, middle: P
         for point in points[1:]:
             page.mouse.move(*point)
         page.mouse.up()
-
-
-def answer(page: Page) -> Locator:
-    """The sentence, once it is about the newest image."""
-    sentence = page.locator("#answer[data-label][aria-busy=false]")
-    sentence.wait_for()
-    return sentence
-
-
-def expect_label(page: Page, label: str) -> None:
-    expect(answer(page)).to_have_attribute("data-label", label)
 
 
 def seen_pixels(page: Page) -> np.ndarray:
@@ -385,7 +327,7 @@ def test_a_digit_is_drawn_with_the_keyboard_alone(page):
 
 def test_a_file_is_chosen_with_the_keyboard_alone(page, digits_exports):
     page.on("filechooser", lambda _: None)  # expect_file_chooser() alone may come too late for Chromium
-    tab_to(page, page.get_by_role("button", name="Choose an image"))
+    tab_to(page, page.get_by_role("button", name="Choose images"))
     with page.expect_file_chooser() as chooser:
         page.keyboard.press("Enter")
     chooser.value.set_files({"name": "a.png", "mimeType": "image/png", "buffer": golden_image(digits_exports, "4")})
@@ -562,11 +504,21 @@ def test_a_wrong_answer_is_corrected_where_it_is_read(teaching, keeping, digits_
     page, before = teaching, num_labelled(keeping)
     opened(page)
     page.locator("#file").set_input_files(digits_exports / "digits" / "1" / "assets.extra" / "golden" / "3")
-    page.get_by_label("Not right? It is").select_option("8")
+    page.get_by_label("Wrong: it is").select_option("8")
     page.get_by_role("button", name="Send").click()
     expect(page.locator("#thanks")).to_have_text("Thank you. The next training uses this image.")
     expect(page.locator("#correct")).to_be_hidden()
     assert num_labelled(keeping) == before + 1
+
+
+def test_a_right_answer_is_confirmed_with_one_button(teaching, keeping, digits_exports):
+    page, before = teaching, collected(keeping)["labelled"].get("7", 0)
+    opened(page)
+    page.locator("#file").set_input_files(digits_exports / "digits" / "1" / "assets.extra" / "golden" / "7")
+    page.get_by_role("button", name="Correct").click()
+    expect(page.locator("#thanks")).to_have_text("Thank you. The next training uses this image.")
+    expect(page.locator("#correct")).to_be_hidden()
+    assert collected(keeping)["labelled"]["7"] == before + 1
 
 
 def test_images_are_labelled_by_keyboard_most_uncertain_first(teaching, keeping):

@@ -1,4 +1,4 @@
-"""Heavy images are decoded one at a time on the whole machine, whichever HTTP worker has them."""
+"""What is done one at a time in the whole service, whichever HTTP worker has it: heavy images, explanations."""
 
 import fcntl
 import os

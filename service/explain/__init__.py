@@ -1,0 +1,1 @@
+"""Where a network looked: an image's regions that speak for a class."""

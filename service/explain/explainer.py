@@ -1,0 +1,141 @@
+"""Explanations, one at a time in the whole service, by a process that is started when one is asked for."""
+
+import logging
+import time
+from pathlib import Path
+
+import gevent
+import numpy as np
+from gevent.event import AsyncResult
+from gevent.lock import BoundedSemaphore
+
+from service.errors import DeadlineExceeded, NotReady, Overloaded, Unprocessable
+from service.explain.explanation import Explanation
+from service.explain.messages import Question, Reply
+from service.explain.process import ExplainerDied, ExplainerProcess
+from service.ipc.turn import Turn
+from service.loops import repeat
+
+log = logging.getLogger(__name__)
+
+MOST_WAITING = 4  # of each HTTP worker
+IDLE_S = 60  # after which the process is ended
+ATTEMPTS = 2  # each with a new process; the one that was there may have been killed meanwhile
+HANG_S = 120  # for one explanation; a large network is loaded at the first, in time that others leave
+LOOK_S = 5.0  # between looks whether it is idle
+COMPUTING = 0.7  # of the time until the deadline; what is begun then needs a little more, and so does the answer
+LATE = "There was no explanation in time: they take only processor time that nothing else needs. Try again later."
+SLOW = (
+    "Explaining this network takes longer than the time limit: only {} of at least 100 partly covered images were "
+    "computed. The operator can raise SERVICE_DEADLINE_S."
+)
+UNREADABLE = "This version cannot be explained: OpenVINO, which computes explanations, cannot read it."
+
+
+class Explainer:
+    """
+    Args:
+        lock: a file that all HTTP workers of the service have.
+    """
+
+    def __init__(self, lock: Path) -> None:
+        self._turn = Turn(lock)
+        self._mine = BoundedSemaphore(1)  # the file's lock is one for the whole worker
+        self._process: ExplainerProcess | None = None
+        self._num_waiting = 0
+        self._last_used = 0.0
+        gevent.spawn(repeat, self._end_idle, every_s=LOOK_S)
+
+    def explain(
+        self, bundle: Path, image: np.ndarray, index: int | None, deadline: float, *, is_multi: bool
+    ) -> Explanation:
+        """
+        Args:
+            image: uint8 (H, W, C), of the network's shape.
+            index: of the class; None for the most probable one.
+            deadline: in seconds of CLOCK_MONOTONIC.
+            is_multi: an image has any number of labels.
+
+        Raises:
+            Overloaded: too many wait.
+            DeadlineExceeded: it took too long.
+            Unprocessable: OpenVINO cannot read the network, or too few masks can be computed in the time.
+            NotReady: the process could not be started, or ends each time.
+        """
+        if self._num_waiting >= MOST_WAITING:
+            raise Overloaded("Too many explanations are waiting. Try again later.")
+        question = Question(str(bundle), image.shape, image.tobytes(), index, deadline, is_multi)
+        answer = AsyncResult()
+        gevent.spawn(self._answer, question, answer)
+        with gevent.Timeout(max(0.0, deadline - time.monotonic()), DeadlineExceeded(LATE)):
+            found: Explanation = answer.get()
+            return found
+
+    def _answer(self, question: Question, answer: AsyncResult) -> None:
+        """In a greenlet of its own, so that a network is loaded to the end for the next who asks."""
+        self._num_waiting += 1
+        try:
+            answer.set(self._one_at_a_time(question))
+        except Exception as error:
+            answer.set_exception(error)
+        finally:
+            self._num_waiting -= 1
+
+    def _one_at_a_time(self, question: Question) -> Explanation:
+        with self._mine:
+            if not self._turn.take(question.until, lambda: False):
+                raise DeadlineExceeded(LATE)
+            try:
+                now = time.monotonic()
+                question.until = now + COMPUTING * (question.until - now)
+                return explanation(self._ask(question))
+            finally:
+                self._turn.release()
+
+    def _ask(self, question: Question) -> Reply:
+        for _ in range(ATTEMPTS):
+            try:
+                with gevent.Timeout(HANG_S, ExplainerDied(f"no answer within {HANG_S} s")):
+                    reply = self._running().ask(question)
+            except ExplainerDied as died:
+                log.error("the process that explains has ended: %s", died)
+                self._end()
+            else:
+                self._last_used = time.monotonic()
+                return reply
+        raise NotReady("The process that explains ends whenever this is asked.")
+
+    def _running(self) -> ExplainerProcess:
+        if self._process is None:
+            try:
+                self._process = ExplainerProcess()
+            except OSError as error:
+                log.error("the process that explains could not be started: %s", error)
+                raise NotReady("Nothing can be explained now. Try again later.") from None
+        return self._process
+
+    def _end(self) -> None:
+        process, self._process = self._process, None
+        if process is not None:
+            process.close()
+
+    def _end_idle(self) -> None:
+        if self._process is not None and time.monotonic() - self._last_used > IDLE_S and self._mine.acquire(False):
+            try:
+                self._end()
+            finally:
+                self._mine.release()
+
+
+def explanation(reply: Reply) -> Explanation:
+    """
+    Raises:
+        Unprocessable: there is none.
+    """
+    if reply.refusal is not None:
+        if reply.refusal.kind == "slow":
+            raise Unprocessable(SLOW.format(reply.refusal.reason), code="explanation_too_costly")
+        log.warning("a version cannot be explained: %s", reply.refusal.reason)
+        raise Unprocessable(UNREADABLE, code="not_explainable")
+    assert reply.explanation is not None
+    return reply.explanation

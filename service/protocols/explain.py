@@ -1,0 +1,97 @@
+"""Why a model says what it says of an image: where the network looked, as numbers or as a picture."""
+
+from pathlib import Path
+
+import msgspec
+import numpy as np
+from flask import Blueprint, Response, request
+
+from service.errors import BadRequest, NotFound
+from service.explain.explanation import Explanation, Method
+from service.explain.overlay import draw
+from service.http.disconnect import while_client_stays
+from service.http.images import read_images
+from service.http.json_body import respond
+from service.inference.service import service
+from service.inference.targets import Target
+from service.protocols.operation import CLASSIFY_ERRORS, IMAGE_BODY, answers
+from service.protocols.striate import Probability
+from service.telemetry.request_record import record
+
+bp = Blueprint("explain", __name__)
+
+MOST_LABELS = 20  # named in an error
+
+
+class Explained(msgspec.Struct):
+    """Where the network looked for one class.
+
+    `map` are rows of numbers, the first at the image's top, as the network saw it; more than 0 where a place speaks for
+    the class and less than 0 where it speaks against it. With `class_activation` a number is the place's part in the
+    logarithm of the class's probability; with `random_masks` how much more probable the class is where the place is
+    seen. `passes` are the images that the network computed for it, `probability` is in float32.
+    """
+
+    model: str
+    version: int
+    label: str
+    index: int
+    probability: Probability
+    method: Method
+    passes: int
+    map: list[list[float]]
+
+
+@bp.post("/models/<name>/explain")
+@bp.post("/models/<name>/versions/<int:version>/explain")
+@answers(Explained, "image/png", body=IMAGE_BODY, query=("class",), errors=CLASSIFY_ERRORS)
+def explain(name: str, version: int | None = None) -> Response:
+    """Where the network looked in one image; as a picture for a client that accepts image/png alone."""
+    service().targets.check(name, version)
+    encoded = read_images(request, service().config, service().parse)
+    if len(encoded) != 1:
+        raise BadRequest(f"One image is explained at a time; the request has {len(encoded)}.")
+    target = service().targets.find(name, version)
+    index = index_of(request.args.get("class"), target)
+    (image,) = service().decoders.decode(target, encoded)
+    record().num_images, record().version = 1, target.version
+    bundle = Path(service().config.exports) / name / str(target.version)
+    with while_client_stays():
+        found = service().explainer.explain(
+            bundle, image, index, target.deadline, is_multi=target.route.task == "multi_label"
+        )
+    if wants_picture():
+        return Response(draw(image, found.values), mimetype="image/png")
+    return respond(describe(found, target))
+
+
+def index_of(label: str | None, target: Target) -> int | None:
+    """
+    Raises:
+        NotFound: the version has no such class; names those that it has.
+    """
+    names = target.route.class_names
+    if label is None:
+        return None
+    if label not in names:
+        more = f" and {len(names) - MOST_LABELS} more" if len(names) > MOST_LABELS else ""
+        raise NotFound(f"There is no class {label[:50]!r}; there are {', '.join(names[:MOST_LABELS])}{more}.")
+    return names.index(label)
+
+
+def wants_picture() -> bool:
+    best = request.accept_mimetypes.best_match(["application/json", "image/png"])
+    return best == "image/png"
+
+
+def describe(found: Explanation, target: Target) -> Explained:
+    return Explained(
+        model=target.name,
+        version=target.version,
+        label=target.route.class_names[found.index],
+        index=found.index,
+        probability=round(min(1.0, max(0.0, found.probability)), 6),
+        method=found.method,
+        passes=found.passes,
+        map=np.round(found.values.astype(float), 5).tolist(),
+    )
