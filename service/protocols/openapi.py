@@ -60,6 +60,16 @@ ERRORS = {
     504: "No answer within the deadline.",
     507: "The budget of the feedback folder (SERVICE_FEEDBACK_BYTES) or the disk is used up; nothing was stored.",
 }
+TAGS = {  # by blueprint, in the order in which they are shown
+    "striate": "Classify, describe, health",
+    "explain": "Explain",
+    "lineage": "Published versions",
+    "feedback": "Feedback",
+    "admin": "Administration",
+    "tensorflow_serving": "TensorFlow Serving",
+    "open_inference": "Open Inference Protocol",
+    "torchserve": "TorchServe",
+}
 MEDIA: dict[str, Schema] = {  # that are no JSON
     "text/html": STRING,
     "text/plain": STRING,
@@ -87,12 +97,14 @@ def document(app: Flask) -> Schema:
         for method in sorted((rule.methods or set()) - {"HEAD", "OPTIONS"}):
             path[method.lower()] = {
                 "summary": summary,
+                "tags": [TAGS[rule.endpoint.partition(".")[0]]],
                 **operation_schema(OPERATIONS[view], CONVERTER.findall(rule.rule), by_type),
             }
     return {
         "openapi": "3.1.0",
         "info": {"title": "Striate", "version": VERSION, "description": "Image classification over HTTP."},
         "paths": dict(sorted(paths.items())),
+        "tags": [{"name": name} for name in TAGS.values()],
         "security": [{}, {"bearer": []}, {"key": []}],
         "components": {
             "securitySchemes": {

@@ -13,6 +13,8 @@ import msgspec
 from service.errors import BadRequest
 from service.parsing.images import Images
 
+SECURITY_POLICY = "default-src 'self'; img-src 'self' blob: data:; frame-ancestors 'none'"  # of pages
+
 View = TypeVar("View", bound=Callable[..., Any])
 Content = Any
 Query = Literal["top_k", "class", "limit", "label", "settle"]

@@ -16,7 +16,7 @@ from service.inference.service import Service, service
 from service.ipc.routes import Label, ModelRoute, State
 from service.parsing.images import EncodedImage
 from service.protocols.openapi import document
-from service.protocols.operation import CLASSIFY_ERRORS, IMAGE_BODY, answers
+from service.protocols.operation import CLASSIFY_ERRORS, IMAGE_BODY, SECURITY_POLICY, answers
 from service.telemetry.exposition import exposition
 from service.telemetry.metrics import Drift
 from service.telemetry.request_record import record
@@ -24,6 +24,8 @@ from service.telemetry.request_record import record
 bp = Blueprint("striate", __name__)
 
 Probability = Annotated[float, Meta(ge=0, le=1)]
+# RapiDoc, which draws it, styles its elements one by one
+DOCUMENTATION_POLICY = f"{SECURITY_POLICY}; style-src 'self' 'unsafe-inline'"
 NO_DRIFT = "Drift is measured of models with one label an image only, and the live version gives any number of them."
 
 
@@ -279,6 +281,15 @@ def metrics() -> Response:
 def openapi() -> Response:
     """This document."""
     return respond(document(current_app._get_current_object()))  # type: ignore[attr-defined]
+
+
+@bp.get("/docs")
+@answers("text/html")
+def documentation() -> Response:
+    """The page on which this document can be read and every route tried."""
+    page = current_app.send_static_file("docs.html")
+    page.headers["Content-Security-Policy"] = DOCUMENTATION_POLICY
+    return page
 
 
 @bp.get("/")

@@ -2,11 +2,11 @@
 
 from service.http.json_body import encode
 from service.protocols import torchserve
-from service.protocols.operation import Error, ErrorDetails, ProtocolError, TorchServeError
+from service.protocols.operation import SECURITY_POLICY, Error, ErrorDetails, ProtocolError, TorchServeError
 from service.telemetry.request_record import record
 
 SECURITY_HEADERS = {
-    "Content-Security-Policy": "default-src 'self'; img-src 'self' blob: data:; frame-ancestors 'none'",
+    "Content-Security-Policy": SECURITY_POLICY,
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
 }

@@ -24,7 +24,7 @@ from service.worker.answers import SECURITY_HEADERS, UNFORESEEN, error_body
 
 log = logging.getLogger(__name__)
 
-PAGE = ("/", "/label", "/static/<path:filename>", "/openapi.json")
+PAGE = ("/", "/docs", "/label", "/static/<path:filename>", "/openapi.json")
 LINEAGE, METRICS = "/models/<name>/versions", "/metrics"
 ALLOWED_HEADERS = (
     f"Authorization, Content-Type, Content-Encoding, X-API-Key, X-Request-Id, {TIMEOUT_HEADER}, {HEADER_LENGTH}"
