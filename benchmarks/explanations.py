@@ -56,11 +56,10 @@ def main(run: Path, data: Path, count: int) -> None:
             f"patch found by {name}: {found['found']:.1%} of {found['images']} images; by chance {found['chance']:.1%}"
         )
     curves = judge(run / "bundle", tested(run, data, count))
-    print(f"{'maps':<28}{'deletion':>9}{'insertion':>10}{'better than random, both':>26}")
+    print(f"{'maps':<20}{'deletion':>9}{'insertion':>10}   insertion less deletion, compared with random maps")
     for name, row in curves.items():
-        print(
-            f"{name:<28}{row['deletion']:>9.3f}{row['insertion']:>10.3f}{row['deleted']:>13.0%}{row['inserted']:>13.0%}"
-        )
+        gain = f"{row['gain']:+.3f} (standard error {row['error']:.3f})"
+        print(f"{name:<20}{row['deletion']:>9.3f}{row['insertion']:>10.3f}   {gain}")
     print(json.dumps({"benchmark": "explanations", **circumstances(), "planted": planted, "curves": curves}))
 
 
@@ -111,7 +110,7 @@ def patched(drawn: np.random.Generator, colour: str) -> tuple[np.ndarray, np.nda
 
 
 def judge(bundle: Path, photographs: list[Path]) -> dict[str, dict[str, float]]:
-    """Areas under the curves of deletion and insertion, and the share of images in which they beat random maps."""
+    """Areas under the curves of deletion and insertion, and what their difference gains over random maps."""
     manifest, network = read_manifest(bundle), Network(bundle)
     untrained = Network(random_twin(bundle))
     drawn = np.random.default_rng(0)
@@ -143,8 +142,9 @@ def tested(run: Path, data: Path, count: int) -> list[Path]:
 
 def compared(rows: np.ndarray, random: np.ndarray) -> dict[str, float]:
     deletion, insertion = rows.mean(axis=0)
-    deleted, inserted = (rows[:, 0] < random[:, 0]).mean(), (rows[:, 1] > random[:, 1]).mean()
-    return {"deletion": deletion, "insertion": insertion, "deleted": float(deleted), "inserted": float(inserted)}
+    gains = (rows[:, 1] - rows[:, 0]) - (random[:, 1] - random[:, 0])
+    error = gains.std(ddof=1) / len(gains) ** 0.5
+    return {"deletion": deletion, "insertion": insertion, "gain": float(gains.mean()), "error": float(error)}
 
 
 def map_of(network: Network) -> Map:

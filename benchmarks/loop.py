@@ -162,7 +162,7 @@ def main(
     write_durably(output / "loop.json", json.dumps(found, indent=1, ensure_ascii=False) + "\n")
     title = "accuracy of the live version, slice by slice; below, on images taken at night"
     curves = {kind: [row[kind] for row in rows] for kind in ("night", "day")}
-    write_durably(output / "loop.svg", drawing(title, curves, "slice 1", f"slice {slices}"))
+    write_durably(output / "loop.svg", drawing(title, curves, "slice"))
     print(json.dumps({"benchmark": "loop", **found}))
 
 

@@ -222,8 +222,8 @@ def lr_find(data: str, num_steps: int, output: Path, cache: Path, **flags: Any) 
     ready = setup.get_ready(prepared.decoded, prepared.split, plan.settings, console)
     found = lr_finder.find_rate(ready, num_steps)
     title = f"loss of {plan.architecture.name} by learning rate; try {found.suggestion:.2g}"
-    ends = (f"{rate:.1g}" for rate in (found.rates[0], found.rates[-1]))
-    write_durably(output, svg.drawing(title, {"loss": found.losses}, *ends))
+    along = f"step; the learning rate rises from {found.rates[0]:.1g} to {found.rates[-1]:.1g}"
+    write_durably(output, svg.drawing(title, {"loss": found.losses}, along))
     say(console, f"try --learning-rate {found.suggestion:.2g}; the plot: {output}")
 
 

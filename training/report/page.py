@@ -2,6 +2,7 @@
 
 import base64
 import io
+import time
 from dataclasses import dataclass, field, replace
 from html import escape
 from pathlib import Path
@@ -14,7 +15,8 @@ from models.files.durable import write_durably
 from training.evaluate.significance import DISAGREEMENT, POWER
 from training.fit.callbacks import Callback
 from training.fit.state import TrainState
-from training.report.svg import plot, reliability
+from training.report.svg import interval, plot, reliability
+from training.report.verdict import judge
 
 STYLE = """
 :root { color-scheme: light dark; --ink: light-dark(#1a1a1a, #e4e4e4); --paper: light-dark(#fff, #16181b);
@@ -25,10 +27,15 @@ body { font: 16px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto
 th, td { padding: .2rem .7rem; text-align: right; overflow-wrap: normal } tr { border-bottom: 1px solid var(--line) }
 th { font-weight: 600 } td:first-child, th:first-child { text-align: left }
 .confusion td { text-align: center; border: 1px solid var(--paper) } .facts td { text-align: left }
+.confusion a { color: inherit } .verdict { font-size: 1.1rem } .verdict p { margin: .3rem 0 }
+.charts { display: grid; grid-template-columns: repeat(auto-fit, minmax(18rem, 1fr)); gap: 1rem 2rem }
 figure { margin: 0 0 1rem } svg { width: 100%; height: auto } svg text { fill: var(--ink) }
 svg polyline { fill: none; stroke-width: 2 } polyline.c0 { stroke: var(--c0) } polyline.c1 { stroke: var(--c1) }
-svg text.c0, circle.c0 { fill: var(--c0) } svg text.c1, circle.c1 { fill: var(--c1) } circle { fill-opacity: .6 }
-svg.square { max-width: 22rem } .pictures { display: flex; flex-wrap: wrap; gap: 1rem } .pictures figure { width: 8rem }
+svg text.c0, circle.c0, rect.c0 { fill: var(--c0) } svg text.c1, circle.c1 { fill: var(--c1) }
+circle { fill-opacity: .6 } circle.hidden { fill-opacity: 0 } circle.hidden:hover { fill-opacity: .6 }
+.grid line { stroke: var(--line) } .track { fill: var(--line) } .bar { width: 8rem; vertical-align: middle }
+.bar line { stroke: var(--ink); stroke-width: 2 } summary { cursor: pointer }
+svg.square { max-width: 24rem } .pictures { display: flex; flex-wrap: wrap; gap: 1rem } .pictures figure { width: 8rem }
 .pictures img { width: 100%; image-rendering: pixelated; background: var(--line) } figcaption { font-size: .85rem }
 .filters { max-width: 100%; image-rendering: pixelated }
 """
@@ -39,10 +46,11 @@ PICTURE_SIDE = 128  # pixels at most
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """uint8 (H, W, C), and what is to be said about it."""
+    """uint8 (H, W, C), what is to be said about it, and of a mistake the true and the predicted class."""
 
     pixels: np.ndarray
     caption: str
+    classes: tuple[str, str] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +62,7 @@ class Report:
         findings: what is odd about the data, a sentence each, and all examples of it.
         history: {metric: one value per epoch}.
         epochs: that are planned.
+        seconds_left: for the epochs that are left, as far as that can be told.
         metrics: as `training.evaluate.metrics.measure` gives them.
         bins: as `training.evaluate.metrics.calibration_bins` gives them.
         mistakes: the most confident first.
@@ -65,6 +74,7 @@ class Report:
     facts: dict[str, Any]
     findings: list[tuple[str, list[str]]]
     epochs: int = 0
+    seconds_left: float | None = None
     history: dict[str, list[float]] = field(default_factory=dict)
     metrics: dict[str, Any] = field(default_factory=dict)
     bins: list[tuple[float, float, int]] = field(default_factory=list)
@@ -91,17 +101,22 @@ class GrowingReport(Callback):
 
     def begin(self, state: TrainState, epochs: int, steps_per_epoch: int) -> None:
         self._report = replace(self._report, epochs=epochs)
+        self._began, self._done_before = time.monotonic(), len(state.history.get("loss", []))
         self.epoch(state)
 
     def epoch(self, state: TrainState) -> None:
-        write_durably(self._path, replace(self._report, history=state.history).html())
+        done = len(state.history.get("loss", []))
+        here, left = done - self._done_before, max(0, self._report.epochs - done)
+        seconds_left = (time.monotonic() - self._began) / here * left if here else None
+        write_durably(self._path, replace(self._report, history=state.history, seconds_left=seconds_left).html())
 
 
 def results(report: Report) -> str:
     """The figure to go by first."""
     done, metrics = len(report.history.get("loss", [])), report.metrics
     if not metrics:
-        return f"<p>Training: {done} of {report.epochs} epochs are done. This page renews itself.</p>"
+        left = "" if report.seconds_left is None else f" About {duration(report.seconds_left)} are left, or less."
+        return f"<p>Training: {done} of {report.epochs} epochs are done.{left} This page renews itself.</p>"
     about = f"{calibrated_on(metrics)} {fine_tuned(metrics)}"
     if not metrics["num_images"]:
         return f"<p>Nothing was held out to test, and nothing is measured. {about}</p>"
@@ -119,10 +134,25 @@ def results(report: Report) -> str:
     order = sorted(names, key=lambda name: name != metrics["headline"])
     rows = [[f"test {names[name]}", shown(metrics[name])] for name in order if name in metrics]
     return (
-        f"{table(['', 'value'], rows)}<p>With a probability of {POWER:.0%}, this test split shows a difference between "
-        f"two models of {100 * metrics['resolvable_difference']:.1f} points of accuracy or more, if they disagree on "
-        f"{DISAGREEMENT:.0%} of the images. {about} Intervals are of 95 %.</p>"
+        f"{in_words(report)}<h2>Figures</h2>{table(['', 'value'], rows)}<p>With a probability of {POWER:.0%}, this "
+        f"test split shows a difference between two models of {100 * metrics['resolvable_difference']:.1f} points of "
+        f"accuracy or more, if they disagree on {DISAGREEMENT:.0%} of the images. {about} Intervals are of 95 %.</p>"
     )
+
+
+def in_words(report: Report) -> str:
+    verdict = judge(report.metrics, report.history, len(report.label_errors or []))
+    found = "".join(f"<p>{escape(printable(sentence))}</p>" for sentence in verdict.found)
+    to_do = "".join(f"<li>{escape(printable(sentence))}</li>" for sentence in verdict.to_do)
+    next_steps = f"<h2>What to do next</h2><ul>{to_do}</ul>" if to_do else ""
+    return f'<div class="verdict">{found}</div>{next_steps}'
+
+
+def duration(seconds: float) -> str:
+    if seconds < 90:
+        return f"{max(1, round(seconds))} seconds"
+    minutes = round(seconds / 60)
+    return f"{minutes} minutes" if minutes < 90 else f"{minutes / 60:.1f} hours"
 
 
 def calibrated_on(metrics: dict[str, Any]) -> str:
@@ -160,8 +190,9 @@ def training(report: Report) -> str:
     plots = [plot(f"{name} over {epochs} epochs", curves_of(history, name)) for name in ("accuracy", "loss")]
     plots.append(plot("learning rate", {"learning rate": history["learning_rate"]}))
     plots.append(plot("images/s", {"images/s": history["images_per_s"]}))
+    charts = f'<div class="charts">{"".join(plots)}</div>'
     wait = f"<p>The network waited for images {100 * np.mean(history['input_wait']):.1f} % of the time.</p>"
-    return f"<h2>How training went</h2>{''.join(plots)}{wait}"
+    return f"<h2>How training went</h2>{charts}{wait}"
 
 
 def curves_of(history: dict[str, list[float]], metric: str) -> dict[str, list[float]]:
@@ -174,9 +205,9 @@ def details(report: Report) -> str:
         return ""
     classes = report.metrics["per_class"]
     return (
-        f"<h2>Classes</h2>{per_class(classes)}{confusion(report.metrics['confusion'], list(classes))}"
-        "<h2>Calibration</h2><p>Accuracy (vertical) over confidence (horizontal); a larger dot stands "
-        "for more images. Below the diagonal the model is overconfident.</p>"
+        f"<h2>Classes</h2>{per_class(classes)}{confusion(report, list(classes))}"
+        "<h2>Calibration</h2><p>How often answers of a confidence are right; each dot has its number of images. Below "
+        "the diagonal the model is overconfident.</p>"
         f"{reliability(report.bins)}"
     )
 
@@ -184,7 +215,7 @@ def details(report: Report) -> str:
 def pictures(report: Report) -> str:
     sections = []
     if report.mistakes:
-        sections.append(gallery("Its most confident mistakes", report.mistakes))
+        sections.append(confused_pictures(report.mistakes))
     if report.label_errors is not None:
         what = "The likeliest errors first, each judged by a network that had not seen the image."
         sections.append(
@@ -199,16 +230,41 @@ def pictures(report: Report) -> str:
 def data(report: Report) -> str:
     found = "".join(map(finding, report.findings)) or "<p>Nothing odd was found.</p>"
     rows = [[escape(name), escape(printable(shown(value)))] for name, value in report.facts.items()]
-    return f"<h2>Data</h2>{found}<h2>How it was made</h2>{table(['', ''], rows, 'facts')}"
+    made = f"<details><summary>Settings, data and machine</summary>{table(['', ''], rows, 'facts')}</details>"
+    return f"<h2>Data</h2>{found}<h2>How it was made</h2>{made}"
+
+
+def confused_pictures(mistakes: list[Picture]) -> str:
+    """Mistakes by their true and their predicted class, those pairs first that have most."""
+    pairs: dict[Any, list[Picture]] = {}
+    for picture in mistakes:
+        pairs.setdefault(picture.classes, []).append(picture)
+    sections = []
+    for classes, some in sorted(pairs.items(), key=lambda each: -len(each[1])):
+        if classes is None:
+            sections.append(figures_of(some))
+        else:
+            title = escape(printable("{} taken for {}".format(*classes)))
+            sections.append(f'<h3 id="{anchor(*classes)}">{title}</h3>{figures_of(some)}')
+    return f"<h2>Its most confident mistakes</h2>{''.join(sections)}"
+
+
+def anchor(label: str, predicted: str) -> str:
+    """Of the mistakes that took the one class for the other; letters and digits alone."""
+    return f"m{label.encode().hex()}-{predicted.encode().hex()}"
 
 
 def gallery(title: str, shown_pictures: list[Picture], text: str = "") -> str:
+    return f"<h2>{escape(title)}</h2>{f'<p>{escape(text)}</p>' if text else ''}{figures_of(shown_pictures)}"
+
+
+def figures_of(shown_pictures: list[Picture]) -> str:
     figures = "".join(
         f'<figure><img alt="" src="{data_uri(picture.pixels)}">'
         f"<figcaption>{escape(printable(picture.caption))}</figcaption></figure>"
         for picture in shown_pictures
     )
-    return f'<h2>{escape(title)}</h2>{f"<p>{escape(text)}</p>" if text else ""}<div class="pictures">{figures}</div>'
+    return f'<div class="pictures">{figures}</div>'
 
 
 def data_uri(pixels: np.ndarray, side: int = PICTURE_SIDE) -> str:
@@ -245,23 +301,44 @@ def printable(text: str) -> str:
 
 
 def per_class(classes: dict[str, dict[str, Any]]) -> str:
-    columns = ("recall", "recall_interval", "precision", "precision_interval", "f1", "num_images")
-    rows = [[escape(name), *(shown(row[column]) for column in columns)] for name, row in classes.items()]
-    return table(["class", "recall", "from and to", "precision", "from and to", "F1", "images"], rows)
+    rows = [
+        [
+            escape(name),
+            *(cell for measure in ("recall", "precision") for cell in (shown(row[measure]), bar(row, measure))),
+            *(shown(row[measure]) for measure in ("f1", "num_images")),
+        ]
+        for name, row in classes.items()
+    ]
+    return table(["class", "recall", "", "precision", "", "F1", "images"], rows)
 
 
-def confusion(matrix: list[list[int]], names: list[str]) -> str:
+def bar(row: dict[str, Any], measure: str) -> str:
+    return "" if row[measure] is None else interval(row[measure], *row[f"{measure}_interval"])
+
+
+def confusion(report: Report, names: list[str]) -> str:
+    matrix = report.metrics["confusion"]
     if len(names) > MAX_CONFUSION:
         return f"<p>The confusion matrix of {len(names)} classes is in metrics.json.</p>"
+    pictured = {picture.classes for picture in report.mistakes}
+
+    def cell(i: int, j: int, count: int, total: int) -> str:
+        pair = names[i], names[j]
+        return shaded(count, total, i == j, anchor(*pair) if count and pair in pictured else "")
+
     rows = "".join(
-        f"<tr><th>{escape(name)}</th>" + "".join(shaded(n, sum(row), i == j) for j, n in enumerate(row)) + "</tr>"
+        f"<tr><th>{escape(name)}</th>" + "".join(cell(i, j, n, sum(row)) for j, n in enumerate(row)) + "</tr>"
         for i, (name, row) in enumerate(zip(names, matrix, strict=True))
     )
     heads = "".join(f"<th>{escape(name)}</th>" for name in names)
-    caption = "<h2>Confusion matrix</h2><p>Each row is a true class, each column a predicted class.</p>"
+    caption = (
+        "<h2>Confusion matrix</h2><p>Each row is a true class, each column a predicted class. A number that is "
+        "underlined leads to its images.</p>"
+    )
     return f'{caption}<div class="wide"><table class="confusion"><tr><th></th>{heads}</tr>{rows}</table></div>'
 
 
-def shaded(count: int, total: int, correct: bool) -> str:
+def shaded(count: int, total: int, correct: bool, leads_to: str = "") -> str:
+    text = f'<a href="#{leads_to}">{count}</a>' if leads_to else str(count or "")
     hue = "11,107,203" if correct else "200,60,30"
-    return f'<td style="background:rgba({hue},{count / total if total else 0:.2f})">{count or ""}</td>'
+    return f'<td style="background:rgba({hue},{count / total if total else 0:.2f})">{text}</td>'

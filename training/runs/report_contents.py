@@ -13,7 +13,7 @@ from training.evaluate.predictions import Predictions
 from training.report.page import Picture
 from training.runs.lineage import git_revision, installed_versions, machine
 
-MAX_PICTURES = 24  # of mistakes, and of likely label errors, in the report
+MAX_PICTURES = 60  # of mistakes, and of likely label errors, in the report
 
 
 def describe_error(data: Data, error: LabelError) -> dict[str, Any]:
@@ -40,7 +40,8 @@ def mistakes(data: Data, predictions: Predictions) -> list[Picture]:
     return [
         Picture(
             np.asarray(data.decoded.images[data.split.test[i]]),
-            f"{predictions.paths[i]}: taken for {predictions.class_names[answers[i]]} ({confidence[i]:.0%})",
+            f"{predictions.paths[i]} ({confidence[i]:.0%})",
+            (predictions.class_names[predictions.labels[i]], predictions.class_names[answers[i]]),
         )
         for i in wrong[np.argsort(-confidence[wrong], kind="stable")][:MAX_PICTURES]
     ]

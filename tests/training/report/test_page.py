@@ -11,7 +11,8 @@ import numpy as np
 from training.evaluate.metrics import calibration_bins, measure
 from training.evaluate.predictions import Predictions
 from training.fit.state import TrainState
-from training.report.page import MAX_CONFUSION, GrowingReport, Picture, Report
+from training.report.page import MAX_CONFUSION, GrowingReport, Picture, Report, duration
+from training.report.svg import ticks_of
 
 HISTORY = {
     name: [0.5, 0.25]
@@ -67,7 +68,7 @@ def test_the_page_says_whether_fine_tuning_was_kept() -> None:
 def test_the_page_needs_nothing_else() -> None:
     html = report("cat", "dog", mistakes=[Picture(GREY, "cat")], filters=np.repeat(GREY, 3, axis=2)).html()
     assert set(re.findall(r"(?:src|href)=\"([^:]*:[^;]*);", html)) == {"data:image/png"}
-    assert not re.search(r"href=|url\(|@import|<script|refresh", html)
+    assert not re.search(r"href=\"[^#]|url\(|@import|<script|refresh", html)
 
 
 def test_names_are_text_and_never_markup() -> None:
@@ -82,7 +83,7 @@ def test_names_are_text_and_never_markup() -> None:
 def test_it_says_what_the_test_split_can_show_and_whether_confidence_can_be_believed() -> None:
     html = report("cat", "dog").html()
     assert "two models of 36.2 points of accuracy or more" in html
-    assert html.count("<circle") == 1
+    assert re.findall(r"<circle[^>]*class=\"c0\"><title>3 images", html)
     assert "3 images: confidence" in html
 
 
@@ -92,6 +93,33 @@ def test_what_is_odd_about_the_data_is_on_the_page_to_the_last_file() -> None:
     assert "7 files left out" in html
     assert all(f"cat/&lt;{i}&gt;\\n.jpg: cut" in html for i in range(7))
     assert "Nothing odd was found." in report("cat", "dog").html()
+
+
+def test_a_number_of_the_matrix_leads_to_its_images() -> None:
+    mistakes = [Picture(GREY, f"cat/{i}.png (90%)", ("cat", "größter Hund")) for i in range(2)]
+    html = report("cat", "größter Hund", mistakes=[*mistakes, Picture(GREY, "x", ("größter Hund", "cat"))]).html()
+    assert html.index("cat taken for größter Hund") < html.index("größter Hund taken for cat")  # it has more
+    (target,) = set(re.findall(r'<a href="#([^"]+)">', html))  # of the two pairs, the matrix has one
+    assert html.count(f'id="{target}"') == 1
+
+
+def test_axes_have_ticks_and_points_their_values() -> None:
+    html = report("cat", "dog").html()
+    assert "<title>validation, epoch 2: 0.25</title>" in html
+    assert 'text-anchor="middle">epoch</text>' in html
+    assert ticks_of(0.13, 0.97) == [0, 0.2, 0.4, 0.6, 0.8, 1]
+    assert ticks_of(3, 3) == [1, 2, 3, 4, 5]
+    assert ticks_of(0, 25_000) == [0, 5000, 10_000, 15_000, 20_000, 25_000]
+
+
+def test_values_that_are_no_numbers_are_left_out_of_curves() -> None:
+    history = {name: [float("nan"), float("inf"), 0.5] for name in HISTORY}
+    assert "nan" not in report("cat", "dog", history=history).html().replace("nan %", "")
+
+
+def test_settings_are_folded_away_behind_the_verdict() -> None:
+    html = report("cat", "dog", facts={"seed": 3}).html()
+    assert html.index("It is right on 67%") < html.index("Figures") < html.index("<details><summary>Settings")
 
 
 def test_a_matrix_that_is_no_picture_any_more_is_left_out() -> None:
@@ -126,3 +154,8 @@ def test_it_grows_while_the_run_goes(tmp_path: Path) -> None:
     growing.epoch(TrainState(epoch=2, history=HISTORY))
     for text in ("2 of 9 epochs are done", 'http-equiv="refresh"', "accuracy over 2 epochs", "seed", "odd"):
         assert text in page.read_text()
+
+
+def test_the_time_that_is_left_is_told_in_words() -> None:
+    said = ["1 seconds", "59 seconds", "10 minutes", "2.5 hours"]
+    assert [duration(seconds) for seconds in (0.2, 59, 600, 9000)] == said
