@@ -8,6 +8,7 @@
             golden/                       a few encoded images, and probabilities.json: what they must get
             images.npy                    every image it was made with: `IMAGE`
             report.html                   how good this model is
+            MODEL_CARD.md                 what is known of it
             tf_serving_warmup_requests    TensorFlow Serving's own warm-up file
             int8/                         where there is one: the 8-bit form, for OpenVINO, and its golden answers
 
@@ -22,6 +23,7 @@ from typing import Annotated, Any, Literal, TypedDict, TypeVar
 import numpy as np
 from msgspec import Meta
 
+from models.bundle.card import model_card
 from models.bundle.class_names import all_nfc
 from models.bundle.operations import check_operations
 from models.bundle.preprocessing import InputSpec
@@ -36,6 +38,7 @@ FORMAT = 1  # of the manifest
 IMPORTED = "imported"  # the architecture of a network that somebody else built and trained
 MANIFEST = Path("assets.extra/manifest.json")
 LABELS = Path("assets.extra/labels.txt")
+CARD = Path("assets.extra/MODEL_CARD.md")
 GOLDEN = Path("assets.extra/golden")
 INT8 = Path("assets.extra/int8")  # made by training.export.int8: model.xml, model.bin, probabilities.json
 
@@ -148,7 +151,8 @@ class Manifest:
 
 
 def write_manifest(bundle: Path, manifest: Manifest) -> None:
-    """Complete a bundle: write the labels, then the manifest with the checksum of every file, and fsync all files."""
+    """Complete a bundle: labels, model card, then the manifest with the checksum of every file; fsync all files."""
+    write_durably(bundle / CARD, model_card(manifest.to_json()))
     write_durably(bundle / LABELS, "".join(f"{name}\n" for name in manifest.class_names))
     files = {path.relative_to(bundle).as_posix(): sha256(path) for path in files_of(bundle)}
     sealed = Manifest.from_json({**manifest.to_json(), "files": files})

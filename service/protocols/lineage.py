@@ -9,7 +9,7 @@ import msgspec
 from flask import Blueprint, Response, current_app, request
 from PIL import Image
 
-from models.bundle.manifest import GOLDEN, BrokenBundle, list_golden
+from models.bundle.manifest import CARD, GOLDEN, BrokenBundle, list_golden
 from models.bundle.preprocessing import FORMATS
 from models.files.deadline import ChangeCancelled
 from models.store.history import about_version
@@ -93,8 +93,17 @@ def read_example(files: list[Path], number: int) -> bytes:
 def show_report(name: str, version: int) -> Response:
     """The report of a version, as a page."""
     exports = Path(service().config.exports)
-    report = in_time(lambda: read_report(home_of(exports, name) / str(version)))
+    report = in_time(lambda: read_part(home_of(exports, name) / str(version), REPORT))
     return Response(report, mimetype="text/html", headers={"Content-Security-Policy": REPORT_POLICY})
+
+
+@bp.get("/models/<name>/versions/<int:version>/card")
+@answers("text/markdown", errors=(400, 401, 404, 503))
+def show_card(name: str, version: int) -> Response:
+    """The model card of a version, in Markdown."""
+    exports = Path(service().config.exports)
+    card = in_time(lambda: read_part(home_of(exports, name) / str(version), CARD))
+    return Response(card, mimetype="text/markdown")
 
 
 def wants_page() -> bool:
@@ -121,11 +130,11 @@ def home_of(exports: Path, name: str) -> Path:
     return home
 
 
-def read_report(bundle: Path) -> bytes:
+def read_part(bundle: Path, part: Path) -> bytes:
     try:
-        return (bundle / REPORT).read_bytes()
+        return (bundle / part).read_bytes()
     except (FileNotFoundError, NotADirectoryError):
-        message = "There is no such version, or it has no report; GET /models/<name>/versions lists them."
+        message = f"There is no such version, or it has no {part.name}; GET /models/<name>/versions lists them."
         raise NotFound(message) from None
 
 

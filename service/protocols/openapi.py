@@ -73,6 +73,7 @@ TAGS = {  # by blueprint, in the order in which they are shown
 MEDIA: dict[str, Schema] = {  # that are no JSON
     "text/html": STRING,
     "text/plain": STRING,
+    "text/markdown": STRING,
     "image/*": BINARY,
     "image/png": BINARY,
     "application/octet-stream": BINARY,

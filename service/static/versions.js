@@ -36,7 +36,8 @@ function describe(about) {
   fact(facts, "Images", imported ? "unknown" : `${data.train ?? "?"} to train, ${data.val ?? "?"} to validate, ${data.test ?? "?"} to test`);
   if (data.further_images) fact(facts, "Of these feedback", data.further_images);
   if (metrics.accuracy != null) fact(facts, "Right on its test images", accuracy(metrics));
-  fact(facts, "Report", reportLink(about.version));
+  fact(facts, "Report", linkTo(about.version, "report", "how good it is", "html"));
+  fact(facts, "Model card", linkTo(about.version, "card", "what is known of it", "md"));
   for (const { outcome, rule, reason } of about.decision?.findings ?? []) {
     const line = document.createElement("li");
     line.textContent = `${outcome}: ${rule}. ${reason}`;
@@ -63,18 +64,18 @@ function fact(list, name, value) {
   list.append(term, description);
 }
 
-/** A link to the report; with an API key, which a link cannot carry, it downloads the page. */
-function reportLink(version) {
+/** A link to a part of a version; with an API key, which a link cannot carry, it downloads the part. */
+function linkTo(version, part, text, ending) {
   const link = document.createElement("a");
-  link.textContent = "how good it is";
-  link.href = `${address}/${version}/report`;
+  link.textContent = text;
+  link.href = `${address}/${version}/${part}`;
   link.addEventListener("click", async (event) => {
     if (!sessionStorage.getItem("key")) return;
     event.preventDefault();
     const page = await (await fetchAny(link.href)).blob();
     const download = Object.assign(document.createElement("a"), {
       href: URL.createObjectURL(page),
-      download: `${model}-${version}.html`,
+      download: `${model}-${version}.${ending}`,
     });
     download.click();
     URL.revokeObjectURL(download.href);

@@ -28,7 +28,7 @@ th, td { padding: .2rem .7rem; text-align: right; overflow-wrap: normal } tr { b
 th { font-weight: 600 } td:first-child, th:first-child { text-align: left }
 .confusion td { text-align: center; border: 1px solid var(--paper) } .facts td { text-align: left }
 .confusion a { color: inherit } .verdict { font-size: 1.1rem } .verdict p { margin: .3rem 0 }
-.charts { display: grid; grid-template-columns: repeat(auto-fit, minmax(18rem, 1fr)); gap: 1rem 2rem }
+.charts { display: grid; grid-template-columns: repeat(auto-fit, minmax(24rem, 1fr)); gap: 1rem 2rem }
 figure { margin: 0 0 1rem } svg { width: 100%; height: auto } svg text { fill: var(--ink) }
 svg polyline { fill: none; stroke-width: 2 } polyline.c0 { stroke: var(--c0) } polyline.c1 { stroke: var(--c1) }
 svg text.c0, circle.c0, rect.c0 { fill: var(--c0) } svg text.c1, circle.c1 { fill: var(--c1) }

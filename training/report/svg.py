@@ -3,7 +3,7 @@
 import math
 from html import escape
 
-LEFT, RIGHT, TOP, BOTTOM = 56, 12, 28, 40  # room for ticks, legend and the horizontal axis' name
+LEFT, RIGHT, TOP, BOTTOM = 56, 20, 28, 40  # room for ticks, legend and the horizontal axis' name
 WIDTH, HEIGHT = 460, 260  # of a plot of curves
 SIDE = 340  # of the reliability diagram
 SHARE_TICKS = [0.0, 0.2, 0.4, 0.6, 0.8, 1.0]

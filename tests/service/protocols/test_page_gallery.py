@@ -76,3 +76,10 @@ def test_a_camera_is_offered_where_there_is_one_to_hold(browser: Browser, digits
     else:
         expect(button).to_be_hidden()
     context.close()
+
+
+def test_the_service_gives_the_model_card_of_a_version(digits_service):
+    card = requests.get(f"{digits_service}/models/digits/versions/1/card", timeout=10)
+    assert card.headers["Content-Type"].startswith("text/markdown")
+    assert card.text.startswith("# Model card: digits")
+    assert requests.get(f"{digits_service}/models/digits/versions/7/card", timeout=10).status_code == 404

@@ -49,7 +49,8 @@ def test_a_fresh_process_has_compared_the_export_with_the_network(bundle: Path) 
 
 def test_the_bundle_is_sealed_and_has_what_its_layout_promises(bundle: Path) -> None:
     files = verify(bundle).files
-    extra = [f"assets.extra/{name}" for name in ("labels.txt", "report.html", "tf_serving_warmup_requests")]
+    names = ("MODEL_CARD.md", "labels.txt", "report.html", "tf_serving_warmup_requests")
+    extra = [f"assets.extra/{name}" for name in names]
     assert {"saved_model.pb", "variables/variables.index", *extra} <= files.keys()
     assert sum(name.startswith(GOLDEN.as_posix()) for name in files) == 10 + 1
 
