@@ -21,6 +21,7 @@ log = logging.getLogger(__name__)
 MOST_WAITING = 4  # of each HTTP worker
 IDLE_S = 60  # after which the process is ended
 ATTEMPTS = 2  # each with a new process; the one that was there may have been killed meanwhile
+REST_S = 0.5  # before the next one: to receive and decode its image takes time that answers need
 HANG_S = 120  # for one explanation; a large network is loaded at the first, in time that others leave
 LOOK_S = 5.0  # between looks whether it is idle
 COMPUTING = 0.7  # of the time until the deadline; what is begun then needs a little more, and so does the answer
@@ -75,22 +76,23 @@ class Explainer:
         """In a greenlet of its own, so that a network is loaded to the end for the next who asks."""
         self._num_waiting += 1
         try:
-            answer.set(self._one_at_a_time(question))
+            with self._mine:
+                self._answer_in_turn(question, answer)
         except Exception as error:
             answer.set_exception(error)
         finally:
             self._num_waiting -= 1
 
-    def _one_at_a_time(self, question: Question) -> Explanation:
-        with self._mine:
-            if not self._turn.take(question.until, lambda: False):
-                raise DeadlineExceeded(LATE)
-            try:
-                now = time.monotonic()
-                question.until = now + COMPUTING * (question.until - now)
-                return explanation(self._ask(question))
-            finally:
-                self._turn.release()
+    def _answer_in_turn(self, question: Question, answer: AsyncResult) -> None:
+        if not self._turn.take(question.until, lambda: False):
+            raise DeadlineExceeded(LATE)
+        try:
+            now = time.monotonic()
+            question.until = now + COMPUTING * (question.until - now)
+            answer.set(explanation(self._ask(question)))
+            gevent.sleep(REST_S)
+        finally:
+            self._turn.release()
 
     def _ask(self, question: Question) -> Reply:
         for _ in range(ATTEMPTS):

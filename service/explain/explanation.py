@@ -10,7 +10,8 @@ from service.explain.masks import cover, random_masks
 from service.explain.network import Network
 
 Method = Literal["class_activation", "random_masks"]
-BATCH = 8  # covered images computed at once
+BATCH = 2  # covered images computed at once; beside a larger batch, answers waited longer
+REST = 1.0  # of the time in which something was computed: caches and memory are shared, whatever the priority
 MOST_MASKS = 800
 FEWEST_MASKS = 100  # fewer say hardly anything
 CELLS = 14  # along each side of a map from random masks, at most
@@ -57,18 +58,35 @@ def explain(network: Network, image: np.ndarray, index: int | None, until: float
     Raises:
         TooSlow: too few masks could be computed until then.
     """
+    activation = network.class_activation.maps(image) if network.class_activation else None
+    if activation is None:
+        return by_masks(network, image, index, until)
+    parts, logits = activation
+    probabilities = 1 / (1 + np.exp(-logits)) if is_multi else softmax(logits)
+    chosen = int(logits.argmax()) if index is None else index
+    others = np.zeros_like(probabilities) if is_multi else probabilities
+    values = join([part[..., chosen] - part @ others for part in parts])
+    return explanation("class_activation", chosen, probabilities, values, passes=1)
+
+
+def by_masks(network: Network, image: np.ndarray, index: int | None, until: float) -> Explanation:
     probabilities = network.probabilities(image[None])[0]
     chosen = int(probabilities.argmax()) if index is None else index
-    parts = network.class_activation.maps(image) if network.class_activation else None
-    method: Method = "random_masks" if parts is None else "class_activation"
-    if parts is None:
-        values, masks = seen(network, image, chosen, until)
-    else:
-        others = np.zeros_like(probabilities) if is_multi else probabilities
-        values, masks = join([part[..., chosen] - part @ others for part in parts]), 1
+    values, masks = seen(network, image, chosen, until)
+    return explanation("random_masks", chosen, probabilities, values, passes=1 + masks)
+
+
+def explanation(
+    method: Method, index: int, probabilities: np.ndarray, values: np.ndarray, *, passes: int
+) -> Explanation:
     height, width = values.shape
     encoded = np.ascontiguousarray(values, np.float32).tobytes()
-    return Explanation(method, chosen, float(probabilities[chosen]), height, width, encoded, 1 + masks)
+    return Explanation(method, index, float(probabilities[index]), height, width, encoded, passes)
+
+
+def softmax(logits: np.ndarray) -> np.ndarray:
+    powers: np.ndarray = np.exp(logits - logits.max())
+    return powers / powers.sum()
 
 
 def join(parts: list[np.ndarray]) -> np.ndarray:
@@ -102,12 +120,13 @@ def seen(network: Network, image: np.ndarray, chosen: int, until: float) -> tupl
     found: list[np.ndarray] = []
     masks: list[np.ndarray] = []
     took = 0.0
-    while len(found) * BATCH < MOST_MASKS and time.monotonic() + took < until:
+    while len(found) * BATCH < MOST_MASKS and time.monotonic() + (1 + REST) * took < until:
         began = time.monotonic()
         drawn = random_masks(BATCH, height, width, seed=SEED + len(found))
         found.append(network.probabilities(cover(image, drawn))[:, chosen])
         masks.append(down[0] @ drawn @ down[1])
         took = time.monotonic() - began
+        time.sleep(REST * took)
     if len(found) * BATCH < FEWEST_MASKS:
         raise TooSlow(len(found) * BATCH)
     probabilities, values = np.concatenate(found), np.concatenate(masks)

@@ -72,10 +72,10 @@ class ClassActivation:
         head = compiled(core, openvino.Model([logits], [averaged]))
         return cls(features, head, [averaged_axes(each) for each in averages])
 
-    def maps(self, image: np.ndarray) -> list[np.ndarray] | None:
-        """Each place's part in each logit, float32 (h, w, num_classes), from each of the averaged feature maps.
+    def maps(self, image: np.ndarray) -> tuple[list[np.ndarray], np.ndarray] | None:
+        """Each place's part in each logit, float32 (h, w, num_classes), of all averaged feature maps; and the logits.
 
-        The logits are a constant and the sum of all parts.
+        The logits, float32 (num_classes,), are a constant and the sum of all parts.
 
         Args:
             image: uint8 (H, W, C).
@@ -104,7 +104,7 @@ class ClassActivation:
             at += places
         of_all, of_half = sum(part.sum((0, 1)) for part in parts), 2 * (logits[1] - logits[0])
         difference = max(np.abs(of_all - expected).max(), np.abs(of_half - expected).max())
-        return parts if difference <= EXACT * max(1.0, float(np.abs(expected).max())) else None
+        return (parts, logits[2]) if difference <= EXACT * max(1.0, float(np.abs(expected).max())) else None
 
 
 def find_averages(logits: Any) -> tuple[Any, list[Any]]:

@@ -99,10 +99,12 @@ def test_the_parts_of_all_places_are_the_logits(tmp_path: Path) -> None:
     looked_at = network(tmp_path, averaged_at_two_sizes)
     image = picture(red=(3, 20), green=(20, 3))
     assert looked_at.class_activation is not None
-    parts = looked_at.class_activation.maps(image)
-    assert parts is not None
+    found_parts = looked_at.class_activation.maps(image)
+    assert found_parts is not None
+    parts, whole = found_parts
     assert [part.shape for part in parts] == [(32, 32, 3), (16, 16, 3)]
     logits = sum(part.sum(axis=(0, 1)) for part in parts)
+    np.testing.assert_allclose(logits, whole, atol=1e-3)
     probabilities = np.exp(logits) / np.exp(logits).sum()
     np.testing.assert_allclose(probabilities, looked_at.probabilities(image[None])[0], atol=1e-4)
     found = explain(looked_at, image, GREEN, FOREVER, is_multi=False)
