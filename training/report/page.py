@@ -28,10 +28,11 @@ th, td { padding: .2rem .7rem; text-align: right; overflow-wrap: normal } tr { b
 th { font-weight: 600 } td:first-child, th:first-child { text-align: left }
 .confusion td { text-align: center; border: 1px solid var(--paper) } .facts td { text-align: left }
 .confusion a { color: inherit } .verdict { font-size: 1.1rem } .verdict p { margin: .3rem 0 }
-.charts { display: grid; grid-template-columns: repeat(auto-fit, minmax(24rem, 1fr)); gap: 1rem 2rem }
+.charts { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(24rem, 100%), 1fr)); gap: 1rem 2rem }
 figure { margin: 0 0 1rem } svg { width: 100%; height: auto } svg text { fill: var(--ink) }
 svg polyline { fill: none; stroke-width: 2 } polyline.c0 { stroke: var(--c0) } polyline.c1 { stroke: var(--c1) }
-svg text.c0, circle.c0, rect.c0 { fill: var(--c0) } svg text.c1, circle.c1 { fill: var(--c1) }
+svg text.c0, circle.c0, rect.c0 { fill: var(--c0) } circle.c1 { fill: var(--c1) }
+svg text.c1 { fill: light-dark(#5f6b77, #9aa5b1) }
 circle { fill-opacity: .6 } circle.hidden { fill-opacity: 0 } circle.hidden:hover { fill-opacity: .6 }
 .grid line { stroke: var(--line) } .track { fill: var(--line) } .bar { width: 8rem; vertical-align: middle }
 .bar line { stroke: var(--ink); stroke-width: 2 } summary { cursor: pointer }
@@ -40,6 +41,7 @@ svg.square { max-width: 24rem } .pictures { display: flex; flex-wrap: wrap; gap:
 .filters { max-width: 100%; image-rendering: pixelated }
 """
 MAX_CONFUSION = 40  # classes; a larger matrix is no picture any more
+STRONGEST = 0.45  # opacity of a cell's colour; figures in it have to be readable, light or dark
 RENEW_S = 15  # while training goes on
 PICTURE_SIDE = 128  # pixels at most
 
@@ -341,4 +343,4 @@ def confusion(report: Report, names: list[str]) -> str:
 def shaded(count: int, total: int, correct: bool, leads_to: str = "") -> str:
     text = f'<a href="#{leads_to}">{count}</a>' if leads_to else str(count or "")
     hue = "11,107,203" if correct else "200,60,30"
-    return f'<td style="background:rgba({hue},{count / total if total else 0:.2f})">{text}</td>'
+    return f'<td style="background:rgba({hue},{STRONGEST * count / total if total else 0:.2f})">{text}</td>'

@@ -6,10 +6,12 @@ from typing import Any
 import numpy as np
 
 CALIBRATED = 0.05  # expected calibration error up to which confidence can be taken as it is
+BY_CHANCE = 1.15  # over the root of the images: 95 % of perfectly calibrated answers have less, as simulated
 MUCH = 0.15  # points of accuracy, from 0 to 1, between training and validation
 WEAK = 0.15  # by which the recall of a class is below that of all
 LAST = 0.05  # of the epochs: a best epoch among these had not come to an end
 ENOUGH_EPOCHS = 5  # to say anything about how the curves go
+A_GOOD_PART = 0.05  # of a loss
 NEAR_NOTHING = 0.01  # of the highest learning rate
 
 
@@ -62,7 +64,7 @@ def how_calibrated(metrics: dict[str, Any]) -> str:
     error = metrics["expected_calibration_error"]
     if metrics.get("calibration", {}).get("method") == "none":
         return "Its confidence is not calibrated: there were too few images for it."
-    if error <= CALIBRATED:
+    if error <= max(CALIBRATED, BY_CHANCE / metrics["num_images"] ** 0.5):
         return f"Its confidence can be believed: it is off by {100 * error:.0f} points on average."
     return f"Its confidence is off by {100 * error:.0f} points on average; do not take it as a probability."
 
@@ -115,7 +117,7 @@ def about_training(history: dict[str, list[float]]) -> list[str]:
 
 
 def falls(losses: list[float]) -> bool:
-    """Whether the last third is lower than the one before it, by more than they vary."""
+    """Whether the last third is lower than the one before it, by more than they vary and by a good part."""
     third = max(1, len(losses) // 3)
     last, before = np.array(losses[-third:]), np.array(losses[-2 * third : -third])
-    return bool(before.mean() - last.mean() > last.std())
+    return bool(before.mean() - last.mean() > max(last.std(), A_GOOD_PART * before.mean()))
