@@ -14,7 +14,7 @@ import requests
 from flask import Flask
 from PIL import Image
 
-from service.protocols import admin, feedback, lineage, open_inference, striate, tensorflow_serving, torchserve
+from service.protocols import admin, explain, feedback, lineage, open_inference, striate, tensorflow_serving, torchserve
 from tests.harness import descendants, golden_image, memory_of, running_service, wait_until
 from tests.images import encode, noise
 
@@ -380,7 +380,7 @@ def test_models_are_described(digits_service):
 def test_the_openapi_document_has_every_route(digits_service):
     document = requests.get(digits_service + "/openapi.json", timeout=30).json()
     app = Flask("routes", static_folder=None)
-    for module in (striate, admin, feedback, lineage, tensorflow_serving, open_inference, torchserve):
+    for module in (striate, admin, explain, feedback, lineage, tensorflow_serving, open_inference, torchserve):
         app.register_blueprint(module.bp)
     rules = {
         re.sub(r"<(?:int:)?(\w+)>", r"{\1}", rule.rule)

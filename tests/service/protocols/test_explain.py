@@ -25,9 +25,9 @@ def service(digits_exports: Path, tmp_path_factory: pytest.TempPathFactory) -> I
 
 
 def ask(
-    service: RunningService, data: bytes, path: str = "/models/digits/explain", **given: object
+    service: RunningService, data: bytes, path: str = "/models/digits/explain", **headers: str
 ) -> requests.Response:
-    return requests.post(service.url + path, data=data, timeout=150, **given)  # type: ignore[arg-type]
+    return requests.post(service.url + path, data=data, timeout=150, headers=headers)
 
 
 def explainers(service: RunningService) -> list[int]:
