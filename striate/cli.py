@@ -29,6 +29,7 @@ SECTIONS = {  # heading: {command: where it is defined}
     "Examine a model": {
         "evaluate": "training.cli.bundles:evaluate",
         "explain": "training.cli.history:explain",
+        "compare": "training.cli.bundles:compare",
         "diff": "training.cli.history:diff",
         "filters": "training.cli.bundles:filters",
         "quantize": "training.cli.bundles:quantize",

@@ -2,7 +2,7 @@
 
 import click
 
-from training.cli.bundles import evaluate, export, filters, publish, quantize
+from training.cli.bundles import compare, evaluate, export, filters, publish, quantize
 from training.cli.data import audit, preview
 from training.cli.fit import fit, lr_find, recipes
 from training.cli.history import diff, explain
@@ -19,6 +19,7 @@ def main() -> None:
 for command in (
     *(
         audit,
+        compare,
         diff,
         evaluate,
         explain,

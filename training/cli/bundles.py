@@ -1,4 +1,4 @@
-"""The commands that work on a bundle: `evaluate`, `quantize`, `export`, `publish`, `filters`."""
+"""The commands that work on a bundle or on runs: `compare`, `evaluate`, `quantize`, `export`, `publish`, `filters`."""
 
 import json
 from functools import partial
@@ -10,11 +10,21 @@ from rich.console import Console
 
 from models.bundle.manifest import IMPORTED, read_manifest, verify
 from models.errors import UserError
+from models.files.durable import write_durably
 from models.process.commands import explained
 from models.process.quiet import import_quietly
 from models.store import publish as published
 from models.store.history import find_bundle
-from training.cli.deferred import converting, drawing, evaluation, labelling, measuring, publish_check, quantizing
+from training.cli.deferred import (
+    comparison,
+    converting,
+    drawing,
+    evaluation,
+    labelling,
+    measuring,
+    publish_check,
+    quantizing,
+)
 from training.cli.options import (
     AS_JSON,
     BUNDLE,
@@ -173,6 +183,20 @@ def publish(bundle: Path, live: bool, force: bool, exports: Path) -> None:
     if refusal:
         refuse(refusal, bundle, exports)
     click.echo(f"published{' and live' if live else ''}: {exports / model / str(version)}")
+
+
+@click.command()
+@click.argument("first", metavar="RUN", type=click.Path(path_type=Path, exists=True, file_okay=False))
+@click.argument("second", metavar="RUN", type=click.Path(path_type=Path, exists=True, file_okay=False))
+@click.option(
+    "-o", "--output", type=click.Path(path_type=Path, dir_okay=False), default="compare.html", help="Page to write."
+)
+@explained
+def compare(first: Path, second: Path, output: Path) -> None:
+    """Say which of two runs is better, and write a page with both beside each other."""
+    runs = comparison.read_run(first), comparison.read_run(second)
+    write_durably(output, comparison.page(*runs))
+    click.echo("\n".join([*comparison.in_words(*runs), f"the page: {output}"]))
 
 
 @click.command()

@@ -26,6 +26,7 @@ with imported_when_used():
     import training.promotion.publish_check as publish_check
     import training.promotion.publishing as publishing
     import training.promotion.version_diff as version_diff
+    import training.report.comparison as comparison
     import training.report.filters as drawing
     import training.report.preview as previewing
     import training.report.svg as svg
