@@ -13,6 +13,8 @@ from click.testing import CliRunner
 
 from benchmarks import (
     bombs,
+    explaining,
+    explanations,
     faults,
     fuzz,
     gate,
@@ -175,6 +177,26 @@ def test_nobody_who_asks_beside_bombs_is_refused(exports: Path, monkeypatch: pyt
     kinds = ("JPEG, 20,000 scans", "TIFF, 1,000,000 strips")
     said = figures(bombs.main, *ON_ONE, *(word for kind in kinds for word in ("--kind", kind)))
     assert all(said[kind]["failed"] == 0 and said[kind]["answers"] == "16x422" for kind in kinds)
+
+
+@LONG
+@NEEDS_WRK
+def test_who_asks_beside_explanations_is_answered(exports: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for module, name in ((explaining, "WARM_S"), (faults, "CAPACITY_S")):
+        monkeypatch.setattr(module, name, 1)
+    said = figures(explaining.main, *ON_ONE, "--seconds", 2, "--rounds", 1)[MODEL]
+    assert said["failed"] == 0
+    assert sum(said["explained"].values()) > 0
+
+
+def test_maps_are_judged_by_what_covering_their_places_does() -> None:
+    rows, random = np.array([[0.2, 0.8], [0.3, 0.9]]), np.array([[0.5, 0.5], [0.5, 0.6]])
+    judged = explanations.compared(rows, random)
+    assert judged["gain"] == pytest.approx(0.55)
+    assert judged["error"] == pytest.approx(0.05)
+    image, corner = explanations.patched(np.random.default_rng(0), "red")
+    row, column = corner
+    assert (image[row : row + 8, column : column + 8] == explanations.COLOURS["red"]).all()
 
 
 @NEEDS_WRK
