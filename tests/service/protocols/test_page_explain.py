@@ -9,7 +9,7 @@ from playwright.sync_api import Browser, Page, expect
 from tests.browser import expect_label, opened
 from tests.harness import golden_image, running_service
 
-PATIENCE_MS = 120_000  # it is explained in time that others leave, and tests leave little
+PATIENCE_MS = 600_000  # it is explained in time that others leave, and tests leave little
 
 
 @pytest.fixture
