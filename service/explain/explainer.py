@@ -67,6 +67,7 @@ class Explainer:
             raise Overloaded("Too many explanations are waiting. Try again later.")
         question = Question(str(bundle), image.shape, image.tobytes(), index, deadline, is_multi)
         answer = AsyncResult()
+        self._num_waiting += 1
         gevent.spawn(self._answer, question, answer)
         with gevent.Timeout(max(0.0, deadline - time.monotonic()), DeadlineExceeded(LATE)):
             found: Explanation = answer.get()
@@ -74,7 +75,6 @@ class Explainer:
 
     def _answer(self, question: Question, answer: AsyncResult) -> None:
         """In a greenlet of its own, so that a network is loaded to the end for the next who asks."""
-        self._num_waiting += 1
         try:
             with self._mine:
                 self._answer_in_turn(question, answer)

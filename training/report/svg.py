@@ -8,6 +8,7 @@ WIDTH, HEIGHT = 460, 260  # of a plot of curves
 SIDE = 340  # of the reliability diagram
 SHARE_TICKS = [0.0, 0.2, 0.4, 0.6, 0.8, 1.0]
 MOST_TICKS = 6
+LETTER = 7  # width, about
 MOST_POINTS = 60  # that have a value under the pointer, of each curve
 TEXT = "</text>"
 
@@ -24,11 +25,13 @@ def plot(title: str, curves: dict[str, list[float]], *, along: str = "epoch") ->
     area = Area(WIDTH, HEIGHT, (1, max(longest, 2)), (ticks[0], ticks[-1]))
     numbers = sorted({round(tick) for tick in ticks_of(1, longest) if 1 <= tick <= longest} | {1})
     inner = area.grid([(number, str(number)) for number in numbers], [(tick, f"{tick:.4g}") for tick in ticks], along)
+    at = LEFT + 5
     for i, (name, curve) in enumerate(curves.items()):
         kind = f"c{len(curves) - 1 - i}"
         inner += curve_of(area, curve, kind, name, along)
         if len(curves) > 1:
-            inner += f'<text x="{LEFT + 5 + 90 * i}" y="16" class="{kind}">{escape(name)}{TEXT}'
+            inner += f'<text x="{at}" y="16" class="{kind}">{escape(name)}{TEXT}'
+            at += 20 + LETTER * len(name)
     return figure(title, area.svg(title, inner))
 
 
@@ -66,7 +69,8 @@ class Area:
             for value, text in across
         )
         names = f'<text x="{(LEFT + right) / 2}" y="{self.height - 5}" text-anchor="middle">{escape(along)}{TEXT}'
-        return f'<g class="grid">{lines}</g>{names}<text x="4" y="16">{escape(upward)}{TEXT}'
+        names += f'<text x="4" y="16">{escape(upward)}{TEXT}' if upward else ""
+        return f'<g class="grid">{lines}</g>{names}'
 
     def svg(self, title: str, inner: str, kind: str = "") -> str:
         size = f'viewBox="0 0 {self.width} {self.height}" font-size="12"'
@@ -103,16 +107,16 @@ def figure(title: str, svg: str) -> str:
 
 
 def drawing(title: str, curves: dict[str, list[float]], along: str) -> str:
-    """A plot as a file of its own."""
-    inner = plot(title, curves, along=along)
-    svg = inner[inner.index("<svg") :].removesuffix("</figure>")
-    style = (
-        "<style>text{font-family:sans-serif}polyline{fill:none;stroke:#0b6bcb;stroke-width:2}line{stroke:#ddd}"
-        ".hidden{opacity:0}</style>"
-        f'<rect width="{WIDTH}" height="{HEIGHT}" fill="#fff"/>'
+    """A plot as a file of its own, with its title above it."""
+    shown = plot(title, curves, along=along)
+    _, _, inner = shown[shown.index("<svg") :].removesuffix("</figure>").partition(">")
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 -{TOP} {WIDTH} {HEIGHT + TOP}" font-size="12">'
+        "<style>text{font-family:sans-serif}polyline{fill:none;stroke:#0b6bcb;stroke-width:2}polyline.c1{stroke:#9aa5b1}"
+        "text.c0{fill:#0b6bcb}text.c1{fill:#5f6b77}line{stroke:#ddd}.hidden{opacity:0}</style>"
+        f'<rect y="-{TOP}" width="{WIDTH}" height="{HEIGHT + TOP}" fill="#fff"/>'
+        f'<text x="4" y="-8">{escape(title)}{TEXT}{inner}\n'
     )
-    head, _, rest = svg.partition(">")
-    return f'{head} xmlns="http://www.w3.org/2000/svg">{style}{rest}\n'
 
 
 def reliability(bins: list[tuple[float, float, int]]) -> str:

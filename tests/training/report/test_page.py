@@ -1,6 +1,7 @@
 """The page that says how a run goes and how good its model is."""
 
 import re
+import xml.dom.minidom
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
@@ -12,7 +13,7 @@ from training.evaluate.metrics import calibration_bins, measure
 from training.evaluate.predictions import Predictions
 from training.fit.state import TrainState
 from training.report.page import MAX_CONFUSION, GrowingReport, Picture, Report, duration
-from training.report.svg import ticks_of
+from training.report.svg import drawing, ticks_of
 
 HISTORY = {
     name: [0.5, 0.25]
@@ -159,3 +160,11 @@ def test_it_grows_while_the_run_goes(tmp_path: Path) -> None:
 def test_the_time_that_is_left_is_told_in_words() -> None:
     said = ["1 seconds", "59 seconds", "10 minutes", "2.5 hours"]
     assert [duration(seconds) for seconds in (0.2, 59, 600, 9000)] == said
+
+
+def test_a_plot_as_a_file_has_its_title_and_tells_its_curves_apart() -> None:
+    file = drawing("loss of <b> & more", {"night": [1, 2], "day": [2, 3]}, "slice")
+    texts = [text.firstChild.data for text in xml.dom.minidom.parseString(file).getElementsByTagName("text")]
+    assert {"loss of <b> & more", "night", "day", "slice"} <= set(texts)
+    assert set(re.findall(r'<polyline [^>]*class="(\w+)"', file)) == {"c0", "c1"}
+    assert re.search(r"polyline\.c1\{stroke:", file)
