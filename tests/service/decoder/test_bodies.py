@@ -23,7 +23,6 @@ from tests.images import encode, noise
 from tests.processes import ROOT
 
 MAX_BYTES = 16_000_000
-MOST_TURN_S = 0.05  # of processor time in which gevent's loop can do nothing else
 BASE64 = "QUJD" * 5000
 FORM_TYPE = "multipart/form-data; boundary=b"
 PART = b'--b\r\nContent-Disposition: form-data; name="a"; filename="a.png"\r\n\r\n%b\r\n'
@@ -109,13 +108,16 @@ def few_objects() -> Iterator[None]:
 @pytest.mark.usefixtures("few_objects")
 def test_while_bodies_of_millions_of_numbers_are_parsed_the_loop_goes_on(pool):
     body = tensor(5_000_000)
+    began = time.thread_time()  # of this thread alone, whatever else the machine does
+    INFER.read(body, None, "toy", 64)
+    parsing_here = time.thread_time() - began
     said(pool, INFER, tensor(100), None, "toy", 64)
     longest = 0.0
 
     def beat() -> None:
         nonlocal longest
         while True:
-            began = time.thread_time()  # of this thread alone, whatever else the machine does
+            began = time.thread_time()
             gevent.sleep(0.001)
             longest = max(longest, time.thread_time() - began)
 
@@ -124,7 +126,7 @@ def test_while_bodies_of_millions_of_numbers_are_parsed_the_loop_goes_on(pool):
     parsing = [pool.parse(INFER, body, (None, "toy", 64), soon(120)) for _ in range(2)]
     assert all(one.result().batch.images.shape == (1, 5_000_000) for one in parsing)
     beating.kill()
-    assert longest < MOST_TURN_S
+    assert longest < parsing_here / 2  # the loop could do nothing else for so long: usually a fiftieth
 
 
 def test_large_bodies_do_not_hold_up_images(pool):

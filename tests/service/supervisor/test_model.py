@@ -250,7 +250,7 @@ def test_a_version_whose_files_are_still_missing_waits_for_them(model, exports):
     for path, content in missing.items():
         route = model.route().versions[3]
         assert (route.state, model.to_start()) == ("loading", [])
-        assert re.fullmatch(r"waiting for [12] of the 6 files that its manifest lists", route.reason)
+        assert re.fullmatch(r"waiting for [12] of the 7 files that its manifest lists", route.reason)
         path.write_bytes(content)
         look(model)
     assert model.to_start() == []  # somebody was writing until just now
