@@ -68,6 +68,14 @@ class Keys:
         if not allowed:
             raise Forbidden(f"This API key does not allow this: send one of SERVICE_{scope.upper()}_KEYS.")
 
+    def standing(self, headers: "Headers", scope: Scope) -> Literal["allowed", "key", "off"]:
+        """Whether this request's key allows it, another key would, or none does."""
+        try:
+            self.check(headers, scope)
+        except (Unauthorized, Forbidden):
+            return "key" if self._allowing(scope) else "off"
+        return "allowed"
+
     def _check_host(self, headers: "Headers") -> None:
         """Refuse foreign host names: by DNS rebinding, another site's page could otherwise send requests here."""
         host = (headers.get("Host") or "").rpartition(":")[0] or headers.get("Host") or ""

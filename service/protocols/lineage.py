@@ -3,7 +3,7 @@
 import io
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 import msgspec
 from flask import Blueprint, Response, current_app, request
@@ -12,6 +12,7 @@ from PIL import Image
 from models.bundle.manifest import CARD, GOLDEN, BrokenBundle, list_golden
 from models.bundle.preprocessing import FORMATS
 from models.files.deadline import ChangeCancelled
+from models.store.decisions import Finding, read_decisions
 from models.store.history import about_version
 from models.store.layout import MODEL_NAME, list_versions
 from service.config import Config
@@ -25,16 +26,33 @@ bp = Blueprint("lineage", __name__)
 
 T = TypeVar("T")
 TIMEOUT_S = 10.0
+MOST_JOBS = 20
 AWAY = "The exports cannot be read just now. Try again later."
 REPORT = Path("assets.extra/report.html")
 REPORT_POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; sandbox"  # it is a file of the bundle's
 
 
+class Job(msgspec.Struct):
+    """What a retraining job decided that published no version; `findings` is what each rule came to."""
+
+    at: str
+    outcome: str
+    reason: str
+    champion: int | None
+    findings: list[Finding]
+
+
 class Versions(msgspec.Struct):
-    """Every published version, the newest first."""
+    """Every published version, the newest first; and of the retraining jobs that published none the latest.
+
+    `administration` says whether this request's key allows to change the parts of versions: "allowed"; "key", if
+    another key would; "off", if the service has no keys for that.
+    """
 
     model: str
     versions: list[dict[str, Any]]
+    jobs: list[Job]
+    administration: Literal["allowed", "key", "off"]
 
 
 class Examples(msgspec.Struct):
@@ -50,7 +68,8 @@ def list_lineage(name: str) -> Response:
     if wants_page():
         return current_app.send_static_file("versions.html")
     exports = Path(service().config.exports)
-    return respond(Versions(name, in_time(lambda: describe(home_of(exports, name)))))
+    versions, jobs = in_time(lambda: (describe(home_of(exports, name)), jobs_without_version(exports / name)))
+    return respond(Versions(name, versions, jobs, service().keys.standing(request.headers, "admin")))
 
 
 @bp.get("/models/<name>/versions/<int:version>/examples")
@@ -136,6 +155,12 @@ def read_part(bundle: Path, part: Path) -> bytes:
     except (FileNotFoundError, NotADirectoryError):
         message = f"There is no such version, or it has no {part.name}; GET /models/<name>/versions lists them."
         raise NotFound(message) from None
+
+
+def jobs_without_version(home: Path) -> list[Job]:
+    """The latest, the newest first."""
+    found = [each for each in reversed(read_decisions(home)) if each.get("version") is None][:MOST_JOBS]
+    return [Job(each["at"], each["outcome"], each["reason"], each["champion"], each["findings"]) for each in found]
 
 
 def describe(home: Path) -> list[dict[str, Any]]:
