@@ -27,9 +27,8 @@ from benchmarks.bundles import publish_random
 from benchmarks.processes import circumstances, machine
 from models.bundle.manifest import read_manifest
 from models.bundle.preprocessing import decode_image
-from service.explain import explanation
-from service.explain.explanation import explain, resized
-from service.explain.network import Network
+from models.insight.explanation import explain, resized
+from models.insight.network import Network
 
 WORK = Path("build/bench/explanations")
 COLOURS = {"red": (220, 40, 40), "green": (40, 200, 40), "blue": (50, 60, 230), "yellow": (220, 210, 40)}
@@ -50,7 +49,6 @@ Map = Callable[[np.ndarray, int], np.ndarray]  # of an image and a class
 @click.option("--count", default=60, show_default=True, help="Images of the test to take.")
 def main(run: Path, data: Path, count: int) -> None:
     """RUN is of a training on DATA, a folder of photographs."""
-    explanation.REST = 0  # nobody asks meanwhile
     print(f"on {machine()}")
     planted = {name: share_found(name, epochs) for name, epochs in PLANTED.items()}
     for name, found in planted.items():

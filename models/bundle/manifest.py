@@ -39,6 +39,7 @@ IMPORTED = "imported"  # the architecture of a network that somebody else built 
 MANIFEST = Path("assets.extra/manifest.json")
 LABELS = Path("assets.extra/labels.txt")
 CARD = Path("assets.extra/MODEL_CARD.md")
+REPORT = Path("assets.extra/report.html")
 GOLDEN = Path("assets.extra/golden")
 INT8 = Path("assets.extra/int8")  # made by training.export.int8: model.xml, model.bin, probabilities.json
 
@@ -108,6 +109,8 @@ class Manifest:
         threshold: of multi_label, the labels whose probability is at least this are the answer.
         engines: which of the service's engines compute it; an import tries them, older bundles have both.
         reference: statistics of the images that it was tested on (`models.bundle.reference`); None in old bundles.
+        unusual_above: an answer is marked as of an image unlike the training images where its `out_of_distribution` is
+            above this (`models.insight.familiarity`); None where it is not known what is usual.
         drawing: how a drawing is made into an image like those of the data set; None where nobody draws them.
         lineage: data fingerprint, split, configuration, git revision, library versions.
         files: sha256 of every other file, by its path inside the bundle.
@@ -127,6 +130,7 @@ class Manifest:
     threshold: Annotated[float, Meta(gt=0, le=1)] = 0.5
     engines: Annotated[tuple[EngineName, ...], Meta(min_length=1)] = ("openvino", "tensorflow")
     reference: Reference | None = None
+    unusual_above: Annotated[float, Meta(ge=0, le=1)] | None = None
     lineage: dict[str, Any] = field(default_factory=dict)
     files: dict[str, str] = field(default_factory=dict)
     format: int = FORMAT

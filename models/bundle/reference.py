@@ -6,7 +6,7 @@ By convention a PSI below 0.1 means no change, above 0.25 a significant change (
 """
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
@@ -17,6 +17,7 @@ NUM_BINS = 10
 MAX_CLASSES = 20  # bins of predicted classes: of many, the rarer ones share the last
 CHUNK = 256  # images in memory at a time
 SIDE = 32  # pixels of a side that are looked at, about: statistics need no more
+FAR = 4  # pixels of those that are looked at, between which coarse changes are measured
 SURE = 0.99  # confidence is clipped to this: bfloat16 hardly resolves values closer to 1
 
 
@@ -30,8 +31,7 @@ class Reference:
         class_shares: share of the predictions in each class bin; len(classes) + 1 values.
         edges: bin edges of each statistic, ascending; NUM_BINS - 1, fewer where values repeat.
         shares: share of the images in each bin.
-        mean, precision: mean (5,) and inverse covariance (5, 5) of `features`, for the Mahalanobis distance.
-        distances: evenly spaced quantiles of that distance, from 0 to 1.
+        mean, precision, distances: of bundles from before 0.2, and not used any more.
     """
 
     num_images: int
@@ -39,16 +39,16 @@ class Reference:
     class_shares: list[float]
     edges: dict[str, list[float]]
     shares: dict[str, list[float]]
-    mean: list[float]
-    precision: list[list[float]]
-    distances: list[float]
+    mean: list[float] = field(default_factory=list)
+    precision: list[list[float]] = field(default_factory=list)
+    distances: list[float] = field(default_factory=list)
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
 
 
 def describe(images: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
-    """float64 (N, 5), in the order of STATISTICS.
+    """float64 (N, 7): the STATISTICS, in their order, and two further ones of the pixels for `figures`.
 
     Args:
         images: uint8 (N, H, W, C).
@@ -61,16 +61,30 @@ def describe(images: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
     flat = pixels.reshape(len(pixels), -1)
     brightness = mean_of(flat)
     away = flat - brightness[:, None]
-    described = np.zeros((len(pixels), len(STATISTICS)))
+    described = np.zeros((len(pixels), len(STATISTICS) + 2))
     described[:, 0] = np.minimum(np.maximum.reduce(probabilities, axis=1), SURE)
     described[:, 1] = brightness
     described[:, 2] = np.sqrt(mean_of(away * away))
     if pixels.shape[3] > 1:
         spread = np.maximum.reduce(pixels, axis=3) - np.minimum.reduce(pixels, axis=3)
         described[:, 3] = mean_of(spread.reshape(len(pixels), -1))
-    if pixels.shape[2] > 1:
-        described[:, 4] = mean_of(np.abs(pixels[:, :, 1:] - pixels[:, :, :-1]).reshape(len(pixels), -1))
+    if pixels.shape[2] > FAR:
+        slopes = pixels[:, :, 1:] - pixels[:, :, :-1]
+        bends = slopes[:, :, 1:] - slopes[:, :, :-1]
+        described[:, 4] = mean_of(np.abs(slopes).reshape(len(pixels), -1))
+        described[:, 5] = mean_of(np.abs(bends).reshape(len(pixels), -1))
+        described[:, 6] = mean_of(np.abs(pixels[:, :, FAR:] - pixels[:, :, :-FAR]).reshape(len(pixels), -1))
     return described
+
+
+def figures(described: np.ndarray) -> np.ndarray:
+    """What says how odd images are, float64 (N, 6): brightness, and logarithms of the rest without confidence.
+
+    In logarithms an image without any colour is as far from a pale one as that is from a colourful one.
+    """
+    found = described[:, 1:].copy()
+    found[:, 1:] = np.log(found[:, 1:] + 1 / 255)
+    return found
 
 
 def mean_of(rows: np.ndarray) -> np.ndarray:
@@ -96,19 +110,12 @@ def make_reference(
     quantiles = np.linspace(0, 1, NUM_BINS + 1)[1:-1]
     edges = {name: np.unique(np.quantile(described[:, i], quantiles)) for i, name in enumerate(STATISTICS)}
     binned = {name: bins_of(described[:, i], edges[name]) for i, name in enumerate(STATISTICS)}
-    points = features(described)
-    mean = points.mean(axis=0)
-    spread = np.cov(points, rowvar=False) + 1e-6 * np.eye(points.shape[1])  # a figure may be the same in all images
-    precision = np.linalg.inv(spread)
     return Reference(
         num_images=len(rows),
         classes=[class_names[i] for i in most],
         class_shares=[*shares[most].tolist(), float(max(0.0, 1 - shares[most].sum()))],
         edges={name: found.tolist() for name, found in edges.items()},
         shares={name: (np.bincount(b, minlength=len(edges[name]) + 1) / len(b)).tolist() for name, b in binned.items()},
-        mean=mean.tolist(),
-        precision=precision.tolist(),
-        distances=np.quantile(mahalanobis(points, mean, precision), np.linspace(0, 1, 101)).tolist(),
     )
 
 
@@ -121,20 +128,6 @@ def most_probable(row: np.ndarray, count: int) -> list[int]:
 def at_least(row: np.ndarray, threshold: float) -> list[int]:
     """Positions of the labels whose probability is at least this, the most probable first; there may be none."""
     return [i for i in most_probable(row, len(row)) if row[i] >= threshold]
-
-
-def features(described: np.ndarray) -> np.ndarray:
-    """Features of the Mahalanobis distance: log(1 - confidence), then the image statistics."""
-    found = described.copy()
-    found[:, 0] = np.log(1 - described[:, 0])
-    return found
-
-
-def mahalanobis(points: np.ndarray, mean: np.ndarray, precision: np.ndarray) -> np.ndarray:
-    """(N, F) -> (N,): distances in standard deviations."""
-    away = points - mean
-    squares: np.ndarray = np.add.reduce(away @ precision * away, axis=1)
-    return np.sqrt(np.maximum(squares, 0))
 
 
 def bins_of(values: np.ndarray, edges: np.ndarray) -> np.ndarray:

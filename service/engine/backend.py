@@ -47,6 +47,10 @@ class Backend(ABC):
         """After that, threads start with the priority of the thread that computes the first batch."""
         return
 
+    def features(self, started: Any) -> np.ndarray | None:
+        """What the last dense layer took, float32 (N, F), of a batch that is finished; None where that is not known."""
+        return None
+
     def threads_on(self, cores: int) -> int:
         """How many threads would compute one batch on so many cores; 0 on a GPU."""
         return cores if self.threads else 0

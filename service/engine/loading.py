@@ -15,6 +15,8 @@ from models.bundle.manifest import MANIFEST, Manifest, read_golden, read_manifes
 from models.bundle.preprocessing import decode_image
 from models.errors import UserError
 from models.files.stamp import stamp_of
+from models.insight import familiarity
+from models.insight.familiarity import Familiarity
 from service.engine.backend import Backend, quickest
 from service.engine.batch_sizes import LONGEST_BATCH_S, BatchSizes, powers_of_two
 from service.engine.openvino import OpenVINO
@@ -71,6 +73,7 @@ class Loaded:
     seconds: dict[int, float]
     max_batch_size: int
     reason: str  # why in this precision
+    familiarity: Familiarity | None = None  # by which unusual images are known; None where the bundle has none
 
     def verdict(self, bundle: Path, cores: int) -> Verdict:
         """For the next engine of this version, which has so many cores.
@@ -105,7 +108,8 @@ def load_again(bundle: Path, verdict: Verdict, max_batch_size: int, pace: Pace =
         for size in sorted(verdict.seconds) if pace.considerate else (1,):  # else somebody waits for the first answer
             images = np.zeros((size, *manifest.input_spec.shape), np.uint8)
             pace.at_low_priority(partial(backend.infer, images))
-    return Loaded(verdict.engine, backend, manifest, verdict.seconds, max_batch_size, verdict.reason)
+    known = pace.at_low_priority(partial(familiarity.read, bundle))
+    return Loaded(verdict.engine, backend, manifest, verdict.seconds, max_batch_size, verdict.reason, known)
 
 
 @contextmanager
@@ -149,7 +153,8 @@ def load(
     if precision != "auto":
         reason = "as SERVICE_PRECISION asks"
     seconds = warm_up(backend, manifest.input_spec.shape, max_batch_size, pace)
-    return Loaded(engine, backend, manifest, seconds, max_batch_size, reason)
+    known = pace.at_low_priority(partial(familiarity.read, bundle))
+    return Loaded(engine, backend, manifest, seconds, max_batch_size, reason, known)
 
 
 def fastest_faithful(

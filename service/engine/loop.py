@@ -12,7 +12,7 @@ import numpy as np
 
 from service.engine.batcher import Batch, Batcher, Instance, stack
 from service.engine.loading import Loaded
-from service.engine.statistics import Statistics
+from service.engine.statistics import Result, Statistics
 from service.engine.workers import Computing, HttpWorker, HttpWorkers
 from service.ipc import messages
 
@@ -47,7 +47,7 @@ class Engine:
         self._sizes = loaded.sizes()
         self._batcher = Batcher(self._sizes)
         self._running: deque[Running] = deque()
-        self.statistics = Statistics(loaded.manifest, version, drift)
+        self.statistics = Statistics(loaded.manifest, loaded.familiarity, version, drift)
         most = loaded.max_batch_size * (loaded.backend.in_flight + 1)
         self._computing = Computing(messages.computing_file(endpoint), most)
         self._workers = HttpWorkers(endpoint, self._shape, self._batcher.discard)
@@ -118,7 +118,8 @@ class Engine:
             self._finish(self._running.popleft())
 
     def _finish(self, running: Running) -> None:
-        batch, probabilities = running.batch, self._result(running)
+        batch = running.batch
+        probabilities, features = self._result(running)
         started, done = max(running.started, self._last_done), time.monotonic()  # it began when the one before was done
         self._last_done = done
         self.busy_since = done if self._running else None
@@ -129,7 +130,8 @@ class Engine:
         else:
             self._sizes.observe(batch.size, done - started)
         is_good = np.isfinite(probabilities).all(axis=1)
-        far = self.statistics.far(batch, running.images, probabilities, is_good)
+        result = Result(probabilities, features, is_good)
+        far = self.statistics.far(batch, running.images, result)
         if batch.size > 1:  # of those that failed, another image or the size of the batch may have been the cause
             self._batcher.add_again(i for i, good in zip(batch.instances, is_good, strict=True) if not good)
         shares: defaultdict[HttpWorker, list[int]] = defaultdict(list)  # places in the batch, by whose they are
@@ -141,14 +143,17 @@ class Engine:
             statuses = [messages.OK if good else messages.FAILED for good in is_good[places].tolist()]
             rows = zip(ids, statuses, far[places].tolist(), strict=True)
             self._workers.answer(worker, messages.reply(rows, probabilities[places], started, done))
-        self.statistics.count(batch, started, done, probabilities, is_good, far)
+        self.statistics.count(batch, started, done, result, far)
 
-    def _result(self, running: Running) -> np.ndarray | None:
-        """Probabilities float32 (images, classes); None where the backend raised."""
+    def _result(self, running: Running) -> tuple[np.ndarray | None, np.ndarray | None]:
+        """Probabilities float32 (images, classes) and features; None where the backend raised."""
         if running.handle is None:
-            return None
+            return None, None
+        count = len(running.batch.instances)
         try:
-            return self._backend.finish(running.handle)[: len(running.batch.instances)]
+            probabilities = self._backend.finish(running.handle)[:count]
+            features = self._backend.features(running.handle)
         except Exception:
             log.exception("a batch of %d failed", running.batch.size)
-            return None
+            return None, None
+        return probabilities, None if features is None else features[:count]

@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 
 from models.bundle.manifest import INT8
+from models.insight.familiarity import FAMILIARITY
+from models.insight.graph import features_of
 from models.process.tbb import Threads
 from service.engine.backend import Backend, Tensors, quickest
 from service.engine.pace import Pace
@@ -30,7 +32,11 @@ class OpenVINO(Backend):
         file = bundle / INT8 / "model.xml" if precision == "int8" else bundle
         self._model = pace.at_low_priority(lambda: self._core.read_model(file))
         names = [output.get_any_name() for output in self._model.outputs]  # there may be more than the one
-        self._output = names.index("probabilities")
+        self._outputs = [names.index("probabilities")]
+        features = features_of(self._model) if (bundle / FAMILIARITY).exists() else None
+        if features is not None:
+            self._outputs.append(len(names))
+            self._model.add_outputs([features])
         rest = self.precisions(bundle)[1] if precision == "int8" else precision  # of what is not in 8 bits
         weights = sum(file.stat().st_size for file in (bundle / "variables").iterdir())
         may_be_tiny = weights < TINY_BYTES and threads < 2
@@ -45,15 +51,18 @@ class OpenVINO(Backend):
     def threads_on(self, cores: int) -> int:
         return 1 if self._is_tiny else cores
 
-    def start(self, images: np.ndarray) -> np.ndarray:
+    def start(self, images: np.ndarray) -> list[np.ndarray]:
         # Without OpenVINO's dictionaries of inputs and outputs, which cost a third of a small model's time.
         self._images = np.require(images, requirements=["C", "W"])  # kept: the tensor shares its memory
         self._request.set_input_tensor(self._tensor(self._images, shared_memory=True))
         self._request.infer()
-        return self._request.get_output_tensor(self._output).data.copy()
+        return [self._request.get_output_tensor(output).data.copy() for output in self._outputs]
 
-    def finish(self, started: np.ndarray) -> np.ndarray:
-        return started
+    def finish(self, started: list[np.ndarray]) -> np.ndarray:
+        return started[0]
+
+    def features(self, started: list[np.ndarray]) -> np.ndarray | None:
+        return started[1] if len(started) > 1 else None
 
     def _compile(self, model: Any, precision: str, pace: Pace) -> Any:
         settings = settings_for(precision, self.threads)

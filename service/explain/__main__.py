@@ -10,11 +10,12 @@ from pathlib import Path
 
 import numpy as np
 
+from models.insight.explanation import TooSlow, explain
+from models.insight.network import Network
 from models.process.parent import die_with_parent
-from service.explain.explanation import TooSlow, explain
 from service.explain.messages import Question, Refusal, Reply, read, write
-from service.explain.network import Network
 
+REST = 1.0  # of the time in which masks were computed: caches and memory are shared, whatever the priority
 MOST_NETWORKS = 2  # that are kept; another takes the place of the one that was not asked for longest
 
 
@@ -42,7 +43,7 @@ class Networks:
             return Reply(refusal=Refusal("unreadable", str(error)))
         image = np.frombuffer(question.pixels, np.uint8).reshape(question.shape)
         try:
-            found = explain(network, image, question.index, question.until, is_multi=question.is_multi)
+            found = explain(network, image, question.index, question.until, is_multi=question.is_multi, rest=REST)
         except TooSlow as error:
             return Reply(refusal=Refusal("slow", str(error)))
         return Reply(explanation=found)

@@ -9,8 +9,8 @@ import numpy as np
 from gevent.event import AsyncResult
 from gevent.lock import BoundedSemaphore
 
+from models.insight.explanation import Explanation
 from service.errors import DeadlineExceeded, NotReady, Overloaded, Unprocessable
-from service.explain.explanation import Explanation
 from service.explain.messages import Question, Reply
 from service.explain.process import ExplainerDied, ExplainerProcess
 from service.ipc.turn import Turn

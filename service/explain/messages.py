@@ -6,7 +6,7 @@ from typing import Literal, TypeVar
 
 import msgspec
 
-from service.explain.explanation import Explanation
+from models.insight.explanation import Explanation
 
 LENGTH = struct.Struct("<I")
 

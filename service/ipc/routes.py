@@ -26,6 +26,7 @@ class VersionRoute:
     input_spec: InputSpec | None = None
     # what the manifest and the engine say of it, for people and for the page
     description: dict[str, Any] = field(default_factory=dict)
+    unusual_above: float | None = None  # as in the manifest
     reference: Reference | None = None  # what it met when it was judged, to compare with
     restarts: int = 0  # engines of this version that died after they had answered
     task: Task = "single_label"

@@ -6,9 +6,9 @@ import msgspec
 import numpy as np
 from flask import Blueprint, Response, request
 
+from models.insight.explanation import Explanation, Method
+from models.insight.overlay import draw
 from service.errors import BadRequest, NotFound
-from service.explain.explanation import Explanation, Method
-from service.explain.overlay import draw
 from service.http.disconnect import while_client_stays
 from service.http.images import read_images
 from service.http.json_body import respond

@@ -9,7 +9,7 @@ import msgspec
 from flask import Blueprint, Response, current_app, request
 from PIL import Image
 
-from models.bundle.manifest import CARD, GOLDEN, BrokenBundle, list_golden
+from models.bundle.manifest import CARD, GOLDEN, REPORT, BrokenBundle, list_golden
 from models.bundle.preprocessing import FORMATS
 from models.files.deadline import ChangeCancelled
 from models.store.decisions import Finding, read_decisions
@@ -28,7 +28,6 @@ T = TypeVar("T")
 TIMEOUT_S = 10.0
 MOST_JOBS = 20
 AWAY = "The exports cannot be read just now. Try again later."
-REPORT = Path("assets.extra/report.html")
 REPORT_POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; sandbox"  # it is a file of the bundle's
 
 

@@ -40,8 +40,8 @@ class Class(msgspec.Struct):
 class Prediction(msgspec.Struct):
     """The most probable class of one image, and the `top_k` most probable in order.
 
-    `file` is the name that a form gave the image; `out_of_distribution` is the share of held-out images that are nearer
-    to the usual ones.
+    `file` is the name that a form gave the image. `out_of_distribution` is the share of held-out images that are more
+    usual than this one; `unlike_training_images` is true where that is above the threshold in the version's manifest.
     """
 
     label: str
@@ -49,6 +49,7 @@ class Prediction(msgspec.Struct):
     top: list[Class]
     file: str | UnsetType = UNSET
     out_of_distribution: Probability | UnsetType = UNSET
+    unlike_training_images: bool | UnsetType = UNSET
 
 
 class Classification(msgspec.Struct):
@@ -169,10 +170,12 @@ def classification(
             labelled.file = image.file or UNSET
         return MultiLabelClassification(name, target.version, threshold, found)
     predictions = [describe(row, target.route.class_names, top_k) for row in probabilities]
-    far = record().out_of_distribution
+    far, unusual_above = record().out_of_distribution, target.route.unusual_above
     for i, prediction in enumerate(predictions):
         prediction.file = encoded[i].file or UNSET
-        prediction.out_of_distribution = UNSET if far is None else round(float(far[i]), 4)
+        if far is not None:
+            prediction.out_of_distribution = round(float(far[i]), 4)
+            prediction.unlike_training_images = bool(unusual_above is not None and far[i] > unusual_above)
     return Classification(name, target.version, predictions)
 
 

@@ -157,6 +157,7 @@ class Version:
             input_spec=manifest.input_spec,
             task=manifest.task,
             threshold=manifest.threshold,
+            unusual_above=manifest.unusual_above,
             description={
                 "architecture": manifest.architecture,
                 "drawing": manifest.drawing,

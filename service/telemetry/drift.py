@@ -1,4 +1,4 @@
-"""Drift of the incoming images from the held-out images: a score for each image, and indices over the latest.
+"""Drift of the incoming images from the held-out images: indices over the latest.
 
 The engine of each version counts by the bins of the reference (`models.bundle.reference`), an image half as much after
 HALF_LIFE others, and writes its counts into the service's private directory every second; whoever is asked reads them.
@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from models.bundle.reference import STATISTICS, Reference, bins_of, describe, features, mahalanobis, psi
+from models.bundle.reference import STATISTICS, Reference, bins_of, psi
 from models.files.durable import write_durably
 from models.files.typed import read_json
 from service.ipc.routes import ModelVersion, Routes
@@ -31,18 +31,13 @@ class Watched:
         places = {name: i for i, name in enumerate(reference.classes)}
         self.class_bins = np.array([places.get(name, len(places)) for name in class_names])
         self.edges = {name: np.array(reference.edges[name]) for name in STATISTICS}
-        self.mean, self.precision = np.array(reference.mean), np.array(reference.precision)
-        self.distances, self.ranks = np.array(reference.distances), np.linspace(0, 1, len(reference.distances))
-        self._seen: list[tuple[np.ndarray, np.ndarray]] = []  # statistics (N, 5) and classes (N,) of each batch
+        self._seen: list[tuple[np.ndarray, np.ndarray]] = []  # statistics (N, 7) and classes (N,) of each batch
         self.counts = {CLASSES: np.zeros(len(reference.class_shares))}
         self.counts |= {name: np.zeros(len(edges) + 1) for name, edges in self.edges.items()}
 
-    def observe(self, images: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
+    def observe(self, described: np.ndarray, probabilities: np.ndarray) -> None:
         """As `DriftMonitor.observe`; what is counted is kept until `count`."""
-        described = describe(images, probabilities)
         self._seen.append((described, probabilities.argmax(axis=1)))
-        distances = mahalanobis(features(described), self.mean, self.precision)
-        return np.interp(distances, self.distances, self.ranks)
 
     def count(self) -> None:
         """Count what was seen since the last time, all of it together."""
@@ -78,15 +73,15 @@ class DriftMonitor:
             self._watched.resume(before)
         self._changed = False
 
-    def observe(self, images: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
-        """How far each image is from the reference: the share of held-out images that are nearer, float (N,).
+    def observe(self, described: np.ndarray, probabilities: np.ndarray) -> None:
+        """Count images.
 
         Args:
-            images: uint8 (N, H, W, C).
+            described: of N images, as `models.bundle.reference.describe` gives it.
             probabilities: float32 (N, num_classes).
         """
         self._changed = True
-        return self._watched.observe(images, probabilities)
+        self._watched.observe(described, probabilities)
 
     def changed_counts(self) -> Counts | None:
         """A copy of all counts; None where nothing has changed since the last. To be made where `observe` is called."""

@@ -42,9 +42,8 @@ def export(
     manifest: Manifest,
     golden: Sequence[bytes],
     checked: np.ndarray,
-    report: str,
     images: np.ndarray,
-    add_int8: Callable[[Path], dict[str, Any]] = lambda bundle: {},
+    finish: Callable[[Path], dict[str, Any]] = lambda bundle: {},
 ) -> Path:
     """Write `run/bundle`, check it in fresh processes, seal it; returns its path.
 
@@ -53,16 +52,14 @@ def export(
         classify: uint8 images (B, H, W, C) -> probabilities (B, num_classes), as the exported model must answer.
         golden: a few encoded images; the answers to them are stored beside them.
         checked: uint8 images (N, H, W, C) for which the exported model must give the same probabilities.
-        report: the bundle's report.html.
         images: IMAGE (N,): what the network was made with.
-        add_int8: puts the 8-bit form into the bundle, if it is to have one; returns its metrics.
+        finish: adds to the bundle, once it answers as it must, what is made from it; returns further metrics.
 
     Raises:
         ExportFailed: writing failed, or the exported model gives other answers.
     """
     bundle = run / "bundle"
     (bundle / GOLDEN).mkdir(parents=True)
-    (bundle / "assets.extra" / "report.html").write_text(report, encoding="utf-8")
     write_array(bundle / IMAGES, images)
     write_golden(bundle, classify, manifest, golden)
     model.save_weights(run / WEIGHTS)
@@ -71,7 +68,7 @@ def export(
     in_fresh_process("training.export.saved_model", run)
     in_fresh_process("training.export.parity", run)
     parity = read_json(run / PARITY, dict[str, Any])
-    metrics = {**manifest.metrics, "parity": parity, **add_int8(bundle)}
+    metrics = {**manifest.metrics, "parity": parity, **finish(bundle)}
     write_manifest(bundle, replace(manifest, metrics=metrics))
     for name in (WEIGHTS, ANSWERS, REQUEST, PARITY):
         (run / name).unlink()

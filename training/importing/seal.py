@@ -12,14 +12,16 @@ from typing import Any
 import numpy as np
 import sklearn.datasets
 
-from models.bundle.manifest import GOLDEN, IMAGE, IMAGES, IMPORTED, EngineName, Manifest, write_manifest
+from models.bundle.manifest import GOLDEN, IMAGE, IMAGES, IMPORTED, REPORT, EngineName, Manifest, write_manifest
 from models.bundle.operations import check_operations
 from models.bundle.preprocessing import InputSpec, decode_image
 from models.bundle.reference import make_reference
 from models.files.durable import sha256, write_array
 from models.files.typed import read_json
+from models.insight.familiarity import UNUSUAL
 from models.process.children import python_command, python_environment
 from training.confinement.confinement import run_confined
+from training.data.split import Split
 from training.evaluate.metrics import measure
 from training.evaluate.predictions import Predictions
 from training.export.export import ANSWERS as EXPECTED
@@ -29,6 +31,7 @@ from training.importing.messages import CHECKED, GRAPH, ORDER, Found, Order
 from training.preprocessing.choice import Preprocessing
 from training.preprocessing.outputs import probabilities_of
 from training.report.page import Report
+from training.runs.insight import is_enough, learn_familiarity, network_of
 from training.runs.lineage import circumstances
 
 LIMITS: Any = {"seconds": 1800.0, "memory_bytes": 16_000_000_000}  # of a process that loads somebody's model
@@ -108,9 +111,9 @@ def seal(
     engines: tuple[EngineName, ...] = ("openvino", "tensorflow") if runs_on_openvino(run, say) else ("tensorflow",)
     manifest = replace(manifest, engines=engines, metrics={"parity": read_json(run / PARITY, dict[str, Any])})
     if answers is not None and labels is not None and not imported.found.numbers.independent:
-        manifest = measured(manifest, imported, answers, labels)
+        manifest = measured(manifest, imported, answers, labels, bundle)
     manifest = replace(manifest, metrics={**manifest.metrics, **add_int8(bundle, manifest)})
-    (bundle / "assets.extra" / "report.html").write_text(report(manifest).html(), encoding="utf-8")
+    (bundle / REPORT).write_text(report(manifest).html(), encoding="utf-8")
     write_manifest(bundle, manifest)
     clean(run)
     return bundle
@@ -157,8 +160,8 @@ def runs_on_openvino(run: Path, say: Callable[[str], None]) -> bool:
     return not done.returncode
 
 
-def measured(manifest: Manifest, imported: Imported, answers: np.ndarray, labels: np.ndarray) -> Manifest:
-    """With the metrics on the labelled images, and the statistics by which later images are found unusual."""
+def measured(manifest: Manifest, imported: Imported, answers: np.ndarray, labels: np.ndarray, bundle: Path) -> Manifest:
+    """With the metrics on the labelled images, the statistics that tell drift, and in the bundle what is usual."""
     images, names = imported.images, imported.class_names
     probabilities = probabilities_of(answers, imported.found.numbers)
     metrics = measure(Predictions(names, images.files, labels, probabilities))
@@ -166,7 +169,14 @@ def measured(manifest: Manifest, imported: Imported, answers: np.ndarray, labels
     if len(labels) < 2:
         return manifest
     pixels = np.stack([decode_image(data, manifest.input_spec) for data in images.read()])
-    return replace(manifest, reference=make_reference(names, pixels, np.arange(len(pixels)), probabilities))
+    rows = np.arange(len(pixels))
+    manifest = replace(manifest, reference=make_reference(names, pixels, rows, probabilities))
+    split = Split(rows, rows[:0], rows[:0])  # it is not known which of them the model was trained on
+    network = network_of(bundle) if "openvino" in manifest.engines and is_enough(split) else None
+    if network is None:
+        return manifest
+    learn_familiarity(network, pixels, split)[0].write(bundle)
+    return replace(manifest, unusual_above=UNUSUAL)
 
 
 def report(manifest: Manifest) -> Report:

@@ -11,7 +11,8 @@ import numpy as np
 from models.errors import UserError
 from models.files.typed import read_json
 from training.evaluate.significance import Paired
-from training.report.page import STYLE, bar, printable, shown, table
+from training.report.page import STYLE, bar, shown, table
+from training.report.pictures import printable
 from training.report.svg import plot
 
 LEVEL = 0.05  # of a p-value below which chance does not explain a difference

@@ -1,7 +1,5 @@
 """How a run goes and how good its model is, on one page that needs nothing else, and that grows while the run goes."""
 
-import base64
-import io
 import time
 from dataclasses import dataclass, field, replace
 from html import escape
@@ -9,12 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
 
 from models.files.durable import write_durably
 from training.evaluate.significance import DISAGREEMENT, POWER
 from training.fit.callbacks import Callback
 from training.fit.state import TrainState
+from training.report.pictures import Picture, anchor, confused_pictures, data_uri, gallery, printable
 from training.report.svg import interval, plot, reliability
 from training.report.verdict import judge
 
@@ -38,21 +36,14 @@ circle { fill-opacity: .6 } circle.hidden { fill-opacity: 0 } circle.hidden:hove
 .bar line { stroke: var(--ink); stroke-width: 2 } summary { cursor: pointer }
 svg.square { max-width: 24rem } .pictures { display: flex; flex-wrap: wrap; gap: 1rem } .pictures figure { width: 8rem }
 .pictures img { width: 100%; image-rendering: pixelated; background: var(--line) } figcaption { font-size: .85rem }
+.pictures .mistake { width: 17rem } .pair { display: flex; gap: .5rem } .pair img { width: 8.25rem }
+.similar { display: grid; grid-template-columns: repeat(5, 1fr); gap: .25rem; font-size: .75rem }
+.similar p { grid-column: 1 / -1; margin: .25rem 0 0 } .similar span { display: block }
 .filters { max-width: 100%; image-rendering: pixelated }
 """
 MAX_CONFUSION = 40  # classes; a larger matrix is no picture any more
 STRONGEST = 0.45  # opacity of a cell's colour; figures in it have to be readable, light or dark
 RENEW_S = 15  # while training goes on
-PICTURE_SIDE = 128  # pixels at most
-
-
-@dataclass(frozen=True, slots=True)
-class Picture:
-    """uint8 (H, W, C), what is to be said about it, and of a mistake the true and the predicted class."""
-
-    pixels: np.ndarray
-    caption: str
-    classes: tuple[str, str] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,7 +215,8 @@ def pictures(report: Report) -> str:
             gallery("Likely label errors", report.label_errors, what if report.label_errors else "None was found.")
         )
     if report.filters is not None:
-        image = f'<img class="filters" alt="filters" src="{data_uri(report.filters, report.filters.shape[1])}">'
+        source = data_uri(report.filters, report.filters.shape[1], is_drawn=True)
+        image = f'<img class="filters" alt="filters" src="{source}">'
         sections.append(f"<h2>What the first layer looks for</h2>{image}")
     return "".join(sections)
 
@@ -234,48 +226,6 @@ def data(report: Report) -> str:
     rows = [[escape(name), escape(printable(shown(value)))] for name, value in report.facts.items()]
     made = f"<details><summary>Settings, data and machine</summary>{table(['', ''], rows, 'facts')}</details>"
     return f"<h2>Data</h2>{found}<h2>How it was made</h2>{made}"
-
-
-def confused_pictures(mistakes: list[Picture]) -> str:
-    """Mistakes by their true and their predicted class, those pairs first that have most."""
-    pairs: dict[Any, list[Picture]] = {}
-    for picture in mistakes:
-        pairs.setdefault(picture.classes, []).append(picture)
-    sections = []
-    for classes, some in sorted(pairs.items(), key=lambda each: -len(each[1])):
-        if classes is None:
-            sections.append(figures_of(some))
-        else:
-            title = escape(printable("{} taken for {}".format(*classes)))
-            sections.append(f'<h3 id="{anchor(*classes)}">{title}</h3>{figures_of(some)}')
-    return f"<h2>Its most confident mistakes</h2>{''.join(sections)}"
-
-
-def anchor(label: str, predicted: str) -> str:
-    """Of the mistakes that took the one class for the other; letters and digits alone."""
-    return f"m{label.encode().hex()}-{predicted.encode().hex()}"
-
-
-def gallery(title: str, shown_pictures: list[Picture], text: str = "") -> str:
-    return f"<h2>{escape(title)}</h2>{f'<p>{escape(text)}</p>' if text else ''}{figures_of(shown_pictures)}"
-
-
-def figures_of(shown_pictures: list[Picture]) -> str:
-    figures = "".join(
-        f'<figure><img alt="" src="{data_uri(picture.pixels)}">'
-        f"<figcaption>{escape(printable(picture.caption))}</figcaption></figure>"
-        for picture in shown_pictures
-    )
-    return f'<div class="pictures">{figures}</div>'
-
-
-def data_uri(pixels: np.ndarray, side: int = PICTURE_SIDE) -> str:
-    """uint8 (H, W, C) as a PNG inside the page, made smaller where it is larger than `side`."""
-    image = Image.fromarray(pixels[:, :, 0] if pixels.shape[-1] == 1 else pixels)
-    image.thumbnail((side, side))
-    png = io.BytesIO()
-    image.save(png, "PNG")
-    return f"data:image/png;base64,{base64.b64encode(png.getvalue()).decode()}"
 
 
 def shown(value: Any) -> str:
@@ -295,11 +245,6 @@ def finding(found: tuple[str, list[str]]) -> str:
     sentence, examples = found
     items = "".join(f"<li>{escape(printable(example))}</li>" for example in examples)
     return f"<details><summary>{escape(printable(sentence))}</summary><ul>{items}</ul></details>"
-
-
-def printable(text: str) -> str:
-    """Line breaks and undecodable bytes of file names as `\\n` and `\\udcff`."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def per_class(classes: dict[str, dict[str, Any]]) -> str:

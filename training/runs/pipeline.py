@@ -27,8 +27,9 @@ from typing import Any
 import numpy as np
 from rich.console import Console
 
-from models.bundle.manifest import MANIFEST, Manifest, read_manifest
+from models.bundle.manifest import MANIFEST, REPORT, Manifest, read_manifest
 from models.files.durable import write_durably
+from models.insight.familiarity import UNUSUAL
 from training.config.settings import Settings
 from training.data.audit import findings
 from training.data.dataset import Data
@@ -52,6 +53,7 @@ from training.runs.bundle_contents import (
     reference_of,
 )
 from training.runs.directory import FOLDS, write_json
+from training.runs.insight import is_enough, learn_familiarity, network_of, with_maps, with_similar
 from training.runs.lineage import circumstances, describe
 from training.runs.report_contents import MAX_PICTURES, describe_error, facts, mistakes, picture_of
 
@@ -115,7 +117,10 @@ def train_and_export(
 def export_trained(
     run: Path, data: Data, trained: Trained, manifest: Manifest, report: Report, console: Console
 ) -> None:
-    def add_int8(bundle: Path) -> dict[str, Any]:
+    def finish(bundle: Path) -> dict[str, Any]:
+        finished = with_insight(report, bundle, data, manifest).html()
+        for path in (run / "report.html", bundle / REPORT):
+            write_durably(path, finished)
         say = partial(console.print, highlight=False, markup=False, soft_wrap=True)
         return make_faithful_form(bundle, manifest, for_int8(data, trained.settings), trained.settings.int8, say)
 
@@ -127,10 +132,23 @@ def export_trained(
         manifest=manifest,
         golden=choose_golden(data),
         checked=np.asarray(data.decoded.images[rows]),
-        report=report.html(),
         images=list_images(data, trained.predictions),
-        add_int8=add_int8,
+        finish=finish,
     )
+
+
+def with_insight(report: Report, bundle: Path, data: Data, manifest: Manifest) -> Report:
+    """Write into the bundle what is usual for its network; the report with what its mistakes resemble."""
+    network, images, names = network_of(bundle), data.decoded.images, data.decoded.class_names
+    if network is None:
+        return report
+    mistakes = with_maps(report.mistakes, network, names)
+    if manifest.unusual_above is not None:
+        familiarity, known = learn_familiarity(network, images, data.split)
+        familiarity.write(bundle)
+        labels = [names[label] for label in data.decoded.labels]
+        mistakes = with_similar(mistakes, network, familiarity, known, images, labels)
+    return replace(report, mistakes=mistakes)
 
 
 def write_answers(run: Path, predictions: Predictions, *, in_parquet: bool) -> None:
@@ -223,6 +241,7 @@ def manifest_of(model_name: str, data: Data, trained: Trained, lineage: dict[str
         multi_stage=trained.settings.multi_stage,
         mirrored=trained.settings.mirror_answers,
         reference=reference_of(data, trained),
+        unusual_above=UNUSUAL if is_enough(data.split) else None,
         drawing=DATA_SETS[data.source].drawing if data.source in DATA_SETS else None,
         lineage=lineage,
     )

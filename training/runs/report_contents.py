@@ -10,7 +10,7 @@ from training.config.settings import Settings
 from training.data.dataset import Data
 from training.evaluate.label_errors import LabelError
 from training.evaluate.predictions import Predictions
-from training.report.page import Picture
+from training.report.pictures import Picture
 from training.runs.lineage import git_revision, installed_versions, machine
 
 MAX_PICTURES = 60  # of mistakes, and of likely label errors, in the report

@@ -4,12 +4,13 @@ import contextlib
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
 import sklearn.datasets
 
-from models.bundle.manifest import IMAGE, MANIFEST, Manifest
+from models.bundle.manifest import IMAGE, MANIFEST, REPORT, Manifest
 from models.bundle.preprocessing import InputSpec, decode_image
 from training.evaluate.calibration import softmax
 from training.export.export import export
@@ -62,6 +63,12 @@ def make_bundle(pretrained: Pretrained, model: str, run: Path) -> Path:
         lineage={"weights": pretrained.facts, **circumstances()},
     )
     facts = {name: str(value) for name, value in pretrained.facts.items()}
+    report = Report(f"{model}: {network.name} with weights of others", facts, [])
+
+    def finish(bundle: Path) -> dict[str, Any]:
+        (bundle / REPORT).write_text(report.html(), encoding="utf-8")
+        return {}
+
     golden = [path.read_bytes() for path in PHOTOGRAPHS]
     images = np.stack([decode_image(data, manifest.input_spec) for data in golden])
     noise = np.random.default_rng(0).integers(0, 256, (NUM_CHECKED - len(images), *images.shape[1:]), np.uint8)
@@ -72,8 +79,8 @@ def make_bundle(pretrained: Pretrained, model: str, run: Path) -> Path:
         manifest=manifest,
         golden=golden,
         checked=np.concatenate([images, noise]),
-        report=Report(f"{model}: {network.name} with weights of others", facts, []).html(),
         images=np.empty(0, IMAGE),
+        finish=finish,
     )
 
 

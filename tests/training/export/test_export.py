@@ -169,7 +169,6 @@ def test_an_export_that_answers_otherwise_is_not_sealed(
             manifest=verify(bundle),
             golden=golden,
             checked=np.zeros((1, 32, 32, 1), np.uint8),
-            report="<!doctype html>",
             images=np.empty(0, IMAGE),
         )
     assert not (tmp_path / "bundle" / "assets.extra" / "manifest.json").exists()

@@ -12,7 +12,8 @@ import numpy as np
 from training.evaluate.metrics import calibration_bins, measure
 from training.evaluate.predictions import Predictions
 from training.fit.state import TrainState
-from training.report.page import MAX_CONFUSION, GrowingReport, Picture, Report, duration
+from training.report.page import MAX_CONFUSION, GrowingReport, Report, duration
+from training.report.pictures import Picture
 from training.report.svg import drawing, ticks_of
 
 HISTORY = {

@@ -10,8 +10,8 @@ import openvino
 import pytest
 from openvino import opset13 as ov
 
-from service.explain.explanation import TooSlow, explain
-from service.explain.network import Network
+from models.insight.explanation import TooSlow, explain
+from models.insight.network import Network
 
 SIDE = 32
 RED, GREEN, BLUE = range(3)

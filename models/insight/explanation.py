@@ -6,12 +6,11 @@ from typing import Literal
 import msgspec
 import numpy as np
 
-from service.explain.masks import cover, random_masks
-from service.explain.network import Network
+from models.insight.masks import cover, random_masks
+from models.insight.network import Network
 
 Method = Literal["class_activation", "random_masks"]
 BATCH = 2  # covered images computed at once; beside a larger batch, answers waited longer
-REST = 1.0  # of the time in which something was computed: caches and memory are shared, whatever the priority
 MOST_MASKS = 800
 FEWEST_MASKS = 100  # fewer say hardly anything
 CELLS = 14  # along each side of a map from random masks, at most
@@ -47,20 +46,23 @@ class Explanation(msgspec.Struct):
         return np.frombuffer(self.map, np.float32).reshape(self.height, self.width)
 
 
-def explain(network: Network, image: np.ndarray, index: int | None, until: float, *, is_multi: bool) -> Explanation:
+def explain(
+    network: Network, image: np.ndarray, index: int | None, until: float, *, is_multi: bool, rest: float = 0.0
+) -> Explanation:
     """
     Args:
         image: uint8 (H, W, C), of the network's shape.
         index: of the class; None for the most probable one.
         until: the time by which it has to be done, in seconds of CLOCK_MONOTONIC.
         is_multi: an image has any number of labels, so that each probability is of its own logit alone.
+        rest: seconds of pause after each second in which masks were computed.
 
     Raises:
         TooSlow: too few masks could be computed until then.
     """
     activation = network.class_activation.maps(image) if network.class_activation else None
     if activation is None:
-        return by_masks(network, image, index, until)
+        return by_masks(network, image, index, until, rest)
     parts, logits = activation
     probabilities = 1 / (1 + np.exp(-logits)) if is_multi else softmax(logits)
     chosen = int(logits.argmax()) if index is None else index
@@ -69,10 +71,10 @@ def explain(network: Network, image: np.ndarray, index: int | None, until: float
     return explanation("class_activation", chosen, probabilities, values, passes=1)
 
 
-def by_masks(network: Network, image: np.ndarray, index: int | None, until: float) -> Explanation:
+def by_masks(network: Network, image: np.ndarray, index: int | None, until: float, rest: float) -> Explanation:
     probabilities = network.probabilities(image[None])[0]
     chosen = int(probabilities.argmax()) if index is None else index
-    values, masks = seen(network, image, chosen, until)
+    values, masks = seen(network, image, chosen, until, rest)
     return explanation("random_masks", chosen, probabilities, values, passes=1 + masks)
 
 
@@ -106,7 +108,7 @@ def interpolation(old: int, new: int) -> np.ndarray:
     return np.maximum(0, 1 - np.abs(at[:, None] - np.arange(old, dtype=np.float32)))
 
 
-def seen(network: Network, image: np.ndarray, chosen: int, until: float) -> tuple[np.ndarray, int]:
+def seen(network: Network, image: np.ndarray, chosen: int, until: float, rest: float) -> tuple[np.ndarray, int]:
     """How much more probable the class is where each place is seen, and the number of masks.
 
     It is the slope of the probability over the masks' values there.
@@ -120,13 +122,13 @@ def seen(network: Network, image: np.ndarray, chosen: int, until: float) -> tupl
     found: list[np.ndarray] = []
     masks: list[np.ndarray] = []
     took = 0.0
-    while len(found) * BATCH < MOST_MASKS and time.monotonic() + (1 + REST) * took < until:
+    while len(found) * BATCH < MOST_MASKS and time.monotonic() + (1 + rest) * took < until:
         began = time.monotonic()
         drawn = random_masks(BATCH, height, width, seed=SEED + len(found))
         found.append(network.probabilities(cover(image, drawn))[:, chosen])
         masks.append(down[0] @ drawn @ down[1])
         took = time.monotonic() - began
-        time.sleep(REST * took)
+        time.sleep(rest * took)
     if len(found) * BATCH < FEWEST_MASKS:
         raise TooSlow(len(found) * BATCH)
     probabilities, values = np.concatenate(found), np.concatenate(masks)

@@ -1,39 +1,13 @@
-"""A network for explanations: its probabilities, and what it sees at each place where its last layers can tell."""
+"""Class activation maps of a network, found in the graph that OpenVINO reads."""
 
-import os
-from collections.abc import Iterator
 from importlib import import_module
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-MOST_OPERATIONS = 20  # between the averages of feature maps and the logits
+from models.insight.graph import back_from, compiled, logits_of, sources
+
 EXACT = 1e-3  # how far the parts' sum may be from the logits, compared with the largest of them
-
-
-class Network:
-    """A bundle's SavedModel in float32.
-
-    Attributes:
-        shape: of its images, (height, width, channels).
-        class_activation: computes class activation maps; None of a network that has none.
-
-    Raises:
-        RuntimeError: OpenVINO cannot read the bundle.
-    """
-
-    def __init__(self, bundle: Path) -> None:
-        core = import_module("openvino").Core()
-        model = core.read_model(bundle)
-        self._request = compiled(core, model)
-        self._output = [output.get_any_name() for output in model.outputs].index("probabilities")
-        self.shape: tuple[int, int, int] = tuple(model.inputs[0].get_partial_shape().get_min_shape()[1:])
-        self.class_activation = ClassActivation.of(core, core.read_model(bundle))
-
-    def probabilities(self, images: np.ndarray) -> np.ndarray:
-        """float32 (N, num_classes) of uint8 images (N, H, W, C)."""
-        return np.array(self._request.infer([images])[self._output])
 
 
 class ClassActivation:
@@ -60,8 +34,7 @@ class ClassActivation:
             model: is changed.
         """
         openvino, opset = import_module("openvino"), import_module("openvino.opset13")
-        (result,) = (output for output in model.outputs if output.get_any_name() == "probabilities")
-        logits = result.get_node().input_value(0).get_node().input_value(0)
+        logits = logits_of(model)
         joined, averages = find_averages(logits.get_node())
         if not averages:
             return None
@@ -132,28 +105,3 @@ def is_average(operation: Any) -> bool:
 def averaged_axes(operation: Any) -> list[int]:
     axes = operation.input_value(1).get_node()
     return [int(axis) % 4 for axis in axes.data.reshape(-1)] if axes.get_type_name() == "Constant" else []
-
-
-def back_from(operation: Any) -> Iterator[Any]:
-    """This operation and those before it, as long as each has one source that is no constant."""
-    for _ in range(MOST_OPERATIONS):
-        yield operation
-        before = sources(operation)
-        if len(before) != 1:
-            return
-        (operation,) = before
-
-
-def sources(operation: Any) -> list[Any]:
-    """The operations whose results this one takes, without constants."""
-    found = [operation.input_value(i).get_node() for i in range(operation.get_input_size())]
-    return [source for source in found if source.get_type_name() != "Constant"]
-
-
-def compiled(core: Any, model: Any) -> Any:
-    settings = {
-        "INFERENCE_PRECISION_HINT": "f32",
-        "NUM_STREAMS": "1",
-        "INFERENCE_NUM_THREADS": str(len(os.sched_getaffinity(0))),
-    }
-    return core.compile_model(model, "CPU", settings).create_infer_request()

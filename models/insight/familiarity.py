@@ -1,0 +1,190 @@
+"""How usual an image is for a model: what `out_of_distribution` in an answer says.
+
+Three things are compared with those of held-out images, which the model was not trained on:
+
+- doubt: the entropy of the answer;
+- remoteness: how far the image is, in the network's features, from the nearest of up to 1,000 training images (Sun et
+  al., 2022, https://arxiv.org/abs/2204.06507, find the k-th nearest; k is 1 here);
+- oddness: how far brightness, contrast, colour and sharpness are from those of the training images, as a Mahalanobis
+  distance.
+
+Each becomes a surprise, which is minus the logarithm of the share of held-out images with as high a value. Doubt and
+remoteness add up. Oddness counts only where fewer than one held-out image in 20 is as odd: it tells drawings, noise and
+empty pictures, and nothing of what is to be seen. docs/understand/benchmarks.md has the measurement.
+
+FAMILIARITY is `numpy.savez` of the arrays of `Familiarity`.
+"""
+
+import zipfile
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+
+import numpy as np
+
+from models.bundle.manifest import BrokenBundle
+
+FAMILIARITY = Path("assets.extra/familiarity.npz")
+MOST_KNOWN = 1000  # training images whose features are kept
+UNUSUAL = 0.95  # an answer is marked above this share of more usual held-out images: 5 % false alarms
+LEVELS = np.linspace(0, 1, 101)
+TAIL = 90  # the level from which on the shares of held-out images are taken to fall exponentially
+RARE = 0.05  # share of held-out images, below which oddness counts
+LEAST_SPREAD = 0.2  # of a feature, as a share of the features' mean: one that hardly varies would count too much
+TINY = 1e-9
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What a model has seen of N images.
+
+    Attributes:
+        figures: float64 (N, 6), `models.bundle.reference.figures`.
+        probabilities: (N, num_classes).
+        features: float32 (N, F); None where they cannot be had.
+    """
+
+    figures: np.ndarray
+    probabilities: np.ndarray
+    features: np.ndarray | None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Familiarity:
+    """
+    Attributes:
+        mean, precision: of the training images' figures, (6,) and inverse covariance (6, 6).
+        centre, scale: float32 (F,): features less centre, divided by scale, and then by their length, are compared.
+        known: (M, F), of training images, of length 1; M is 0 where the network has no features.
+        doubts, remotenesses, oddnesses: quantiles over the held-out images, (101,).
+        surprises: of the sum of the surprises, (101,).
+        surprises_without: of the sum without remoteness, for engines that compute no features, (101,).
+    """
+
+    mean: np.ndarray
+    precision: np.ndarray
+    centre: np.ndarray
+    scale: np.ndarray
+    known: np.ndarray
+    doubts: np.ndarray
+    remotenesses: np.ndarray
+    oddnesses: np.ndarray
+    surprises: np.ndarray
+    surprises_without: np.ndarray
+
+    def rank(self, seen: Seen) -> np.ndarray:
+        """The share of held-out images that are more usual than each image, float64 (N,)."""
+        features = seen.features if len(self.known) else None
+        expected = self.surprises_without if features is None else self.surprises
+        return np.interp(self.surprise(seen, features), expected, LEVELS)
+
+    def remoteness(self, features: np.ndarray) -> np.ndarray:
+        """1 less the cosine to the most similar training image, float32 (N,), of features (N, F)."""
+        similarities: np.ndarray = np.maximum.reduce(self.normal(features) @ self.known.T, axis=1)
+        return 1 - similarities
+
+    def normal(self, features: np.ndarray) -> np.ndarray:
+        """Features (N, F) as they are compared: of length 1."""
+        return of_length_1((features - self.centre) / self.scale)
+
+    def write(self, bundle: Path) -> None:
+        arrays = {field.name: getattr(self, field.name) for field in fields(self)}
+        np.savez(bundle / FAMILIARITY, **{**arrays, "known": self.known.astype(np.float16)})
+
+    def surprise(self, seen: Seen, features: np.ndarray | None) -> np.ndarray:
+        """The sum of the surprises, float64 (N,); without remoteness where there are no features."""
+        total = surprise(entropy(seen.probabilities), self.doubts)
+        odd = surprise(mahalanobis(seen.figures, self.mean, self.precision), self.oddnesses)
+        total += np.maximum(0, odd + np.log(RARE))
+        if features is not None:
+            total += surprise(self.remoteness(features), self.remotenesses)
+        return total
+
+
+def learn(training: Seen, held_out: Seen) -> Familiarity:
+    """From training images and images that the model was not trained on, two or more of each.
+
+    Both have features, or neither has.
+    """
+    mean = training.figures.mean(axis=0)
+    spread = np.cov(training.figures, rowvar=False) + 1e-6 * np.eye(len(mean))  # all images may have one figure
+    nothing = np.zeros(len(LEVELS))
+    features = training.features
+    centre, scale, known = np.zeros(0, np.float32), np.ones(0, np.float32), np.zeros((0, 0), np.float32)
+    if features is not None:
+        centre, scale = features.mean(axis=0), features.std(axis=0)
+        scale = scale + LEAST_SPREAD * scale.mean() + TINY
+        known = of_length_1((features - centre) / scale)[:MOST_KNOWN]
+    found = Familiarity(
+        mean=mean,
+        precision=np.linalg.inv(spread),
+        centre=centre,
+        scale=scale,
+        known=known.astype(np.float16).astype(np.float32),  # as it will be read
+        doubts=quantiles(entropy(held_out.probabilities)),
+        remotenesses=nothing,
+        oddnesses=quantiles(mahalanobis(held_out.figures, mean, np.linalg.inv(spread))),
+        surprises=nothing,
+        surprises_without=nothing,
+    )
+    if held_out.features is not None:
+        found = replace(found, remotenesses=quantiles(found.remoteness(held_out.features)))
+        found = replace(found, surprises=quantiles(found.surprise(held_out, held_out.features)))
+    return replace(found, surprises_without=quantiles(found.surprise(held_out, None)))
+
+
+def read(bundle: Path) -> Familiarity | None:
+    """None of a bundle that has none.
+
+    Raises:
+        BrokenBundle: the file is damaged.
+    """
+    try:
+        with (bundle / FAMILIARITY).open("rb") as opened, np.load(opened, allow_pickle=False) as file:
+            arrays = {field.name: file[field.name] for field in fields(Familiarity)}
+    except FileNotFoundError:
+        return None
+    except (KeyError, ValueError, zipfile.BadZipFile, EOFError) as error:
+        raise BrokenBundle(f"{bundle / FAMILIARITY} is damaged ({error}); export again.") from None
+    return Familiarity(**{**arrays, "known": arrays["known"].astype(np.float32)})
+
+
+def entropy(probabilities: np.ndarray) -> np.ndarray:
+    """Of each answer, float64 (N,), in nats.
+
+    The probability of the first class is taken from the others', since it may be too close to 1 to be resolved.
+    """
+    others = probabilities.astype(np.float64)
+    others[np.arange(len(others)), others.argmax(axis=1)] = 0
+    rest = np.minimum(np.add.reduce(others, axis=1), 1 - TINY)
+    of_others = np.add.reduce(others * np.log(others + TINY**2), axis=1)
+    return -of_others - (1 - rest) * np.log1p(-rest)
+
+
+def mahalanobis(points: np.ndarray, mean: np.ndarray, precision: np.ndarray) -> np.ndarray:
+    """(N, D) -> (N,): distances in standard deviations."""
+    away = points - mean
+    squares: np.ndarray = np.add.reduce(away @ precision * away, axis=1)
+    return np.sqrt(np.maximum(squares, 0))
+
+
+def surprise(values: np.ndarray, expected: np.ndarray) -> np.ndarray:
+    """Minus the logarithm of the share of held-out images with as high a value, float64 (N,).
+
+    Args:
+        expected: quantiles of the held-out images' values, at LEVELS.
+    """
+    start = expected[TAIL]
+    usual = np.interp(values, expected, LEVELS)
+    tail_mean = max(float(expected[TAIL:].mean() - start), TINY)
+    beyond = -np.log(1 - LEVELS[TAIL]) + (values - start) / tail_mean
+    return np.where(values > start, beyond, -np.log(1 - np.minimum(usual, LEVELS[TAIL])))
+
+
+def quantiles(values: np.ndarray) -> np.ndarray:
+    return np.quantile(values, LEVELS)
+
+
+def of_length_1(rows: np.ndarray) -> np.ndarray:
+    lengths = np.sqrt(np.add.reduce(rows * rows, axis=1, keepdims=True))
+    normal: np.ndarray = rows / np.maximum(lengths, TINY)
+    return normal
