@@ -27,8 +27,9 @@ FAMILIARITY = Path("assets.extra/familiarity.npz")
 MOST_KNOWN = 1000  # training images whose features are kept
 UNUSUAL = 0.95  # an answer is marked above this share of more usual held-out images: 5 % false alarms
 LEVELS = np.linspace(0, 1, 101)
+FAR = 1000.0  # surprise at which tables end
 TAIL = 90  # the level from which on the shares of held-out images are taken to fall exponentially
-RARE = 0.05  # share of held-out images, below which oddness counts
+OFTEN = float(np.log(20))  # surprise from which on oddness counts: of one held-out image in 20
 LEAST_SPREAD = 0.2  # of a feature, as a share of the features' mean: one that hardly varies would count too much
 TINY = 1e-9
 
@@ -55,9 +56,9 @@ class Familiarity:
         mean, precision: of the training images' figures, (6,) and inverse covariance (6, 6).
         centre, scale: float32 (F,): features less centre, divided by scale, and then by their length, are compared.
         known: (M, F), of training images, of length 1; M is 0 where the network has no features.
-        doubts, remotenesses, oddnesses: quantiles over the held-out images, (101,).
-        surprises: of the sum of the surprises, (101,).
-        surprises_without: of the sum without remoteness, for engines that compute no features, (101,).
+        doubts, remotenesses, oddnesses: of the held-out images, as `surprises_of` gives them, (2, 92).
+        surprises: quantiles of the held-out images' sum of surprises, at LEVELS.
+        surprises_without: of the sum without remoteness, for engines that compute no features.
     """
 
     mean: np.ndarray
@@ -92,11 +93,11 @@ class Familiarity:
 
     def surprise(self, seen: Seen, features: np.ndarray | None) -> np.ndarray:
         """The sum of the surprises, float64 (N,); without remoteness where there are no features."""
-        total = surprise(entropy(seen.probabilities), self.doubts)
-        odd = surprise(mahalanobis(seen.figures, self.mean, self.precision), self.oddnesses)
-        total += np.maximum(0, odd + np.log(RARE))
+        total = np.interp(entropy(seen.probabilities), *self.doubts)
+        odd = np.interp(mahalanobis(seen.figures, self.mean, self.precision), *self.oddnesses)
+        total += np.maximum(0, odd - OFTEN)
         if features is not None:
-            total += surprise(self.remoteness(features), self.remotenesses)
+            total += np.interp(self.remoteness(features), *self.remotenesses)
         return total
 
 
@@ -120,14 +121,14 @@ def learn(training: Seen, held_out: Seen) -> Familiarity:
         centre=centre,
         scale=scale,
         known=known.astype(np.float16).astype(np.float32),  # as it will be read
-        doubts=quantiles(entropy(held_out.probabilities)),
+        doubts=surprises_of(entropy(held_out.probabilities)),
         remotenesses=nothing,
-        oddnesses=quantiles(mahalanobis(held_out.figures, mean, np.linalg.inv(spread))),
+        oddnesses=surprises_of(mahalanobis(held_out.figures, mean, np.linalg.inv(spread))),
         surprises=nothing,
         surprises_without=nothing,
     )
     if held_out.features is not None:
-        found = replace(found, remotenesses=quantiles(found.remoteness(held_out.features)))
+        found = replace(found, remotenesses=surprises_of(found.remoteness(held_out.features)))
         found = replace(found, surprises=quantiles(found.surprise(held_out, held_out.features)))
     return replace(found, surprises_without=quantiles(found.surprise(held_out, None)))
 
@@ -167,17 +168,16 @@ def mahalanobis(points: np.ndarray, mean: np.ndarray, precision: np.ndarray) -> 
     return np.sqrt(np.maximum(squares, 0))
 
 
-def surprise(values: np.ndarray, expected: np.ndarray) -> np.ndarray:
-    """Minus the logarithm of the share of held-out images with as high a value, float64 (N,).
+def surprises_of(values: np.ndarray) -> np.ndarray:
+    """From held-out images' values a table (2, 92): ascending values, and the surprise of each.
 
-    Args:
-        expected: quantiles of the held-out images' values, at LEVELS.
+    The surprise of a value is minus the logarithm of the share of held-out images with as high a one. Above the level
+    TAIL that share is taken to fall exponentially, as fast as that of the images which are there.
     """
-    start = expected[TAIL]
-    usual = np.interp(values, expected, LEVELS)
-    tail_mean = max(float(expected[TAIL:].mean() - start), TINY)
-    beyond = -np.log(1 - LEVELS[TAIL]) + (values - start) / tail_mean
-    return np.where(values > start, beyond, -np.log(1 - np.minimum(usual, LEVELS[TAIL])))
+    expected = quantiles(values)
+    start, beyond = expected[TAIL], max(float(expected[TAIL:].mean() - expected[TAIL]), TINY)
+    usual = -np.log(1 - LEVELS[: TAIL + 1])
+    return np.array([[*expected[: TAIL + 1], start + FAR * beyond], [*usual, usual[-1] + FAR]])
 
 
 def quantiles(values: np.ndarray) -> np.ndarray:

@@ -184,9 +184,9 @@ function strokeLines(context, strokes, lineWidth, strokeStyle) {
 // Showing; whatever comes from the service goes in as text
 
 /** `labels` and `threshold` are there where an image may have any number of labels: all that reach the threshold. */
-function showAnswer({ top, labels, threshold }, milliseconds, drawing) {
+function showAnswer({ top, labels, threshold, unlike_training_images: isUnlike }, milliseconds, drawing) {
   showError("");
-  byId("answer").replaceChildren(...(labels ? labelling(labels, threshold) : guesses(top)));
+  byId("answer").replaceChildren(...(labels ? labelling(labels, threshold) : isUnlike ? doubting(top) : guesses(top)));
   byId("answer").dataset.label = (labels ?? top.slice(0, 1)).map(({ label }) => label).join(", ");
   byId("answer").classList.toggle("several", Boolean(labels));
   byId("answer").ariaBusy = "false";
@@ -204,6 +204,14 @@ function guesses([first, second]) {
   const opening = first.probability < 0.6 ? "Perhaps " : "";
   const share = ({ probability }) => `, ${percent(probability)}`;
   return [opening, named(first), share(first), ...(second ? ["; else ", named(second), share(second)] : [])];
+}
+
+/** Of an image that is unlike those that the model was trained on: the class is no answer, whatever its share. */
+function doubting([first]) {
+  const badge = document.createElement("span");
+  badge.className = "badge";
+  badge.textContent = "Unlike the training images";
+  return [badge, " Of its classes the nearest is ", named(first), `, ${percent(first.probability)}.`];
 }
 
 function labelling(labels, threshold) {

@@ -25,7 +25,8 @@ async function labelOf(file, picture, signal) {
   try {
     const body = await scaledDown(file, picture, asked?.input);
     const { predictions } = await fetchJson(url, { method: "POST", body, signal });
-    const { top, labels } = predictions[0];
+    const { top, labels, unlike_training_images: isUnlike } = predictions[0];
+    if (isUnlike) return `unlike the training images; nearest: ${top[0].label}`;
     if (labels) return labels.map(({ label }) => label).join(", ") || "none";
     return `${top[0].label}, ${percent(top[0].probability)}`;
   } catch (error) {

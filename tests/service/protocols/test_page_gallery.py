@@ -7,6 +7,7 @@ from playwright.sync_api import Browser, Page, expect
 from models.bundle.manifest import read_golden
 from tests.browser import expect_label, opened
 from tests.harness import golden_image, running_service
+from tests.images import encode, noise
 
 
 def files(exports, *names: str) -> list[dict]:
@@ -34,6 +35,15 @@ def test_one_image_among_several_that_is_none_says_so_and_the_others_are_answere
     several = page.get_by_role("list", name="Your images").get_by_role("listitem")
     expect(several.nth(1)).to_contain_text("Unrecognized image format")
     expect(several.nth(2)).to_contain_text("7, ")
+
+
+def test_an_image_unlike_the_training_images_gets_a_badge_and_no_confident_sentence(page, digits_exports):
+    odd = {"name": "odd.png", "mimeType": "image/png", "buffer": encode(noise(60, 60, seed=2))}
+    page.set_input_files("#file", odd)
+    expect(page.locator("#answer .badge")).to_have_text("Unlike the training images")
+    page.set_input_files("#file", files(digits_exports, "3"))
+    expect_label(page, "3")
+    expect(page.locator("#answer .badge")).to_have_count(0)
 
 
 def test_test_images_of_the_version_can_be_tried_by_keyboard(page):
