@@ -12,6 +12,7 @@ import numpy as np
 
 from models.insight.explanation import TooSlow, explain
 from models.insight.network import Network
+from models.insight.similar import Album
 from models.process.parent import die_with_parent
 from service.explain.messages import Question, Refusal, Reply, read, write
 
@@ -42,6 +43,11 @@ class Networks:
         except (ImportError, OSError, RuntimeError, ValueError) as error:
             return Reply(refusal=Refusal("unreadable", str(error)))
         image = np.frombuffer(question.pixels, np.uint8).reshape(question.shape)
+        if question.what == "similar":
+            album = Album.of(Path(question.bundle))
+            if album is None:
+                return Reply(refusal=Refusal("none", ""))
+            return Reply(similar=album.similar(network, image))
         try:
             found = explain(network, image, question.index, question.until, is_multi=question.is_multi, rest=REST)
         except TooSlow as error:

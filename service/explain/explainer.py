@@ -10,7 +10,8 @@ from gevent.event import AsyncResult
 from gevent.lock import BoundedSemaphore
 
 from models.insight.explanation import Explanation
-from service.errors import DeadlineExceeded, NotReady, Overloaded, Unprocessable
+from models.insight.similar import Similar
+from service.errors import DeadlineExceeded, NotFound, NotReady, Overloaded, Unprocessable
 from service.explain.messages import Question, Reply
 from service.explain.process import ExplainerDied, ExplainerProcess
 from service.ipc.turn import Turn
@@ -30,6 +31,7 @@ SLOW = (
     "Explaining this network takes longer than the time limit: only {} of at least 100 partly covered images were "
     "computed. The operator can raise SERVICE_DEADLINE_S."
 )
+NO_ALBUM = "This version shows no training images. `striate train --thumbnails` makes a version that does."
 UNREADABLE = "This version cannot be explained: OpenVINO, which computes explanations, cannot read it."
 
 
@@ -58,19 +60,39 @@ class Explainer:
             is_multi: an image has any number of labels.
 
         Raises:
+            ServiceError: as `_wait_for`; Unprocessable, too, if too few masks can be computed in the time.
+        """
+        question = Question("explanation", str(bundle), image.shape, image.tobytes(), index, deadline, is_multi)
+        found = self._wait_for(question).explanation
+        assert found is not None
+        return found
+
+    def similar(self, bundle: Path, image: np.ndarray, deadline: float) -> list[Similar]:
+        """The training images that the network finds most similar, of those that the bundle shows.
+
+        Raises:
+            ServiceError: as `_wait_for`; NotFound if it shows none.
+        """
+        question = Question("similar", str(bundle), image.shape, image.tobytes(), None, deadline, is_multi=False)
+        found = self._wait_for(question).similar
+        assert found is not None
+        return found
+
+    def _wait_for(self, question: Question) -> Reply:
+        """
+        Raises:
             Overloaded: too many wait.
             DeadlineExceeded: it took too long.
-            Unprocessable: OpenVINO cannot read the network, or too few masks can be computed in the time.
+            Unprocessable: OpenVINO cannot read the network.
             NotReady: the process could not be started, or ends each time.
         """
         if self._num_waiting >= MOST_WAITING:
             raise Overloaded("Too many explanations are waiting. Try again later.")
-        question = Question(str(bundle), image.shape, image.tobytes(), index, deadline, is_multi)
         answer = AsyncResult()
         self._num_waiting += 1
         gevent.spawn(self._answer, question, answer)
-        with gevent.Timeout(max(0.0, deadline - time.monotonic()), DeadlineExceeded(LATE)):
-            found: Explanation = answer.get()
+        with gevent.Timeout(max(0.0, question.until - time.monotonic()), DeadlineExceeded(LATE)):
+            found: Reply = answer.get()
             return found
 
     def _answer(self, question: Question, answer: AsyncResult) -> None:
@@ -89,7 +111,7 @@ class Explainer:
         try:
             now = time.monotonic()
             question.until = now + COMPUTING * (question.until - now)
-            answer.set(explanation(self._ask(question)))
+            answer.set(accepted(self._ask(question)))
             gevent.sleep(REST_S)
         finally:
             self._turn.release()
@@ -129,15 +151,16 @@ class Explainer:
                 self._mine.release()
 
 
-def explanation(reply: Reply) -> Explanation:
+def accepted(reply: Reply) -> Reply:
     """
     Raises:
-        Unprocessable: there is none.
+        Unprocessable, NotFound: it is a refusal.
     """
     if reply.refusal is not None:
+        if reply.refusal.kind == "none":
+            raise NotFound(NO_ALBUM)
         if reply.refusal.kind == "slow":
             raise Unprocessable(SLOW.format(reply.refusal.reason), code="explanation_too_costly")
         log.warning("a version cannot be explained: %s", reply.refusal.reason)
         raise Unprocessable(UNREADABLE, code="not_explainable")
-    assert reply.explanation is not None
-    return reply.explanation
+    return reply

@@ -7,6 +7,7 @@ from typing import Literal, TypeVar
 import msgspec
 
 from models.insight.explanation import Explanation
+from models.insight.similar import Similar
 
 LENGTH = struct.Struct("<I")
 
@@ -16,12 +17,14 @@ T = TypeVar("T")
 class Question(msgspec.Struct):
     """
     Attributes:
+        what: is wanted: where the network looked, or similar training images.
         bundle: folder of the version.
         pixels: uint8 (height, width, channels) in row order.
         index: of the class; None for the most probable one.
         until: the time by which it has to be done, in seconds of CLOCK_MONOTONIC.
     """
 
+    what: Literal["explanation", "similar"]
     bundle: str
     shape: tuple[int, int, int]
     pixels: bytes
@@ -31,16 +34,18 @@ class Question(msgspec.Struct):
 
 
 class Refusal(msgspec.Struct):
-    """`slow`: too few masks in the time; `unreadable`: OpenVINO cannot read the bundle, or it is gone."""
+    """`slow`: too few masks in the time; `unreadable`: OpenVINO cannot read the bundle, or it is gone; `none`: it shows
+    no training images."""
 
-    kind: Literal["slow", "unreadable"]
+    kind: Literal["slow", "unreadable", "none"]
     reason: str
 
 
 class Reply(msgspec.Struct):
-    """One of both."""
+    """One of them."""
 
     explanation: Explanation | None = None
+    similar: list[Similar] | None = None
     refusal: Refusal | None = None
 
 

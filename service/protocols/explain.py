@@ -42,27 +42,66 @@ class Explained(msgspec.Struct):
     map: list[list[float]]
 
 
+class SimilarImage(msgspec.Struct):
+    """A training image: `similarity` is the cosine between both images' features, `jpeg` a small copy in base64."""
+
+    label: str
+    index: int
+    similarity: float
+    jpeg: bytes
+
+
+class SimilarImages(msgspec.Struct):
+    """The most similar training images, the nearest first."""
+
+    model: str
+    version: int
+    images: list[SimilarImage]
+
+
 @bp.post("/models/<name>/explain")
 @bp.post("/models/<name>/versions/<int:version>/explain")
 @answers(Explained, "image/png", body=IMAGE_BODY, query=("class",), errors=CLASSIFY_ERRORS)
 def explain(name: str, version: int | None = None) -> Response:
     """Where the network looked in one image; as a picture for a client that accepts image/png alone."""
+    target, image = one_image(name, version)
+    index, is_multi = index_of(request.args.get("class"), target), target.route.task == "multi_label"
+    with while_client_stays():
+        found = service().explainer.explain(bundle_of(target), image, index, target.deadline, is_multi=is_multi)
+    if wants_picture():
+        return Response(draw(image, found.values), mimetype="image/png")
+    return respond(describe(found, target))
+
+
+@bp.post("/models/<name>/similar")
+@bp.post("/models/<name>/versions/<int:version>/similar")
+@answers(SimilarImages, body=IMAGE_BODY, errors=CLASSIFY_ERRORS)
+def similar(name: str, version: int | None = None) -> Response:
+    """The training images that the network finds most similar, of those that the version shows."""
+    target, image = one_image(name, version)
+    with while_client_stays():
+        found = service().explainer.similar(bundle_of(target), image, target.deadline)
+    images = [
+        SimilarImage(target.route.class_names[each.index], each.index, round(each.similarity, 4), each.jpeg)
+        for each in found
+    ]
+    return respond(SimilarImages(target.name, target.version, images))
+
+
+def one_image(name: str, version: int | None) -> tuple[Target, np.ndarray]:
+    """The version that is meant, and the request's one image as it takes it."""
     service().targets.check(name, version)
     encoded = read_images(request, service().config, service().parse)
     if len(encoded) != 1:
         raise BadRequest(f"One image is explained at a time; the request has {len(encoded)}.")
     target = service().targets.find(name, version)
-    index = index_of(request.args.get("class"), target)
     (image,) = service().decoders.decode(target, encoded)
     record().num_images, record().version = 1, target.version
-    bundle = Path(service().config.exports) / name / str(target.version)
-    with while_client_stays():
-        found = service().explainer.explain(
-            bundle, image, index, target.deadline, is_multi=target.route.task == "multi_label"
-        )
-    if wants_picture():
-        return Response(draw(image, found.values), mimetype="image/png")
-    return respond(describe(found, target))
+    return target, image
+
+
+def bundle_of(target: Target) -> Path:
+    return Path(service().config.exports) / target.name / str(target.version)
 
 
 def index_of(label: str | None, target: Target) -> int | None:

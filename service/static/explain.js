@@ -1,6 +1,7 @@
 "use strict";
 
-// Where the network looked for a class, as the picture that POST /models/<name>/versions/<version>/explain draws.
+// Where the network looked for a class, as the picture that POST /models/<name>/versions/<version>/explain draws; and the
+// training images that resemble the image, where the version shows them.
 
 const explained = { url: "", image: null, request: new AbortController() };
 
@@ -18,7 +19,7 @@ function offerExplanation(classified, image, names, { top, labels }) {
 
 function forgetExplanation() {
   explained.request.abort();
-  byId("why").hidden = byId("looked").hidden = true;
+  byId("why").hidden = byId("looked").hidden = byId("alike").hidden = true;
   byId("meaning").textContent = "";
   URL.revokeObjectURL(byId("overlay").src);
   byId("overlay").removeAttribute("src");
@@ -30,6 +31,7 @@ async function explain() {
   const label = byId("because").value;
   byId("looked").hidden = false;
   byId("meaning").textContent = `Looking for ${label}…`;
+  if (byId("alike").hidden && version()?.shows_training_images) showSimilar(signal);
   try {
     const options = { method: "POST", body: explained.image, signal, headers: { Accept: "image/png" } };
     const answer = await fetchAny(`${explained.url}?class=${encodeURIComponent(label)}`, options);
@@ -43,6 +45,25 @@ async function explain() {
     byId("overlay").removeAttribute("src");
     byId("meaning").textContent = error.fromService ? error.message : NO_ANSWER;
   }
+}
+
+/** They are the same for each class that is looked for. */
+async function showSimilar(signal) {
+  const url = explained.url.replace(/explain$/, "similar");
+  try {
+    const { images } = await fetchJson(url, { method: "POST", body: explained.image, signal });
+    byId("similar").replaceChildren(...images.map(similarImage));
+    byId("alike").hidden = false;
+  } catch (error) {
+    if (!signal.aborted) showError(error.fromService ? error.message : NO_ANSWER);
+  }
+}
+
+function similarImage({ label, jpeg }) {
+  const item = byId("similar-image").content.cloneNode(true).firstElementChild;
+  Object.assign(item.querySelector("img"), { src: `data:image/jpeg;base64,${jpeg}`, alt: "" });
+  item.querySelector("span").textContent = label;
+  return item;
 }
 
 byId("why").addEventListener("submit", (event) => {

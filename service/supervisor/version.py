@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from models.bundle.manifest import Manifest
+from models.insight.thumbnails import THUMBNAILS
 from service.ipc.routes import State, VersionRoute
 from service.supervisor.arrival import Arrival
 from service.supervisor.processes import EngineProcess
@@ -161,6 +162,7 @@ class Version:
             description={
                 "architecture": manifest.architecture,
                 "drawing": manifest.drawing,
+                "shows_training_images": THUMBNAILS.as_posix() in manifest.files,
                 "precision": self.precision,
                 "precision_reason": self.precision_reason,
                 "load_seconds": self.load_s,

@@ -76,6 +76,12 @@ if TYPE_CHECKING:
     help="Format of the predictions for the test images; parquet also writes predictions.parquet with every class.",
 )
 @click.option(
+    "--thumbnails",
+    is_flag=True,
+    help="Put small copies of up to 1,000 training images into the bundle. Whoever may ask the model then sees those "
+    "that resemble an image.",
+)
+@click.option(
     "--dry-run", is_flag=True, help="Decode and split the images, print every setting and its source, and stop."
 )
 @click.option("--fresh", is_flag=True, help="Start again instead of continuing an interrupted run of the same command.")
@@ -133,6 +139,7 @@ def fit(data: str, name: str, publish: bool, force: bool, runs: Path, cache: Pat
             options,
             num_folds=flags["num_folds"] or 0,
             in_parquet=flags["predictions"] == "parquet",
+            thumbnails=flags["thumbnails"],
             start=start,
             origin=plan.origin(name, exports),
             sources=plan.sources(settings),

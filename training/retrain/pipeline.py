@@ -22,6 +22,7 @@ from rich.console import Console
 
 from models.bundle.manifest import IMPORTED, read_manifest, refuse_many_labels
 from models.files.locks import locked
+from models.insight.thumbnails import THUMBNAILS
 from models.store.decisions import read_decisions, read_set_aside, read_suspected, record_decision, set_aside
 from models.store.live import LiveVersionChanged, read_live
 from training.data.audit import summary
@@ -145,6 +146,7 @@ class Attempt:
                 start=plan.start,
                 origin=origin,
                 sources=plan.sources(settings),
+                thumbnails=(job.home / str(self._champion) / THUMBNAILS).exists(),
             )
             self._on_step("trained")
             result = self._decide(run, data, key)

@@ -15,13 +15,13 @@ from models.insight.explanation import TooSlow, explain
 from models.insight.familiarity import Familiarity, Seen, learn
 from models.insight.network import Network
 from models.insight.overlay import blend
+from models.insight.similar import NUM_SIMILAR, nearest
 from training.data.split import Split
 from training.report.pictures import Picture
 
 BATCH = 32
 MOST_LOOKED_AT = 2000  # training images, and as many held-out ones
 FEWEST = 2  # images of each, to know what is usual
-NUM_SIMILAR = 5
 MOST_MAPS = 24  # mistakes for which it is found where the network looked
 MAPS_S = 60.0  # for all of them
 
@@ -97,10 +97,10 @@ def with_similar(
     if not known.features.shape[1] or not mistakes:
         return mistakes
     features = familiarity.normal(np.concatenate([network.look(picture.pixels[None])[1] for picture in mistakes]))
-    nearest = np.argsort(-(features @ known.features.T), axis=1, kind="stable")[:, :NUM_SIMILAR]
+    places = [nearest(similarities, NUM_SIMILAR) for similarities in features @ known.features.T]
     return [
-        replace(picture, similar=tuple((np.asarray(images[row]), labels[row]) for row in known.rows[places]))
-        for picture, places in zip(mistakes, nearest, strict=True)
+        replace(picture, similar=tuple((np.asarray(images[row]), labels[row]) for row in known.rows[some]))
+        for picture, some in zip(mistakes, places, strict=True)
     ]
 
 

@@ -30,6 +30,7 @@ from rich.console import Console
 from models.bundle.manifest import MANIFEST, REPORT, Manifest, read_manifest
 from models.files.durable import write_durably
 from models.insight.familiarity import UNUSUAL
+from models.insight.thumbnails import write_thumbnails
 from training.config.settings import Settings
 from training.data.audit import findings
 from training.data.dataset import Data
@@ -69,6 +70,7 @@ def train_and_export(
     *,
     num_folds: int = 0,
     in_parquet: bool = False,
+    thumbnails: bool = False,
     start: Path | None = None,
     origin: dict[str, Any],
     sources: Mapping[str, str],
@@ -79,6 +81,7 @@ def train_and_export(
         run: a directory of one's own: `claim_run`.
         num_folds: parts of the training images by which to look for wrong labels; 0: do not look.
         in_parquet: write all probabilities as Parquet, too.
+        thumbnails: the bundle shows training images that are similar to one that is asked about.
         start: a bundle to start from.
         origin: what the lineage says of that.
         sources: the layer that each setting comes from, for the report.
@@ -110,15 +113,23 @@ def train_and_export(
 
     options.console.print("exporting the model and verifying the export", highlight=False)
     lineage = {**describe(data, trained.settings), **origin, **circumstances()}
-    export_trained(run, data, trained, manifest_of(model_name, data, trained, lineage), report, options.console)
+    manifest = manifest_of(model_name, data, trained, lineage)
+    export_trained(run, data, trained, manifest, report, options.console, thumbnails=thumbnails)
     return read_manifest(run / "bundle")
 
 
 def export_trained(
-    run: Path, data: Data, trained: Trained, manifest: Manifest, report: Report, console: Console
+    run: Path,
+    data: Data,
+    trained: Trained,
+    manifest: Manifest,
+    report: Report,
+    console: Console,
+    *,
+    thumbnails: bool,
 ) -> None:
     def finish(bundle: Path) -> dict[str, Any]:
-        finished = with_insight(report, bundle, data, manifest).html()
+        finished = with_insight(report, bundle, data, manifest, thumbnails=thumbnails).html()
         for path in (run / "report.html", bundle / REPORT):
             write_durably(path, finished)
         say = partial(console.print, highlight=False, markup=False, soft_wrap=True)
@@ -137,7 +148,7 @@ def export_trained(
     )
 
 
-def with_insight(report: Report, bundle: Path, data: Data, manifest: Manifest) -> Report:
+def with_insight(report: Report, bundle: Path, data: Data, manifest: Manifest, *, thumbnails: bool) -> Report:
     """Write into the bundle what is usual for its network; the report with what its mistakes resemble."""
     network, images, names = network_of(bundle), data.decoded.images, data.decoded.class_names
     if network is None:
@@ -146,6 +157,9 @@ def with_insight(report: Report, bundle: Path, data: Data, manifest: Manifest) -
     if manifest.unusual_above is not None:
         familiarity, known = learn_familiarity(network, images, data.split)
         familiarity.write(bundle)
+        if thumbnails and len(familiarity.known):
+            shown = known.rows[: len(familiarity.known)]
+            write_thumbnails(bundle, (np.asarray(images[row]) for row in shown), data.decoded.labels[shown])
         labels = [names[label] for label in data.decoded.labels]
         mistakes = with_similar(mistakes, network, familiarity, known, images, labels)
     return replace(report, mistakes=mistakes)

@@ -1,5 +1,6 @@
 """Where the network looked, over HTTP: of a real service with its process that explains."""
 
+import base64
 import io
 import os
 import signal
@@ -10,8 +11,11 @@ import numpy as np
 import pytest
 import requests
 from PIL import Image
+from playwright.sync_api import expect
 
+from tests.browser import expect_label, opened
 from tests.harness import RunningService, command_line, copy_of, descendants, golden_image, running_service
+from tests.processes import python
 
 PATIENCE = {"workers": 1, "deadline_s": 600}  # it explains in time that others leave, and tests leave little
 
@@ -111,3 +115,49 @@ def test_nobody_waits_longer_than_the_time_limit_and_what_was_begun_is_finished(
 def test_it_explains_in_idle_time_alone(service, digits_exports):
     assert ask(service, golden_image(digits_exports, "3")).status_code == 200
     assert [os.sched_getscheduler(pid) for pid in explainers(service)] == [os.SCHED_IDLE]
+
+
+def test_a_version_that_keeps_no_thumbnails_shows_no_training_images(service, digits_exports):
+    answer = ask(service, golden_image(digits_exports, "3"), "/models/digits/similar")
+    assert answer.status_code == 404
+    assert "--thumbnails" in answer.json()["error"]["message"]
+
+
+@pytest.fixture(scope="module")
+def showing(digits_training, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningService]:
+    """A service whose version was trained with --thumbnails."""
+    work = tmp_path_factory.mktemp("showing")
+    flags = ["--model", "lenet5", "--name", "digits", "--epochs", "8", "--publish", "--int8", "off", "--thumbnails"]
+    places = ["--exports", work / "exports", "--runs", work / "runs", "--cache", digits_training.cache]
+    python("-m", "training", "fit", "--data", "digits", *flags, *places)
+    with running_service(work / "exports", work, **PATIENCE) as running:
+        yield running
+
+
+def test_a_version_with_thumbnails_shows_the_training_images_that_resemble_an_image(showing, digits_exports):
+    labels = []
+    for name in ("0", "3", "6"):
+        said = ask(showing, golden_image(digits_exports, name), "/models/digits/versions/1/similar").json()
+        similarities = [image["similarity"] for image in said["images"]]
+        assert len(similarities) == 5
+        assert similarities == sorted(similarities, reverse=True)
+        assert 0.5 < similarities[0] <= 1
+        with Image.open(io.BytesIO(base64.b64decode(said["images"][0]["jpeg"]))) as image:
+            assert (image.format, max(image.size)) == ("JPEG", 32)
+        labels += [image["label"] == name for image in said["images"]]
+    assert np.mean(labels) > 0.8
+    (version,) = requests.get(f"{showing.url}/models/digits", timeout=30).json()["versions"]
+    assert version["shows_training_images"]
+
+
+def test_the_page_shows_similar_training_images_beside_where_the_network_looked(browser, showing, digits_exports):
+    context = browser.new_context(base_url=showing.url)
+    page = opened(context.new_page())
+    image = {"name": "a.png", "mimeType": "image/png", "buffer": golden_image(digits_exports, "3")}
+    page.set_input_files("#file", image)
+    expect_label(page, "3")
+    page.get_by_role("button", name="Show", exact=True).click()
+    similar = page.get_by_role("list", name="Similar training images").get_by_role("listitem")
+    expect(similar).to_have_count(5, timeout=300_000)
+    expect(similar.first).to_have_text("3")
+    context.close()
