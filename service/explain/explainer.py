@@ -10,6 +10,7 @@ from gevent.event import AsyncResult
 from gevent.lock import BoundedSemaphore
 
 from models.insight.explanation import Explanation
+from models.insight.layers import Drawn
 from models.insight.similar import Similar
 from service.errors import DeadlineExceeded, NotFound, NotReady, Overloaded, Unprocessable
 from service.explain.messages import Question, Reply
@@ -31,7 +32,6 @@ SLOW = (
     "Explaining this network takes longer than the time limit: only {} of at least 100 partly covered images were "
     "computed. The operator can raise SERVICE_DEADLINE_S."
 )
-NO_ALBUM = "This version shows no training images. `striate train --thumbnails` makes a version that does."
 UNREADABLE = "This version cannot be explained: OpenVINO, which computes explanations, cannot read it."
 
 
@@ -75,6 +75,17 @@ class Explainer:
         """
         question = Question("similar", str(bundle), image.shape, image.tobytes(), None, deadline, is_multi=False)
         found = self._wait_for(question).similar
+        assert found is not None
+        return found
+
+    def layers(self, bundle: Path, image: np.ndarray, deadline: float) -> list[Drawn]:
+        """What each stage of the network makes of the image.
+
+        Raises:
+            ServiceError: as `_wait_for`; NotFound if the bundle has no table of its layers.
+        """
+        question = Question("layers", str(bundle), image.shape, image.tobytes(), None, deadline, is_multi=False)
+        found = self._wait_for(question).layers
         assert found is not None
         return found
 
@@ -158,7 +169,7 @@ def accepted(reply: Reply) -> Reply:
     """
     if reply.refusal is not None:
         if reply.refusal.kind == "none":
-            raise NotFound(NO_ALBUM)
+            raise NotFound(reply.refusal.reason)
         if reply.refusal.kind == "slow":
             raise Unprocessable(SLOW.format(reply.refusal.reason), code="explanation_too_costly")
         log.warning("a version cannot be explained: %s", reply.refusal.reason)

@@ -7,6 +7,7 @@ from typing import Literal, TypeVar
 import msgspec
 
 from models.insight.explanation import Explanation
+from models.insight.layers import Drawn
 from models.insight.similar import Similar
 
 LENGTH = struct.Struct("<I")
@@ -17,14 +18,14 @@ T = TypeVar("T")
 class Question(msgspec.Struct):
     """
     Attributes:
-        what: is wanted: where the network looked, or similar training images.
+        what: is wanted: where the network looked, similar training images, or what each stage makes of the image.
         bundle: folder of the version.
         pixels: uint8 (height, width, channels) in row order.
         index: of the class; None for the most probable one.
         until: the time by which it has to be done, in seconds of CLOCK_MONOTONIC.
     """
 
-    what: Literal["explanation", "similar"]
+    what: Literal["explanation", "similar", "layers"]
     bundle: str
     shape: tuple[int, int, int]
     pixels: bytes
@@ -34,8 +35,7 @@ class Question(msgspec.Struct):
 
 
 class Refusal(msgspec.Struct):
-    """`slow`: too few masks in the time; `unreadable`: OpenVINO cannot read the bundle, or it is gone; `none`: it shows
-    no training images."""
+    """`slow`: too few masks in the time; `unreadable`: by OpenVINO, or the bundle is gone; `none`: it lacks this."""
 
     kind: Literal["slow", "unreadable", "none"]
     reason: str
@@ -46,6 +46,7 @@ class Reply(msgspec.Struct):
 
     explanation: Explanation | None = None
     similar: list[Similar] | None = None
+    layers: list[Drawn] | None = None
     refusal: Refusal | None = None
 
 

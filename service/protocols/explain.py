@@ -6,14 +6,18 @@ import msgspec
 import numpy as np
 from flask import Blueprint, Response, request
 
+from models.bundle.manifest import BrokenBundle
 from models.insight.explanation import Explanation, Method
+from models.insight.layers import Drawn, Layer, read_layers
 from models.insight.overlay import draw
+from models.store.layout import MODEL_NAME
 from service.errors import BadRequest, NotFound
 from service.http.disconnect import while_client_stays
 from service.http.images import read_images
 from service.http.json_body import respond
 from service.inference.service import service
 from service.inference.targets import Target
+from service.protocols.lineage import in_time
 from service.protocols.operation import CLASSIFY_ERRORS, IMAGE_BODY, answers
 from service.protocols.striate import Probability
 from service.telemetry.request_record import record
@@ -59,6 +63,33 @@ class SimilarImages(msgspec.Struct):
     images: list[SimilarImage]
 
 
+class StageMaps(msgspec.Struct):
+    """The feature maps of each stage: `png` has the first `shown` of `maps` in rows of 12, in base64."""
+
+    model: str
+    version: int
+    stages: list[Drawn]
+
+
+class StageFilters(msgspec.Struct):
+    """A stage: `filters` is a picture of the filters of its last convolution, a PNG in base64; null where none is."""
+
+    name: str
+    height: int
+    width: int
+    maps: int
+    filters: bytes | None
+
+
+class Table(msgspec.Struct):
+    """The layers of a network, as `striate describe` lists them, and its stages: the last layer at each size."""
+
+    model: str
+    version: int
+    layers: list[Layer]
+    stages: list[StageFilters]
+
+
 @bp.post("/models/<name>/explain")
 @bp.post("/models/<name>/versions/<int:version>/explain")
 @answers(Explained, "image/png", body=IMAGE_BODY, query=("class",), errors=CLASSIFY_ERRORS)
@@ -86,6 +117,32 @@ def similar(name: str, version: int | None = None) -> Response:
         for each in found
     ]
     return respond(SimilarImages(target.name, target.version, images))
+
+
+@bp.post("/models/<name>/layers")
+@bp.post("/models/<name>/versions/<int:version>/layers")
+@answers(StageMaps, body=IMAGE_BODY, errors=CLASSIFY_ERRORS)
+def layers(name: str, version: int | None = None) -> Response:
+    """What each stage of the network makes of one image: its feature maps, as pictures."""
+    target, image = one_image(name, version)
+    with while_client_stays():
+        found = service().explainer.layers(bundle_of(target), image, target.deadline)
+    return respond(StageMaps(target.name, target.version, found))
+
+
+@bp.get("/models/<name>/versions/<int:version>/layers")
+@answers(Table, errors=(400, 401, 404, 503))
+def list_layers(name: str, version: int) -> Response:
+    """The layers of the network, and the filters of its stages."""
+    bundle = Path(service().config.exports) / name / str(version)
+    try:
+        found = in_time(lambda: read_layers(bundle) if MODEL_NAME.fullmatch(name) else None)
+    except BrokenBundle:
+        found = None
+    if found is None:
+        raise NotFound("There is no such version, or it has no table of its layers.")
+    stages = [StageFilters(each.name, each.height, each.width, len(each.means), each.filters) for each in found.stages]
+    return respond(Table(name, version, found.table, stages))
 
 
 def one_image(name: str, version: int | None) -> tuple[Target, np.ndarray]:

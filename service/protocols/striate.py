@@ -101,6 +101,7 @@ class Version(msgspec.Struct):
     drawing: dict[str, Any] | UnsetType | None = UNSET
     precision: str | UnsetType = UNSET
     precision_reason: str | UnsetType = UNSET
+    shows_layers: bool | UnsetType = UNSET
     shows_training_images: bool | UnsetType = UNSET
     load_seconds: float | UnsetType = UNSET
     accuracy: float | UnsetType | None = UNSET

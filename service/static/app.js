@@ -100,6 +100,7 @@ async function classify() {
     showAnswer({ ...predictions[0], threshold }, performance.now() - started, state.file ? null : asked.drawing);
     offerCorrection(image, asked.class_names);
     offerExplanation(url, image, asked.class_names, predictions[0]);
+    offerLayers(url, image);
     offerCode(asked, image);
   } catch (error) {
     if (signal.aborted) return;
@@ -287,6 +288,7 @@ function forgetAnswer() {
   byId("bars").replaceChildren();
   byId("facts").hidden = byId("correct").hidden = byId("code").hidden = true;
   forgetExplanation();
+  byId("inside").hidden = true;
   byId("thanks").textContent = "";
   byId("classes").hidden = false;
 }

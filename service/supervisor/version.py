@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from models.bundle.manifest import Manifest
+from models.insight.layers import LAYERS
 from models.insight.thumbnails import THUMBNAILS
 from service.ipc.routes import State, VersionRoute
 from service.supervisor.arrival import Arrival
@@ -162,6 +163,7 @@ class Version:
             description={
                 "architecture": manifest.architecture,
                 "drawing": manifest.drawing,
+                "shows_layers": LAYERS.as_posix() in manifest.files,
                 "shows_training_images": THUMBNAILS.as_posix() in manifest.files,
                 "precision": self.precision,
                 "precision_reason": self.precision_reason,

@@ -8,6 +8,7 @@ from PIL import Image
 
 from models.bundle.manifest import GOLDEN
 from models.bundle.preprocessing import decode_image
+from models.insight.layers import shades
 from training.network.bundle_weights import load_network
 from training.report.image_grid import as_rgb, sheet
 
@@ -65,8 +66,8 @@ def filter_tiles(kernel: np.ndarray) -> list[np.ndarray]:
     Mid-grey is a weight of 0; each filter is scaled by its own largest weight.
     """
     largest = np.abs(kernel).max(axis=(0, 1, 2), keepdims=True)
-    shades = np.rint(127.5 + 127.5 * kernel / np.maximum(largest, 1e-12)).astype(np.uint8)
-    filters = np.moveaxis(shades, -1, 0)[:MAX_TILES]  # (filters, h, w, C)
+    greys = np.rint(127.5 + 127.5 * kernel / np.maximum(largest, 1e-12)).astype(np.uint8)
+    filters = np.moveaxis(greys, -1, 0)[:MAX_TILES]  # (filters, h, w, C)
     if filters.shape[-1] == 3:
         return list(filters)
     return [as_rgb(channel[:, :, None]) for one in filters for channel in np.moveaxis(one, -1, 0)][:MAX_TILES]
@@ -94,6 +95,5 @@ def feature_maps(network: keras.Model, pixels: np.ndarray) -> list[np.ndarray]:
 
 def map_tiles(maps: np.ndarray) -> list[np.ndarray]:
     """uint8 (h, w, 3) each, from a map's smallest value in black to its largest in white."""
-    low, high = maps.min(axis=(0, 1)), maps.max(axis=(0, 1))
-    shades = np.rint(255 * (maps - low) / np.maximum(high - low, 1e-12)).astype(np.uint8)
-    return [as_rgb(shades[:, :, i : i + 1]) for i in range(min(MAX_TILES, maps.shape[-1]))]
+    found = shades(maps)
+    return [as_rgb(found[:, :, i : i + 1]) for i in range(min(MAX_TILES, maps.shape[-1]))]

@@ -55,6 +55,7 @@ from training.runs.bundle_contents import (
 )
 from training.runs.directory import FOLDS, write_json
 from training.runs.insight import is_enough, learn_familiarity, network_of, with_maps, with_similar
+from training.runs.layers import write_layers
 from training.runs.lineage import circumstances, describe
 from training.runs.report_contents import MAX_PICTURES, describe_error, facts, mistakes, picture_of
 
@@ -129,6 +130,7 @@ def export_trained(
     thumbnails: bool,
 ) -> None:
     def finish(bundle: Path) -> dict[str, Any]:
+        write_layers(bundle, trained.model, data.spec)
         finished = with_insight(report, bundle, data, manifest, thumbnails=thumbnails).html()
         for path in (run / "report.html", bundle / REPORT):
             write_durably(path, finished)

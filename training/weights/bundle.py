@@ -15,6 +15,7 @@ from models.bundle.preprocessing import InputSpec, decode_image
 from training.evaluate.calibration import softmax
 from training.export.export import export
 from training.report.page import Report
+from training.runs.layers import write_layers
 from training.runs.lineage import circumstances
 from training.weights.pretrained import Pretrained, from_package
 from training.weights.sources import SOURCES
@@ -67,6 +68,7 @@ def make_bundle(pretrained: Pretrained, model: str, run: Path) -> Path:
 
     def finish(bundle: Path) -> dict[str, Any]:
         (bundle / REPORT).write_text(report.html(), encoding="utf-8")
+        write_layers(bundle, network, manifest.input_spec)
         return {}
 
     golden = [path.read_bytes() for path in PHOTOGRAPHS]

@@ -161,3 +161,34 @@ def test_the_page_shows_similar_training_images_beside_where_the_network_looked(
     expect(similar).to_have_count(5, timeout=300_000)
     expect(similar.first).to_have_text("3")
     context.close()
+
+
+def test_the_stages_of_the_network_are_shown_live_on_the_page_beside_its_table(browser, showing, digits_exports):
+    context = browser.new_context(base_url=showing.url)
+    page = opened(context.new_page())
+
+    def choose(name: str) -> None:
+        image = {"name": "a.png", "mimeType": "image/png", "buffer": golden_image(digits_exports, name)}
+        page.set_input_files("#file", image)
+        expect_label(page, name)
+
+    choose("3")
+    page.get_by_text("Inside the network").click()
+    stages = page.get_by_role("list", name="Stages of the network").get_by_role("listitem")
+    expect(stages.first).to_contain_text("c1: 6 maps of 28 × 28", timeout=300_000)
+    expect(stages).to_have_count(4)
+    expect(page.get_by_role("row", name="c3 Conv2D 10 × 10 × 16")).to_be_visible()
+    maps = stages.first.get_by_role("img", name="Feature maps of c1")
+    before = maps.get_attribute("src")
+    choose("0")
+    expect(maps).not_to_have_attribute("src", before, timeout=300_000)
+    context.close()
+
+
+def test_layers_of_a_version_that_has_no_table_are_not_found(service, digits_exports):
+    image = golden_image(digits_exports, "3")
+    assert ask(service, image, "/models/digits/versions/7/layers").status_code == 404
+    for path in ("/models/digits/versions/7/layers", "/models/none/versions/1/layers"):
+        assert requests.get(service.url + path, timeout=30).status_code == 404
+    found = requests.get(f"{service.url}/models/digits/versions/1/layers", timeout=30).json()
+    assert [layer["name"] for layer in found["layers"]][-1] == "logits"
