@@ -101,10 +101,13 @@ class Familiarity:
         return total
 
 
-def learn(training: Seen, held_out: Seen) -> Familiarity:
+def learn(training: Seen, held_out: Seen, *, are_drawn: bool = False) -> Familiarity:
     """From training images and images that the model was not trained on, two or more of each.
 
     Both have features, or neither has.
+
+    Args:
+        are_drawn: oddness does not count, since strokes may be of any width and strength.
     """
     mean = training.figures.mean(axis=0)
     spread = np.cov(training.figures, rowvar=False) + 1e-6 * np.eye(len(mean))  # all images may have one figure
@@ -115,6 +118,7 @@ def learn(training: Seen, held_out: Seen) -> Familiarity:
         centre, scale = features.mean(axis=0), features.std(axis=0)
         scale = scale + LEAST_SPREAD * scale.mean() + TINY
         known = of_length_1((features - centre) / scale)[:MOST_KNOWN]
+    odd = surprises_of(mahalanobis(held_out.figures, mean, np.linalg.inv(spread)))
     found = Familiarity(
         mean=mean,
         precision=np.linalg.inv(spread),
@@ -123,7 +127,7 @@ def learn(training: Seen, held_out: Seen) -> Familiarity:
         known=known.astype(np.float16).astype(np.float32),  # as it will be read
         doubts=surprises_of(entropy(held_out.probabilities)),
         remotenesses=nothing,
-        oddnesses=surprises_of(mahalanobis(held_out.figures, mean, np.linalg.inv(spread))),
+        oddnesses=odd * [[1], [0 if are_drawn else 1]],
         surprises=nothing,
         surprises_without=nothing,
     )

@@ -72,11 +72,13 @@ def look(network: Network, images: np.ndarray, rows: np.ndarray) -> Seen:
     return Seen(described, probabilities, features if network.num_features else None)
 
 
-def learn_familiarity(network: Network, images: np.ndarray, split: Split) -> tuple[Familiarity, Known]:
-    """What is usual for a network, from images of which there are enough."""
+def learn_familiarity(
+    network: Network, images: np.ndarray, split: Split, *, are_drawn: bool = False
+) -> tuple[Familiarity, Known]:
+    """What is usual for a network, from images of which there are enough; see `learn`."""
     training, held_out = choose_rows(split)
     seen = look(network, images, training)
-    familiarity = learn(seen, look(network, images, held_out))
+    familiarity = learn(seen, look(network, images, held_out), are_drawn=are_drawn)
     features = np.zeros((len(training), 0), np.float32) if seen.features is None else familiarity.normal(seen.features)
     return familiarity, Known(training, features)
 

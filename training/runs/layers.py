@@ -1,5 +1,6 @@
 """The table of a trained network and its stages, for the page that shows what each of them makes of an image."""
 
+import re
 from pathlib import Path
 
 import keras
@@ -11,7 +12,7 @@ from models.bundle.manifest import GOLDEN
 from models.bundle.preprocessing import InputSpec, decode_image
 from models.files.durable import write_durably
 from models.insight.layers import LAYERS, MOST_MAPS, Layer, Layers, Stage, grid, png_of
-from models.networks.summary import describe
+from models.networks.summary import Row, describe
 from training.report.filters import feature_maps, filter_tiles, first_golden, stages
 
 
@@ -20,7 +21,7 @@ def write_layers(bundle: Path, network: keras.Model, spec: InputSpec) -> None:
     golden = first_golden(bundle)
     pixels = decode_image(golden.read_bytes(), spec)
     table = [
-        Layer(row.name, row.kind, row.output_shape, row.kernel, row.stride, row.parameters, row.macs)
+        Layer(named(row), row.kind, row.output_shape, row.kernel, row.stride, row.parameters, row.macs)
         for row in describe(network).rows
     ]
     found = [
@@ -29,6 +30,11 @@ def write_layers(bundle: Path, network: keras.Model, spec: InputSpec) -> None:
     ]
     layers = Layers(golden.relative_to(bundle / GOLDEN).as_posix(), table, found)
     write_durably(bundle / LAYERS, msgspec.json.encode(layers).decode())
+
+
+def named(row: Row) -> str:
+    """Its name, without the number that Keras gives to layers that nobody has named."""
+    return re.sub(rf"^({row.kind.lower()})_\d+$", r"\1", row.name)
 
 
 def filters(network: keras.Model, stage: keras.Layer) -> bytes | None:

@@ -157,7 +157,7 @@ def with_insight(report: Report, bundle: Path, data: Data, manifest: Manifest, *
         return report
     mistakes = with_maps(report.mistakes, network, names)
     if manifest.unusual_above is not None:
-        familiarity, known = learn_familiarity(network, images, data.split)
+        familiarity, known = learn_familiarity(network, images, data.split, are_drawn=manifest.drawing is not None)
         familiarity.write(bundle)
         if thumbnails and len(familiarity.known):
             shown = known.rows[: len(familiarity.known)]

@@ -87,3 +87,9 @@ def test_images_that_are_all_alike_can_be_learnt_from_too() -> None:
 def test_the_entropy_of_an_answer_is_told_where_its_first_class_is_rounded_to_1() -> None:
     probabilities = np.array([[1.0, 1e-6], [0.5, 0.5], [1.0, 0.0]], np.float32)
     assert entropy(probabilities) == pytest.approx([1.4816e-5, np.log(2), 0.0], rel=1e-3, abs=1e-9)
+
+
+def test_the_pixels_of_drawings_do_not_count() -> None:
+    found = learn(seen(400, seed=0), seen(400, seed=1), are_drawn=True)
+    assert np.mean(found.rank(seen(2000, seed=2, odd=4.0)) > UNUSUAL) < 0.1
+    assert np.mean(found.rank(seen(200, seed=3, away=4.0)) > UNUSUAL) > 0.5
