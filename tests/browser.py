@@ -1,5 +1,6 @@
 """Chromium, and what tests of pages share."""
 
+from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Locator, Page, Request, expect
 
 CHROMIUM = "/usr/bin/chromium"
@@ -31,3 +32,12 @@ def answer(page: Page) -> Locator:
 
 def expect_label(page: Page, label: str) -> None:
     expect(answer(page)).to_have_attribute("data-label", label)
+
+
+def violations(page: Page) -> list[str]:
+    """What axe-core finds serious on a page; its context has `bypass_csp`."""
+    return [
+        f"{page.url}: {each['impact']}: {each['help']}: {[node['html'][:150] for node in each['nodes']]}"
+        for each in Axe().run(page).response["violations"]
+        if each["impact"] in ("serious", "critical")
+    ]

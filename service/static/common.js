@@ -19,8 +19,18 @@ async function fetchAny(url, options) {
   byId("unlock").hidden = response.status !== 401;
   if (response.ok) return response;
   const { error } = await response.json();
-  const message = response.status === 401 && !key ? NO_KEY : error.message; // what it says is for programs
+  const message = response.status === 401 && !key ? NO_KEY : inWords(error.message);
   throw Object.assign(new Error(message), { fromService: true });
+}
+
+/** A message without the settings that it names: those are for whoever runs the service, who finds them in the answer. */
+function inWords(message) {
+  const words = message
+    .replace(/\s*\([^()]*\bSERVICE_[A-Z_]+[^()]*\)/g, "")
+    .replace(/[^.:;]*\bSERVICE_[A-Z_]+[^.]*\.?/g, "")
+    .trim()
+    .replace(/[:;,]$/, ".");
+  return words || "The service is not set up for this.";
 }
 
 /** A canvas as an encoded image. Not by toBlob, which waits up to a second for an idle moment. */

@@ -4,9 +4,10 @@
 
 const BATCH = 50; // images that are asked for at a time
 const FEW = 5; // left, at which more are asked for
+const MOST_SHOWN = 60; // images with several labels
 const MOST_KEYS = 10; // of which the tenth has a key only where labels are their own
-const NO_FEEDBACK = "This service takes no feedback. Its operator can open it with SERVICE_FEEDBACK_KEYS or SERVICE_FEEDBACK_OPEN=1.";
-const KEEPING = "No image waits for a label. SERVICE_KEEP=0.1 keeps a tenth of those that are asked about.";
+const NO_FEEDBACK = "This service takes no feedback. Whoever runs it can open it for that.";
+const KEEPING = "No image waits for a label. Whoever runs the service can have it keep some of those that are asked about.";
 
 const state = {
   names: [], // the model's classes
@@ -15,7 +16,8 @@ const state = {
   done: [], // of those dealt with here, with the label they were given, to go back to
   discarded: null, // the digest of the image that is to be thrown away
   shown: null, // an object URL
-  settling: null, // the image that was gone back to
+  settling: null, // the image that was gone back to, or chosen of those with several labels
+  contradictory: [], // images with several labels
   busy: false, // something is under way
 };
 
@@ -60,12 +62,52 @@ async function refill() {
   state.queue.push(...found.images.filter(({ image }) => !state.seen.has(image) && !known.has(image)));
 }
 
+/** How many images of this model have a label, and those that have several. */
+async function count() {
+  const { labelled, kept, contradictory } = await fetchJson(`${base()}/feedback`);
+  const done = Object.values(labelled).reduce((sum, number) => sum + number, 0);
+  const left = kept + contradictory.length;
+  Object.assign(byId("progress"), { value: done, max: Math.max(1, done + left), hidden: false });
+  const here = state.done.filter(({ label }) => label).length;
+  byId("left").textContent = `${left} left, ${done} labelled, ${here} of them here.`;
+  byId("apart").hidden = !contradictory.length;
+  byId("apart").querySelector("summary").textContent = `Images with several labels: ${contradictory.length}`;
+  if (byId("apart").open) await showContradictions(contradictory);
+  state.contradictory = contradictory;
+}
+
+async function showContradictions(contradictory) {
+  const shown = new Map([...byId("contradictions").children].map((item) => [item.dataset.image, item]));
+  const items = contradictory.slice(0, MOST_SHOWN).map(async (found) => shown.get(found.image) ?? contradiction(found));
+  byId("contradictions").replaceChildren(...(await Promise.all(items)));
+}
+
+/** A button with a small picture and its labels, by which the image is asked about. */
+async function contradiction({ image, labels }) {
+  const item = byId("contradiction").content.cloneNode(true).firstElementChild;
+  item.dataset.image = image;
+  const picture = await (await fetchAny(`${base()}/kept/${image}`)).blob();
+  const address = URL.createObjectURL(picture);
+  Object.assign(item.querySelector("img"), { src: address, alt: "", onload: () => URL.revokeObjectURL(address) });
+  item.querySelector("span").textContent = labels.join(" or ");
+  item.querySelector("button").addEventListener("click", () => settle({ image, labels }));
+  return item;
+}
+
+async function settle(found) {
+  await attempt(async () => {
+    await throwAway();
+    state.settling = found;
+    await show();
+  });
+}
+
 async function show() {
   const asked = current();
   byId("image").hidden = true; // until it is the one that is asked about
   byId("choices").replaceChildren(...(asked ? choices(asked).map(choice) : []));
   byId("question").textContent = !asked ? KEEPING : asked.labels ? "Which label is right?" : "What is this?";
-  byId("left").textContent = asked ? `${state.queue.length} in this batch, ${state.done.filter(({ label }) => label).length} labelled.` : "";
+  await count();
   if (!asked) return;
   const picture = await (await fetchAny(`${base()}/kept/${asked.image}`)).blob();
   if (current() !== asked) return;
@@ -106,6 +148,7 @@ async function give(label) {
     const headers = { "Content-Type": "application/json" };
     const { outcome } = await fetchJson(`${base()}/feedback`, { method: "POST", body, headers });
     state.done.push({ ...asked, label });
+    if (state.settling) state.queue = state.queue.filter(({ image }) => image !== asked.image);
     await next();
     byId("said").textContent = outcome === "contradictory" ? `${label}: it had another label before.` : `That was ${label}.`;
   });
@@ -192,6 +235,9 @@ byId("search").addEventListener("submit", (event) => {
   byId("other").value = "";
   byId("other").blur();
   if (label) give(label);
+});
+byId("apart").addEventListener("toggle", () => {
+  if (byId("apart").open) attempt(() => showContradictions(state.contradictory));
 });
 byId("skip").addEventListener("click", skip);
 byId("discard").addEventListener("click", discard);

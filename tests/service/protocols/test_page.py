@@ -294,6 +294,14 @@ def test_a_small_file_and_one_that_the_browser_cannot_read_are_sent_as_they_are(
     answer(page)
 
 
+def test_a_photograph_in_heic_that_the_browser_reads_is_sent_as_jpeg(page):
+    """Chromium reads no HEIC, but looks at the bytes and not at the name; Safari reads it."""
+    body = sent(page, "photograph.heic", encode(smooth(640, 480)))
+    answer(page)
+    with Image.open(io.BytesIO(body)) as image:
+        assert (image.format, image.size) == ("JPEG", (480, 640))
+
+
 def test_a_file_that_is_no_image_shows_what_the_service_says(page):
     draw(page, HANDWRITING["3"])
     answer(page)
@@ -532,7 +540,7 @@ def test_images_are_labelled_by_keyboard_most_uncertain_first(teaching, keeping)
     expect(page.locator("#choices .label").first).to_have_text(listed[1]["top"][0]["label"])
     expect(page.locator("#image")).to_be_visible()
     page.keyboard.press("Enter")
-    expect(page.locator("#left")).to_contain_text("2 labelled")
+    expect(page.locator("#left")).to_contain_text("2 of them here")
     expect(page.locator("#said")).to_have_text(f"That was {listed[1]['top'][0]['label']}.")
     expect(page.locator("#image")).to_be_visible()
     page.keyboard.press("x")
@@ -547,6 +555,25 @@ def test_images_are_labelled_by_keyboard_most_uncertain_first(teaching, keeping)
     expect(page.locator("#said")).to_have_text("Skipped.")
     left = [kept["image"] for kept in requests.get(f"{keeping.url}/models/digits/kept", timeout=10).json()["images"]]
     assert left == [kept["image"] for kept in listed[3:]]
+
+
+def test_images_with_two_labels_are_seen_and_settled(teaching, keeping, digits_exports):
+    page, image = teaching, encode(noise(40, 40, seed=77))
+    url = f"{keeping.url}/models/digits/feedback"
+    for label in ("1", "2"):
+        body = {"label": label, "image": base64.b64encode(image).decode()}
+        assert requests.post(url, json=body, timeout=10).ok
+    page.goto("/label")
+    expect(page.locator("#question")).to_have_text("Which label is right?")
+    page.get_by_text("Images with several labels: 1").click()
+    page.get_by_role("button", name="1 or 2").click()
+    expect(page.locator("#image")).to_be_visible()
+    expect(page.locator("#choices .label").first).to_have_text("1")
+    page.keyboard.press("2")
+    expect(page.locator("#said")).to_have_text("That was 2.")
+    expect(page.locator("#apart")).to_be_hidden()
+    assert collected(keeping)["contradictory"] == []
+    expect(page.locator("#question")).to_have_text("What is this?")
 
 
 def test_a_slip_of_the_finger_is_taken_back(teaching, keeping):
@@ -597,5 +624,5 @@ def test_pages_for_labelling_and_versions_ask_for_a_key_where_one_is_wanted(brow
         page.get_by_role("button", name="Use it").click()
         expect(page.get_by_role("heading", name="Version 1, live")).to_be_visible()
         page.goto("/label")  # which wants another
-        expect(page.locator("#error")).to_contain_text("SERVICE_FEEDBACK_KEYS")
+        expect(page.locator("#error")).to_have_text("This API key does not allow this.")
         context.close()

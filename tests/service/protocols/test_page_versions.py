@@ -12,6 +12,7 @@ from models.bundle.manifest import MANIFEST
 from models.store.decisions import record_decision
 from models.store.live import read_live
 from models.store.publish import publish
+from tests.browser import violations
 from tests.harness import copy_of, running_service
 
 KEY = "an admin's key of some length"
@@ -39,10 +40,12 @@ def exports(digits_exports: Path, tmp_path: Path) -> Path:
 
 
 @contextmanager
-def page_of(browser: Browser, exports: Path, work: Path, **settings: str) -> Iterator[Page]:
+def page_of(browser: Browser, exports: Path, work: Path, view: dict | None = None, **settings: str) -> Iterator[Page]:
     """The page, in Auckland."""
     with running_service(exports, work, **settings) as service:
-        context = browser.new_context(base_url=service.url, timezone_id="Pacific/Auckland", locale="en-GB")
+        context = browser.new_context(
+            base_url=service.url, timezone_id="Pacific/Auckland", locale="en-GB", **view or {}
+        )
         context.set_default_timeout(10_000)
         page = context.new_page()
         page.on("dialog", lambda dialog: dialog.accept())
@@ -63,6 +66,17 @@ def test_an_admin_makes_another_version_live_and_goes_back(browser, exports, tmp
         expect(page.get_by_role("status")).to_have_text("Version 2 is live.")
         expect(page.get_by_role("heading", name="Version 2, live")).to_be_visible()
         assert read_live(exports / "digits").live == 2
+
+
+@pytest.mark.parametrize(("scheme", "width"), [("light", 1280), ("dark", 390)])
+def test_axe_finds_nothing_serious_for_an_admin(browser, exports, tmp_path, scheme, width):
+    view = {"color_scheme": scheme, "viewport": {"width": width, "height": 900}, "bypass_csp": True}
+    with page_of(browser, exports, tmp_path, view, admin_keys=KEY) as page:
+        page.evaluate("(key) => sessionStorage.setItem('key', key)", KEY)
+        page.reload()
+        expect(page.get_by_role("button", name="Make it live")).to_be_visible()
+        page.locator(".changes summary").click()
+        assert not violations(page)
 
 
 def test_a_refused_change_is_said_and_changes_nothing(browser, exports, tmp_path):
