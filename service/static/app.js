@@ -246,11 +246,6 @@ function showBars(top, chosen, threshold) {
   });
 }
 
-function percent(share) {
-  if (share > 0.995) return ">99\u00a0%"; // a network is never certain
-  return share < 0.005 ? "<1\u00a0%" : `${Math.round(100 * share)}\u00a0%`;
-}
-
 function exactly(share) {
   return `${Number((100 * share).toPrecision(3))}\u00a0%`;
 }

@@ -33,6 +33,11 @@ function inWords(message) {
   return words || "The service is not set up for this.";
 }
 
+function percent(share) {
+  if (share > 0.995) return ">99\u00a0%"; // a network is never certain
+  return share < 0.005 ? "<1\u00a0%" : `${Math.round(100 * share)}\u00a0%`;
+}
+
 /** A canvas as an encoded image. Not by toBlob, which waits up to a second for an idle moment. */
 function bytesOf(canvas, type, quality) {
   const base64 = canvas.toDataURL(type, quality).split(",")[1];

@@ -69,7 +69,7 @@ async function count() {
   const left = kept + contradictory.length;
   Object.assign(byId("progress"), { value: done, max: Math.max(1, done + left), hidden: false });
   const here = state.done.filter(({ label }) => label).length;
-  byId("left").textContent = `${left} left, ${done} labelled, ${here} of them here.`;
+  byId("left").textContent = `${left} left, ${done} labelled${here ? `, ${here} of them here` : ""}.`;
   byId("apart").hidden = !contradictory.length;
   byId("apart").querySelector("summary").textContent = `Images with several labels: ${contradictory.length}`;
   if (byId("apart").open) await showContradictions(contradictory);
@@ -133,7 +133,7 @@ function choice(label, i) {
   const found = current().top?.find((each) => each.label === label);
   key.textContent = keyOf(label, i);
   name.textContent = label;
-  share.textContent = found ? `${Math.round(100 * found.probability)} %` : "";
+  share.textContent = found ? percent(found.probability) : "";
   item.querySelector("button").addEventListener("click", () => give(label));
   return item;
 }

@@ -4,7 +4,7 @@
 
 const model = decodeURIComponent(location.pathname.split("/").at(-2));
 const address = "versions"; // of this page
-const CAPTION = "Share of its own test images that each version got right, with the 95 % interval; the filled point is live. Test images differ from version to version.";
+const CAPTION = "Share of its own test images that each version got right, with the 95 % interval; the filled point is live. Test images may differ from version to version.";
 
 async function show() {
   try {
