@@ -24,6 +24,7 @@ MOST_MAPS = 24  # of a stage, that are drawn
 COLUMNS = 12
 LARGEST = 48  # pixels of a drawn map's side
 GAP = 1
+MOST_CANDIDATES = 16  # operations of one shape, the last ones, among which a stage is looked for
 
 
 class Layer(msgspec.Struct):
@@ -101,8 +102,11 @@ class Stages:
         openvino = import_module("openvino")
         core = openvino.Core()
         model = core.read_model(bundle)
+        outputs: dict[tuple[int, ...], list[Any]] = {}
+        for output in outputs_of(model):
+            outputs.setdefault(shape_of(output), []).append(output)
         shapes = {(stage.height, stage.width, len(stage.means)) for stage in layers.stages}
-        candidates = [output for output in outputs_of(model) if shape_of(output) in shapes]
+        candidates = [output for shape in shapes for output in outputs.get(shape, [])[-MOST_CANDIDATES:]]
         image = decode_image((bundle / GOLDEN / layers.image).read_bytes(), read_manifest(bundle).input_spec)
         seen = compiled(core, openvino.Model(candidates, model.get_parameters())).infer([image[None]])
         maps = [in_rows(np.array(seen[i])) for i in range(len(candidates))]
