@@ -7,6 +7,7 @@
             labels.txt                    line i names class i
             golden/                       a few encoded images, and probabilities.json: what they must get
             images.npy                    every image it was made with: `IMAGE`
+            familiarity.npz layers.json thumbnails.npz    see `models.insight`
             report.html                   how good this model is
             MODEL_CARD.md                 what is known of it
             tf_serving_warmup_requests    TensorFlow Serving's own warm-up file

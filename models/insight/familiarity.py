@@ -76,7 +76,8 @@ class Familiarity:
         """The share of held-out images that are more usual than each image, float64 (N,)."""
         features = seen.features if len(self.known) else None
         expected = self.surprises_without if features is None else self.surprises
-        return np.interp(self.surprise(seen, features), expected, LEVELS)
+        below = np.nextafter(self.surprise(seen, features), -np.inf)  # images that are as unusual do not count
+        return np.interp(below, expected, LEVELS)
 
     def remoteness(self, features: np.ndarray) -> np.ndarray:
         """1 less the cosine to the most similar training image, float32 (N,), of features (N, F)."""
@@ -102,7 +103,7 @@ class Familiarity:
 
 
 def learn(training: Seen, held_out: Seen, *, are_drawn: bool = False) -> Familiarity:
-    """From training images and images that the model was not trained on, two or more of each.
+    """From training images, two or more, and images that the model was not trained on, the more the better.
 
     Both have features, or neither has.
 
@@ -146,11 +147,27 @@ def read(bundle: Path) -> Familiarity | None:
     try:
         with (bundle / FAMILIARITY).open("rb") as opened, np.load(opened, allow_pickle=False) as file:
             arrays = {field.name: file[field.name] for field in fields(Familiarity)}
+        check_shapes(**{name: array.shape for name, array in arrays.items()})
     except FileNotFoundError:
         return None
-    except (KeyError, ValueError, zipfile.BadZipFile, EOFError) as error:
+    except (KeyError, TypeError, ValueError, zipfile.BadZipFile, EOFError) as error:
         raise BrokenBundle(f"{bundle / FAMILIARITY} is damaged ({error}); export again.") from None
     return Familiarity(**{**arrays, "known": arrays["known"].astype(np.float32)})
+
+
+def check_shapes(
+    centre: tuple[int, ...], scale: tuple[int, ...], known: tuple[int, ...], **others: tuple[int, ...]
+) -> None:
+    """
+    Raises:
+        ValueError: arrays do not fit together.
+    """
+    table, levels = (2, TAIL + 2), (len(LEVELS),)
+    expected = {"mean": (6,), "precision": (6, 6), "doubts": table, "oddnesses": table, "surprises_without": levels}
+    expected |= {"remotenesses": table, "surprises": levels} if known[0] else {}
+    wrong = [name for name, shape in expected.items() if others[name] != shape]
+    if len(known) != 2 or (known[0] and not known[1:] == centre == scale) or wrong:
+        raise ValueError("shapes of its arrays do not fit together")
 
 
 def entropy(probabilities: np.ndarray) -> np.ndarray:

@@ -53,7 +53,7 @@ def read_thumbnails(bundle: Path) -> Thumbnails | None:
             labels, content, ends = file["labels"], file["jpegs"].tobytes(), file["ends"].tolist()
     except FileNotFoundError:
         return None
-    except (KeyError, ValueError, zipfile.BadZipFile, EOFError) as error:
+    except (KeyError, TypeError, ValueError, zipfile.BadZipFile, EOFError) as error:
         raise BrokenBundle(f"{bundle / THUMBNAILS} is damaged ({error}); export again.") from None
     return Thumbnails(labels, [content[start:end] for start, end in zip([0, *ends[:-1]], ends, strict=True)])
 

@@ -11,7 +11,6 @@ from pathlib import Path
 
 import numpy as np
 
-from models.bundle.manifest import BrokenBundle
 from models.insight.explanation import TooSlow, explain
 from models.insight.layers import Stages, read_layers
 from models.insight.network import Network
@@ -84,7 +83,7 @@ class Networks:
             return self._open(Path(question.bundle)).answer(question, image)
         except TooSlow as error:
             return Reply(refusal=Refusal("slow", str(error)))
-        except (ImportError, OSError, RuntimeError, ValueError, BrokenBundle) as error:
+        except (ImportError, OSError, RuntimeError, ValueError) as error:
             return Reply(refusal=Refusal("unreadable", str(error)))
 
     def _open(self, bundle: Path) -> Opened:

@@ -35,6 +35,15 @@ SLOW = (
 UNREADABLE = "This version cannot be explained: OpenVINO, which computes explanations, cannot read it."
 
 
+class Waiting:
+    """A question, and whether somebody still waits for its answer; once it is computed, it is to the end."""
+
+    def __init__(self, question: Question) -> None:
+        self.question = question
+        self.answer = AsyncResult()
+        self.is_computed = self.is_given_up = False
+
+
 class Explainer:
     """
     Args:
@@ -99,30 +108,37 @@ class Explainer:
         """
         if self._num_waiting >= MOST_WAITING:
             raise Overloaded("Too many explanations are waiting. Try again later.")
-        answer = AsyncResult()
+        waiting = Waiting(question)
         self._num_waiting += 1
-        gevent.spawn(self._answer, question, answer)
-        with gevent.Timeout(max(0.0, question.until - time.monotonic()), DeadlineExceeded(LATE)):
-            found: Reply = answer.get()
-            return found
+        greenlet = gevent.spawn(self._answer, waiting)
+        try:
+            with gevent.Timeout(max(0.0, question.until - time.monotonic()), DeadlineExceeded(LATE)):
+                found: Reply = waiting.answer.get()
+                return found
+        finally:
+            waiting.is_given_up = True
+            if not waiting.is_computed:
+                greenlet.kill(block=False)
 
-    def _answer(self, question: Question, answer: AsyncResult) -> None:
+    def _answer(self, waiting: "Waiting") -> None:
         """In a greenlet of its own, so that a network is loaded to the end for the next who asks."""
         try:
             with self._mine:
-                self._answer_in_turn(question, answer)
+                self._answer_in_turn(waiting)
         except Exception as error:
-            answer.set_exception(error)
+            waiting.answer.set_exception(error)
         finally:
             self._num_waiting -= 1
 
-    def _answer_in_turn(self, question: Question, answer: AsyncResult) -> None:
-        if not self._turn.take(question.until, lambda: False):
+    def _answer_in_turn(self, waiting: "Waiting") -> None:
+        question = waiting.question
+        if not self._turn.take(question.until, lambda: waiting.is_given_up):
             raise DeadlineExceeded(LATE)
         try:
+            waiting.is_computed = True
             now = time.monotonic()
             question.until = now + COMPUTING * (question.until - now)
-            answer.set(accepted(self._ask(question)))
+            waiting.answer.set(accepted(self._ask(question)))
             gevent.sleep(REST_S)
         finally:
             self._turn.release()

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import asdict
+from functools import partial
 from typing import Annotated, Any, TypeVar
 
 import msgspec
@@ -12,7 +13,7 @@ from models.bundle.manifest import BrokenBundle
 from models.errors import UserError
 from models.files.deadline import ChangeCancelled, PendingChange
 from models.store.layout import MODEL_NAME
-from models.store.live import LivePointer, roll_back, set_canary, set_live, set_loaded, set_shadow
+from models.store.live import LivePointer, LiveVersionChanged, roll_back, set_canary, set_live, set_loaded, set_shadow
 from models.store.publish import set_default
 from service.errors import Conflict, NotFound, Unprocessable
 from service.http.in_thread import in_thread_within
@@ -39,6 +40,12 @@ class Promotion(msgspec.Struct, forbid_unknown_fields=True):
     """The version that is to be live."""
 
     version: VersionNumber
+
+
+class Rollback(msgspec.Struct, forbid_unknown_fields=True):
+    """The version that has to be live until then; without it, whichever is."""
+
+    instead_of: VersionNumber | None = None
 
 
 class Canary(msgspec.Struct, forbid_unknown_fields=True):
@@ -86,11 +93,11 @@ def promote(name: str) -> Response:
 
 
 @bp.post("/models/<name>/rollback")
-@answers(Parts, body=(Nothing,), errors=ERRORS)
+@answers(Parts, body=(Rollback,), errors=ERRORS)
 def rollback(name: str) -> Response:
     """Make the version live that was live before."""
-    read_document(Nothing, service().config)
-    return changed(name, roll_back)
+    instead_of = read_document(Rollback, service().config).instead_of
+    return changed(name, partial(roll_back, instead_of=instead_of))
 
 
 @bp.post("/models/<name>/canary")
@@ -156,7 +163,7 @@ def in_exports(name: str, how: Callable[..., T], *values: Any, **options: Any) -
         return in_thread_within(service().writers, change, LOCK_TIMEOUT_S)
     except ChangeCancelled:
         raise Conflict(BUSY) from None
-    except BrokenBundle as error:
+    except (BrokenBundle, LiveVersionChanged) as error:
         raise Conflict(without_paths(str(error))) from None
     except UserError as error:
         raise Unprocessable(str(error)) from None

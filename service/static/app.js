@@ -283,7 +283,7 @@ function forgetAnswer() {
   byId("bars").replaceChildren();
   byId("facts").hidden = byId("correct").hidden = byId("code").hidden = true;
   forgetExplanation();
-  byId("inside").hidden = true;
+  forgetLayers();
   byId("thanks").textContent = "";
   byId("classes").hidden = false;
 }

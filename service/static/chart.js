@@ -43,7 +43,8 @@ function range(points) {
   const step = 0.1;
   const lowest = Math.min(...points.map(({ low }) => low));
   const highest = Math.max(...points.map(({ high }) => high));
-  return [Math.max(0, Math.floor(lowest / step) * step), Math.min(1, Math.ceil(highest / step) * step)];
+  const [bottom, top] = [Math.floor(lowest / step) * step, Math.ceil(highest / step) * step];
+  return [Math.max(0, top - bottom < step ? bottom - step : bottom), Math.min(1, top)];
 }
 
 function ticks(bottom, top) {

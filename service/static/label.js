@@ -86,9 +86,9 @@ async function showContradictions(contradictory) {
 async function contradiction({ image, labels }) {
   const item = byId("contradiction").content.cloneNode(true).firstElementChild;
   item.dataset.image = image;
-  const picture = await (await fetchAny(`${base()}/kept/${image}`)).blob();
-  const address = URL.createObjectURL(picture);
-  Object.assign(item.querySelector("img"), { src: address, alt: "", onload: () => URL.revokeObjectURL(address) });
+  const picture = await fetchAny(`${base()}/kept/${image}`).then((answer) => answer.blob(), () => null); // settled just now
+  const address = picture && URL.createObjectURL(picture);
+  if (address) Object.assign(item.querySelector("img"), { src: address, onload: () => URL.revokeObjectURL(address) });
   item.querySelector("span").textContent = labels.join(" or ");
   item.querySelector("button").addEventListener("click", () => settle({ image, labels }));
   return item;
@@ -107,13 +107,13 @@ async function show() {
   byId("image").hidden = true; // until it is the one that is asked about
   byId("choices").replaceChildren(...(asked ? choices(asked).map(choice) : []));
   byId("question").textContent = !asked ? KEEPING : asked.labels ? "Which label is right?" : "What is this?";
-  await count();
-  if (!asked) return;
+  if (!asked) return count();
   const picture = await (await fetchAny(`${base()}/kept/${asked.image}`)).blob();
   if (current() !== asked) return;
   if (state.shown) URL.revokeObjectURL(state.shown);
   state.shown = URL.createObjectURL(picture);
   Object.assign(byId("image"), { src: state.shown, alt: "the image to label", hidden: false });
+  count().catch(() => {}); // the next image need not wait for it
 }
 
 /** What was said or what the model thought, then the other classes, as many as there are keys. */

@@ -9,6 +9,7 @@ function offerLayers(classified, image) {
   const address = classified.replace(/classify\?.*/, "layers");
   byId("inside").hidden = !version()?.shows_layers;
   inside.image = image;
+  byId("stages").classList.add("stale"); // until the maps of this image are there
   if (inside.version !== address) {
     inside.version = address;
     byId("stages").replaceChildren();
@@ -25,10 +26,19 @@ async function showLayers() {
     if (!byId("layers").children.length) await showTable(signal);
     const { stages } = await fetchJson(inside.version, { method: "POST", body: inside.image, signal });
     stages.forEach(showMaps);
+    byId("stages").classList.remove("stale");
     byId("inside-said").textContent = "What each stage makes of the image: every small picture is one feature map, and bright where it found what it looks for.";
   } catch (error) {
-    if (!signal.aborted) byId("inside-said").textContent = error.fromService ? error.message : NO_ANSWER;
+    if (signal.aborted) return;
+    byId("inside-said").textContent = error.fromService ? error.message : NO_ANSWER;
+    for (const maps of document.querySelectorAll("#stages .maps")) maps.removeAttribute("src");
   }
+}
+
+function forgetLayers() {
+  inside.request.abort();
+  inside.image = null;
+  byId("inside").hidden = true;
 }
 
 /** The layers, and the stages with their filters. */

@@ -6,7 +6,7 @@ const MOST_PIXELS = 4e6; // that are sent
 const MOST_SIDE = 16384; // pixels of a side that every browser can draw
 const QUALITY = 0.95; // of the JPEG that is sent instead of a larger file
 
-const ONLY_HERE = /hei[cf]$/i; // types and names of what some browsers read, and the service does not
+const ONLY_HERE = /hei[cf](-sequence)?$/i; // types and names of what some browsers read, and the service does not
 
 /**
  * The file itself, or the bytes of a smaller JPEG; of HEIC always a JPEG, where this browser reads it. Like the service, it turns the image upright and lays it over white.

@@ -6,6 +6,8 @@ const model = decodeURIComponent(location.pathname.split("/").at(-2));
 const address = "versions"; // of this page
 const CAPTION = "Share of its own test images that each version got right, with the 95 % interval; the filled point is live. Test images may differ from version to version.";
 
+let tried = false; // an admin key was typed just now
+
 async function show() {
   try {
     const found = await fetchJson(address, { headers: { Accept: "application/json" } });
@@ -14,9 +16,12 @@ async function show() {
     const may = found.administration === "allowed";
     byId("versions").replaceChildren(...found.versions.map((about) => describe(about, live, may)));
     byId("administer").hidden = found.administration !== "key";
+    const refused = found.administration === "key" && tried;
+    if (refused) sessionStorage.removeItem("key");
+    tried = false;
     byId("jobs").hidden = !found.jobs.length;
     byId("jobs").querySelector("ol").replaceChildren(...found.jobs.map(describeJob));
-    showError("");
+    showError(refused ? "This key does not allow it." : "");
   } catch (error) {
     showError(error.fromService ? error.message : NO_ANSWER);
   }
@@ -93,7 +98,7 @@ function offer(buttons, { version, parts }) {
   promote.hidden = parts.includes("live");
   rollback.hidden = !parts.includes("live");
   promote.addEventListener("click", () => change("promote", { version }, `Version ${version} will answer from now on.`));
-  rollback.addEventListener("click", () => change("rollback", {}, `Version ${version} will be replaced by the one that was live before.`));
+  rollback.addEventListener("click", () => change("rollback", { instead_of: version }, `Version ${version} will be replaced by the one that was live before.`));
   buttons.hidden = false;
 }
 
@@ -198,6 +203,7 @@ byId("administer").querySelector("form").addEventListener("submit", (event) => {
   event.preventDefault();
   sessionStorage.setItem("key", byId("admin-key").value);
   byId("admin-key").value = "";
+  tried = true;
   show();
 });
 show();

@@ -6,7 +6,7 @@ import json
 import gevent
 import numpy as np
 
-from models.bundle.reference import STATISTICS, Reference
+from models.bundle.reference import STATISTICS, Reference, describe
 from service.ipc.routes import Routes
 from service.loops import repeat
 from service.telemetry.drift import DriftMonitor, drift_of
@@ -35,7 +35,8 @@ def reference() -> Reference:
 
 
 def observe(monitor: DriftMonitor) -> None:
-    monitor.observe(np.zeros((1, 4, 4, 1), np.uint8), np.array([[0.9, 0.1]], np.float32))
+    probabilities = np.array([[0.9, 0.1]], np.float32)
+    monitor.observe(describe(np.zeros((1, 4, 4, 1), np.uint8), probabilities), probabilities)
 
 
 def test_counts_that_are_being_written_do_not_change_while_more_is_counted(tmp_path):

@@ -21,6 +21,7 @@ from models.bundle.preprocessing import decode_image
 from models.errors import Failed
 from models.files.durable import write_array
 from models.files.typed import read_json
+from models.insight.familiarity import FAMILIARITY
 from models.process.children import python_command, python_environment
 
 WEIGHTS = "export.weights.h5"
@@ -69,7 +70,8 @@ def export(
     in_fresh_process("training.export.parity", run)
     parity = read_json(run / PARITY, dict[str, Any])
     metrics = {**manifest.metrics, "parity": parity, **finish(bundle)}
-    write_manifest(bundle, replace(manifest, metrics=metrics))
+    unusual_above = manifest.unusual_above if (bundle / FAMILIARITY).exists() else None
+    write_manifest(bundle, replace(manifest, metrics=metrics, unusual_above=unusual_above))
     for name in (WEIGHTS, ANSWERS, REQUEST, PARITY):
         (run / name).unlink()
     return bundle

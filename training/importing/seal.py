@@ -171,7 +171,8 @@ def measured(manifest: Manifest, imported: Imported, answers: np.ndarray, labels
     pixels = np.stack([decode_image(data, manifest.input_spec) for data in images.read()])
     rows = np.arange(len(pixels))
     manifest = replace(manifest, reference=make_reference(names, pixels, rows, probabilities))
-    split = Split(rows, rows[:0], rows[:0])  # it is not known which of them the model was trained on
+    mixed = np.random.default_rng(0).permutation(rows)  # it is not known which of them the model was trained on
+    split = Split(mixed[: len(mixed) // 2], rows[:0], mixed[len(mixed) // 2 :])
     network = network_of(bundle) if "openvino" in manifest.engines and is_enough(split) else None
     if network is None:
         return manifest

@@ -75,6 +75,10 @@ class Report:
     filters: np.ndarray | None = None
     label_errors: list[Picture] | None = None
 
+    def without_training_images(self) -> "Report":
+        """For a bundle, whose report anybody may see who may ask the model."""
+        return replace(self, mistakes=[replace(picture, similar=()) for picture in self.mistakes])
+
     def html(self) -> str:
         """One page; before there are metrics it renews itself in a browser."""
         renewing = "" if self.metrics else f'<meta http-equiv="refresh" content="{RENEW_S}">'

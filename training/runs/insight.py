@@ -21,7 +21,8 @@ from training.report.pictures import Picture
 
 BATCH = 32
 MOST_LOOKED_AT = 2000  # training images, and as many held-out ones
-FEWEST = 2  # images of each, to know what is usual
+FEWEST = 2  # training images, to know what is usual
+FEWEST_HELD_OUT = 50  # with 20 twice as many usual images would be marked as with 100
 MOST_MAPS = 24  # mistakes for which it is found where the network looked
 MAPS_S = 60.0  # for all of them
 
@@ -41,20 +42,18 @@ class Known(NamedTuple):
 def choose_rows(split: Split) -> tuple[np.ndarray, np.ndarray]:
     """Rows of training images, and of images by which it is learnt what is usual.
 
-    Those are test images, or else validation images, or else training images that are not among the first.
+    Those are test images, or validation images where there are more of them.
     """
     generator = np.random.default_rng(0)
-    training = generator.permutation(split.train)
-    for held_out in (split.test, split.val):
-        if len(held_out) >= FEWEST:
-            return training[:MOST_LOOKED_AT], generator.permutation(held_out)[:MOST_LOOKED_AT]
-    half = len(training) // 2
-    return training[:half][:MOST_LOOKED_AT], training[half:][:MOST_LOOKED_AT]
+    held_out = split.test if len(split.test) >= min(len(split.val), FEWEST_HELD_OUT) else split.val
+    chosen = generator.permutation(split.train), generator.permutation(held_out)
+    return chosen[0][:MOST_LOOKED_AT], chosen[1][:MOST_LOOKED_AT]
 
 
 def is_enough(split: Split) -> bool:
     """Whether there are images enough to know what is usual."""
-    return all(len(rows) >= FEWEST for rows in choose_rows(split))
+    training, held_out = choose_rows(split)
+    return len(training) >= FEWEST and len(held_out) >= FEWEST_HELD_OUT
 
 
 def look(network: Network, images: np.ndarray, rows: np.ndarray) -> Seen:

@@ -38,10 +38,15 @@ def named(row: Row) -> str:
 
 
 def filters(network: keras.Model, stage: keras.Layer) -> bytes | None:
-    """Of the last convolution up to a layer, as a PNG; None where there is none before it."""
+    """Of the last convolution up to a layer, as a PNG, one tile a filter; None where there is nothing to be seen.
+
+    A filter with many channels is drawn as their mean.
+    """
     before = network.layers[: network.layers.index(stage) + 1]
     convolutions = [layer for layer in before if isinstance(layer, keras.layers.Conv2D)]
-    if not convolutions:
+    if not convolutions or convolutions[-1].kernel_size == (1, 1):
         return None
     kernel = np.asarray(convolutions[-1].kernel)
+    if kernel.shape[2] != 3:
+        kernel = kernel.mean(axis=2, keepdims=True)
     return png_of(grid([Image.fromarray(tile) for tile in filter_tiles(kernel)[:MOST_MAPS]]))

@@ -18,7 +18,7 @@ runs/<model>-<time>/
 import itertools
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -130,11 +130,12 @@ def export_trained(
     thumbnails: bool,
 ) -> None:
     def finish(bundle: Path) -> dict[str, Any]:
-        write_layers(bundle, trained.model, data.spec)
-        finished = with_insight(report, bundle, data, manifest, thumbnails=thumbnails).html()
-        for path in (run / "report.html", bundle / REPORT):
-            write_durably(path, finished)
         say = partial(console.print, highlight=False, markup=False, soft_wrap=True)
+        write_layers(bundle, trained.model, data.spec)
+        finished = with_insight(report, bundle, data, manifest, say, thumbnails=thumbnails)
+        write_durably(run / "report.html", finished.html())
+        published = finished if thumbnails else finished.without_training_images()
+        write_durably(bundle / REPORT, published.html())
         return make_faithful_form(bundle, manifest, for_int8(data, trained.settings), trained.settings.int8, say)
 
     rows = first_not_empty(data.split.val, data.split.train)[:NUM_ANSWERS]
@@ -150,20 +151,28 @@ def export_trained(
     )
 
 
-def with_insight(report: Report, bundle: Path, data: Data, manifest: Manifest, *, thumbnails: bool) -> Report:
+def with_insight(
+    report: Report, bundle: Path, data: Data, manifest: Manifest, say: Callable[[str], None], *, thumbnails: bool
+) -> Report:
     """Write into the bundle what is usual for its network; the report with what its mistakes resemble."""
     network, images, names = network_of(bundle), data.decoded.images, data.decoded.class_names
     if network is None:
+        say("OpenVINO cannot read the network: the bundle cannot tell unusual images, nor show training images")
         return report
     mistakes = with_maps(report.mistakes, network, names)
+    shown = 0
     if manifest.unusual_above is not None:
-        familiarity, known = learn_familiarity(network, images, data.split, are_drawn=manifest.drawing is not None)
+        drawn = manifest.drawing is not None
+        familiarity, known = learn_familiarity(network, images, data.split, are_drawn=drawn)
         familiarity.write(bundle)
-        if thumbnails and len(familiarity.known):
-            shown = known.rows[: len(familiarity.known)]
-            write_thumbnails(bundle, (np.asarray(images[row]) for row in shown), data.decoded.labels[shown])
+        shown = len(familiarity.known) if thumbnails else 0
+        rows = known.rows[:shown]
+        if shown:
+            write_thumbnails(bundle, (np.asarray(images[row]) for row in rows), data.decoded.labels[rows])
         labels = [names[label] for label in data.decoded.labels]
         mistakes = with_similar(mistakes, network, familiarity, known, images, labels)
+    if thumbnails and not shown:
+        say("no thumbnails: the network has no last dense layer, or fewer than 50 images were held out")
     return replace(report, mistakes=mistakes)
 
 

@@ -10,7 +10,7 @@ from playwright.sync_api import Browser, Page, expect
 
 from models.bundle.manifest import MANIFEST
 from models.store.decisions import record_decision
-from models.store.live import read_live
+from models.store.live import read_live, set_live
 from models.store.publish import publish
 from tests.browser import violations
 from tests.harness import copy_of, running_service
@@ -77,6 +77,27 @@ def test_axe_finds_nothing_serious_for_an_admin(browser, exports, tmp_path, sche
         expect(page.get_by_role("button", name="Make it live")).to_be_visible()
         page.locator(".changes summary").click()
         assert not violations(page)
+
+
+def test_a_wrong_admin_key_is_said_and_forgotten(browser, exports, tmp_path):
+    with page_of(browser, exports, tmp_path, admin_keys=KEY) as page:
+        page.get_by_text("Make another version live").click()
+        page.get_by_label("Admin key").fill("some other key of some length")
+        page.get_by_role("button", name="Use it").last.click()
+        expect(page.get_by_role("alert")).to_have_text("This key does not allow it.")
+        assert page.evaluate("sessionStorage.getItem('key')") is None
+
+
+def test_a_version_that_went_live_meanwhile_is_not_rolled_back(browser, exports, tmp_path):
+    with page_of(browser, exports, tmp_path, admin_keys=KEY) as page:
+        page.evaluate("(key) => sessionStorage.setItem('key', key)", KEY)
+        page.reload()
+        back = page.get_by_role("button", name="Go back to the version before")
+        expect(back).to_be_visible()
+        set_live(exports, "digits", 1)
+        back.click()
+        expect(page.get_by_role("alert")).to_contain_text("Version 1 of digits was made live meanwhile")
+        assert read_live(exports / "digits").live == 1
 
 
 def test_a_refused_change_is_said_and_changes_nothing(browser, exports, tmp_path):
