@@ -11,6 +11,7 @@ import pytest
 import requests
 
 from models.bundle.manifest import read_manifest, write_manifest
+from models.files.durable import write_durably
 from models.store.publish import publish
 from tests.harness import copy_of, golden_image, running_service, wait_for_end, wait_until
 from tests.processes import free_port, python, start
@@ -34,7 +35,7 @@ def test_a_live_pointer_of_wrong_types_changes_nothing_and_is_said_in_the_log(ex
 def test_a_pointer_that_stays_wrong_is_logged_once_each_time_that_it_becomes_so(exports, tmp_path):
     other = copy_bundle(exports / "digits" / "1", tmp_path / "bundle", model="others")
     pointer = exports / "digits" / "live.json"
-    sound = pointer.read_bytes()
+    sound = pointer.read_text()
     with running_service(exports, tmp_path, log_format="text") as service:
 
         def have_it_look_several_times() -> None:
@@ -42,11 +43,11 @@ def test_a_pointer_that_stays_wrong_is_logged_once_each_time_that_it_becomes_so(
             wait_until(lambda: f"others version {number}: ready" in service.log(), service)
 
         for times in (1, 2):
-            pointer.write_text('{"live": "x"}')
+            write_durably(pointer, '{"live": "x"}')  # at once: a file that is half written is wrong in another way
             wait_until(lambda times=times: service.log().count("is no live pointer") == times, service)
             have_it_look_several_times()
             assert service.log().count("is no live pointer") == times
-            pointer.write_bytes(sound)
+            write_durably(pointer, sound)
             have_it_look_several_times()
 
 
