@@ -31,11 +31,10 @@ from models.bundle.preprocessing import InputSpec, decode_image
 from models.insight.familiarity import UNUSUAL, Familiarity, Seen, learn
 from models.insight.graph import compiled, logits_of
 from models.insight.network import Network
-from training.runs.insight import look
+from training.runs.insight import MOST_LOOKED_AT, look
 
 WORK = Path("build/bench/unusual")
 FEW = 500  # images of each unusual kind
-MOST_TRAINING = 2000  # as in training
 TRAIN_CIFAR = ("--recipe", "fast-cifar", "--split", "85/5/10")
 SCORES = ("Striate", "without features", "1 - max. probability", "energy")
 
@@ -117,7 +116,7 @@ class Trained:
         half = len(held_out) // 2
         self._usual = self.decoded(held_out[half:])
         self._familiarity: Familiarity = learn(
-            self.seen(self.decoded(training[:MOST_TRAINING])), self.seen(self.decoded(held_out[:half]))
+            self.seen(self.decoded(training[:MOST_LOOKED_AT])), self.seen(self.decoded(held_out[:half]))
         )
 
     def decoded(self, files: np.ndarray | list[Path]) -> np.ndarray:

@@ -119,10 +119,11 @@ def learn(training: Seen, held_out: Seen, *, are_drawn: bool = False) -> Familia
         centre, scale = features.mean(axis=0), features.std(axis=0)
         scale = scale + LEAST_SPREAD * scale.mean() + TINY
         known = of_length_1((features - centre) / scale)[:MOST_KNOWN]
-    odd = surprises_of(mahalanobis(held_out.figures, mean, np.linalg.inv(spread)))
+    precision = np.linalg.inv(spread)
+    odd = surprises_of(mahalanobis(held_out.figures, mean, precision))
     found = Familiarity(
         mean=mean,
-        precision=np.linalg.inv(spread),
+        precision=precision,
         centre=centre,
         scale=scale,
         known=known.astype(np.float16).astype(np.float32),  # as it will be read

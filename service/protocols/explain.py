@@ -10,14 +10,13 @@ from models.bundle.manifest import BrokenBundle
 from models.insight.explanation import Explanation, Method
 from models.insight.layers import Drawn, Layer, read_layers
 from models.insight.overlay import draw
-from models.store.layout import MODEL_NAME
 from service.errors import BadRequest, NotFound
 from service.http.disconnect import while_client_stays
 from service.http.images import read_images
 from service.http.json_body import respond
 from service.inference.service import service
 from service.inference.targets import Target
-from service.protocols.lineage import in_time
+from service.protocols.lineage import home_of, in_time
 from service.protocols.operation import CLASSIFY_ERRORS, IMAGE_BODY, answers
 from service.protocols.striate import Probability
 from service.telemetry.request_record import record
@@ -134,9 +133,9 @@ def layers(name: str, version: int | None = None) -> Response:
 @answers(Table, errors=(400, 401, 404, 503))
 def list_layers(name: str, version: int) -> Response:
     """The layers of the network, and the filters of its stages."""
-    bundle = Path(service().config.exports) / name / str(version)
+    exports = Path(service().config.exports)
     try:
-        found = in_time(lambda: read_layers(bundle) if MODEL_NAME.fullmatch(name) else None)
+        found = in_time(lambda: read_layers(home_of(exports, name) / str(version)))
     except BrokenBundle:
         found = None
     if found is None:

@@ -42,7 +42,7 @@ class Known(NamedTuple):
 def choose_rows(split: Split) -> tuple[np.ndarray, np.ndarray]:
     """Rows of training images, and of images by which it is learnt what is usual.
 
-    Those are test images, or validation images where there are more of them.
+    Those are test images; where there are too few of them, validation images if there are more.
     """
     generator = np.random.default_rng(0)
     held_out = split.test if len(split.test) >= min(len(split.val), FEWEST_HELD_OUT) else split.val
