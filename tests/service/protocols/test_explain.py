@@ -112,6 +112,19 @@ def test_nobody_waits_longer_than_the_time_limit_and_what_was_begun_is_finished(
     assert ask(service, image).status_code == 200
 
 
+def test_what_nobody_waits_for_any_more_keeps_nobody_else_from_asking(service, digits_exports):
+    image, path = golden_image(digits_exports, "3"), "/models/digits/layers"
+    assert ask(service, image, path).status_code == 200
+    (explainer,) = explainers(service)
+    os.kill(explainer, signal.SIGSTOP)
+    try:
+        late = [ask(service, image, path, **{"X-Request-Timeout-Ms": "2000"}) for _ in range(6)]  # four may wait
+    finally:
+        os.kill(explainer, signal.SIGCONT)
+    assert [answer.status_code for answer in late] == [504] * 6
+    assert ask(service, image, path).status_code == 200
+
+
 def test_it_explains_in_idle_time_alone(service, digits_exports):
     assert ask(service, golden_image(digits_exports, "3")).status_code == 200
     assert [os.sched_getscheduler(pid) for pid in explainers(service)] == [os.SCHED_IDLE]
