@@ -101,6 +101,14 @@ def settings() -> str:
         "The service reads its settings from environment variables when it starts, for example",
         "`SERVICE_PORT=9000 striate serve`. It ends with an error if a value is not accepted or if a name is misspelt.",
         "`striate serve --host` and `--port` come before the variables. `striate serve --help` prints this list.",
+        "",
+        "`SERVICE_CONFIG`, or `striate serve --config`, names a TOML file of settings. Its keys are the names below in",
+        "small letters and without `SERVICE_`, such as `port = 9000`; a list may be written as one, and yes or no as",
+        "`true` or `false`. A variable comes before the file. API keys can be in files of their own, one key on each",
+        "line: `SERVICE_PREDICT_KEYS_FILE`, `SERVICE_FEEDBACK_KEYS_FILE`, `SERVICE_ADMIN_KEYS_FILE` name these files.",
+        "`striate check` reads all of that and says what the service would do. It ends with 0, or with 2 if the",
+        "service would not do as it is asked.",
+        "",
         "Times are in seconds, sizes in bytes.",
     ]
     found = {field.name: field for field in dataclasses.fields(Config)}

@@ -18,10 +18,12 @@ from models.store.default import DEFAULT, read_default
 from models.store.layout import check_model_name, existing, list_models, list_versions, published_models
 from models.store.live import LivePointer, read_live, roll_back, set_canary, set_live, set_shadow
 from service.config import PREFIX, Config, Engine, Precision, accepted, check_address, strangers, variable
+from service.config_file import CONFIG, take_up
 from service.logs import configure_logging
 from service.supervisor.arrival import look_at
 
 with imported_when_used():  # they import gevent, NumPy and an engine, which the other commands do without
+    import service.check as checking
     import service.http.api_keys as api_keys
     import service.look.serve as look
     import service.scoring.run as scoring
@@ -50,8 +52,18 @@ MOST_DIGITS = 18  # of a version's number
 PARTS = ("live", "previous", "canary", "shadow")
 
 
-VARIABLES = f"\b\nSettings are environment variables. Their names, defaults and meaning:\n{SETTINGS}"
+VARIABLES = (
+    "\b\nSettings are environment variables, or keys in small letters and without SERVICE_ of the TOML file that\n"
+    "SERVICE_CONFIG names. A secret can be in a file, as SERVICE_ADMIN_KEYS_FILE=PATH. Names, defaults and meaning:\n"
+    f"{SETTINGS}"
+)
 OPTIONS = (
+    click.option(
+        "--config",
+        "config_path",
+        type=click.Path(path_type=Path),
+        help=f"TOML file of settings; variables come before it. [default: {CONFIG}]",
+    ),
     click.option("--host", help="Address to listen on. [default: SERVICE_HOST, or 127.0.0.1]"),
     click.option("--port", type=click.IntRange(1, 65_535), help="Port to listen on. [default: SERVICE_PORT, or 8000]"),
     click.option(
@@ -88,7 +100,7 @@ def main(context: click.Context, **options: Any) -> None:
     if context.invoked_subcommand is None:
         run(**options)
     elif given := [name for name in options if context.get_parameter_source(name) == ParameterSource.COMMANDLINE]:
-        flag = {"saved_model": "--model"}.get(given[0], f"--{given[0]}")
+        flag = {"saved_model": "--model", "config_path": "--config"}.get(given[0], f"--{given[0]}")
         raise click.UsageError(f"{flag} is for serving; leave out {context.invoked_subcommand!r}.")
 
 
@@ -100,10 +112,11 @@ def serve(**options: Any) -> None:
 
 
 @explained
-def run(host: str | None, port: int | None, saved_model: Path | None) -> None:
-    for name, value in (("host", host), ("port", port)):
+def run(host: str | None, port: int | None, saved_model: Path | None = None, config_path: Path | None = None) -> None:
+    for name, value in (("host", host), ("port", port), ("config", config_path)):
         if value is not None:
-            os.environ[f"{PREFIX}{name.upper()}"] = str(value)  # the HTTP processes read them, too
+            os.environ[f"{PREFIX}{name.upper()}"] = str(value)
+    take_up()  # the HTTP processes read it from the environment, too
     config = Config.from_environment(os.environ)
     if saved_model is not None:
         look.check_host(config, saved_model)
@@ -116,6 +129,23 @@ def run(host: str | None, port: int | None, saved_model: Path | None) -> None:
     if saved_model is not None:
         sys.exit(look.serve(config, saved_model))
     sys.exit(supervisor.Supervisor(config, needs_key=needs_key).run())
+
+
+@main.command()
+@click.option("--config", "config_path", type=click.Path(path_type=Path), help=f"TOML file. [default: {CONFIG}]")
+def check(config_path: Path | None) -> None:
+    """Read all settings, keys and models, and print what the service would do with them; nothing is started.
+
+    Exit code 2: it would not start, or would not answer as the settings ask.
+    """
+    environment = {**os.environ, **({CONFIG: str(config_path)} if config_path else {})}
+    report = checking.check(environment)
+    for line in report.lines:
+        click.echo(line)
+    for kind, sentences in (("warning", report.warnings), ("error", report.errors)):
+        for sentence in sentences:
+            click.echo(f"{kind:<10} {sentence}", err=True)
+    sys.exit(2 if report.errors else 0)
 
 
 @main.command()

@@ -5,13 +5,14 @@ import sys
 import urllib.request
 
 from service.config import BadSetting, Config
+from service.config_file import gather
 
 TIMEOUT_S = 9.0
 
 
 def main() -> None:
     try:
-        url = f"http://127.0.0.1:{Config.from_environment(os.environ).port}/readyz"
+        url = f"http://127.0.0.1:{Config.from_environment(gather(os.environ).environment).port}/readyz"
     except BadSetting as error:
         sys.exit(str(error))
     try:

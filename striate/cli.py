@@ -43,7 +43,7 @@ SECTIONS = {  # heading: {command: where it is defined}
         "shadow": "service.cli:shadow",
         "default": "service.cli:default",
     },
-    "Classify": {"serve": "service.cli:serve", "score": "service.cli:score"},
+    "Classify": {"serve": "service.cli:serve", "check": "service.cli:check", "score": "service.cli:score"},
     "Learn from feedback": {"retrain": "training.cli.retrain:retrain"},
     "The shell": {"completion": "striate.cli:completion"},
 }

@@ -44,7 +44,7 @@ def demo(folder: Path, host: str | None, port: int | None) -> None:
     os.environ.setdefault("SERVICE_FEEDBACK", str(folder / "feedback"))
     from service.cli import run  # here and not above: `striate --help` need not wait for it
 
-    run(host=host, port=port, saved_model=None)
+    run(host=host, port=port)
 
 
 def opens_feedback(host: str | None, environment: Mapping[str, str]) -> bool:
