@@ -11,6 +11,7 @@ from models.errors import UserError
 from models.store.default import read_default
 from models.store.layout import published_models
 from models.store.live import read_live
+from models.store.option import open_exports
 from service.config import PREFIX, Config, check_address, split_list, strangers, variable
 from service.config_file import Gathered, gather
 from service.http.api_keys import SCOPES, read_keys
@@ -81,7 +82,7 @@ def computation(report: Report, config: Config) -> None:
 
 
 def exports(report: Report, config: Config) -> None:
-    folder = Path(config.exports)
+    folder = open_exports(config.exports)
     names = published_models(folder)
     if not names:
         report.warnings.append(f"{folder} has no model yet; one that is published there is taken up.")

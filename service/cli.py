@@ -17,6 +17,7 @@ from models.store import publish as published
 from models.store.default import DEFAULT, read_default
 from models.store.layout import check_model_name, existing, list_models, list_versions, published_models
 from models.store.live import LivePointer, read_live, roll_back, set_canary, set_live, set_shadow
+from models.store.option import EXPORTS
 from service.config import PREFIX, Config, Engine, Precision, accepted, check_address, strangers, variable
 from service.config_file import CONFIG, take_up
 from service.logs import configure_logging
@@ -37,14 +38,6 @@ SETTINGS = "\n".join(
     f"  {f'{variable(field)}={field.default}':<{WIDTH}} {field.metadata['meaning']}"
     + (f" ({accepted(field)})" if accepted(field) else "")
     for field in fields(Config)
-)
-EXPORTS = click.option(
-    "--exports",
-    type=click.Path(path_type=Path, file_okay=False),
-    envvar=f"{PREFIX}EXPORTS",
-    default=Config().exports,
-    show_default=True,
-    help="Where bundles are published.",
 )
 MODEL, VERSION = click.argument("model"), click.argument("version")
 VERSION_OR_NONE = click.argument("version", required=False)

@@ -12,6 +12,7 @@ from typing import Any, Literal, get_args
 
 from models.bundle.preprocessing import MAX_PIXELS
 from models.errors import UserError
+from models.store.origin import is_address, mirror_folder
 
 PREFIX = "SERVICE_"
 SECRET = "********"
@@ -57,7 +58,14 @@ class Config:
         BadSetting: a number is outside of its range, or two settings contradict each other.
     """
 
-    exports: Path = setting(Path("exports"), "folder of the published bundles")
+    exports: str = setting(
+        "exports",
+        "folder of the published bundles, or an object store: s3://bucket/prefix, gs://, az://, https:// (only read)",
+    )
+    cache: str = setting(
+        "", "folder for what is fetched from an object store; empty: one in the folder for temporary files"
+    )
+    store_poll_s: float = seconds(2.0, "time between looks whether an object store names other versions", least=0.1)
     host: str = setting(
         "127.0.0.1", "address to listen on; any but a loopback address needs predict keys, or SERVICE_ALLOW_ANONYMOUS=1"
     )
@@ -174,6 +182,17 @@ class Config:
     def address(self) -> str:
         """Host and port as URLs have them."""
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+    @property
+    def folder(self) -> Path:
+        """The exports as a folder: the mirror of an object store, or the folder itself.
+
+        Raises:
+            UserError: the mirror's place belongs to another user.
+        """
+        if not is_address(self.exports):
+            return Path(self.exports)
+        return mirror_folder(self.exports, Path(self.cache) if self.cache else None)
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> "Config":

@@ -23,9 +23,13 @@ def write_durably(path: Path, text: str) -> None:
 
 def write_array(path: Path, array: np.ndarray) -> None:
     """A .npy file. (np.save leaves half a file on a full disk without a word: it does not look at what fclose says.)"""
+    path.write_bytes(array_bytes(array))
+
+
+def array_bytes(array: np.ndarray) -> bytes:
     content = io.BytesIO()
     np.save(content, array)
-    path.write_bytes(content.getbuffer())
+    return content.getvalue()
 
 
 @contextlib.contextmanager

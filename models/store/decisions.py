@@ -1,13 +1,12 @@
 """What retraining jobs decided about a model, and why; kept beside its versions.
 
-exports/<model>/decisions.jsonl       one line a decision, oldest first; only ever added to
+exports/<model>/decisions.jsonl       one line a decision, oldest first; lines are only ever added
 exports/<model>/set-aside/<run>.txt   images of a rejected run, that no job trains on: a line "<sha256> <path>" each.
                                       Delete the file, or lines of it, to take them back in.
 exports/<model>/set-aside/suspected.npy   all that ever were: taken back, they are judged as if they were new
 """
 
 import json
-import os
 import re
 from pathlib import Path
 from typing import Any, NotRequired, TypedDict
@@ -15,8 +14,11 @@ from typing import Any, NotRequired, TypedDict
 import numpy as np
 
 from models.errors import UserError
-from models.files.durable import fsync_path, replacing, write_array, write_durably
+from models.files.durable import array_bytes
+from models.files.locks import locked
 from models.files.typed import typed
+from models.store.layout import LOCK
+from models.store.origin import rewrite, with_line
 
 DIGEST = re.compile(r"[0-9a-f]{64}")
 DECISIONS, SET_ASIDE, SUSPECTED = "decisions.jsonl", "set-aside", "suspected.npy"
@@ -51,15 +53,10 @@ class Decision(TypedDict):
 
 
 def record_decision(home: Path, decision: dict[str, Any]) -> None:
-    """Add a line, durably; the rest of a line that a kill or a full disk cut short is closed first."""
-    path = home / DECISIONS
-    with path.open("ab+") as file:
-        file.seek(max(0, file.tell() - 1))
-        whole = file.read(1) in (b"", b"\n")
-        file.write((b"" if whole else b"\n") + json.dumps(decision, ensure_ascii=False).encode() + b"\n")
-        file.flush()
-        os.fsync(file.fileno())
-    fsync_path(home)
+    """Add a line, durably."""
+    line = json.dumps(decision, ensure_ascii=False)
+    with locked(home / LOCK):
+        rewrite(home.parent, f"{home.name}/{DECISIONS}", lambda: with_line(home / DECISIONS, line))
 
 
 def read_decisions(home: Path) -> list[dict[str, Any]]:
@@ -88,14 +85,17 @@ def decision_on(home: Path, version: int) -> dict[str, Any] | None:
 
 def set_aside(home: Path, run: str, images: list[tuple[str, str]]) -> Path:
     """Exclude images, (sha256, path), from training until somebody has checked them; returns the list's path."""
-    path = home / SET_ASIDE / f"{run}.txt"
-    known = read_suspected(home)
     digests = np.array([int(digest[:16], 16) for digest, _ in images], np.uint64)
-    with replacing(home / SET_ASIDE / SUSPECTED) as temporary:
-        write_array(temporary, np.union1d(known, digests))
-    lines = (f"{digest} {name}\n" for digest, name in images)
-    write_durably(path, "".join(lines).encode("utf-8", "backslashreplace").decode())  # names may be no Unicode
-    return path
+    lines = "".join(f"{digest} {name}\n" for digest, name in images)
+    with locked(home / LOCK):
+        rewrite(
+            home.parent,
+            f"{home.name}/{SET_ASIDE}/{SUSPECTED}",
+            lambda: array_bytes(np.union1d(read_suspected(home), digests)),
+        )
+        listed = lines.encode("utf-8", "backslashreplace")  # names may be no Unicode
+        rewrite(home.parent, f"{home.name}/{SET_ASIDE}/{run}.txt", lambda: listed)
+    return home / SET_ASIDE / f"{run}.txt"
 
 
 def read_suspected(home: Path) -> np.ndarray:

@@ -8,8 +8,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from models.bundle.manifest import BrokenBundle
-from models.files.durable import write_durably
 from models.files.typed import read_json
+from models.store.origin import rewrite
 
 DEFAULT = "default.json"
 
@@ -20,7 +20,7 @@ class Default:
 
 
 def write_default(exports: Path, model: str) -> None:
-    write_durably(exports / DEFAULT, json.dumps(asdict(Default(model))) + "\n")
+    rewrite(exports, DEFAULT, lambda: (json.dumps(asdict(Default(model))) + "\n").encode())
 
 
 def read_default(exports: Path) -> str | None:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from models.bundle.manifest import BrokenBundle, verify
 from models.errors import UserError
+from models.store.origin import check_uploaded, origin_of
 
 MODEL_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
 
@@ -20,10 +21,16 @@ def check_model_name(name: str) -> str:
 def find_version(exports: Path, model: str, version: int) -> Path:
     """The model's folder, if it has this version and that is sound.
 
+    Of a mirror the files of the version need not be there: the origin has to have all of them, in their sizes.
+
     Raises:
         BrokenBundle: it is missing or does not verify.
+        StoreAway: the origin does not answer.
     """
     home = existing(exports / check_model_name(model))
+    if origin_of(exports) is not None:
+        check_uploaded(exports, model, version)
+        return home
     if version not in list_versions(home):
         known = ", ".join(map(str, list_versions(home))) or "none"
         raise BrokenBundle(f"{home} has no version {version}; it has {known}.")

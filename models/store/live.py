@@ -4,15 +4,16 @@ import json
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 
 from models.bundle.manifest import BrokenBundle
 from models.errors import Failed, UserError
 from models.files.deadline import PendingChange
-from models.files.durable import write_durably
 from models.files.locks import locked
 from models.files.typed import read_json
 from models.store.layout import LOCK, check_model_name, existing, find_version, list_versions
+from models.store.origin import rewrite, with_line
 
 EXAMPLE = '{"live": 2}'
 LIVE = "live.json"
@@ -66,15 +67,20 @@ def set_live(
         ChangeCancelled: whoever asked has given up; the pointer stays, here as below.
     """
     home = find_version(exports, model, version)
+
+    def change(before: LivePointer) -> LivePointer:
+        check_still_live(home, before, instead_of)
+        return with_live(before, version)
+
     with locked(home / LOCK, pending=pending):
-        check_still_live(home, instead_of)
-        return point_live(home, version)
+        return point(home, change)
 
 
-def check_still_live(home: Path, version: int | None) -> None:
-    live = read_live(home).live
-    if version is not None and live != version:
-        raise LiveVersionChanged(f"Version {live} of {home.name} was made live meanwhile, instead of {version}.")
+def check_still_live(home: Path, pointer: LivePointer, version: int | None) -> None:
+    if version is not None and pointer.live != version:
+        raise LiveVersionChanged(
+            f"Version {pointer.live} of {home.name} was made live meanwhile, instead of {version}."
+        )
 
 
 def roll_back(
@@ -90,13 +96,16 @@ def roll_back(
         LiveVersionChanged: another one is live.
     """
     home = existing(exports / check_model_name(model))
-    with locked(home / LOCK, pending=pending):
-        check_still_live(home, instead_of)
-        previous = read_live(home).previous
-        if previous is None:
+
+    def change(before: LivePointer) -> LivePointer:
+        check_still_live(home, before, instead_of)
+        if before.previous is None:
             raise BrokenBundle(f"{home} has no version that was live before; promote one by its number.")
-        find_version(exports, model, previous)
-        return point_live(home, previous)
+        find_version(exports, model, before.previous)
+        return with_live(before, before.previous)
+
+    with locked(home / LOCK, pending=pending):
+        return point(home, change)
 
 
 def set_canary(
@@ -133,11 +142,14 @@ def give_part(
     home = existing(exports / check_model_name(model))
     if version is not None:
         find_version(exports, model, version)
-    with locked(home / LOCK, pending=pending):
-        before = read_live(home)
+
+    def change(before: LivePointer) -> LivePointer:
         if version is not None and version == before.live:
             raise BrokenBundle(f"Version {version} of {model} is live already.")
-        return point(home, replace(before, **changes))  # type: ignore[arg-type]
+        return replace(before, **changes)  # type: ignore[arg-type]
+
+    with locked(home / LOCK, pending=pending):
+        return point(home, change)
 
 
 def set_loaded(exports: Path, model: str, *, loaded: bool, pending: PendingChange | None = None) -> LivePointer:
@@ -148,33 +160,39 @@ def set_loaded(exports: Path, model: str, *, loaded: bool, pending: PendingChang
     """
     home = existing(exports / check_model_name(model))
     with locked(home / LOCK, pending=pending):
-        return point(home, replace(read_live(home), unloaded=not loaded))
+        return point(home, partial(replace, unloaded=not loaded))
 
 
-def point_live(
-    home: Path, version: int, *, before: LivePointer | None = None, on_step: Callable[[str], None] = lambda step: None
-) -> LivePointer:
-    """Replace the live version, which is kept in mind. A canary ends, since it was compared with that.
-
-    Args:
-        before: the pointer as it was before the version was there.
-    """
-    before = before or read_live(home)
+def with_live(before: LivePointer, version: int) -> LivePointer:
+    """Another version is live, and the one that was is kept in mind. A canary ends, since it was compared with that."""
     previous = before.previous if before.live == version else before.live
-    shadow = before.shadow if before.shadow != version else None
-    return point(home, LivePointer(version, previous, shadow=shadow), on_step=on_step)
+    return LivePointer(version, previous, shadow=before.shadow if before.shadow != version else None)
 
 
-def point(home: Path, after: LivePointer, *, on_step: Callable[[str], None] = lambda step: None) -> LivePointer:
-    """Replace the pointer, and record that."""
-    write_durably(home / LIVE, json.dumps(asdict(after), indent=2) + "\n")
+def point(
+    home: Path,
+    change: Callable[[LivePointer], LivePointer],
+    *,
+    on_step: Callable[[str], None] = lambda step: None,
+) -> LivePointer:
+    """Replace the pointer by what `change` makes of it, and record that; the caller holds the model's lock."""
+    after = LivePointer()
+
+    def changed() -> bytes:
+        nonlocal after
+        after = change(read_live(home))
+        return as_json(after)
+
+    rewrite(home.parent, f"{home.name}/{LIVE}", changed)
     on_step("pointed")
-    change = {"at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), **asdict(after)}
-    history = home / HISTORY
-    before_it = history.read_text(encoding="utf-8", errors="replace").splitlines() if history.exists() else []
-    write_durably(history, "\n".join([*before_it, json.dumps(change), ""]))
+    line = json.dumps({"at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), **asdict(after)})
+    rewrite(home.parent, f"{home.name}/{HISTORY}", lambda: with_line(home / HISTORY, line))
     on_step("recorded")
     return after
+
+
+def as_json(pointer: LivePointer) -> bytes:
+    return (json.dumps(asdict(pointer), indent=2) + "\n").encode()
 
 
 def read_live(home: Path) -> LivePointer:

@@ -10,23 +10,21 @@ old state or the new one. One writer at a time per model, by a lock that the ker
 """
 
 import contextlib
-import json
 import shutil
-import tempfile
 from collections.abc import Callable, Iterator
-from dataclasses import asdict
 from pathlib import Path
 
-from models.bundle.manifest import BrokenBundle, read_manifest, verify
+from models.bundle.manifest import MANIFEST, BrokenBundle, read_manifest, verify
 from models.files.deadline import PendingChange
-from models.files.durable import chmod, fsync_path, fsync_tree, write_durably
+from models.files.durable import fsync_path, fsync_tree, write_durably
 from models.files.locks import locked
 from models.files.typed import read_json
 from models.store.default import DEFAULT, write_default
 from models.store.layout import LOCK, check_model_name, existing, list_versions, published_models
-from models.store.live import LIVE, point_live, read_live
+from models.store.live import LIVE, as_json, point, read_live, with_live
+from models.store.origin import new_folder, origin_of, put_in_place, rewrite
 
-STAGING_PREFIX = ".staging-"  # no integer, so that nobody takes it for a version
+CLAIMED = ".claimed"  # the last number; at an object store, a folder of numbers
 
 
 def publish(
@@ -34,41 +32,52 @@ def publish(
 ) -> int:
     """Copy a sealed bundle to `exports/<model>/<version>` under the next free number; returns that number.
 
+    Of a mirror the copy is uploaded first, its manifest last, and so the version exists at once or not at all.
+
     Args:
         make_live: point the live pointer at it too.
         on_step: called between steps with the name of the one just done; tests kill the process in it.
 
     Raises:
         BrokenBundle: the copy does not verify; nothing was published.
+        StoreAway: the mirror's origin does not answer; the version may be there, and is not live.
     """
     model = check_model_name(read_manifest(bundle).model)
     home = exports / model
     home.mkdir(parents=True, exist_ok=True)
     with locked(home / LOCK):
         collect_garbage(home)
-        before = read_live(home)
-        staging = Path(tempfile.mkdtemp(prefix=STAGING_PREFIX, dir=home))
-        try:
+        with new_folder(home) as staging:
             on_step("staged")
             copy_tree(bundle, staging)
-            chmod(staging, 0o755)  # mkdtemp makes it private, and the service may be another user
             on_step("copied")
             verify(staging)
             fsync_tree(staging)
             on_step("verified")
             version = claim_version(home)
-            if not (home / LIVE).exists():  # without a pointer the newest version would be live
-                write_durably(home / LIVE, json.dumps(asdict(before), indent=2) + "\n")
+            if not (home / LIVE).exists() or origin_of(exports):  # without a pointer the newest version would be live
+                rewrite(exports, f"{model}/{LIVE}", lambda: as_json(read_live(home)))
             with keeping_default(exports, model):
-                staging.rename(home / str(version))
-        except BaseException:
-            shutil.rmtree(staging, ignore_errors=True)
-            raise
+                upload(staging, exports, f"{model}/{version}", on_step)
+                put_in_place(staging, home / str(version))
         fsync_path(home)
         on_step("renamed")
         if make_live:
-            point_live(home, version, before=before, on_step=on_step)
+            point(home, lambda before: with_live(before, version), on_step=on_step)
     return version
+
+
+def upload(staging: Path, exports: Path, prefix: str, on_step: Callable[[str], None]) -> None:
+    """Send a version to the origin, if the exports are a mirror; its manifest comes last."""
+    store = origin_of(exports)
+    if store is None:
+        return
+    paths = sorted(path.relative_to(staging) for path in staging.rglob("*") if path.is_file())
+    for path in [path for path in paths if path != MANIFEST]:
+        store.send(staging / path, f"{prefix}/{path.as_posix()}")
+        on_step("sent")
+    store.write(f"{prefix}/{MANIFEST.as_posix()}", (staging / MANIFEST).read_bytes(), instead_of=None)
+    on_step("uploaded")
 
 
 @contextlib.contextmanager
@@ -115,7 +124,7 @@ def set_default(exports: Path, model: str, *, pending: PendingChange | None = No
 
 def claim_version(home: Path) -> int:
     """One more than any version there, or ever claimed: a number is never used twice."""
-    claimed = home / ".claimed"
+    claimed, store = home / CLAIMED, origin_of(home.parent)
     try:
         last = read_json(claimed, int) if claimed.exists() else 0
     except ValueError as error:
@@ -124,6 +133,8 @@ def claim_version(home: Path) -> int:
             "ever used into it."
         ) from error
     version = max([last, *list_versions(home)]) + 1
+    while store is not None and not store.claim(f"{home.name}/{CLAIMED}/{version}"):
+        version += 1  # another machine's
     write_durably(claimed, f"{version}\n")
     return version
 

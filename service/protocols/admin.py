@@ -152,7 +152,7 @@ def in_exports(name: str, how: Callable[..., T], *values: Any, **options: Any) -
     Args:
         how: a function of `models.store` that takes the exports, the name, these values and a `pending` change.
     """
-    exports = service().config.exports
+    exports = service().config.folder
 
     def change(pending: PendingChange) -> T:
         if not MODEL_NAME.fullmatch(name) or not (exports / name).is_dir():
@@ -174,5 +174,5 @@ def in_exports(name: str, how: Callable[..., T], *values: Any, **options: Any) -
 
 def without_paths(message: str) -> str:
     """The message without the folder of the exports, which clients need not know."""
-    exports = str(service().config.exports)
+    exports = str(service().config.folder)
     return message.replace(f"{exports}/", "").replace(exports, "exports")

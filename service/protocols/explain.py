@@ -133,7 +133,7 @@ def layers(name: str, version: int | None = None) -> Response:
 @answers(Table, errors=(400, 401, 404, 503))
 def list_layers(name: str, version: int) -> Response:
     """The layers of the network, and the filters of its stages."""
-    exports = Path(service().config.exports)
+    exports = service().config.folder
     try:
         found = in_time(lambda: read_layers(home_of(exports, name) / str(version)))
     except BrokenBundle:
@@ -157,7 +157,7 @@ def one_image(name: str, version: int | None) -> tuple[Target, np.ndarray]:
 
 
 def bundle_of(target: Target) -> Path:
-    return Path(service().config.exports) / target.name / str(target.version)
+    return service().config.folder / target.name / str(target.version)
 
 
 def index_of(label: str | None, target: Target) -> int | None:

@@ -66,7 +66,7 @@ def list_lineage(name: str) -> Response:
     """Every published version: data, code, settings, metrics, decision and parent; a page for browsers."""
     if wants_page():
         return current_app.send_static_file("versions.html")
-    exports = Path(service().config.exports)
+    exports = service().config.folder
     versions, jobs = in_time(lambda: (describe(home_of(exports, name)), jobs_without_version(exports / name)))
     return respond(Versions(name, versions, jobs, service().keys.standing(request.headers, "admin")))
 
@@ -91,7 +91,7 @@ def show_example(name: str, version: int, number: int) -> Response:
 
 def golden_of(config: Config, name: str, version: int) -> list[Path]:
     """The version's golden images; none where the operator keeps them back."""
-    bundle = home_of(Path(config.exports), name) / str(version)
+    bundle = home_of(config.folder, name) / str(version)
     if not bundle.is_dir():
         raise NotFound("There is no such version; GET /models/<name>/versions lists them.")
     try:
@@ -110,7 +110,7 @@ def read_example(files: list[Path], number: int) -> bytes:
 @answers("text/html", errors=(400, 401, 404, 503))
 def show_report(name: str, version: int) -> Response:
     """The report of a version, as a page."""
-    exports = Path(service().config.exports)
+    exports = service().config.folder
     report = in_time(lambda: read_part(home_of(exports, name) / str(version), REPORT))
     return Response(report, mimetype="text/html", headers={"Content-Security-Policy": REPORT_POLICY})
 
@@ -119,7 +119,7 @@ def show_report(name: str, version: int) -> Response:
 @answers("text/markdown", errors=(400, 401, 404, 503))
 def show_card(name: str, version: int) -> Response:
     """The model card of a version, in Markdown."""
-    exports = Path(service().config.exports)
+    exports = service().config.folder
     card = in_time(lambda: read_part(home_of(exports, name) / str(version), CARD))
     return Response(card, mimetype="text/markdown")
 

@@ -12,8 +12,8 @@ from pathlib import Path
 
 from models.files.stamp import ABSENT
 from models.store.live import LivePointer
+from service.complaints import Complaint
 from service.ipc.routes import Label, ModelRoute
-from service.supervisor.complaints import Complaint
 from service.supervisor.processes import EngineProcess
 from service.supervisor.repository import Interest, SeenModel
 from service.supervisor.version import Version

@@ -12,11 +12,12 @@ import signal
 import subprocess
 import time
 
+from service.complaints import Complaint
 from service.config import Config, without_secrets
 from service.http.api_keys import HandedOver
 from service.ipc.routes import Routes, write_routes
+from service.mirror.process import MirrorProcess
 from service.supervisor.announcements import is_listening, log_default, log_settings, print_address
-from service.supervisor.complaints import Complaint
 from service.supervisor.engine_pool import EnginePool
 from service.supervisor.model import Model, none_can_answer
 from service.supervisor.processes import EngineProcess, start_gunicorn
@@ -42,6 +43,7 @@ class Supervisor:
     def __init__(self, config: Config, *, needs_key: bool = False) -> None:
         self._config = config
         self._needs_key = needs_key
+        self._folder = config.folder
         self._directory = RuntimeDirectory()
         self._runtime = self._directory.path
         for folder in ("metrics", DRIFT_FOLDER):
@@ -59,6 +61,7 @@ class Supervisor:
         self._selector = selectors.DefaultSelector()
         self._wakeup = Wakeup()
         self._selector.register(self._wakeup.readable, selectors.EVENT_READ)
+        self._mirror = MirrorProcess(config, self._environment)
         self._pool = EnginePool(config, self._models, self._selector, self._runtime, self._environment)
         self._complaint = Complaint(log)
         self._routes: Routes | None = None
@@ -70,7 +73,8 @@ class Supervisor:
         self._handle_signals()
         raise_file_limit()
         log_settings(self._config)
-        self._repository = Repository(self._config.exports, self._wakeup.wake, lambda: self._interests)
+        self._mirror.keep()
+        self._repository = Repository(self._folder, self._wakeup.wake, lambda: self._interests)
         try:
             self._await_first_look()
             self._publish_routes()
@@ -81,6 +85,7 @@ class Supervisor:
             return self._end(gunicorn)
         finally:
             self._pool.kill_all()
+            self._mirror.kill()
             self._directory.remove()
 
     def _handle_signals(self) -> None:
@@ -105,6 +110,7 @@ class Supervisor:
         self._wait()
         self._take_look()
         self._follow_keys()
+        self._mirror.keep()
         self._pool.kill_stuck()
         self._pool.remove_files_of_ended()
         for model in self._models.values():
@@ -128,7 +134,7 @@ class Supervisor:
                 self._complaint.holds(f"{self._config.exports} does not answer; what is loaded goes on answering")
             return False
         for name, model in seen.models.items():
-            self._models.setdefault(name, Model(self._config.exports / name, len(self._models))).take(model)
+            self._models.setdefault(name, Model(self._folder / name, len(self._models))).take(model)
         if seen.error is not None:  # what was read last holds
             self._complaint.holds(seen.error)
         else:

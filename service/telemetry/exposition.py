@@ -13,6 +13,7 @@ from prometheus_client.multiprocess import MultiProcessCollector
 
 from models.files.locks import locked
 from service.ipc.routes import Routes
+from service.mirror.status import read_status
 from service.telemetry.metrics import VERSION, Drift
 
 Samples = dict[str, list[tuple[dict[str, str], float]]]  # labels and value, by the sample's name
@@ -101,7 +102,14 @@ def gauges(routes: Routes, drift: Drift) -> tuple[GaugeMetricFamily, ...]:
     for (name, number), found in drift.items():
         for statistic, value in found["psi"].items():
             psi.add_metric([name, str(number), statistic], value)
-    return live, fraction, up, restarts, load, psi
+    store = GaugeMetricFamily(
+        "striate_store_read_timestamp_seconds",
+        "Time of the last look at the object store that had no fault; 0 before the first",
+    )
+    status = read_status(Path(os.environ["PROMETHEUS_MULTIPROC_DIR"]).parent)
+    if status is not None:
+        store.add_metric([], status.read_at)
+    return live, fraction, up, restarts, load, psi, store
 
 
 def samples_of(metrics: Iterable[Metric]) -> Samples:

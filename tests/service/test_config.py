@@ -1,6 +1,5 @@
 import socket
 from dataclasses import fields
-from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
@@ -17,7 +16,7 @@ def test_each_setting_is_read_from_its_variable():
     config = Config.from_environment(
         {"SERVICE_PORT": "9", "SERVICE_EXPORTS": "/m", "SERVICE_ENGINE": "tensorflow", "SERVICE_DEADLINE_S": "2.5"}
     )
-    assert config == Config(port=9, exports=Path("/m"), engine="tensorflow", deadline_s=2.5)
+    assert config == Config(port=9, exports="/m", engine="tensorflow", deadline_s=2.5)
 
 
 def test_a_misspelt_variable_is_an_error_that_lists_the_known():

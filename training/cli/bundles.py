@@ -15,6 +15,7 @@ from models.process.commands import explained
 from models.process.quiet import import_quietly
 from models.store import publish as published
 from models.store.history import find_bundle
+from models.store.option import EXPORTS
 from training.cli.deferred import (
     comparison,
     converting,
@@ -29,7 +30,6 @@ from training.cli.options import (
     AS_JSON,
     BUNDLE,
     CACHE,
-    EXPORTS,
     FORCE,
     LABELLED_DATA,
     PUBLISH,

@@ -13,6 +13,7 @@ from models.process.commands import explained, resumable
 from models.process.quiet import import_quietly
 from models.store.layout import check_model_name
 from models.store.live import read_live
+from models.store.option import EXPORTS
 from training.cli.deferred import (
     auditing,
     dataset,
@@ -30,7 +31,7 @@ from training.cli.deferred import (
     starts,
     svg,
 )
-from training.cli.options import CACHE, DATA, EXPORTS, FORCE, LABELLED_DATA, PUBLISH, REFUSED_EPILOG, START, refuse, say
+from training.cli.options import CACHE, DATA, FORCE, LABELLED_DATA, PUBLISH, REFUSED_EPILOG, START, refuse, say
 from training.config.flags import Finite, FlagsByHeading, everyday, training_flags
 from training.config.label_flags import group_flags, label_flags, labels_of_flags
 from training.config.layers import layers_of_flags

@@ -7,8 +7,9 @@ import click
 
 from models.process.commands import explained
 from models.store.history import about_version, find, latest_decisions, sentences
+from models.store.option import EXPORTS
 from training.cli.deferred import version_diff
-from training.cli.options import AS_JSON, EXPORTS
+from training.cli.options import AS_JSON
 
 
 @click.command()

@@ -10,8 +10,9 @@ import click
 from models.bundle.preprocessing import Resize
 from models.process.commands import explained
 from models.store.layout import check_model_name
+from models.store.option import EXPORTS
 from training.cli.deferred import directory, imports
-from training.cli.options import EXPORTS, hand_over
+from training.cli.options import hand_over
 from training.config.settings import Int8
 from training.preprocessing.scalings import PIXEL_SCALINGS
 

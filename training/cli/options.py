@@ -28,13 +28,6 @@ CACHE = click.option(
     show_default=True,
     help="Folder of decoded images and named data sets.",
 )
-EXPORTS = click.option(
-    "--exports",
-    type=click.Path(path_type=Path, file_okay=False),
-    default="exports",
-    show_default=True,
-    help="Folder of published models.",
-)
 START = everyday(
     "--from",
     "start",

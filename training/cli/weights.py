@@ -12,8 +12,9 @@ from models.networks.scaling import Scaling
 from models.process.commands import explained
 from models.process.quiet import import_quietly
 from models.store.layout import check_model_name
+from models.store.option import EXPORTS
 from training.cli.deferred import directory, pretrained_bundle, pretrained_networks, registry
-from training.cli.options import AS_JSON, CACHE, EXPORTS, hand_over
+from training.cli.options import AS_JSON, CACHE, hand_over
 from training.weights.download import download as fetch
 from training.weights.published import PUBLISHED
 from training.weights.sources import IMAGENET, SOURCES, available

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from models.bundle.manifest import MANIFEST, BrokenBundle, verify
-from models.files.durable import write_durably
 from models.store.layout import list_models, list_versions
 from models.store.live import LivePointer, read_live, set_live
-from models.store.publish import STAGING_PREFIX, publish
+from models.store.origin import STAGING_PREFIX, replace
+from models.store.publish import publish
 from tests.bundles import NETWORK, edit_manifest, verified_versions
 
 
@@ -158,13 +158,13 @@ def test_a_disk_that_is_full_for_the_pointer_leaves_the_old_one(
 ) -> None:
     publish(bundle, exports)
 
-    def fail(path: Path, text: str) -> None:
+    def fail(path: Path, data: bytes) -> None:
         if path.name == "live.json":
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        write_durably(path, text)
+        replace(path, data)
 
     with monkeypatch.context() as patch:
-        patch.setattr("models.store.live.write_durably", fail)
+        patch.setattr("models.store.origin.replace", fail)
         with pytest.raises(OSError, match="No space left"):
             publish(bundle, exports)
     assert read_live(exports / "toy") == LivePointer(live=1)

@@ -1,0 +1,1 @@
+"""The process that mirrors an object store, where the exports are one."""
