@@ -6,10 +6,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 
-from models.bundle.manifest import verify
+from models.bundle.manifest import read_manifest
 from models.errors import UserError
 from models.store.default import read_default
-from models.store.layout import published_models
+from models.store.layout import find_version, published_models
 from models.store.live import read_live
 from models.store.option import open_exports
 from service.config import PREFIX, Config, check_address, split_list, strangers, variable
@@ -93,7 +93,8 @@ def exports(report: Report, config: Config) -> None:
             for part in ("live", "canary", "shadow"):
                 version = getattr(pointer, part)
                 if version is not None and not pointer.unloaded:
-                    manifest = verify(folder / name / str(version))
+                    find_version(folder, name, version)
+                    manifest = read_manifest(folder / name / str(version))
                     what = f"{manifest.architecture}, {len(manifest.class_names)} classes"
                     also = ", the default model" if name == default and part == "live" else ""
                     report.say("models", f"{name} version {version}, {part}{also}: {what}")

@@ -18,6 +18,7 @@ from models.store.default import DEFAULT, read_default
 from models.store.layout import check_model_name, existing, list_models, list_versions, published_models
 from models.store.live import LivePointer, read_live, roll_back, set_canary, set_live, set_shadow
 from models.store.option import EXPORTS
+from models.store.origin import origin_of
 from service.config import PREFIX, Config, Engine, Precision, accepted, check_address, strangers, variable
 from service.config_file import CONFIG, take_up
 from service.logs import configure_logging
@@ -147,22 +148,22 @@ def check(config_path: Path | None) -> None:
 def models(exports: Path) -> None:
     """List the models, their versions with their roles (live, previous, canary, shadow), and the default model.
 
-    The files of versions that have a role are compared with their checksums.
+    The files of versions that have a role are compared with their checksums, unless they are in an object store.
     """
-    default = default_of(exports)
+    default, is_here = default_of(exports), origin_of(exports) is None
     for name in list_models(exports):
         pointer = read_live(exports / name)
         click.echo(f"{name}{', default' if name == default else ''}{', unloaded' if pointer.unloaded else ''}")
         for version in reversed(list_versions(exports / name)):
             share = {"canary": f" ({pointer.canary_fraction:.1%})"}
             parts = [f"{part}{share.get(part, '')}" for part in PARTS if getattr(pointer, part) == version]
-            bundle = about(exports / name / str(version), check=bool(parts))
+            bundle = about(exports / name / str(version), is_here=is_here, check=bool(parts) and is_here)
             click.echo(f"  {version:>4}  {bundle}  {', '.join(parts)}".rstrip())
 
 
-def about(bundle: Path, *, check: bool) -> str:
+def about(bundle: Path, *, is_here: bool, check: bool) -> str:
     incomplete = look_at(bundle).reason
-    if incomplete:
+    if incomplete and is_here:
         return f"incomplete: {incomplete}"
     try:
         manifest = verify(bundle) if check else read_manifest(bundle)

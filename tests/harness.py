@@ -57,7 +57,9 @@ class RunningService:
 
 
 @contextlib.contextmanager
-def running_service(exports: Path, work: Path, *, ready: bool = True, **settings: object) -> Iterator[RunningService]:
+def running_service(
+    exports: Path | str, work: Path, *, ready: bool = True, **settings: object
+) -> Iterator[RunningService]:
     """Start the service with these SERVICE_ settings; wait until it is ready; in the end ask it to stop."""
     port = free_port()
     variables = {f"SERVICE_{name.upper()}": str(value) for name, value in settings.items()}

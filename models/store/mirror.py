@@ -1,4 +1,4 @@
-"""Keeps a mirror equal to its origin: the pointers and manifests of all versions, and the files of those that are used.
+"""Keeps a mirror equal to its origin: the pointers, what is said of all versions, and the files of those that are used.
 
 A version's files are downloaded beside it, compared with the checksums in its manifest, and put in its place by a
 rename, so that whoever looks sees all of them or none. What the origin does not say because it is away, slow or lists
@@ -23,7 +23,7 @@ from models.store.default import DEFAULT
 from models.store.layout import LOCK, MODEL_NAME, list_models, list_versions
 from models.store.live import HISTORY, LIVE, LivePointer, read_live
 from models.store.objects import UNCHANGED, ObjectStore, StoreAway, Tag
-from models.store.origin import bring, new_folder, origin_of, outline, put_in_place, replace
+from models.store.origin import bring, keep_outline, new_folder, origin_of, outline, put_in_place, replace
 
 log = logging.getLogger(__name__)
 
@@ -112,13 +112,6 @@ class Mirror:
                 put_in_place(staging, bundle)
         log.info("%s: version %s was fetched in %.1f s", bundle.parent.name, bundle.name, time.monotonic() - began)
 
-    def pull_set_aside(self, name: str) -> None:
-        """Bring the lists of images that no retraining job trains on."""
-        folder = f"{name}/{SET_ASIDE}"
-        for file in sorted(self._store.folders(folder)[1]):
-            with locked(self._exports / name / LOCK):
-                self._bring(f"{folder}/{file}")
-
     def forget_unused(self, is_needed: Callable[[str, int], bool]) -> None:
         """Delete the files, but for the manifests, of versions that have been without a part for KEEP_S."""
         wanted, now = set(self._wanted(is_needed)), time.monotonic()
@@ -126,9 +119,8 @@ class Mirror:
             if bundle in wanted or not is_whole(bundle):
                 self._unused_since.pop(bundle, None)
             elif now - self._unused_since.setdefault(bundle, now) > KEEP_S:
-                with locked(bundle.parent / LOCK), new_folder(bundle.parent) as staging:
-                    replace(staging / MANIFEST, (bundle / MANIFEST).read_bytes())
-                    put_in_place(staging, bundle)
+                with locked(bundle.parent / LOCK):
+                    keep_outline(bundle)
                 del self._unused_since[bundle]
 
     def _models(self) -> set[str]:
@@ -235,3 +227,29 @@ def bring_version(home: Path, version: int) -> None:
     bundle = home / str(version)
     if origin_of(home.parent) is not None and not is_whole(bundle):
         Mirror(home.parent).bring_version(bundle)
+
+
+def refresh(home: Path) -> None:
+    """Have a model's pointer as it is now at the origin, where the exports are a mirror.
+
+    Raises:
+        StoreAway: the origin does not answer.
+    """
+    store = origin_of(home.parent)
+    if store is not None:
+        with locked(home / LOCK):
+            found = store.read(f"{home.name}/{LIVE}")
+            bring(home / LIVE, found.data if found else None)
+
+
+def pull_set_aside(home: Path) -> None:
+    """Have the lists of images that no retraining job trains on, where the exports are a mirror.
+
+    Raises:
+        StoreAway: the origin does not answer.
+    """
+    store = origin_of(home.parent)
+    for file in sorted(store.folders(f"{home.name}/{SET_ASIDE}")[1]) if store else ():
+        found = store.read(f"{home.name}/{SET_ASIDE}/{file}") if store else None
+        with locked(home / LOCK):
+            bring(home / SET_ASIDE / file, found.data if found else None)

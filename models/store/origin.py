@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 
-from models.bundle.manifest import MANIFEST, BrokenBundle, Manifest, read_manifest
+from models.bundle.manifest import CARD, IMAGES, MANIFEST, BrokenBundle, Manifest, read_manifest
 from models.errors import UserError
 from models.files.durable import chmod, replacing
 from models.files.typed import read_json
@@ -30,6 +30,7 @@ with imported_when_used():  # obstore, which only mirrors need
 
 ORIGIN = "origin.json"
 STAGING_PREFIX = ".staging-"  # no integer, so that nobody takes it for a version
+OUTLINE = (MANIFEST, IMAGES, CARD)  # of a version that no service here loads: what its descendants need of it
 SCHEMES = ("s3://", "gs://", "az://", "http://", "https://")
 TRIES = 20  # of a write that others are faster with, again and again
 LONGEST_PAUSE_S = 0.2  # between two of them
@@ -122,7 +123,7 @@ def replace(path: Path, data: bytes) -> None:
 
 
 def outline(exports: Path, model: str, version: int) -> Manifest | None:
-    """Have the manifest of one of the origin's versions in its folder, where nothing else of it need be.
+    """Have what is said of one of the origin's versions in its folder; nothing else of it need be there.
 
     Returns:
         The manifest; None where the origin has no such version, or its upload has not ended.
@@ -139,8 +140,19 @@ def outline(exports: Path, model: str, version: int) -> Manifest | None:
             return None
         with new_folder(bundle.parent) as staging:
             replace(staging / MANIFEST, found.data)
+            for name in {path.as_posix() for path in OUTLINE} & read_manifest(staging).files.keys():
+                with contextlib.suppress(FileNotFoundError):  # whoever needs the whole version says so
+                    store.fetch(f"{model}/{version}/{name}", staging / name)
             put_in_place(staging, bundle)
     return read_manifest(bundle)
+
+
+def keep_outline(bundle: Path) -> None:
+    """Delete the files of a version but for what is said of it; the caller holds the model's lock."""
+    with new_folder(bundle.parent) as staging:
+        for path in (path for path in OUTLINE if (bundle / path).exists()):
+            replace(staging / path, (bundle / path).read_bytes())
+        put_in_place(staging, bundle)
 
 
 @contextlib.contextmanager

@@ -10,12 +10,12 @@ from flask import Blueprint, Response, request
 from msgspec import Meta
 
 from models.bundle.manifest import BrokenBundle
-from models.errors import UserError
+from models.errors import Failed, UserError
 from models.files.deadline import ChangeCancelled, PendingChange
 from models.store.layout import MODEL_NAME
 from models.store.live import LivePointer, LiveVersionChanged, roll_back, set_canary, set_live, set_loaded, set_shadow
 from models.store.publish import set_default
-from service.errors import Conflict, NotFound, Unprocessable
+from service.errors import Conflict, NotFound, NotReady, Unprocessable
 from service.http.in_thread import in_thread_within
 from service.http.json_body import read_document, respond
 from service.inference.service import service
@@ -28,8 +28,8 @@ VersionNumber = Annotated[int, Meta(ge=1)]
 
 LOCK_TIMEOUT_S = 10.0  # for whoever publishes at the same time
 BUSY = "Somebody else is publishing this model, and nothing was changed. Try again later."
-ERRORS = (400, 401, 403, 404, 408, 409, 413, 415, 422)
-REPOSITORY_ERRORS = (400, 401, 403, 404, 409, 415)
+ERRORS = (400, 401, 403, 404, 408, 409, 413, 415, 422, 503)
+REPOSITORY_ERRORS = (400, 401, 403, 404, 409, 415, 503)
 
 
 class Nothing(msgspec.Struct, forbid_unknown_fields=True):
@@ -165,6 +165,8 @@ def in_exports(name: str, how: Callable[..., T], *values: Any, **options: Any) -
         raise Conflict(BUSY) from None
     except (BrokenBundle, LiveVersionChanged) as error:
         raise Conflict(without_paths(str(error))) from None
+    except Failed as error:  # the store, of which the exports are a mirror
+        raise NotReady(f"Nothing was changed: {without_paths(str(error))}. Try again later.", retry_after_s=5) from None
     except UserError as error:
         raise Unprocessable(str(error)) from None
     except OSError as error:

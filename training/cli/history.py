@@ -7,6 +7,7 @@ import click
 
 from models.process.commands import explained
 from models.store.history import about_version, find, latest_decisions, sentences
+from models.store.mirror import bring_version
 from models.store.option import EXPORTS
 from training.cli.deferred import version_diff
 from training.cli.options import AS_JSON
@@ -33,7 +34,10 @@ def explain(model: str, as_json: bool, exports: Path) -> None:
 @explained
 def diff(first: str, second: str, as_json: bool, exports: Path) -> None:
     """Print what changed from one version to another, and how accuracy differs on images that both held out."""
-    found = version_diff.compare(*find(exports, first), *find(exports, second))
+    both = [find(exports, name) for name in (first, second)]
+    for home, version in both:
+        bring_version(home, version)
+    found = version_diff.compare(*both[0], *both[1])
     click.echo(
         json.dumps(found, indent=2, ensure_ascii=False)
         if as_json

@@ -14,6 +14,7 @@ from typing import Annotated, Any
 from msgspec import Meta
 
 from models.store.live import LiveVersionChanged, read_live, roll_back, set_canary, set_live, set_shadow
+from models.store.mirror import refresh
 from training.evaluate.significance import binomial_p_value, fisher_p_value
 from training.promotion.gate import NotNegative
 from training.promotion.traffic import POLL_S, Traffic, Watch, change
@@ -91,6 +92,7 @@ def roll_out(
 
 def take_back(exports: Path, model: str, version: int) -> None:
     """Remove a version from every part it has; other versions keep the parts that somebody else has given them."""
+    refresh(exports / model)
     pointer = read_live(exports / model)
     if pointer.shadow == version:
         set_shadow(exports, model, None)
@@ -200,6 +202,7 @@ class RolloutRunner:
             raise LiveVersionChanged(f"Somebody else has changed which versions of {self._model} answer.")
 
     def _pointer(self) -> Any:
+        refresh(self._exports / self._model)
         return read_live(self._exports / self._model)
 
 

@@ -11,6 +11,8 @@ from models.errors import UserError
 from models.files.folders import expanded
 from models.files.typed import finite, typed
 from models.store.layout import check_model_name
+from models.store.option import open_exports
+from models.store.origin import is_address
 from training.data.named_sets import DATA_SETS
 from training.promotion.gate import Gate
 from training.promotion.rollout import Rollout
@@ -68,6 +70,10 @@ def read_job(path: Path) -> Job:
     def located(_: type, text: Any) -> Path:
         if not isinstance(text, str):
             raise ValueError("a path has to be text")
+        if is_address(text):
+            if text != said["exports"]:
+                raise ValueError(f"only the exports may be in an object store, unlike {text}")
+            return open_exports(text)
         return here / expanded(text)
 
     try:

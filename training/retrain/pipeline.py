@@ -25,6 +25,7 @@ from models.files.locks import locked
 from models.insight.thumbnails import THUMBNAILS
 from models.store.decisions import read_decisions, read_set_aside, read_suspected, record_decision, set_aside
 from models.store.live import LiveVersionChanged, read_live
+from models.store.mirror import bring_version, pull_set_aside
 from training.data.audit import summary
 from training.data.dataset import Data, find_images, prepare
 from training.data.index import BadData, check_apart
@@ -70,6 +71,7 @@ def retrain(
         BadData, BrokenBundle, ExportFailed, ServiceFailed, Unreachable, ...: it cannot be done; the live version stays.
     """
     check_folders(job)
+    pull_set_aside(job.home)
     check_live(job)
     (job.home / STATE).mkdir(parents=True, exist_ok=True)
     with locked(job.home / STATE / LOCK, wait=False) as is_alone:
@@ -108,6 +110,7 @@ def check_live(job: Job) -> None:
     """
     live = read_live(job.home).live
     if live is not None:
+        bring_version(job.home, live)
         refuse_many_labels(read_manifest(job.home / str(live)), "retrain")
 
 
