@@ -22,7 +22,10 @@ REFERENCE = Path(__file__).parent / "reference"
 ROOT = REFERENCE.parents[1]
 HEAD = "<!-- Written by `make docs` from the code. Do not edit. -->\n\n"
 TOPICS = {  # of the settings of the service
-    "Address and models": ("exports", "cache", "store_poll_s", "host", "port", "default_model", "required_models"),
+    "Address and models": (
+        *("exports", "cache", "store_poll_s", "retain_versions", "retain_days", "retain_bytes", "host", "port"),
+        *("default_model", "required_models"),
+    ),
     "Computation": ("engine", "precision", "workers", "max_batch_size", "load_timeout_s", "hang_timeout_s"),
     "Limits": (
         *("queue_capacity", "queue_bytes", "deadline_s", "max_body_bytes", "max_images", "max_pixels"),

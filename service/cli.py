@@ -25,6 +25,8 @@ from service.logs import configure_logging
 from service.supervisor.arrival import look_at
 
 with imported_when_used():  # they import gevent, NumPy and an engine, which the other commands do without
+    import models.store.mirror as mirror
+    import models.store.prune as pruning
     import service.check as checking
     import service.http.api_keys as api_keys
     import service.look.serve as look
@@ -255,6 +257,50 @@ def one_of(exports: Path, model: str, version: str | None, off: bool) -> int | N
     if (version is None) != off:
         raise click.UsageError("Say a VERSION, or --off.")
     return None if version is None else number_of(exports, model, version)
+
+
+@main.command()
+@click.argument("model", required=False)
+@click.option("--versions", type=click.IntRange(1), help="Keep so many of the newest versions.")
+@click.option("--days", type=click.FloatRange(0, min_open=True), help="Keep versions that are not older.")
+@click.option("--bytes", "num_bytes", type=click.IntRange(1), help="Keep versions up to so many bytes in all.")
+@click.option("--dry-run", is_flag=True, help="Print what would be deleted, and delete nothing.")
+@EXPORTS
+@explained
+def prune(
+    model: str | None,
+    versions: int | None,
+    days: float | None,
+    num_bytes: int | None,
+    dry_run: bool,
+    exports: Path,
+) -> None:
+    """Delete versions that no limit keeps, of MODEL or of all models.
+
+    Versions that have a role, and those that an unfinished retraining job compares with, always stay. Of deleted ones
+    the manifest and the list of images are kept, in the folder `pruned`, since later models may descend from them.
+    """
+    retention = pruning.Retention(versions or 0, days or 0.0, num_bytes or 0)
+    if retention.is_unlimited:
+        raise click.UsageError("Say what to keep: --versions, --days or --bytes.")
+    if model is not None:
+        existing(exports / check_model_name(model))
+    what = "would be deleted" if dry_run else "was deleted"
+    found = pruning.prune(exports, retention, model=model, dry=dry_run)
+    for each in found:
+        click.echo(f"{each.model} version {each.version} {what} ({each.num_bytes:,} bytes): {each.reason}")
+    click.echo(f"{len(found)} versions, {sum(each.num_bytes for each in found):,} bytes")
+
+
+@main.command()
+@EXPORTS
+@explained
+def index(exports: Path) -> None:
+    """Write index.json, by which a service reads these exports from a web server (SERVICE_EXPORTS=https://...).
+
+    Write it after each change of the versions, and upload it last.
+    """
+    click.echo(f"{mirror.write_index(exports)} lists {len(published_models(exports))} models")
 
 
 def tell(model: str, pointer: LivePointer) -> None:

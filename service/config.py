@@ -124,6 +124,15 @@ class Config:
     canary_header: str = setting(
         "", "request header whose value decides whether the canary answers; empty: it is chosen at random"
     )
+    retain_versions: int = setting(
+        0, "newest versions of each model that are kept; others without a role are deleted. 0: all", least=0, most=10**6
+    )
+    retain_days: float = setting(
+        0.0, "age at which versions without a role are deleted, in days. 0: never", least=0, most=36_500
+    )
+    retain_bytes: int = setting(
+        0, "bytes of all versions of a model; the oldest without a role are deleted. 0: no limit", least=0, most=10**15
+    )
     feedback: str = setting(
         "feedback", "folder for images that come with their right label; empty: no feedback is taken"
     )

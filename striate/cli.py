@@ -42,6 +42,8 @@ SECTIONS = {  # heading: {command: where it is defined}
         "canary": "service.cli:canary",
         "shadow": "service.cli:shadow",
         "default": "service.cli:default",
+        "prune": "service.cli:prune",
+        "index": "service.cli:index",
     },
     "Classify": {"serve": "service.cli:serve", "check": "service.cli:check", "score": "service.cli:score"},
     "Learn from feedback": {"retrain": "training.cli.retrain:retrain"},

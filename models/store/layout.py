@@ -7,6 +7,8 @@ from models.bundle.manifest import BrokenBundle, verify
 from models.errors import UserError
 from models.store.origin import check_uploaded, origin_of
 
+LOCK = ".lock"
+PRUNED = "pruned"  # folder of what is kept of deleted versions (models.store.prune)
 MODEL_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
 
 
@@ -67,4 +69,7 @@ def list_versions(home: Path) -> list[int]:
     return sorted(int(name) for name in names if re.fullmatch(r"[1-9][0-9]{0,17}", name))
 
 
-LOCK = ".lock"
+def record_of(home: Path, version: int) -> Path:
+    """The folder of a version, or of what was kept of it when it was pruned."""
+    bundle = home / str(version)
+    return bundle if bundle.is_dir() else home / PRUNED / str(version)

@@ -20,7 +20,7 @@ from models.files.durable import fsync_tree
 from models.files.locks import locked
 from models.store.decisions import DECISIONS, SET_ASIDE
 from models.store.default import DEFAULT
-from models.store.layout import LOCK, MODEL_NAME, list_models, list_versions
+from models.store.layout import LOCK, MODEL_NAME, list_models, list_versions, published_models
 from models.store.live import HISTORY, LIVE, LivePointer, read_live
 from models.store.objects import UNCHANGED, ObjectStore, StoreAway, Tag
 from models.store.origin import bring, keep_outline, new_folder, origin_of, outline, put_in_place, replace
@@ -253,3 +253,10 @@ def pull_set_aside(home: Path) -> None:
         found = store.read(f"{home.name}/{SET_ASIDE}/{file}") if store else None
         with locked(home / LOCK):
             bring(home / SET_ASIDE / file, found.data if found else None)
+
+
+def write_index(exports: Path) -> Path:
+    """Write the list that a mirror of a web server reads; returns its path."""
+    models = {name: list_versions(exports / name) for name in published_models(exports)}
+    replace(exports / INDEX, (json.dumps({"models": models}, indent=1) + "\n").encode())
+    return exports / INDEX

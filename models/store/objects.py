@@ -27,6 +27,7 @@ T = TypeVar("T")
 ADDRESS = re.compile(r"(s3|gs|az|https?)://\S+")
 PIECE_BYTES = 8 * 2**20  # of a large object, each by a request of its own
 PIECE_TIMEOUT_S = 60.0
+WHOLE_TIMEOUT_S = 1800.0  # for a file of a web server
 CONNECT_TIMEOUT_S = 5.0
 RETRIES = 4  # of a request that was answered with 5xx, or cut off
 RETRY_S = 15.0  # no retry begins later than this
@@ -129,6 +130,10 @@ class ObjectStore:
         """
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("wb") as file:
+            if self.is_read_only:  # not every web server knows ranges
+                whole = self._call(key, lambda: obstore.get(self._store, key))
+                self._call(key, lambda: [file.write(piece) for piece in whole.stream()])
+                return
             first = self._call(key, lambda: obstore.get(self._store, key, options={"range": (0, PIECE_BYTES)}))
             size, tag = first.meta["size"], first.meta["e_tag"]
             file.write(self._call(key, first.bytes))
@@ -149,6 +154,15 @@ class ObjectStore:
         def collect() -> dict[str, int]:
             pages = obstore.list(self._store, prefix)
             return {str(Path(o["path"]).relative_to(prefix)): o["size"] for page in pages for o in page}
+
+        return self._call(prefix, collect)
+
+    def youngest(self, prefix: str) -> float:
+        """When the last object below a prefix was written, in seconds of the epoch; 0 where there is none."""
+
+        def collect() -> float:
+            pages = obstore.list(self._store, prefix)
+            return max((o["last_modified"].timestamp() for page in pages for o in page), default=0.0)
 
         return self._call(prefix, collect)
 
@@ -217,7 +231,7 @@ def options_for(address: str) -> dict[str, Any]:
         "client_options": {
             "allow_http": True,  # of an endpoint in the cluster or on this machine; the address says which it is
             "connect_timeout": timedelta(seconds=CONNECT_TIMEOUT_S),
-            "timeout": timedelta(seconds=PIECE_TIMEOUT_S),
+            "timeout": timedelta(seconds=WHOLE_TIMEOUT_S if address.startswith("http") else PIECE_TIMEOUT_S),
         },
         "retry_config": {"max_retries": RETRIES, "retry_timeout": timedelta(seconds=RETRY_S)},
     }

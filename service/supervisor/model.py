@@ -32,6 +32,8 @@ class Model:
         self.serving: int | None = None  # the version that answers; None until one has
         self.versions: dict[int, Version] = {}
         self.pointer = LivePointer()
+        self.is_removed = False
+        self._was_gone = False  # in the last look
         self._pointer_stamp = ABSENT
         self._promoted: set[int] = set()  # by the newest pointer, which their files have not been looked at since
         self._complaint = Complaint(log)
@@ -41,7 +43,17 @@ class Model:
         return self.serving, {number for number, version in self.versions.items() if version.engine is not None}
 
     def take(self, seen: SeenModel) -> None:
-        """Follow what a look has found; a pointer that cannot be read leaves everything as it is."""
+        """Follow what a look has found; a pointer that cannot be read leaves everything as it is.
+
+        A model whose folder is gone in two looks is removed: its engines finish what they have, and end.
+        """
+        if seen.is_gone:
+            if self._was_gone and not self.is_removed:
+                log.info("%s is removed, since its folder was deleted", self.home.name)
+                self.is_removed, self.serving = True, None
+            self._was_gone = True
+            return
+        self._was_gone = self.is_removed = False
         if seen.pointer is None:
             self._complaint.holds(str(seen.error))
             return
@@ -84,7 +96,7 @@ class Model:
 
     def follow_pointer(self) -> None:
         """Have the version that the live pointer names answer as soon as its engine is ready."""
-        if self.pointer.unloaded:
+        if self.is_out:
             self.serving = None
             return
         number = self.pointer.live
@@ -100,6 +112,16 @@ class Model:
         version.note_end(status)
         if number not in self.wanted() and version.rejected is None:
             del self.versions[number]
+
+    @property
+    def is_out(self) -> bool:
+        """It is to have no engines: it was unloaded, or removed."""
+        return self.pointer.unloaded or self.is_removed
+
+    @property
+    def has_ended(self) -> bool:
+        """It was removed, and nothing of it is running any more."""
+        return self.is_removed and not any(version.engine for version in self.versions.values())
 
     @property
     def answers(self) -> bool:
@@ -128,7 +150,7 @@ class Model:
             {number: self.versions[number].route() for number in sorted(self.versions)},
             {label: number for label, number in parts.items() if number in self.versions},
             self.pointer.canary_fraction,
-            self.pointer.unloaded,
+            self.is_out,
             self.number,
         )
 
@@ -138,11 +160,11 @@ class Model:
     def _beside(self) -> list[int]:
         """Canary and shadow, where there are such."""
         beside = (self.pointer.canary, self.pointer.shadow)
-        return [] if self.pointer.unloaded else [number for number in beside if number is not None]
+        return [] if self.is_out else [number for number in beside if number is not None]
 
     def _pointed(self) -> list[int]:
         """The versions that answer, will answer or did before, the most urgent first."""
-        if self.pointer.unloaded:
+        if self.is_out:
             return []
         pointed = [self.pointer.live, self.serving]
         if self.pointer.live == self.serving:

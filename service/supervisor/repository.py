@@ -31,6 +31,7 @@ class SeenModel:
     stamp: Stamp = ABSENT  # of the pointer's file
     error: str | None = None
     arrivals: dict[int, Arrival] = field(default_factory=dict)  # the files of each version that was looked at
+    is_gone: bool = False  # its folder was deleted
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +92,10 @@ def look(exports: Path, interests: dict[str, Interest], before: dict[str, SeenMo
     """
     models: dict[str, SeenModel] = {}
     try:
+        if interests and not (
+            exports.is_dir() and any(exports.iterdir())
+        ):  # as the mount point of a volume that is away
+            return Seen(error=f"{exports} is empty; the models that were there go on answering")
         for name in {*list_models(exports), *interests}:
             models[name] = look_at_model(exports / name, interests.get(name, (None, set())), before.get(name))
         return Seen(models, read_default(exports))
@@ -101,6 +106,8 @@ def look(exports: Path, interests: dict[str, Interest], before: dict[str, SeenMo
 
 
 def look_at_model(home: Path, interest: Interest, before: SeenModel | None = None) -> SeenModel:
+    if not home.is_dir():
+        return SeenModel(None, is_gone=True)
     stamp = stamp_of(home / LIVE)
     try:
         pointer = read_live(home)

@@ -5,6 +5,7 @@ the kernel ends them all. Its loop waits for events (an engine's report, a look 
 the exports' disk, which a thread reads (service.supervisor.repository).
 """
 
+import itertools
 import logging
 import os
 import selectors
@@ -22,6 +23,7 @@ from service.supervisor.engine_pool import EnginePool
 from service.supervisor.model import Model, none_can_answer
 from service.supervisor.processes import EngineProcess, start_gunicorn
 from service.supervisor.repository import LOOK_INTERVAL_S, Interest, Repository
+from service.supervisor.retention import start_pruning
 from service.supervisor.runtime import RuntimeDirectory, raise_file_limit
 from service.supervisor.wakeup import Wakeup
 from service.telemetry.drift import FOLDER as DRIFT_FOLDER
@@ -56,6 +58,7 @@ class Supervisor:
             "PROMETHEUS_MULTIPROC_DIR": str(self._runtime / "metrics"),
         }
         self._models: dict[str, Model] = {}
+        self._numbers = itertools.count()  # of models, in the order in which they were found
         self._interests: dict[str, Interest] = {}
         self._default: str | None = None  # as default.json in the exports names it
         self._selector = selectors.DefaultSelector()
@@ -74,6 +77,7 @@ class Supervisor:
         raise_file_limit()
         log_settings(self._config)
         self._mirror.keep()
+        start_pruning(self._config, self._folder)
         self._repository = Repository(self._folder, self._wakeup.wake, lambda: self._interests)
         try:
             self._await_first_look()
@@ -134,7 +138,12 @@ class Supervisor:
                 self._complaint.holds(f"{self._config.exports} does not answer; what is loaded goes on answering")
             return False
         for name, model in seen.models.items():
-            self._models.setdefault(name, Model(self._folder / name, len(self._models))).take(model)
+            if name not in self._models and not model.is_gone:
+                self._models[name] = Model(self._folder / name, next(self._numbers))
+            if name in self._models:
+                self._models[name].take(model)
+        for name in [name for name, model in self._models.items() if model.has_ended]:
+            del self._models[name]
         if seen.error is not None:  # what was read last holds
             self._complaint.holds(seen.error)
         else:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from models.bundle.manifest import IMAGE, IMPORTED, TRAINED_ON, BrokenBundle, Manifest, read_images, read_manifest
+from models.store.layout import PRUNED, record_of
 from training.data.decoded import DecodedImages
 
 Ancestor = tuple[str, Path | None]  # a bundle's name, and where it lies; None if it is gone
@@ -53,19 +54,20 @@ def is_imported(bundle: Path) -> bool:
 
 
 def parents_of(bundle: Path, manifest: Manifest, exports: Path | None) -> Iterator[Ancestor]:
-    homes = [bundle.parent.parent, *([exports] if exports else [])]
+    home = bundle.parent.parent if bundle.parent.name == PRUNED else bundle.parent
+    homes = [home.parent, *([exports] if exports else [])]
     parent, start = manifest.lineage.get("parent_version"), manifest.lineage.get("from")
     if start and "published" not in start:  # others' images are not the user's
         of_this_model = start["model"] == manifest.model
         version = start.get("version") or (parent if of_this_model else None)  # older records do not say
         recorded = Path(start["bundle"])
-        published = [home / start["model"] / str(version) for home in homes] if version else []
+        published = [record_of(each / start["model"], version) for each in homes] if version else []
         place = next((place for place in (*published, recorded) if is_start(place, start)), None)
-        yield (name_of(published[0] if version else recorded), place)
+        yield (f"{start['model']}/{version}" if version else name_of(recorded), place)
         if of_this_model:
             return
     if parent is not None:
-        places = [bundle.with_name(str(parent)), *(home / manifest.model / str(parent) for home in homes)]
+        places = [record_of(home, parent), *(record_of(each / manifest.model, parent) for each in homes)]
         place = next((place for place in places if place.is_dir()), None)
         yield (f"{manifest.model}/{parent}", place)
 

@@ -13,7 +13,7 @@ import requests
 from models.bundle.manifest import read_manifest, write_manifest
 from models.files.durable import write_durably
 from models.store.publish import publish
-from tests.harness import copy_of, golden_image, running_service, wait_for_end, wait_until
+from tests.harness import Load, copy_of, golden_image, running_service, wait_for_end, wait_until
 from tests.processes import free_port, python, start
 
 
@@ -163,3 +163,30 @@ def test_a_process_whose_parent_is_gone_ends_before_it_does_anything(tmp_path):
         ("-m", "training.promotion.trial_process", "1"),
     ):
         assert "Process 1, which started this one, is gone." in python(*arguments, status=1)
+
+
+def test_a_model_whose_folder_is_deleted_is_removed_without_a_restart(exports: Path, tmp_path: Path) -> None:
+    other = copy_bundle(exports / "digits" / "1", tmp_path / "bundle", model="others")
+    publish(other, exports)
+    with running_service(exports, tmp_path) as service, Load(service, golden_image(exports)) as load:
+        path = f"{service.url}/models/others/classify"
+        wait_until(lambda: requests.post(path, data=golden_image(exports), timeout=30).status_code == 200, service)
+        shutil.rmtree(exports / "others")
+        wait_until(lambda: requests.post(path, data=golden_image(exports), timeout=30).status_code == 404, service)
+        wait_until(lambda: len(service.engines()) == 1, service)
+        publish(other, exports)
+        wait_until(lambda: requests.post(path, data=golden_image(exports), timeout=30).status_code == 200, service)
+        load.wait_for(20)
+    load.assert_all_answered()
+
+
+def test_exports_that_are_suddenly_empty_remove_nothing(exports: Path, tmp_path: Path) -> None:
+    with running_service(exports, tmp_path) as service, Load(service, golden_image(exports)) as load:
+        exports.rename(tmp_path / "away")  # as if the volume were unmounted
+        exports.mkdir()
+        wait_until(lambda: "the models that were there go on answering" in service.log(), service)
+        load.wait_for(50)
+        exports.rmdir()
+        (tmp_path / "away").rename(exports)
+        load.wait_for(50)
+    load.assert_all_answered()
