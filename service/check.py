@@ -67,8 +67,8 @@ def address(report: Report, config: Config) -> None:
 
 def access(report: Report, config: Config) -> None:
     keys = read_keys(config)
-    counts = ", ".join(f"{len(getattr(keys, scope))} {scope}" for scope in SCOPES)
-    may = "with a key" if keys.predict else "without a key"
+    counts = ", ".join(f"{len(keys.of(scope))} {scope}" for scope in SCOPES)
+    may = "with a key" if keys.of("predict") else "without a key"
     report.say("access", f"API keys: {counts}; classifying is {may}")
     if config.feedback_open:
         report.warnings.append("Feedback is open: everybody who may classify may label images for training.")

@@ -118,7 +118,7 @@ def run(host: str | None, port: int | None, saved_model: Path | None = None, con
         look.check_host(config, saved_model)
     check_address(config)
     tracing.check_installed(config)
-    needs_key = bool(api_keys.read_keys(config).predict)
+    needs_key = bool(api_keys.read_keys(config).of("predict"))
     configure_logging(config.log_level, config.log_format)
     for stranger in strangers(os.environ):
         log.warning("%s", stranger)

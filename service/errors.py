@@ -36,6 +36,7 @@ Conflict = kind("Conflict", 409, "conflict")
 TooLarge = kind("TooLarge", 413, "too_large")
 UnsupportedEncoding = kind("UnsupportedEncoding", 415, "content_encoding_unsupported")
 Unprocessable = kind("Unprocessable", 422, "unprocessable")
+TooManyRequests = kind("TooManyRequests", 429, "too_many_requests", retry_after_s=1)
 ClientGone = kind("ClientGone", 499, "client_gone")  # the client closed the connection (nginx's status)
 EngineCrash = kind("EngineCrash", 500, "engine_crash")  # several engines died while they computed the image
 ModelFailed = kind("ModelFailed", 500, "model_failed")

@@ -146,9 +146,9 @@ def copy_of(exports: Path, target: Path) -> Path:
     return target
 
 
-def metric(service: RunningService, pattern: str) -> float:
+def metric(service: RunningService, pattern: str, headers: dict[str, str] | None = None) -> float:
     """Sum of the samples whose line matches."""
-    text = requests.get(f"{service.url}/metrics", timeout=5).text
+    text = requests.get(f"{service.url}/metrics", headers=headers, timeout=5).text
     return sum(float(line.rsplit(" ", 1)[1]) for line in text.splitlines() if re.match(pattern, line))
 
 

@@ -24,6 +24,7 @@ from service.feedback.disk import FeedbackDisk
 from service.http.api_keys import Keys, Received
 from service.http.disconnect import while_client_stays
 from service.http.in_thread import in_thread
+from service.http.key_limits import KeyLimits
 from service.inference.decoding import Decoders
 from service.inference.engines import Engines
 from service.inference.health import Health
@@ -32,6 +33,7 @@ from service.inference.shadow import Shadow
 from service.inference.targets import Target, Targets
 from service.ipc import messages
 from service.ipc.counts import Counts, SharedCounts, column_of
+from service.ipc.keys import Scope
 from service.loops import repeat, when_replaced
 from service.parsing.images import EncodedImage, check_count
 from service.parsing.kinds import Kind
@@ -40,7 +42,7 @@ from service.telemetry.drift import drift_of
 from service.telemetry.ledger import Ledger
 from service.telemetry.metrics import Drift
 from service.telemetry.remains import clear_up
-from service.telemetry.request_record import record
+from service.telemetry.request_record import Headers, record
 from service.telemetry.tally import FLUSH_INTERVAL_S
 from service.telemetry.tracing import tracer_for
 
@@ -80,6 +82,7 @@ class Service:
         self.disk = FeedbackDisk(config)
         self.collector = Collector(config, self.disk, runtime)
         self._received_keys = Received(runtime)
+        self._limits = KeyLimits(runtime)
         self._told = when_replaced(runtime, self._read_again)
         gevent.spawn(repeat, self._read_again, every_s=READ_AGAIN_INTERVAL_S)
         gevent.spawn(repeat, partial(self.ledger.flush, gevent.sleep), every_s=FLUSH_INTERVAL_S)
@@ -99,6 +102,25 @@ class Service:
     def keys(self) -> Keys:
         """API keys as they are now; the operator may change them while the service runs."""
         return self._received_keys.keys
+
+    def authorise(self, headers: Headers, scope: Scope) -> None:
+        """
+        Raises:
+            Unauthorized, Forbidden: as `Keys.check`.
+            TooManyRequests: the key has had the images that it may have.
+        """
+        key = self.keys.check(headers, scope)
+        if key is not None:
+            record().key = key
+            if scope == "predict" and record().method == "POST":  # what asks for no classification is not limited
+                self._limits.check(key)
+
+    def note(self, route: str, status: int) -> None:
+        """The present request has its answer; `route` is its pattern."""
+        answered = record()
+        if answered.key is not None and answered.num_images and status < 500:
+            self._limits.count(answered.key, answered.num_images)
+        self.ledger.note(answered, route, status)
 
     @property
     def is_draining(self) -> bool:

@@ -81,7 +81,7 @@ class Default(msgspec.Struct):
 
 @bp.before_request
 def authorise() -> None:
-    service().keys.check(request.headers, "admin")
+    service().authorise(request.headers, "admin")
 
 
 @bp.post("/models/<name>/promote")

@@ -113,7 +113,7 @@ def authorise() -> None:
     """
     if request.path == "/label":
         return
-    service().keys.check(request.headers, "feedback")
+    service().authorise(request.headers, "feedback")
     origin = request.headers.get("Origin")
     if origin and origin.partition("://")[2] != request.host and origin not in current_app.extensions["origins"]:
         raise Forbidden(

@@ -45,6 +45,7 @@ HEADERS: dict[str, Schema] = {
         "schema": {"type": "integer", "minimum": 0},
     }
 }
+LIMITED = 429
 ERRORS = {
     400: "There is no image, or it is damaged, or the body or a parameter is malformed or not known.",
     401: "The API key is missing or unknown.",
@@ -55,6 +56,7 @@ ERRORS = {
     413: "Too many bytes, images or pixels.",
     415: "An image format that is not read, or a Content-Encoding.",
     422: "Well-formed, but not accepted; the message says what is.",
+    LIMITED: "The API key has had the images that it may have a second, or a day; try again after Retry-After seconds.",
     500: "The model could not answer this image: `engine_crash` or `model_failed`.",
     503: "Not ready, stopping, or too many images waiting; try again after Retry-After seconds.",
     504: "No answer within the deadline.",
@@ -138,7 +140,8 @@ def operation_schema(said: Operation, path_names: list[str], by_type: dict[Conte
         str(status): {"description": "Success.", **({"content": content_of(contents)} if contents else {})}
         for status, contents in said.answers.items()
     }
-    for status in said.errors:
+    limited = (LIMITED,) if said.body and 401 in said.errors else ()
+    for status in sorted({*said.errors, *limited}):
         responses[str(status)] = {"description": ERRORS[status], "content": content_of((said.error,))}
     body = {"requestBody": {"required": is_required(said), "content": content_of(said.body)}} if said.body else {}
     return {"parameters": parameters, **body, "responses": responses}

@@ -10,7 +10,18 @@ from typing import NamedTuple
 from prometheus_client import Counter, Histogram
 
 from service.logs import Line, log_together
-from service.telemetry.metrics import ANSWERED, ASKED, DECODE, ERRORS, FAULTS, LATENCY, REQUESTS, TOOK
+from service.telemetry.metrics import (
+    ANSWERED,
+    ASKED,
+    DECODE,
+    ERRORS,
+    FAULTS,
+    KEY_IMAGES,
+    KEY_REQUESTS,
+    LATENCY,
+    REQUESTS,
+    TOOK,
+)
 from service.telemetry.request_record import Record
 from service.telemetry.tally import Tally
 from service.telemetry.tracing import SpanWriter
@@ -68,6 +79,10 @@ class Ledger:
         tally.observe(latency, took_s)
         if record.error is not None:
             tally.count(ERRORS.labels(record.error))
+        if record.key is not None and record.key.name:
+            requests_of_key, images_of_key = series_of_key(record.key.name, status)
+            tally.count(requests_of_key)
+            tally.count(images_of_key, record.num_images if status < 400 else 0)
         if record.model is None:
             return
         series = series_of_version(record.model, str(record.version), "success" if status < 400 else "failure")
@@ -90,6 +105,11 @@ class VersionSeries(NamedTuple):
 @cache
 def series_of_route(route: str, status: int) -> tuple[Counter, Histogram]:
     return REQUESTS.labels(route, status), LATENCY.labels(route)
+
+
+@cache
+def series_of_key(name: str, status: int) -> tuple[Counter, Counter]:
+    return KEY_REQUESTS.labels(name, status), KEY_IMAGES.labels(name)
 
 
 @cache

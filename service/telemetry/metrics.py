@@ -27,6 +27,8 @@ TOOK = Histogram(
 )
 FAULTS = Counter("striate_model_faults", "Requests that failed with a 5xx status other than 503", VERSION)
 ANSWERED = Counter("striate_images", "Images in the requests of a version: success, failure", [*VERSION, "outcome"])
+KEY_REQUESTS = Counter("striate_key_requests", "Requests with a named API key, by their status", ["key", "status"])
+KEY_IMAGES = Counter("striate_key_images", "Images in answered requests with a named API key", ["key"])
 SHADOW = Counter(
     "striate_shadow_images", "Images sent to a shadow version: agrees, differs, failed, skipped", [*VERSION, "outcome"]
 )

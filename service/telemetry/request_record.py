@@ -9,6 +9,8 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from service.ipc.keys import Key
+
 REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")  # what a client may call its request
 
 
@@ -44,6 +46,7 @@ class Record:
     stages: list[tuple[str, float, float]] = field(default_factory=list)
     decode_s: list[float] = field(default_factory=list)  # seconds to decode each image
     error: str | None = None  # the code of what went wrong
+    key: Key | None = None  # the API key that was sent, where one is needed
     # of each image, from 0 to 1 (`service.telemetry.drift`); None without a reference
     out_of_distribution: np.ndarray | None = None
 
@@ -57,6 +60,8 @@ class Record:
         known: dict[str, Any] = {"request_id": self.request_id, "status": status}
         if self.error is not None:
             known["error"] = self.error
+        if self.key is not None and self.key.name:
+            known["key"] = self.key.name
         if self.model is not None:
             known |= {"model": self.model, "version": self.version}
         if self.num_images:

@@ -61,7 +61,7 @@ def begin() -> Response | None:
     if request.method == "OPTIONS" and "Access-Control-Request-Method" in request.headers:
         return Response(status=204)  # CORS preflight request; `finish` adds the headers
     if rule() not in (*PROBES, *PAGE) and not (rule() == LINEAGE and lineage.wants_page()):
-        service().keys.check(request.headers, "predict")
+        service().authorise(request.headers, "predict")
         operation = OPERATIONS.get(current_app.view_functions.get(request.endpoint or "", begin))
         if operation is not None and rule() != METRICS:
             operation.check_query(list(request.args))
@@ -81,7 +81,7 @@ def finish(response: Response) -> Response:
         response.headers["Cache-Control"] = "no-store"
     allow_origin(response)
     pack(request, response)
-    service().ledger.note(record(), rule(), response.status_code)
+    service().note(rule(), response.status_code)
     return response
 
 

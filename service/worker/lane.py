@@ -166,11 +166,11 @@ class Lane:
             if sent < len(message):
                 socket.sendall(message[sent:])
         finally:
-            self._service.ledger.note(record, ROUTES[(hot.model is not None) + (hot.version is not None)], status)
+            self._service.note(ROUTES[(hot.model is not None) + (hot.version is not None)], status)
 
     def _classify(self, hot: Hot, body: Body) -> bytes:
         service = self._service
-        service.keys.check(hot.headers, "predict")
+        service.authorise(hot.headers, "predict")
         name = hot.model if hot.model is not None else service.targets.default_model()
         service.admit(name, hot.version)
         top_k = read_top_k(hot.top_k)

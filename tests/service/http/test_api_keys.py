@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shlex
 import signal
 import subprocess
@@ -14,10 +15,10 @@ from click.testing import CliRunner
 from service.cli import main
 from service.config import BadSetting, Config
 from service.http.api_keys import read_keys
-from tests.harness import descendants, golden_image, running_service, wait_for_end, wait_until
+from tests.harness import descendants, golden_image, metric, running_service, wait_for_end, wait_until
 from tests.processes import free_port
 
-PREDICT, ADMIN = "a key that classifies", "a key that does more"
+PREDICT, ADMIN, OTHER = "a key that classifies", "a key that does more", "a key of somebody else"
 
 
 @pytest.fixture(scope="module")
@@ -188,3 +189,75 @@ def test_by_default_no_other_origin_may(digits_service, digits_exports):
     headers = {"Origin": "https://one.example"}
     answer = requests.post(digits_service + "/classify", data=golden_image(digits_exports), headers=headers, timeout=10)
     assert not [name for name in answer.headers if name.startswith("Access-Control")]
+
+
+def test_a_named_key_is_in_the_log_and_the_metrics_by_its_name_alone(digits_exports, tmp_path):
+    (tmp_path / "keys").write_text(f"predict {PREDICT} name=shop\n")
+    with running_service(digits_exports, tmp_path, keys_file=tmp_path / "keys", log_format="json") as service:
+        url, image = service.url + "/classify", golden_image(digits_exports)
+        assert requests.post(url, data=image, headers=bearer(PREDICT), timeout=10).status_code == 200
+        assert requests.post(url, data=b"none", headers=bearer(PREDICT), timeout=10).status_code == 400
+        wait_until(
+            lambda: metric(service, r'striate_key_requests_total\{key="shop",status="200"\}', bearer(PREDICT)), service
+        )
+        assert metric(service, r'striate_key_requests_total\{key="shop",status="400"\}', bearer(PREDICT)) == 1
+        assert metric(service, r'striate_key_images_total\{key="shop"\}', bearer(PREDICT)) == 1
+        wait_until(lambda: re.search(r'"key": ?"shop"', service.log()) is not None, service)
+        assert service.stop() == 0
+        assert PREDICT not in service.log()
+
+
+def test_a_key_is_held_to_its_rate_and_its_neighbour_is_not(digits_exports, tmp_path):
+    (tmp_path / "keys").write_text(f"predict {PREDICT} name=shop rate=0.1 burst=3\npredict {OTHER} name=till\n")
+    with running_service(digits_exports, tmp_path, keys_file=tmp_path / "keys") as service:
+        url, image = service.url + "/classify", golden_image(digits_exports)
+
+        def ask(key):
+            return requests.post(url, data=image, headers=bearer(key), timeout=10)
+
+        answers = [ask(PREDICT) for _ in range(8)]
+        assert [answer.status_code for answer in answers] == 4 * [200] + 4 * [429]
+        assert answers[-1].json()["error"]["code"] == "too_many_requests"
+        assert 1 <= int(answers[-1].headers["Retry-After"]) <= 10
+        assert ask(OTHER).status_code == 200
+        assert requests.get(service.url + "/models", headers=bearer(PREDICT), timeout=10).status_code == 200
+
+
+def test_a_quota_is_shared_by_the_keys_of_one_name_and_survives_a_rotation(digits_exports, tmp_path):
+    keys = tmp_path / "keys"
+    keys.write_text(f"predict {PREDICT} name=shop quota=3\n")
+    with running_service(digits_exports, tmp_path, keys_file=keys, log_format="text") as service:
+        url, image = service.url + "/classify", golden_image(digits_exports)
+
+        def ask(key):
+            return requests.post(url, data=image, headers=bearer(key), timeout=10)
+
+        assert ask(PREDICT).status_code == 200
+        keys.write_text(f"predict {PREDICT} name=shop quota=3\npredict {OTHER} name=shop quota=3\n")
+        wait_until(lambda: ask(OTHER).status_code == 200, service)
+        while ask(OTHER).status_code == 200:
+            pass
+        refused = ask(PREDICT)
+        assert refused.status_code == 429
+        assert refused.json()["error"]["code"] == "quota_exceeded"
+        keys.write_text(f"predict {OTHER} name=shop quota=3\n")
+        wait_until(lambda: ask(PREDICT).status_code == 401, service)
+        assert ask(OTHER).status_code == 429
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        (f"predict {PREDICT} name=Shop", "Line 1 of .* has name=Shop; use 1 to 64 of a-z"),
+        (f"predict {PREDICT} rate=5", "Line 1 of .* has a limit and no name"),
+        (f"predict {PREDICT} name=a rate=fast", "Line 1 of .* has rate=fast; it has to be a number above 0"),
+        (f"predict {PREDICT} name=a quota=0", "Line 1 of .* has quota=0; it has to be a number above 0"),
+        (f"predict {PREDICT} name=a rate=1\npredict {PREDICT}x name=a rate=2", "Line 2 of .* gives a other limits"),
+        ("predict name=a", "Line 1 of .* is none of"),
+    ],
+)
+def test_a_line_that_cannot_be_is_an_error_that_names_it(tmp_path, line, message):
+    (tmp_path / "keys").write_text(line)
+    with pytest.raises(BadSetting, match=message) as raised:
+        read_keys(Config(keys_file=str(tmp_path / "keys")))
+    assert PREDICT not in str(raised.value)
