@@ -26,7 +26,10 @@ TOPICS = {  # of the settings of the service
         *("exports", "cache", "store_poll_s", "retain_versions", "retain_days", "retain_bytes", "host", "port"),
         *("default_model", "required_models"),
     ),
-    "Computation": ("engine", "precision", "workers", "max_batch_size", "load_timeout_s", "hang_timeout_s"),
+    "Computation": (
+        *("engine", "precision", "devices", "replicas", "memory_bytes", "unload_idle_s", "when_unloaded"),
+        *("workers", "max_batch_size", "load_timeout_s", "hang_timeout_s"),
+    ),
     "Limits": (
         *("queue_capacity", "queue_bytes", "deadline_s", "max_body_bytes", "max_images", "max_pixels"),
         *("read_timeout_s", "drain_delay_s", "stop_timeout_s"),

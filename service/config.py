@@ -19,6 +19,7 @@ SECRET = "********"
 TRUTHS = {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False}
 Engine = Literal["auto", "openvino", "tensorflow"]
 Precision = Literal["auto", "float32", "float16", "bfloat16", "int8"]
+WhenUnloaded = Literal["wait", "refuse"]
 LogFormat = Literal["json", "text"]
 LogLevel = Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"]
 RESEMBLES = 0.75  # of difflib: SERVICE_PROT is SERVICE_PORT misspelt, SERVICE_API_SERVICE_HOST is nothing of ours
@@ -79,6 +80,23 @@ class Config:
     )
     engine: Engine = setting("auto", "auto: tensorflow where there is an NVIDIA GPU and TensorFlow, else openvino")
     precision: Precision = setting("auto", "auto: the fastest in which the golden images get their answers")
+    devices: str = setting(
+        "",
+        "what engines compute on, separated by commas: cpu, cpu:0-15 (these cores), numa (cores of each node), cuda "
+        "(all GPUs), cuda:0; empty: all GPUs if TensorFlow has any, else all cores together",
+    )
+    replicas: int = setting(0, "engines of each live version; 0: one on each device", least=0, most=1000)
+    memory_bytes: int = setting(
+        0,
+        "memory that engines may take, of main memory and of each GPU's; models that were not asked for longest are "
+        "unloaded, and loaded when they are asked again. 0: no limit",
+        least=0,
+        most=10**15,
+    )
+    unload_idle_s: float = seconds(0.0, "a model that nobody asks for so long is unloaded. 0: never", most=30 * DAY_S)
+    when_unloaded: WhenUnloaded = setting(
+        "wait", "a request for a model that was unloaded so loads it, and waits for that, or gets 503 with Retry-After"
+    )
     workers: int = setting(0, "HTTP processes; 0: one per core", least=0, most=1000)
     max_batch_size: int = setting(32, "images that are computed at once, at most", least=1, most=4096)
     queue_capacity: int = setting(

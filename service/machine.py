@@ -9,12 +9,17 @@ from pathlib import Path
 
 def available_cores(*, cpu_max: Path = Path("/sys/fs/cgroup/cpu.max")) -> int:
     """Cores that this process may use: its affinity, or the container's quota where that is less."""
-    cores = len(os.sched_getaffinity(0))
+    cores = len(usable_cores())
     try:
         quota, period = cpu_max.read_text().split()
     except (OSError, ValueError):
         return cores
     return cores if quota == "max" else max(1, min(cores, round(int(quota) / int(period))))
+
+
+def usable_cores() -> set[int]:
+    """Numbers of the cores that this process may run on."""
+    return os.sched_getaffinity(0)
 
 
 def choose_engine(asked: str) -> tuple[str, str]:

@@ -25,6 +25,7 @@ from models.process.idle import give_way, in_idle_time, step_back
 from models.process.parent import die_with_parent
 from service.engine.pace import IN_IDLE_TIME, Pace
 from service.logs import configure_logging
+from service.machine import available_cores
 
 if TYPE_CHECKING:
     from service.engine.loading import Loaded
@@ -50,6 +51,7 @@ def main(text: str, *, is_spare: bool) -> None:
         sys.exit("The supervisor, which was to give the orders, is gone.")
     bundle = Path(orders["bundle"])
     name_process(f"engine {orders['version']} {bundle.parent.name}")
+    compute_on(orders["cores"], orders["gpu"])
     if orders["judging"]:
         give_way()
     pace = (
@@ -64,7 +66,7 @@ def main(text: str, *, is_spare: bool) -> None:
     except Exception as error:  # whatever a broken model makes its loader raise; the supervisor logs it
         report("failed", reason=f"{error}"[:500] or type(error).__name__)
         sys.exit(1)
-    verdict = asdict(loaded.verdict(bundle, settings["cores"]))
+    verdict = asdict(loaded.verdict(bundle, available_cores()))
     if orders["judging"]:
         report("judged", verdict=verdict)
         leave()
@@ -78,6 +80,15 @@ def main(text: str, *, is_spare: bool) -> None:
     threading.Thread(target=beat, args=(engine, report), daemon=True).start()
     engine.run()
     leave()
+
+
+def compute_on(cores: list[int], gpu: int | None) -> None:
+    """Have this process and its threads on these cores, and let it see this GPU alone."""
+    for thread in Path("/proc/self/task").iterdir():
+        with contextlib.suppress(OSError):  # it has just ended
+            os.sched_setaffinity(int(thread.name), cores)
+    if gpu is not None:
+        os.environ["CUDA_VISIBLE_DEVICES"] = str(gpu)  # CUDA reads it when TensorFlow first looks for a GPU
 
 
 def wait_as_spare(engine: str, report: Callable[[str], None]) -> Any:

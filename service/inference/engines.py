@@ -63,6 +63,7 @@ class Engines:
         self._arenas: dict[ModelVersion, Arena] = {}
         self._unassigned: list[tuple[Question, int]] = []  # images whose engine is starting
         self._suspects = Suspects()
+        self._turn = os.getpid()  # of a version's engines, where several have as little to do
         self._ids = itertools.count(os.getpid() << 40)  # of no other worker
         self._routes = Routes()
         self.reload()
@@ -145,10 +146,21 @@ class Engines:
             question.fail(EngineCrash(REFUSED))
         elif route is None or route.state in OUT_OF_USE:
             question.fail(EngineGone(f"Version {version} of {name} has no engine now. Try again later."))
-        elif route.endpoint is None:
+        elif not route.endpoints:
             self._unassigned.append((question, place))
         else:
-            self._channels[route.endpoint].ask(question, place, deaths)
+            self._least_busy(route.endpoints).ask(question, place, deaths)
+
+    def _least_busy(self, endpoints: tuple[str, ...]) -> Channel:
+        """Of a version's engines, the one that has fewest images of this worker; of several, not always the same."""
+        if len(endpoints) == 1:
+            return self._channels[endpoints[0]]
+        self._turn += 1
+        first = self._turn % len(endpoints)
+        return min(
+            (self._channels[endpoint] for endpoint in (*endpoints[first:], *endpoints[:first])),
+            key=lambda channel: len(channel.in_flight),
+        )
 
     def _route(self, target: ModelVersion) -> VersionRoute | None:
         name, version = target
@@ -179,7 +191,7 @@ class Engines:
         self._routes = read_routes(self._routes_path)
         self._routes_stamp = stamp
         routes = {(name, n): route for name, m in self._routes.models.items() for n, route in m.versions.items()}
-        endpoints = {route.endpoint: target for target, route in routes.items() if route.endpoint}
+        endpoints = {endpoint: target for target, route in routes.items() for endpoint in route.endpoints}
         for target, route in routes.items():
             if route.input_spec is not None and target not in self._arenas:
                 self._arenas[target] = Arena(route.input_spec.shape, self._num_slots)

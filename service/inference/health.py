@@ -50,6 +50,8 @@ class Health:
             ServiceError: what its engine answered.
         """
         number, route = find_version(self._engines.routes, name, version)
+        if route.state == "idle":  # it is loaded when it is asked
+            return
         if route.state != "available" or route.input_spec is None:
             raise NotReady(f"The engine of {name} version {number} is {route.state}.")
         under_way = self._checks.get((name, number))

@@ -37,6 +37,7 @@ from service.ipc.keys import Scope
 from service.loops import repeat, when_replaced
 from service.parsing.images import EncodedImage, check_count
 from service.parsing.kinds import Kind
+from service.placement.usage import Usage
 from service.telemetry.drift import FOLDER as DRIFT_FOLDER
 from service.telemetry.drift import drift_of
 from service.telemetry.ledger import Ledger
@@ -73,7 +74,7 @@ class Service:
         self.queue = QueueLimit(capacity, config.queue_bytes, counts, self._column_of)
         self.writers = ThreadPool(MAX_WRITERS)  # threads for the exports' disk
         self.readers = ThreadPool(1)
-        self.targets = Targets(config, self.engines)
+        self.targets = Targets(config, self.engines, Usage(runtime))
         self.decoders = Decoders(config, runtime)
         self.explainer = Explainer(runtime / "explanations.lock")
         self._drift_folder = runtime / DRIFT_FOLDER

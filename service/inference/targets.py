@@ -11,8 +11,10 @@ from service.errors import NotFound, NotReady
 from service.http.images import whole_number
 from service.inference.engines import Engines
 from service.ipc.routes import ModelRoute, Routes, VersionRoute
+from service.placement.usage import Usage
 from service.telemetry.request_record import record
 
+UNKNOWN_LOAD_S = 5.0  # of a model that has not been loaded yet
 TIMEOUT_HEADER = "X-Request-Timeout-Ms"
 
 
@@ -34,9 +36,10 @@ class Target:
 class Targets:
     """Chooses by the routes as they are now, and by the headers of the present request."""
 
-    def __init__(self, config: Config, engines: Engines) -> None:
+    def __init__(self, config: Config, engines: Engines, usage: Usage) -> None:
         self._config = config
         self._engines = engines
+        self._usage = usage
 
     def default_model(self) -> str:
         """
@@ -66,8 +69,21 @@ class Targets:
             NotFound, NotReady: as `find_version`.
             BadRequest: the timeout in the request's header is not a number of milliseconds.
         """
-        record().model, record().version = name, find_version(self._engines.routes, name, version)[0]
+        number, route = find_version(self._engines.routes, name, version)
+        record().model, record().version = name, number
+        self._note_use(name, route)
         self._timeout_s()
+
+    def _note_use(self, name: str, route: VersionRoute) -> None:
+        """Say that a model is asked, which loads one that has no engine.
+
+        Raises:
+            NotReady: it has none, and requests do not wait for that.
+        """
+        self._usage.note(self._engines.routes.models[name].number)
+        if route.state == "idle" and self._config.when_unloaded == "refuse":
+            load_s = route.description.get("load_seconds") or UNKNOWN_LOAD_S
+            raise NotReady(f"{name} is being loaded, since it was unloaded.", retry_after_s=math.ceil(load_s))
 
     def find(self, name: str, version: int | None = None) -> Target:
         """The version that is named, else the live one; for requests that classify nothing.
@@ -135,7 +151,7 @@ def find_version(routes: Routes, name: str, version: int | None) -> tuple[int, V
         raise NotReady(f"No version of {name} is live yet.")
     route = model.versions.get(number)
     if route is None or (route.state == "rejected" and version is not None):
-        loaded = [str(n) for n, v in model.versions.items() if v.state in ("available", "restarting")]
+        loaded = [str(n) for n, v in model.versions.items() if v.state in ("available", "restarting", "idle")]
         raise NotFound(f"Version {number} of {name} is not loaded; loaded are {', '.join(loaded) or 'none'}.")
     if route.state == "rejected":
         raise NotReady(f"Version {number} of {name} cannot be loaded: see GET /models/{name}.")

@@ -11,7 +11,7 @@ from models.bundle.reference import Reference
 from models.files.durable import write_durably
 from models.files.typed import read_json
 
-State = Literal["loading", "available", "restarting", "parked", "rejected"]
+State = Literal["loading", "available", "restarting", "parked", "rejected", "idle"]
 Label = Literal["live", "previous", "canary", "shadow"]
 
 
@@ -20,7 +20,7 @@ class VersionRoute:
     """One version of a model."""
 
     state: State
-    endpoint: str | None = None  # path of its engine's socket; None while there is none
+    endpoints: tuple[str, ...] = ()  # paths of the sockets of its engines that answer
     reason: str | None = None  # why it was rejected or parked, or which files it waits for; None where nothing is wrong
     class_names: tuple[str, ...] = ()
     input_spec: InputSpec | None = None

@@ -31,7 +31,7 @@ bp = Blueprint("open_inference", __name__, url_prefix="/v2")
 
 EXTENSIONS = ("binary_tensor_data", "classification", "model_repository", "parameters", "statistics")
 PLATFORM = "tensorflow_savedmodel"
-STATES = {"loading": "LOADING", "available": "READY", "restarting": "UNAVAILABLE"}
+STATES = {"loading": "LOADING", "available": "READY", "restarting": "UNAVAILABLE", "idle": "READY"}
 STATES |= {"parked": "UNAVAILABLE", "rejected": "UNAVAILABLE"}
 
 
@@ -132,7 +132,7 @@ def metadata(name: str, version: int | None = None) -> Response:
     """Open Inference Protocol: inputs and outputs."""
     with model_named(name, version):
         target = service().targets.find(name, version)
-    numbers = [str(number) for number, route in known(name).versions.items() if route.state == "available"]
+    numbers = [str(number) for number, route in known(name).versions.items() if route.state in ("available", "idle")]
     images = TensorMetadata(INPUTS[0], "UINT8", [-1, *target.spec.shape])
     probabilities = TensorMetadata(OUTPUT, "FP32", [-1, len(target.route.class_names)])
     return respond(ModelMetadata(name, numbers, PLATFORM, [images], [probabilities]))

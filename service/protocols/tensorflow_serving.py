@@ -30,6 +30,7 @@ bp = Blueprint("tensorflow_serving", __name__, url_prefix="/v1")
 STATES: dict[State, str] = {
     "loading": "LOADING",
     "available": "AVAILABLE",
+    "idle": "AVAILABLE",
     "restarting": "LOADING",
     "parked": "LOADING",
     "rejected": "END",
@@ -136,7 +137,7 @@ def status(name: str, version: int | None = None, label: str | None = None) -> R
         raise NotFound(f"Could not find version {asked} of model {name}")
     numbers = sorted(model.versions, reverse=True) if asked is None else [asked]
     answering = model.live if asked is None else asked
-    ready = answering is not None and model.versions[answering].state == "available"
+    ready = answering is not None and model.versions[answering].state in ("available", "idle")
     states = []
     for number in numbers:
         route = model.versions[number]

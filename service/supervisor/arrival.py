@@ -6,7 +6,7 @@ Whoever copies a version file by file (rsync, kubectl cp, aws s3 sync) may write
 from dataclasses import dataclass
 from pathlib import Path
 
-from models.bundle.manifest import MANIFEST, BrokenBundle, read_manifest
+from models.bundle.manifest import MANIFEST, BrokenBundle, Manifest, read_manifest
 from models.files.stamp import ABSENT, Stamp, stamp_of
 
 
@@ -19,6 +19,14 @@ class Arrival:
     # of all of them and of their folders, where a file that does not belong there leaves its trace
     stamps: tuple[Stamp, ...]
     num_missing: int  # files that are listed and are not there
+    described: Manifest | None = None  # what the manifest says, before anything was compared with it
+
+    @property
+    def num_bytes(self) -> int:
+        """Of the files that an engine loads."""
+        about = MANIFEST.parent.as_posix() + "/"
+        sizes = zip(self.files, self.stamps, strict=False)
+        return sum(stamp[2] for name, stamp in sizes if not name.startswith(about))
 
     @property
     def reason(self) -> str | None:
@@ -34,15 +42,17 @@ def look_at(bundle: Path, before: Arrival | None = None) -> Arrival:
         before: what was there when it was looked at last.
     """
     manifest = stamp_of(bundle / MANIFEST)
-    files = before.files if before is not None and before.manifest == manifest else listed_files(bundle)
+    is_known = before is not None and before.manifest == manifest
+    described = before.described if before is not None and is_known else read(bundle)
+    files = tuple(described.files) if described is not None else ()
     paths = [bundle / name for name in files]
     folders = sorted({bundle, bundle / MANIFEST.parent, *(path.parent for path in paths)})
     stamps = [stamp_of(path) for path in paths]
-    return Arrival(manifest, files, (*stamps, *map(stamp_of, folders)), stamps.count(ABSENT))
+    return Arrival(manifest, files, (*stamps, *map(stamp_of, folders)), stamps.count(ABSENT), described)
 
 
-def listed_files(bundle: Path) -> tuple[str, ...]:
+def read(bundle: Path) -> Manifest | None:
     try:
-        return tuple(read_manifest(bundle).files)
+        return read_manifest(bundle)
     except BrokenBundle:
-        return ()
+        return None

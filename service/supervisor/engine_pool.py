@@ -11,8 +11,10 @@ from pathlib import Path
 from service.config import Config
 from service.ipc import messages
 from service.machine import choose_engine
+from service.placement.devices import Device
 from service.supervisor.model import Model
 from service.supervisor.processes import EngineProcess, Orders
+from service.supervisor.residence import Residence
 from service.supervisor.spare import Spare
 from service.supervisor.version import FREE_RESTARTS
 
@@ -46,6 +48,7 @@ class EnginePool:
         self._selector = selector
         self._runtime = runtime
         self._environment = environment
+        self._residence = Residence(config, runtime)
         self._spare = Spare(config, selector, environment)
         # TensorFlow warms up in the process that computes, and two of them may not fit on a GPU
         self._judges = choose_engine(config.engine)[0] == "openvino"
@@ -54,11 +57,13 @@ class EnginePool:
 
     def start_and_retire(self) -> None:
         """Have the engines that the models want, and a spare once they are up."""
+        self._residence.settle(self._models)
         for model in self._models.values():
             for engine in model.to_retire():
                 engine.retire()
-            for number in model.to_start():
-                self._start(model, number)
+            for number, device in model.to_start():
+                if self._residence.has_room(self._models, model.versions[number], device):
+                    self._start(model, number, device)
         is_new = any(engine.answered_for_s() < SETTLED_S for _, _, engine in self._engines())
         if not is_new and any(model.answers for model in self._models.values()):
             self._spare.start_if_missing()
@@ -71,10 +76,10 @@ class EnginePool:
         alive = engine.read_reports()
         model, number = next((m, n) for m, n, e in self._engines() if e is engine)
         if engine.ready is not None and not was_ready:
-            model.versions[number].note_ready()
+            model.versions[number].note_ready(engine)
         if not alive:
             self._selector.unregister(engine.pipe)
-            model.note_end(number, engine.reap())
+            model.note_end(number, engine, engine.reap())
             self._ended.append((time.monotonic(), engine.endpoint))
 
     def kill_stuck(self) -> None:
@@ -106,7 +111,7 @@ class EnginePool:
             engine.kill()
         self._spare.kill()
 
-    def _start(self, model: Model, number: int) -> None:
+    def _start(self, model: Model, number: int, device: Device) -> None:
         self._num_started += 1
         version = model.versions[number]
         considerate = self._is_considerate(model, number)
@@ -114,6 +119,7 @@ class EnginePool:
             bundle=model.home / str(number),
             version=number,
             endpoint=f"{self._runtime}/engine-{self._num_started}",
+            device=device,
             considerate=considerate,
             has_idle_time=version.judging_s > 0 and not version.lacks_idle_time,
             judging=considerate and version.verdict is None and not version.lacks_idle_time and self._judges,
@@ -125,7 +131,7 @@ class EnginePool:
             log.error("%s: no engine could be started: %s", version.label, error)
             version.not_before = time.monotonic() + RETRY_START_S
             return
-        version.engine = engine
+        version.engines.append(engine)
         if orders.judging:
             log.info("%s: process %d verifies it in idle time (%s)", version.label, engine.pid, engine.engine)
         else:
@@ -164,8 +170,8 @@ class EnginePool:
     def _engines(self) -> Iterator[tuple[Model, int, EngineProcess]]:
         for model in self._models.values():
             for number, version in list(model.versions.items()):
-                if version.engine is not None:
-                    yield model, number, version.engine
+                for engine in list(version.engines):
+                    yield model, number, engine
 
 
 def is_starved(engine: EngineProcess, now: float) -> bool:

@@ -1,7 +1,7 @@
 """One model's versions: which of them should have an engine, and which one answers.
 
-At most two engines for what answers: the live version, and either the one that is to replace it or, so that a
-rollback is instant, the one before; and one each for canary and shadow, where there are such. A new version answers
+At most two versions for what answers: the live one, and either the one that is to replace it or, so that a rollback is
+instant, the one before; and canary and shadow, where there are such. A new version answers
 only once its engine has loaded, verified its bundle and warmed up. A version that fails harms no other.
 """
 
@@ -14,13 +14,15 @@ from models.files.stamp import ABSENT
 from models.store.live import LivePointer
 from service.complaints import Complaint
 from service.ipc.routes import Label, ModelRoute
+from service.placement.devices import Device
+from service.placement.place import Demand, Key, Rank
 from service.supervisor.processes import EngineProcess
 from service.supervisor.repository import Interest, SeenModel
 from service.supervisor.version import Version
 
 log = logging.getLogger(__name__)
 
-MAX_ENGINES = 2  # of one model, not counting canary and shadow
+MAX_VERSIONS = 2  # of one model that have engines, not counting canary and shadow
 
 
 class Model:
@@ -36,11 +38,12 @@ class Model:
         self._was_gone = False  # in the last look
         self._pointer_stamp = ABSENT
         self._promoted: set[int] = set()  # by the newest pointer, which their files have not been looked at since
+        self._placed: dict[int, tuple[Device, ...]] = {}  # where each wanted version is to have engines
         self._complaint = Complaint(log)
 
     def interest(self) -> Interest:
         """What the next look has to cover."""
-        return self.serving, {number for number, version in self.versions.items() if version.engine is not None}
+        return self.serving, {number for number, version in self.versions.items() if version.engines}
 
     def take(self, seen: SeenModel) -> None:
         """Follow what a look has found; a pointer that cannot be read leaves everything as it is.
@@ -64,53 +67,109 @@ class Model:
         self._promoted = {*known} if is_new else self._promoted & {*known}
         for number in known:
             version = self._version(number)
-            if version.engine is None and number in seen.arrivals:
+            if not version.engines and number in seen.arrivals:
                 version.note_arrival(seen.arrivals[number], promoted=number in self._promoted)
-            if version.engine is not None or number in seen.arrivals:
+            if version.engines or number in seen.arrivals:
                 self._promoted.discard(number)  # of others the engine has ended since the look, which left them out
-        for number in [n for n, version in self.versions.items() if version.engine is None and n not in known]:
+        for number in [n for n, version in self.versions.items() if not version.engines and n not in known]:
             del self.versions[number]  # it has no part any more
 
     def wanted(self) -> list[int]:
         """Versions that should have an engine, the most urgent first."""
         sound = [n for n in self._pointed() if self._is_sound(n)]
-        return list(dict.fromkeys([*sound[:MAX_ENGINES], *(n for n in self._beside() if self._is_sound(n))]))
+        return list(dict.fromkeys([*sound[:MAX_VERSIONS], *(n for n in self._beside() if self._is_sound(n))]))
+
+    def demands(self, asked_at: float, replicas: int) -> list[Demand]:
+        """The engines that it should have, for `place`.
+
+        A version that replaces another counts with what it needs more than that one: both are there for a while, even
+        if the memory is meant for one.
+
+        Args:
+            asked_at: when it was asked last.
+            replicas: engines of the version that answers; 0: one on each device.
+        """
+        found, answering = [], [n for n in (self.pointer.live, self.serving) if n is not None]
+        replaced = self.versions.get(self.serving) if self.serving not in (None, self.pointer.live) else None
+        for number in self.wanted():
+            version = self._version(number)
+            size = version.estimated_bytes
+            if replaced is not None and number == self.pointer.live:
+                size = max(0, size - replaced.estimated_bytes)
+            rank = Rank.ANSWERS if number in answering else Rank.BESIDE if number in self._beside() else Rank.BEFORE
+            on = tuple(engine.device.name for engine in version.engines if engine.retired is None)
+            found.append(Demand(self.home.name, number, rank, size, replicas, asked_at, on))
+        return found
+
+    def settle(self, placed: dict[Key, tuple[Device, ...]]) -> None:
+        """Take up where its versions are to have engines."""
+        self._placed = {number: placed.get((self.home.name, number), ()) for number in self.wanted()}
+        for number, devices in self._placed.items():
+            version = self._version(number)
+            version.is_idle = not devices and not version.engines
+            is_whole = version.arrival is not None and not version.arrival.num_missing
+            if (
+                version.is_idle
+                and is_whole
+                and version.is_sound
+                and number == self.pointer.live
+                and self.serving is None
+            ):
+                self.serving = number  # whoever asks it has it loaded
 
     def to_retire(self) -> list[EngineProcess]:
-        wanted = self.wanted()
-        unwanted = [version.engine for number, version in self.versions.items() if number not in wanted]
-        return [engine for engine in unwanted if engine is not None and engine.retired is None]
+        """Engines of versions that are not wanted any more, or on devices where they have no place."""
+        running = [(n, engine) for n, version in self.versions.items() for engine in version.engines]
+        return [
+            engine
+            for number, engine in running
+            if engine.retired is None and engine.device not in self._placed.get(number, ())
+        ]
 
-    def to_start(self) -> list[int]:
-        """At most one version: the one that answers at once, another only while there is room and none loads."""
+    def to_start(self) -> list[tuple[int, Device]]:
+        """At most one engine: of the version that answers at once, of another if there is room and none loads."""
         now = time.monotonic()
-        wanted = [(number, self._version(number)) for number in self.wanted()]
-        idle = [number for number, version in wanted if version.may_start(now)]
-        if self.serving in idle:
-            return [self.serving]
-        engines = [version.engine for version in self.versions.values() if version.engine is not None]
-        loading = any(engine.ready is None for engine in engines)
-        if loading or len(engines) >= MAX_ENGINES + len(set(self._beside()) - set(self._pointed()[:MAX_ENGINES])):
+        missing = [
+            (number, device)
+            for number, devices in self._placed.items()
+            if self._version(number).may_start(now)
+            for device in devices
+            if not self._version(number).has_engine_on(device.name)
+        ]
+        urgent = [each for each in missing if each[0] == self.serving and not self._version(each[0]).engines]
+        if urgent:
+            return urgent[:1]
+        running = [version for version in self.versions.values() if version.engines]
+        loading = any(engine.ready is None for version in running for engine in version.engines)
+        most = MAX_VERSIONS + len(set(self._beside()) - set(self._pointed()[:MAX_VERSIONS]))
+        if loading:
             return []
-        return idle[:1]
+        return [each for each in missing if self._version(each[0]).engines or len(running) < most][:1]
 
     def follow_pointer(self) -> None:
-        """Have the version that the live pointer names answer as soon as its engine is ready."""
+        """Have the version that the live pointer names answer, as soon as its engines are ready.
+
+        It has to have as many as the version that it replaces, or as there is room for.
+        """
         if self.is_out:
             self.serving = None
             return
         number = self.pointer.live
         version = self.versions.get(number) if number is not None else None
-        engine = version.engine if version and version.manifest else None
-        if engine and engine.ready and engine.retired is None and self.serving != number:
+        if number is None or version is None or version.manifest is None or self.serving == number:
+            return
+        ready = [engine for engine in version.ready if engine.retired is None]
+        replaced = self.versions.get(self.serving) if self.serving is not None else None
+        wanted = min(len(self._placed.get(number, ())), len(replaced.ready) if replaced else 1)
+        if ready and len(ready) >= wanted:
             log.info("%s: version %d is live, after %s", self.home.name, number, self.serving)
             self.serving = number
 
-    def note_end(self, number: int, status: int) -> None:
+    def note_end(self, number: int, engine: EngineProcess, status: int) -> None:
         """An engine has ended with this exit status."""
         version = self.versions[number]
-        version.note_end(status)
-        if number not in self.wanted() and version.rejected is None:
+        version.note_end(engine, status)
+        if number not in self.wanted() and version.rejected is None and not version.engines:
             del self.versions[number]
 
     @property
@@ -121,7 +180,7 @@ class Model:
     @property
     def has_ended(self) -> bool:
         """It was removed, and nothing of it is running any more."""
-        return self.is_removed and not any(version.engine for version in self.versions.values())
+        return self.is_removed and not any(version.engines for version in self.versions.values())
 
     @property
     def answers(self) -> bool:

@@ -15,7 +15,8 @@ from models.bundle.manifest import Manifest
 from models.process.children import python_command, python_environment
 from models.process.idle import give_way
 from service.config import Config
-from service.machine import available_cores, choose_engine
+from service.machine import choose_engine
+from service.placement.devices import Device
 from service.telemetry.drift import FOLDER as DRIFT_FOLDER
 
 log = logging.getLogger(__name__)
@@ -41,11 +42,13 @@ class Orders:
         has_idle_time: a process that works in idle time only has lately had enough of it.
         judging: it is only to find out the verdict, in idle time, and to end.
         verdict: what the engine before has found out about this version; None where there was none.
+        device: on which it is to compute.
     """
 
     bundle: Path
     version: int
     endpoint: str
+    device: Device
     considerate: bool = False
     has_idle_time: bool = False
     judging: bool = False
@@ -69,7 +72,6 @@ class EngineProcess:
         settings = {
             "supervisor": os.getpid(),
             "engine": self.engine,
-            "cores": available_cores(),
             "log_level": config.log_level,
             "log_format": config.log_format,
             "reports": reports,
@@ -118,7 +120,9 @@ class EngineProcess:
             "bundle": str(orders.bundle),
             "version": orders.version,
             "endpoint": orders.endpoint,
-            "drift": str(Path(orders.endpoint).with_name(DRIFT_FOLDER)),
+            "drift": str(Path(orders.endpoint).with_name(DRIFT_FOLDER) / orders.device.name),
+            "cores": orders.device.cores,
+            "gpu": orders.device.gpu,
             "precision": config.precision,
             "max_batch_size": config.max_batch_size,
             "considerate": orders.considerate,
@@ -129,6 +133,11 @@ class EngineProcess:
         assert self._process.stdin is not None
         with self._process.stdin as pipe:
             pipe.write(json.dumps(said).encode())
+
+    @property
+    def device(self) -> Device:
+        assert self.orders is not None
+        return self.orders.device
 
     @property
     def endpoint(self) -> str:

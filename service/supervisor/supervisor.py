@@ -18,12 +18,12 @@ from service.config import Config, without_secrets
 from service.http.api_keys import HandedOver
 from service.ipc.routes import Routes, write_routes
 from service.mirror.process import MirrorProcess
+from service.retention import start_pruning
 from service.supervisor.announcements import is_listening, log_default, log_settings, print_address
 from service.supervisor.engine_pool import EnginePool
 from service.supervisor.model import Model, none_can_answer
 from service.supervisor.processes import EngineProcess, start_gunicorn
 from service.supervisor.repository import LOOK_INTERVAL_S, Interest, Repository
-from service.supervisor.retention import start_pruning
 from service.supervisor.runtime import RuntimeDirectory, raise_file_limit
 from service.supervisor.wakeup import Wakeup
 from service.telemetry.drift import FOLDER as DRIFT_FOLDER

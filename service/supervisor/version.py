@@ -6,7 +6,7 @@ dies is started again, at once at first and then after growing pauses; after MAX
 
 import logging
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from models.bundle.manifest import Manifest
@@ -25,12 +25,13 @@ LONGEST_BACKOFF_S = 30.0
 MAX_CRASHES = 10  # in a row; then the version is parked: no request waits for it, and it is tried after PARKED_S
 PARKED_S = 60.0  # doubled after each further crash
 LONGEST_PARKED_S = 600.0
+ENGINE_BYTES, BYTES_PER_BYTE = 120_000_000, 3.0  # an estimate of an engine's memory: of any, and for each byte of files
 
 
 @dataclass(slots=True)
 class Version:
     label: str  # how the log names it
-    engine: EngineProcess | None = None
+    engines: list[EngineProcess] = field(default_factory=list)
     manifest: Manifest | None = None  # as its engine has loaded it; kept when the engine ends or the bundle is deleted
     precision: str = ""
     precision_reason: str = ""  # why in this one
@@ -47,11 +48,13 @@ class Version:
     is_temporary: bool = False
     arrival: Arrival | None = None  # its files at the last look; they are not looked at while it has an engine
     is_changing: bool = False  # its files changed between the last two looks
+    memory_bytes: int = 0  # that its largest engine takes; 0 before one has loaded
+    is_idle: bool = False  # there is no room for it, or nobody asks it, and so it has no engine
 
     @property
     def waiting(self) -> str | None:
         """Which files it waits for; None where it waits for none, or has loaded before."""
-        return self.arrival.reason if self.arrival and self.manifest is None and self.engine is None else None
+        return self.arrival.reason if self.arrival and self.manifest is None and not self.engines else None
 
     @property
     def is_sound(self) -> bool:
@@ -62,12 +65,37 @@ class Version:
         return self.crashes >= MAX_CRASHES
 
     @property
+    def ready(self) -> list[EngineProcess]:
+        """Its engines that answer."""
+        return [engine for engine in self.engines if engine.ready is not None]
+
+    @property
     def answers(self) -> bool:
-        """It has an engine that has loaded."""
-        return self.engine is not None and self.engine.ready is not None
+        return bool(self.ready)
+
+    @property
+    def estimated_bytes(self) -> int:
+        """What one engine takes, as measured, or by the size of the files."""
+        size = self.arrival.num_bytes if self.arrival is not None else 0
+        return self.memory_bytes or ENGINE_BYTES + int(BYTES_PER_BYTE * size)
+
+    @property
+    def described(self) -> Manifest | None:
+        """Its manifest as an engine has loaded it; of an idle version that none has loaded, as it was read."""
+        if self.manifest is None and self.is_idle and self.arrival is not None:
+            return self.arrival.described
+        return self.manifest
+
+    @property
+    def can_be_asked(self) -> bool:
+        """It is idle, and its files are there, though nothing has loaded them yet."""
+        return self.is_idle and self.is_sound and self.arrival is not None and not self.arrival.num_missing
+
+    def has_engine_on(self, device: str) -> bool:
+        return any(engine.device.name == device and engine.retired is None for engine in self.engines)
 
     def may_start(self, now: float) -> bool:
-        return self.engine is None and self.not_before <= now and not self.is_changing
+        return self.not_before <= now and not self.is_changing
 
     def note_arrival(self, arrival: Arrival, *, promoted: bool) -> None:
         """Try a rejected version again when its files have changed and changes have ended, or when it is promoted.
@@ -86,10 +114,8 @@ class Version:
         if arrival.num_missing and (before is None or not before.num_missing):
             log.warning("%s is %s", self.label, arrival.reason)
 
-    def note_ready(self) -> None:
-        """Its engine has loaded."""
-        engine = self.engine
-        assert engine is not None
+    def note_ready(self, engine: EngineProcess) -> None:
+        """One of its engines has loaded."""
         assert engine.ready is not None
         self.manifest, self.precision, self.rejections = engine.ready["manifest"], engine.ready["precision"], 0
         self.precision_reason = engine.ready["reason"]
@@ -97,12 +123,12 @@ class Version:
         self.load_s = round(time.monotonic() - engine.started + self.judging_s, 3)
         self.judging_s, self.lacks_idle_time = 0.0, False
         said = ", ".join(f"{name} {engine.ready[name]}" for name in ("precision", "threads"))
-        log.info("%s: ready after %.1f s: %s (%s)", self.label, self.load_s, said, self.precision_reason)
+        where = f" on {engine.device.name}" if len(self.engines) > 1 else ""
+        log.info("%s: ready%s after %.1f s: %s (%s)", self.label, where, self.load_s, said, self.precision_reason)
 
-    def note_end(self, status: int) -> None:
-        """Its engine has ended: it was retired, refused the bundle, or died."""
-        engine, self.engine = self.engine, None
-        assert engine is not None
+    def note_end(self, engine: EngineProcess, status: int) -> None:
+        """An engine has ended: it was retired, refused the bundle, or died."""
+        self.engines.remove(engine)
         if engine.retired is not None:
             log.info("%s: engine %d retired", self.label, engine.pid)
             return
@@ -144,16 +170,17 @@ class Version:
 
     def route(self) -> VersionRoute:
         """What the HTTP workers are told of it."""
-        manifest, engine = self.manifest, self.engine
+        manifest = self.described
         if manifest is None:
             return VersionRoute("rejected" if self.rejected else "loading", reason=self.rejected or self.waiting)
-        state: State = "available" if self.answers else "rejected" if self.rejected else "restarting"
+        waiting: State = "idle" if self.is_idle else "restarting"
+        state: State = "available" if self.answers else "rejected" if self.rejected else waiting
         reason = self.rejected
         if state == "restarting" and self.is_parked:
             state, reason = "parked", self._parked_reason()
         return VersionRoute(
             state,
-            endpoint=engine.endpoint if engine and self.answers else None,
+            endpoints=tuple(engine.endpoint for engine in self.ready),
             reason=reason,
             class_names=manifest.class_names,
             input_spec=manifest.input_spec,
@@ -168,6 +195,8 @@ class Version:
                 "precision": self.precision,
                 "precision_reason": self.precision_reason,
                 "load_seconds": self.load_s,
+                "memory_bytes": self.memory_bytes,
+                "devices": [engine.device.name for engine in self.ready],
                 "accuracy": manifest.metrics.get("test", {}).get("accuracy"),
                 "created_at": manifest.lineage.get("created_at"),
             },

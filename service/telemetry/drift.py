@@ -1,7 +1,8 @@
 """Drift of the incoming images from the held-out images: indices over the latest.
 
-The engine of each version counts by the bins of the reference (`models.bundle.reference`), an image half as much after
-HALF_LIFE others, and writes its counts into the service's private directory every second; whoever is asked reads them.
+Each engine of a version counts by the bins of the reference (`models.bundle.reference`), an image half as much after
+HALF_LIFE others, and writes its counts every second, into a folder of the service's private directory that is its
+device's; whoever is asked reads and adds them up.
 """
 
 import json
@@ -102,9 +103,12 @@ class DriftMonitor:
 
 def drift_of(folder: Path, routes: Routes) -> dict[ModelVersion, dict[str, Any]]:
     """{model and version: images counted, and the index of each statistic}, of those asked often enough."""
+    totals: dict[ModelVersion, Counts] = {}
+    for counts in filter(None, map(read, sorted(folder.rglob("[!.]*.json")))):
+        target = counts.pop("target")
+        totals[target] = added(totals.get(target), counts)
     found = {}
-    for counts in filter(None, map(read, sorted(folder.glob("[!.]*.json")))):
-        model, version = counts.pop("target")
+    for (model, version), counts in totals.items():
         route = routes.models[model].versions.get(version) if model in routes.models else None
         weight = float(counts[CLASSES].sum())
         if route is None or route.reference is None or weight < FEWEST:
@@ -115,6 +119,13 @@ def drift_of(folder: Path, routes: Routes) -> dict[ModelVersion, dict[str, Any]]
             index = {name: round(psi(np.array(expected[name]), some, known), 4) for name, some in counts.items()}
             found[model, version] = {"images": round(weight), "psi": index}
     return found
+
+
+def added(one: Counts | None, other: Counts) -> Counts:
+    """The counts of two engines of one version; of other bins than the first, the second's alone."""
+    if one is None or {n: len(c) for n, c in one.items()} != {n: len(c) for n, c in other.items()}:
+        return other
+    return {name: counts + other[name] for name, counts in one.items()}
 
 
 def read(path: Path) -> Counts | None:

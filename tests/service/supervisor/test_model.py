@@ -11,11 +11,14 @@ from models.bundle.manifest import Manifest
 from models.bundle.preprocessing import InputSpec
 from models.store.live import LIVE, set_canary, set_live, set_loaded
 from models.store.publish import publish
+from service.placement.devices import Device
+from service.placement.place import place
 from service.supervisor.model import Model, none_can_answer
 from service.supervisor.repository import look_at_model
 from service.supervisor.version import MAX_CRASHES
 from tests.bundles import make_bundle
 
+CPU = Device("cpu", (0,))
 REPORT = {
     "precision": "float32",
     "reason": "the only one here",
@@ -36,6 +39,7 @@ class Engine:
         self.retired: float | None = None
         self.started = time.monotonic()
         self.endpoint = "ipc:///nowhere"
+        self.device = CPU
         self.stuck = False
         self.needs_idle_time = False
         self.verdict: dict[str, Any] | None = None
@@ -65,6 +69,11 @@ def model(exports) -> Model:
 def look(model: Model) -> None:
     """At the exports, as the repository's thread does."""
     model.take(look_at_model(model.home, model.interest()))
+    settle_places(model)
+
+
+def settle_places(model: Model) -> None:
+    model.settle(place(model.demands(0.0, 1), [CPU]))
 
 
 def settle(model: Model) -> None:
@@ -73,21 +82,38 @@ def settle(model: Model) -> None:
         look(model)
         model.follow_pointer()
         for number, version in list(model.versions.items()):
-            if version.engine in model.to_retire():
-                version.engine.retired = time.monotonic()
-                model.note_end(number, 0)
-        for number in model.to_start():
+            for engine in [engine for engine in version.engines if engine in model.to_retire()]:
+                engine.retired = time.monotonic()
+                model.note_end(number, engine, 0)
+        for number in to_start(model):
             start(model, number)
 
 
+def to_start(model: Model) -> list[int]:
+    settle_places(model)
+    return [number for number, _ in model.to_start()]
+
+
+def engine_of(model: Model, number: int) -> Engine:
+    (engine,) = model.versions[number].engines
+    assert isinstance(engine, Engine)
+    return engine
+
+
+def end(model: Model, number: int, status: int) -> None:
+    """The engine of a version ends."""
+    model.note_end(number, engine_of(model, number), status)  # type: ignore[arg-type]
+
+
 def start(model: Model, number: int, *, ready: bool = True) -> None:
-    model.versions[number].engine = Engine(ready=ready)
+    engine: Any = Engine(ready=ready)
+    model.versions[number].engines.append(engine)
     if ready:
-        model.versions[number].note_ready()
+        model.versions[number].note_ready(engine)
 
 
 def engines(model: Model) -> set[int]:
-    return {number for number, version in model.versions.items() if version.engine is not None}
+    return {number for number, version in model.versions.items() if version.engines}
 
 
 def test_the_live_version_and_the_one_before_have_engines(model):
@@ -104,7 +130,7 @@ def test_no_traffic_goes_to_an_engine_that_was_asked_to_stop(model, exports):
     look(model)
     model.follow_pointer()
     assert model.serving == 2
-    model.note_end(1, 0)
+    end(model, 1, 0)
     settle(model)
     assert model.serving == 1
 
@@ -114,10 +140,9 @@ def test_a_canary_that_crashed_and_is_ended_leaves_nothing_behind(model, exports
     settle(model)
     assert engines(model) == {1, 2, 3}
     for _ in range(4):
-        model.note_end(3, 9)
-        model.versions[3].engine = None
+        end(model, 3, 9)
         start(model, 3)
-    model.note_end(3, 9)
+    end(model, 3, 9)
     set_canary(exports, "toy", None, 0.0)
     settle(model)
     assert set(model.route().versions) == {1, 2}
@@ -126,10 +151,10 @@ def test_a_canary_that_crashed_and_is_ended_leaves_nothing_behind(model, exports
 def test_the_live_engine_is_started_again_though_a_canary_is_loading(model, exports):
     set_canary(exports, "toy", 3, 0.5)
     look(model)
-    assert model.to_start() == [3]
+    assert to_start(model) == [3]
     start(model, 3, ready=False)
-    model.note_end(2, 9)
-    assert model.to_start() == [2]
+    end(model, 2, 9)
+    assert to_start(model) == [2]
 
 
 def test_an_unloaded_model_has_no_engines_until_it_is_loaded(model, exports):
@@ -154,8 +179,9 @@ def test_a_first_pointer_remembers_the_version_that_was_live_without_one(exports
 def end_live(model: Model, *, life_s: float, stuck: bool) -> None:
     """The live engine dies, and the next one is started as soon as it may be."""
     version = model.versions[2]
-    version.engine.life_s, version.engine.stuck = life_s, stuck
-    model.note_end(2, 9)
+    engine = engine_of(model, 2)
+    engine.life_s, engine.stuck = life_s, stuck
+    end(model, 2, 9)
     version.not_before = 0.0
     settle(model)
 
@@ -165,7 +191,7 @@ def look_and_retire(model: Model) -> None:
     look(model)
     for engine in model.to_retire():
         engine.retired = time.monotonic()
-        model.note_end(next(n for n, version in model.versions.items() if version.engine is engine), 0)
+        model.note_end(next(n for n, version in model.versions.items() if engine in version.engines), engine, 0)
 
 
 def reject_live(model: Model, exports: Path) -> None:
@@ -173,10 +199,10 @@ def reject_live(model: Model, exports: Path) -> None:
     (exports / "toy" / LIVE).write_text('{"live": 3, "previous": 2}')
     look_and_retire(model)
     start(model, 3, ready=False)
-    model.versions[3].engine.failure = "altered"
-    model.note_end(3, 1)
+    engine_of(model, 3).failure = "altered"
+    end(model, 3, 1)
     assert model.route().versions[3].state == "rejected"
-    assert model.to_start() == []
+    assert to_start(model) == []
 
 
 def test_a_rejected_version_is_tried_again_when_its_files_have_changed_and_nobody_writes_them_any_more(model, exports):
@@ -185,12 +211,12 @@ def test_a_rejected_version_is_tried_again_when_its_files_have_changed_and_nobod
     for content in (b"weig", b"weight", b"weights"):
         weights.write_bytes(content)
         look(model)
-        assert model.to_start() == []
+        assert to_start(model) == []
     look(model)
     assert model.route().versions[3].state == "loading"
-    assert model.to_start() == []  # each rejection is followed by a pause
+    assert to_start(model) == []  # each rejection is followed by a pause
     model.versions[3].not_before = 0.0
-    assert model.to_start() == [3]
+    assert to_start(model) == [3]
 
 
 def test_a_file_that_does_not_belong_to_a_rejected_version_may_be_removed(model, exports):
@@ -206,15 +232,15 @@ def test_a_rejected_version_is_tried_again_at_once_when_it_is_promoted_again(mod
     reject_live(model, exports)
     set_live(exports, "toy", 3)
     look(model)
-    assert model.to_start() == [3]
+    assert to_start(model) == [3]
 
 
 def test_a_version_that_was_judged_is_loaded_by_the_verdict_and_no_crash_is_counted(model, exports):
     set_live(exports, "toy", 3)
     look(model)
     start(model, 3, ready=False)
-    model.versions[3].engine.verdict = {"threads": 2}
-    model.note_end(3, 0)
+    engine_of(model, 3).verdict = {"threads": 2}
+    end(model, 3, 0)
     assert model.versions[3].may_start(time.monotonic())
     assert (model.versions[3].verdict, model.versions[3].crashes) == ({"threads": 2}, 0)
 
@@ -223,9 +249,9 @@ def test_a_version_for_which_there_is_no_idle_time_is_loaded_without_and_no_cras
     set_live(exports, "toy", 3)
     look(model)
     start(model, 3, ready=False)
-    engine = model.versions[3].engine
+    engine = engine_of(model, 3)
     engine.needs_idle_time = engine.stuck = True
-    model.note_end(3, -9)
+    end(model, 3, -9)
     assert model.versions[3].may_start(time.monotonic())
     assert (model.versions[3].lacks_idle_time, model.versions[3].crashes) == (True, 0)
 
@@ -235,9 +261,9 @@ def test_a_promotion_counts_though_the_engine_ended_while_the_exports_were_looke
     set_live(exports, "toy", 3)
     running = (model.serving, {3, *model.interest()[1]})  # it ran when the look began
     model.take(look_at_model(model.home, running))
-    assert model.to_start() == []
+    assert to_start(model) == []
     look(model)
-    assert model.to_start() == [3]
+    assert to_start(model) == [3]
 
 
 def test_a_version_whose_files_are_still_missing_waits_for_them(model, exports):
@@ -249,13 +275,13 @@ def test_a_version_whose_files_are_still_missing_waits_for_them(model, exports):
     look_and_retire(model)
     for path, content in missing.items():
         route = model.route().versions[3]
-        assert (route.state, model.to_start()) == ("loading", [])
+        assert (route.state, to_start(model)) == ("loading", [])
         assert re.fullmatch(r"waiting for [12] of the 7 files that its manifest lists", route.reason)
         path.write_bytes(content)
         look(model)
-    assert model.to_start() == []  # somebody was writing until just now
+    assert to_start(model) == []  # somebody was writing until just now
     look(model)
-    assert model.to_start() == [3]
+    assert to_start(model) == [3]
     assert model.serving == 2
 
 
@@ -264,46 +290,46 @@ def test_a_version_that_was_too_slow_to_load_or_had_no_memory_is_tried_again_lat
     look_and_retire(model)
     for _ in range(3):
         start(model, 3, ready=False)
-        model.note_end(3, 9)
+        end(model, 3, 9)
     assert model.route().versions[3].state == "rejected"
     look(model)
-    assert model.to_start() == []
+    assert to_start(model) == []
     model.versions[3].not_before = 0.0
     look(model)
-    assert model.to_start() == [3]
+    assert to_start(model) == [3]
     start(model, 3, ready=False)
-    model.note_end(3, 9)
+    end(model, 3, 9)
     assert model.route().versions[3].reason == "its engine ended 4 times while loading"
 
 
 def test_a_version_that_cannot_be_kept_alive_is_parked_and_tried_again_ever_later(model):
     pauses = []
     for _ in range(MAX_CRASHES + 6):
-        model.note_end(2, 9)
+        end(model, 2, 9)
         pauses.append(round(model.versions[2].not_before - time.monotonic()))
         model.versions[2].not_before = 0.0
         start(model, 2)
     assert pauses[:3] == [0, 0, 1]
     assert pauses[MAX_CRASHES - 1 :] == [60, 120, 240, 480, 600, 600, 600]
-    model.note_end(2, 9)
+    end(model, 2, 9)
     route = model.route().versions[2]
     assert route.state == "parked"
     assert route.reason == "its engine ended 17 times in a row; it is tried again now and then"
     start(model, 2)
     assert model.route().versions[2].state == "available"
-    model.versions[2].engine.life_s = 60
-    model.note_end(2, 9)
+    engine_of(model, 2).life_s = 60
+    end(model, 2, 9)
     assert model.route().versions[2].state == "restarting"
 
 
 def test_a_version_that_has_answered_and_lost_files_since_is_rejected_until_they_change(model, exports):
     (exports / "toy" / "2" / "saved_model.pb").unlink()
-    model.note_end(2, 9)
+    end(model, 2, 9)
     for _ in range(2):
         look(model)
     start(model, 2, ready=False)
-    model.versions[2].engine.failure = "lacks saved_model.pb"
-    model.note_end(2, 1)
+    engine_of(model, 2).failure = "lacks saved_model.pb"
+    end(model, 2, 1)
     for _ in range(3):
         look(model)
     assert model.route().versions[2].reason == "lacks saved_model.pb"
@@ -344,7 +370,7 @@ def test_who_dies_young_or_hangs_again_and_again_is_hopeless(model, life_s, stuc
 
 def test_a_model_that_is_unloaded_while_its_engine_is_down_answers_nobody(model, exports):
     assert model.answers
-    model.note_end(2, 9)
+    end(model, 2, 9)
     set_loaded(exports, "toy", loaded=False)
     look(model)
     assert not model.answers

@@ -1,0 +1,1 @@
+"""Which versions have engines, on which devices, within which memory."""
