@@ -16,6 +16,7 @@ from service.config import PREFIX, Config, check_address, split_list, strangers,
 from service.config_file import Gathered, gather
 from service.http.api_keys import SCOPES, read_keys
 from service.machine import available_cores, choose_engine
+from service.placement.devices import devices_of
 from service.telemetry.tracing import check_installed
 
 
@@ -79,6 +80,10 @@ def computation(report: Report, config: Config) -> None:
     engine, why = choose_engine(config.engine)
     cores = available_cores()
     report.say("engine", f"{engine}: {why}", f"{cores} cores, {config.workers or cores} HTTP processes")
+    names = ", ".join(device.name for device in devices_of(config))
+    engines = f"{config.replicas} engines of each live version" if config.replicas else "one engine on each"
+    limit = f"; engines may take {config.memory_bytes:,} bytes of memory" if config.memory_bytes else ""
+    report.say("devices", f"{names}; {engines}{limit}")
 
 
 def exports(report: Report, config: Config) -> None:

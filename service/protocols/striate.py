@@ -104,6 +104,8 @@ class Version(msgspec.Struct):
     shows_layers: bool | UnsetType = UNSET
     shows_training_images: bool | UnsetType = UNSET
     load_seconds: float | UnsetType = UNSET
+    memory_bytes: int | UnsetType = UNSET
+    devices: list[str] | UnsetType = UNSET
     accuracy: float | UnsetType | None = UNSET
     created_at: str | UnsetType | None = UNSET
 

@@ -30,7 +30,7 @@ const state = {
 const model = () => state.models.find(({ name }) => name === byId("model").value);
 const version = () => model()?.versions.find((each) => String(each.version) === byId("version").value);
 const identity = () => [byId("model").value, byId("version").value, version()?.created_at].join();
-const answers = ({ state }) => state === "available" || state === "restarting"; // the latter within a moment
+const answers = ({ state }) => ["available", "restarting", "idle"].includes(state); // the latter two within a moment
 
 async function refreshModels() {
   const listing = await fetchJson("models").catch((error) => (error.fromService ? error : null));

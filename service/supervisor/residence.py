@@ -16,6 +16,7 @@ log = logging.getLogger(__name__)
 
 STAY_S = 5.0  # a model that has just loaded stays for so long, or two that do not fit together would never answer
 MEASURE_S = 2.0  # between looks at the engines' memory
+NOTABLE = 0.1  # change of an engine's memory
 PAGE_BYTES = 4096
 
 
@@ -78,7 +79,9 @@ class Residence:
         for model in models.values():
             for version in model.versions.values():
                 measured = [private_bytes(engine.pid) for engine in version.ready if engine.device.gpu is None]
-                version.memory_bytes = max(measured, default=version.memory_bytes)
+                largest = max(measured, default=0)
+                if largest and abs(largest - version.memory_bytes) > NOTABLE * version.memory_bytes:
+                    version.memory_bytes = largest  # a smaller change is not worth telling every HTTP worker
 
 
 def private_bytes(pid: int) -> int:

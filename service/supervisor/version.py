@@ -25,7 +25,7 @@ LONGEST_BACKOFF_S = 30.0
 MAX_CRASHES = 10  # in a row; then the version is parked: no request waits for it, and it is tried after PARKED_S
 PARKED_S = 60.0  # doubled after each further crash
 LONGEST_PARKED_S = 600.0
-ENGINE_BYTES, BYTES_PER_BYTE = 120_000_000, 3.0  # an estimate of an engine's memory: of any, and for each byte of files
+ENGINE_BYTES, BYTES_PER_BYTE = 60_000_000, 3.0  # an estimate of an engine's memory: of any, and for each byte of files
 
 
 @dataclass(slots=True)

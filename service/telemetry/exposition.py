@@ -84,16 +84,22 @@ def gauges(routes: Routes, drift: Drift) -> tuple[GaugeMetricFamily, ...]:
     fraction = GaugeMetricFamily(
         "striate_canary_fraction", "Share of the requests that the canary version answers", labels=["model"]
     )
-    up = GaugeMetricFamily("striate_engine_up", "1 while the engine of a version answers", labels=VERSION)
+    up = GaugeMetricFamily("striate_engine_up", "1 while an engine of a version answers", labels=VERSION)
     restarts = GaugeMetricFamily("striate_engine_restarts", "Number of engines of a version that died", labels=VERSION)
     load = GaugeMetricFamily(
         "striate_engine_load_seconds", "Seconds from the start of an engine until it is ready", labels=VERSION
+    )
+    engines = GaugeMetricFamily("striate_engines", "Number of engines of a version that answer", labels=VERSION)
+    memory = GaugeMetricFamily(
+        "striate_engine_memory_bytes", "Main memory of the largest engine of a version", labels=VERSION
     )
     for name, model in routes.models.items():
         live.add_metric([name], model.live or 0)
         fraction.add_metric([name], model.canary_fraction)
         for number, version in model.versions.items():
             up.add_metric([name, str(number)], version.state == "available")
+            engines.add_metric([name, str(number)], len(version.endpoints))
+            memory.add_metric([name, str(number)], version.description.get("memory_bytes") or 0)
             restarts.add_metric([name, str(number)], version.restarts)
             load.add_metric([name, str(number)], version.description.get("load_seconds") or 0)
     psi = GaugeMetricFamily(
@@ -109,7 +115,7 @@ def gauges(routes: Routes, drift: Drift) -> tuple[GaugeMetricFamily, ...]:
     status = read_status(Path(os.environ["PROMETHEUS_MULTIPROC_DIR"]).parent)
     if status is not None:
         store.add_metric([], status.read_at)
-    return live, fraction, up, restarts, load, psi, store
+    return live, fraction, up, engines, memory, restarts, load, psi, store
 
 
 def samples_of(metrics: Iterable[Metric]) -> Samples:

@@ -85,7 +85,9 @@ class ToySupervisor:
 
     def write(self, endpoint: str | None) -> None:
         self.endpoint = endpoint or ""
-        route = VersionRoute("available" if endpoint else "restarting", endpoint, input_spec=SPEC)
+        route = VersionRoute(
+            "available" if endpoint else "restarting", (endpoint,) if endpoint else (), input_spec=SPEC
+        )
         write_routes(self.routes_path, Routes("toy", {"toy": ModelRoute(1, {1: route})}))
 
     def sizes(self) -> list[int]:
@@ -295,7 +297,7 @@ def test_without_an_engine_one_waits_for_it_until_the_deadline_or_until_there_wi
 def test_routes_survive_being_written_and_read(tmp_path):
     from service.ipc.routes import read_routes
 
-    route = VersionRoute("available", "/x", None, ("a", "b"), SPEC, {"drawing": {"grid": 8}}, restarts=2)
+    route = VersionRoute("available", ("/x",), None, ("a", "b"), SPEC, {"drawing": {"grid": 8}}, restarts=2)
     model = ModelRoute(3, {3: route}, {"live": 3, "canary": 4}, canary_fraction=0.1, unloaded=True)
     routes = Routes("toy", {"toy": model}, draining=True)
     write_routes(tmp_path / "routes.json", routes)

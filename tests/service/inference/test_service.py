@@ -1,5 +1,6 @@
 """Which version answers a request whose engine goes away while its images are decoded."""
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from service.inference.engines import Answers
 from service.inference.service import Service
 from service.inference.targets import Target, Targets
 from service.ipc.routes import ModelRoute, Routes, VersionRoute
+from service.placement.usage import Usage
 from service.telemetry.request_record import Record, record
 
 SPEC = InputSpec(4, 4, 1)
@@ -24,7 +26,7 @@ class Engines:
         self.routes = self.with_live(1)
 
     def with_live(self, version: int) -> Routes:
-        route = VersionRoute("available", "/x", class_names=("a", "b"), input_spec=SPEC)
+        route = VersionRoute("available", ("/x",), class_names=("a", "b"), input_spec=SPEC)
         return Routes("toy", {"toy": ModelRoute(version, {version: route})})
 
     def infer(self, target: tuple[str, int], images: list[np.ndarray], deadline: float, *, counts: int) -> Answers:
@@ -35,9 +37,9 @@ class Engines:
 
 
 class ServiceWithoutProcesses(Service):
-    def __init__(self) -> None:
+    def __init__(self, runtime: Path) -> None:
         self.engines: Any = Engines()
-        self.targets = Targets(Config(), self.engines)
+        self.targets = Targets(Config(), self.engines, Usage(runtime))
         self.decoded_for: list[int] = []
 
     def images_for(self, target: Target) -> list[np.ndarray]:
@@ -46,9 +48,9 @@ class ServiceWithoutProcesses(Service):
 
 
 @pytest.fixture
-def service():
+def service(tmp_path):
     Record("POST", "/classify", {})
-    return ServiceWithoutProcesses()
+    return ServiceWithoutProcesses(tmp_path)
 
 
 def test_another_version_is_chosen_when_the_engine_of_the_first_has_gone(service):

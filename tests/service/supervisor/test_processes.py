@@ -11,6 +11,7 @@ import pytest
 from models.bundle.manifest import Manifest
 from models.bundle.preprocessing import InputSpec
 from service.config import Config
+from service.placement.devices import Device
 from service.supervisor.processes import EngineProcess, Orders, read_report
 
 MANIFEST = Manifest("toy", "toy", ("a", "b"), InputSpec(4, 4, 1), {})
@@ -69,7 +70,7 @@ def test_a_reason_for_a_rejection_names_no_folder_of_this_machine(tmp_path, monk
     program.chmod(program.stat().st_mode | stat.S_IXUSR)
     monkeypatch.setattr(sys, "executable", str(program))
     engine = EngineProcess(Config(), dict(os.environ))
-    engine.give(Orders(bundle, 3, "/nowhere"))
+    engine.give(Orders(bundle, 3, "/nowhere", Device("cpu", (0,))))
     while engine.read_reports():
         assert select.select([engine.pipe], [], [], 20)[0], "the engine neither reports nor ends"
     engine.reap()
