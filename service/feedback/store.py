@@ -27,6 +27,7 @@ from models.files.deadline import PendingChange
 from models.files.durable import fsync_path, replacing
 from models.files.locks import locked
 from models.files.typed import read_json
+from service.telemetry.metrics import FEEDBACK_BYTES, FEEDBACK_LIMIT
 
 LABELLED, CONTRADICTORY, KEPT = "labelled", "contradictory", "kept"
 LOCK, USAGE = ".lock", ".usage"
@@ -229,6 +230,8 @@ class FeedbackStore:
 
     def _note_usage(self, total: int) -> None:
         (self.home / USAGE).write_text(str(max(0, total)))
+        FEEDBACK_BYTES.labels(self.home.name).set(max(0, total))
+        FEEDBACK_LIMIT.labels(self.home.name).set(self._max_bytes)
 
     def _write(self, path: Path, data: bytes) -> None:
         """

@@ -93,11 +93,13 @@ def gauges(routes: Routes, drift: Drift) -> tuple[GaugeMetricFamily, ...]:
     memory = GaugeMetricFamily(
         "striate_engine_memory_bytes", "Main memory of the largest engine of a version", labels=VERSION
     )
+    state = GaugeMetricFamily("striate_version_state", "1 for the state of each version", labels=[*VERSION, "state"])
     for name, model in routes.models.items():
         live.add_metric([name], model.live or 0)
         fraction.add_metric([name], model.canary_fraction)
         for number, version in model.versions.items():
             up.add_metric([name, str(number)], version.state == "available")
+            state.add_metric([name, str(number), version.state], 1)
             engines.add_metric([name, str(number)], len(version.endpoints))
             memory.add_metric([name, str(number)], version.description.get("memory_bytes") or 0)
             restarts.add_metric([name, str(number)], version.restarts)
@@ -115,7 +117,7 @@ def gauges(routes: Routes, drift: Drift) -> tuple[GaugeMetricFamily, ...]:
     status = read_status(Path(os.environ["PROMETHEUS_MULTIPROC_DIR"]).parent)
     if status is not None:
         store.add_metric([], status.read_at)
-    return live, fraction, up, engines, memory, restarts, load, psi, store
+    return live, fraction, up, state, engines, memory, restarts, load, psi, store
 
 
 def samples_of(metrics: Iterable[Metric]) -> Samples:

@@ -42,6 +42,18 @@ FAR = Histogram(
     buckets=(0.5, 0.9, 0.95, 0.99, 0.999, 1),
 )
 FEEDBACK = Counter("striate_feedback", "Labels received as feedback, by what became of them", ["model", "outcome"])
+FEEDBACK_BYTES = Gauge(
+    "striate_feedback_bytes",
+    "Bytes of a feedback folder, when it was last written",
+    ["model"],
+    multiprocess_mode="mostrecent",
+)
+FEEDBACK_LIMIT = Gauge(
+    "striate_feedback_limit_bytes",
+    "SERVICE_FEEDBACK_BYTES, once a feedback folder was written",
+    ["model"],
+    multiprocess_mode="mostrecent",
+)
 KEPT = Counter("striate_kept_images", "Images kept to be labelled later: kept, dropped", ["model", "outcome"])
 WAITING = Gauge("striate_waiting_images", "Images in the queue now", ["model"], multiprocess_mode="livesum")
 LAST = Gauge("striate_last_inference_seconds", "Unix time of the last inference", VERSION, multiprocess_mode="max")
