@@ -26,8 +26,9 @@ WHO_MAY_GIVE_FEEDBACK = ("SERVICE_HOST", "SERVICE_FEEDBACK_KEYS", "SERVICE_KEYS_
 )
 @click.option("--host", help="Address to listen on. [default: SERVICE_HOST, or 127.0.0.1]")
 @click.option("--port", type=click.IntRange(1, 65_535), help="Port to listen on. [default: SERVICE_PORT, or 8000]")
+@click.option("--train-only", is_flag=True, help="Serve nothing.")
 @explained
-def demo(folder: Path, host: str | None, port: int | None) -> None:
+def demo(folder: Path, host: str | None, port: int | None, train_only: bool) -> None:
     """Train a model of handwritten digits, if there is none yet, and serve it with its page.
 
     The data set comes with scikit-learn, so nothing is downloaded.
@@ -38,6 +39,8 @@ def demo(folder: Path, host: str | None, port: int | None) -> None:
         done = subprocess.run(python_command("striate", "train", *TRAINING, *places), env=python_environment())
         if done.returncode:
             sys.exit(done.returncode)
+    if train_only:
+        return
     os.environ.setdefault("SERVICE_EXPORTS", str(exports))
     if opens_feedback(host, os.environ):
         os.environ["SERVICE_FEEDBACK_OPEN"] = "1"

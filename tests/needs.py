@@ -5,6 +5,7 @@ for 30 minutes.
 """
 
 import os
+import shutil
 
 import pytest
 
@@ -25,3 +26,8 @@ def have_weights() -> bool:
 
 
 NEEDS_WEIGHTS = pytest.mark.skipif(not have_weights(), reason="requirements-pretrained.txt is not installed")
+
+
+def needs(command: str) -> pytest.MarkDecorator:
+    """A program that others wrote, which `.ci/run` installs."""
+    return pytest.mark.skipif(not ALL and shutil.which(command) is None, reason=f"{command} is not installed here")

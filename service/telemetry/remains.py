@@ -22,6 +22,7 @@ METRIC_FILE = re.compile(r"(?P<kind>counter|histogram|gauge_[a-z]+)_(?P<pid>[0-9
 RECENT = re.compile(r"recent-(?P<pid>[0-9]+)")
 LIVE = "gauge_live"  # kinds that hold only while the process lives
 HIGHEST = "gauge_max"
+LATEST = "gauge_mostrecent"
 
 
 def clear_up(runtime: Path) -> None:
@@ -53,8 +54,11 @@ def add_up(path: Path, kind: str) -> None:
     total = MmapedDict(str(path.with_name(f"{kind}_ended.db")))
     try:
         for key, value, timestamp, _ in MmapedDict.read_all_values_from_file(str(path)):
-            before, _ = total.read_value(key)
-            total.write_value(key, max(before, value) if kind == HIGHEST else before + value, timestamp)
+            before, then = total.read_value(key)
+            if kind == LATEST:
+                total.write_value(key, value if timestamp >= then else before, max(timestamp, then))
+            else:
+                total.write_value(key, max(before, value) if kind == HIGHEST else before + value, timestamp)
     except (RuntimeError, ValueError, struct.error) as error:  # it was killed before it had written anything sound
         log.error("%s cannot be read and is removed: %s", path, error)
     finally:
