@@ -8,6 +8,7 @@ import contextlib
 import signal
 import time
 from functools import partial
+from socket import SHUT_WR
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +28,7 @@ APPLICATION = "service.worker.wsgi:application"
 RECEIVE_BYTES = 65536
 MAX_LEFTOVER_BYTES = 1_000_000  # of a body that was refused; a client that sends more loses its connection
 LEFTOVER_TIMEOUT_S = 1.0
+MAX_LINGER_BYTES, LINGER_TIMEOUT_S = 50_000_000, 2.0  # that are still taken before the connection is closed
 LAST_CALL_S = 0.5  # for a request's head, once the worker was asked to stop
 
 
@@ -125,6 +127,7 @@ class Worker(GeventWorker):
         finally:
             joined.flush()
         if not read_leftover(req.body):
+            linger(sock)
             raise StopIteration
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
@@ -189,3 +192,15 @@ def read_leftover(body: Any) -> bool:
             if not body.read(8192):
                 return True
     return False
+
+
+def linger(client: Any) -> None:
+    """Take what the client still sends, until it has seen that the answer has ended.
+
+    A connection that is closed with bytes unread is reset, and the client, or a proxy before it, may lose the answer.
+    """
+    with gevent.Timeout(LINGER_TIMEOUT_S, False), contextlib.suppress(OSError):
+        client.shutdown(SHUT_WR)
+        taken = 0
+        while taken < MAX_LINGER_BYTES and (received := client.recv(RECEIVE_BYTES)):
+            taken += len(received)

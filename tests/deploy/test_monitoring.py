@@ -118,4 +118,4 @@ def test_prometheus_reads_the_service_and_no_alert_is_raised(ask: Callable[[str]
     while not ask("striate:queue_wait_seconds:p95_5m"):  # rules are evaluated every second
         assert time.monotonic() < deadline
         time.sleep(0.2)
-    assert ask("ALERTS") == []
+    assert ask('ALERTS{alertstate="firing"}') == []
