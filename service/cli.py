@@ -19,6 +19,7 @@ from models.store.layout import check_model_name, existing, list_models, list_ve
 from models.store.live import LivePointer, read_live, roll_back, set_canary, set_live, set_shadow
 from models.store.option import EXPORTS
 from models.store.origin import origin_of
+from models.store.single import exports_of
 from service.config import PREFIX, Config, Engine, Precision, accepted, check_address, strangers, variable
 from service.config_file import CONFIG, take_up
 from service.logs import configure_logging
@@ -72,6 +73,13 @@ OPTIONS = (
         "protocols of TensorFlow Serving and Open Inference, without labels; `striate import` makes a model that has "
         "them.",
     ),
+    click.option(
+        "--bundle",
+        type=click.Path(path_type=Path),
+        help="Serve this bundle alone, wherever it lies, as version 1; or exports, if that is what is there. KServe "
+        "mounts models so.",
+    ),
+    click.option("--name", help="With --bundle: what the model is called. [default: the name in its manifest]"),
 )
 
 
@@ -108,10 +116,20 @@ def serve(**options: Any) -> None:
 
 
 @explained
-def run(host: str | None, port: int | None, saved_model: Path | None = None, config_path: Path | None = None) -> None:
-    for name, value in (("host", host), ("port", port), ("config", config_path)):
+def run(
+    host: str | None,
+    port: int | None,
+    saved_model: Path | None = None,
+    config_path: Path | None = None,
+    bundle: Path | None = None,
+    name: str | None = None,
+) -> None:
+    if name is not None and bundle is None:
+        raise click.UsageError("--name is for a bundle: give --bundle, too.")
+    exports = None if bundle is None else exports_of(bundle, name)
+    for setting, value in (("host", host), ("port", port), ("config", config_path), ("exports", exports)):
         if value is not None:
-            os.environ[f"{PREFIX}{name.upper()}"] = str(value)
+            os.environ[f"{PREFIX}{setting.upper()}"] = str(value)
     take_up()  # the HTTP processes read it from the environment, too
     config = Config.from_environment(os.environ)
     if saved_model is not None:

@@ -1,4 +1,4 @@
-"""What is in deploy/ says what the commands take, and is what those who read it accept."""
+"""Units of systemd and the retraining job: they give arguments that commands take, and systemd takes them."""
 
 import configparser
 import re
@@ -11,13 +11,15 @@ import pytest
 import yaml
 
 import training.cli.retrain  # noqa: F401 - its commands
+from service.config import Config
+from service.config_file import gather
 from tests.processes import ROOT, environment
 from training.cli.app import main
 from training.retrain.job import read_job
 from training.retrain.pipeline import EXIT_CODES
 
 DEPLOY = ROOT / "deploy"
-UNITS = ["striate-retrain@.service", "striate-retrain@.timer"]
+UNITS = ["striate-retrain@.service", "striate-retrain@.timer", "striate.service"]
 
 
 def parsed(arguments: list[str]) -> dict:
@@ -58,10 +60,25 @@ def test_systemd_takes_the_units(tmp_path: Path) -> None:
         pytest.skip("there is no systemd-analyze here")
     for name in UNITS:
         text = (DEPLOY / name).read_text().replace("/opt/striate/.venv/bin/striate", "/bin/true")
+        text = text.replace("Group=striate\n", "")
         (tmp_path / name.replace("@", "@pets")).write_text(re.sub("User=striate\n", "", text))
     paths = [tmp_path / name.replace("@", "@pets") for name in UNITS]
     done = subprocess.run(["systemd-analyze", "verify", *paths], capture_output=True, text=True)
     assert not done.returncode, done.stderr
+    assert "Unknown" not in done.stderr
+
+
+def test_the_unit_of_the_service_is_shut_off_from_the_machine() -> None:
+    if not shutil.which("systemd-analyze"):
+        pytest.skip("there is no systemd-analyze here")
+    command = ["systemd-analyze", "security", "--offline=true", "--threshold=20", DEPLOY / "striate.service"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert not done.returncode, done.stdout
+
+
+def test_the_settings_of_the_unit_are_settings(tmp_path: Path) -> None:
+    gathered = gather({"SERVICE_CONFIG": str(DEPLOY / "service.toml")})
+    assert Config.from_environment(gathered.environment).exports == "/var/lib/striate/exports"
 
 
 def test_an_outcome_that_is_fine_is_no_failure() -> None:

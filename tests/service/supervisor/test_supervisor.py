@@ -13,7 +13,16 @@ import requests
 from models.bundle.manifest import read_manifest, write_manifest
 from models.files.durable import write_durably
 from models.store.publish import publish
-from tests.harness import Load, copy_of, golden_image, running_service, wait_for_end, wait_until
+from tests.harness import (
+    Load,
+    RunningService,
+    copy_of,
+    golden_image,
+    running_service,
+    status_of,
+    wait_for_end,
+    wait_until,
+)
 from tests.processes import free_port, python, start
 
 
@@ -190,3 +199,23 @@ def test_exports_that_are_suddenly_empty_remove_nothing(exports: Path, tmp_path:
         (tmp_path / "away").rename(exports)
         load.wait_for(50)
     load.assert_all_answered()
+
+
+@pytest.mark.parametrize("depth", ["bundle", "model", "exports"])
+def test_one_bundle_is_served_under_the_name_that_is_given(digits_exports: Path, tmp_path: Path, depth: str) -> None:
+    """As KServe has it: the model's files are at one path, and the name is the InferenceService's."""
+    path = {"bundle": digits_exports / "digits" / "1", "model": digits_exports / "digits", "exports": digits_exports}[
+        depth
+    ]
+    name = "digits" if depth == "exports" else "vision"
+    port = free_port()
+    log = tmp_path / "log"
+    process = start("-m", "striate", "serve", "--bundle", path, "--name", name, "--port", port, log=log)
+    service = RunningService(process, f"http://127.0.0.1:{port}", log)
+    try:
+        wait_until(lambda: status_of(service, f"/v2/models/{name}/ready") == 200, service)
+        image = golden_image(digits_exports)
+        answer = requests.post(f"{service.url}/models/{name}/classify", data=image, timeout=30)
+        assert answer.json()["predictions"][0]["label"] == "3"
+    finally:
+        assert service.stop() == 0, service.log()
