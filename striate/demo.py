@@ -45,7 +45,7 @@ def demo(folder: Path, host: str | None, port: int | None, train_only: bool) -> 
     if opens_feedback(host, os.environ):
         os.environ["SERVICE_FEEDBACK_OPEN"] = "1"
     os.environ.setdefault("SERVICE_FEEDBACK", str(folder / "feedback"))
-    from service.cli import run  # here and not above: `striate --help` need not wait for it
+    from service.cli.app import run  # here and not above: `striate --help` need not wait for it
 
     run(host=host, port=port)
 

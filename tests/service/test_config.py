@@ -4,7 +4,7 @@ from dataclasses import fields
 import pytest
 from click.testing import CliRunner
 
-from service.cli import main
+from service.cli.app import main
 from service.config import BadSetting, Config, accepted, strangers, variable
 
 

@@ -8,7 +8,7 @@ import requests
 from click.testing import CliRunner, Result
 
 import models.networks.cli
-import service.cli
+import service.cli.app
 import training.cli.app
 from striate import __version__
 from striate.cli import COMMANDS, main
@@ -24,7 +24,7 @@ def striate(*arguments: object) -> Result:
 
 
 def test_every_command_of_a_clone_is_a_command_of_striate() -> None:
-    groups: tuple[click.Group, ...] = (training.cli.app.main, service.cli.main, models.networks.cli.main)
+    groups: tuple[click.Group, ...] = (training.cli.app.main, service.cli.app.main, models.networks.cli.main)
     names = {RENAMED.get(name, name) for group in groups for name in group.commands}
     assert names == set(COMMANDS) - {"demo", "completion"}
 

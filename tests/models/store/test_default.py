@@ -11,7 +11,7 @@ from models.store.default import read_default
 from models.store.layout import published_models
 from models.store.live import read_live
 from models.store.publish import publish, set_default
-from service.cli import main
+from service.cli.app import main
 from tests.bundles import make_bundle
 from tests.models.store.test_publish_killed import AFTER_POINTING, BEFORE_RENAME, DIES
 from tests.processes import start

@@ -12,7 +12,7 @@ import pytest
 import requests
 from click.testing import CliRunner
 
-from service.cli import main
+from service.cli.app import main
 from service.config import BadSetting, Config
 from service.http.api_keys import read_keys
 from tests.harness import descendants, golden_image, metric, running_service, wait_for_end, wait_until

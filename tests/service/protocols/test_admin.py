@@ -10,7 +10,7 @@ from click.testing import CliRunner, Result
 
 from models.store.live import LivePointer, read_live
 from models.store.publish import publish
-from service.cli import main
+from service.cli.app import main
 from tests.harness import Load, copy_of, golden_image, metric, running_service, wait_until
 
 KEY = "an admin's key of some length"

@@ -245,7 +245,7 @@ def test_images_are_decoded_as_everywhere_else(bundle, tmp_path):
 def test_neither_flask_nor_tensorflow_is_loaded(bundle, digits, tmp_path):
     code = """
 import sys
-from service.cli import main
+from service.cli.app import main
 main(sys.argv[1:], standalone_mode=False)
 assert not {"flask", "gevent", "tensorflow", "keras"} & set(sys.modules)
 """
