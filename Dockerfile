@@ -14,6 +14,7 @@ ARG BASE=python:3.11-slim-bookworm
 
 # Packages, in /opt/striate. pip stays beside it, in /opt/pip: no image has anything to install. They are compiled here,
 # as root file systems are read-only; unchecked, as copies from stage to stage round times, and half would look stale.
+# The lock files (deploy/lock.sh) have every package with the checksums of its files.
 
 FROM ${BASE} AS packages-cpu
 # pip's own settings: where packages come from, if not from PyPI. Not every builder hands arguments on to later stages.
@@ -24,10 +25,10 @@ ENV PIP_INDEX_URL=$PIP_INDEX_URL PIP_NO_INDEX=$PIP_NO_INDEX PIP_FIND_LINKS=$PIP_
 RUN python3 -m venv /opt/pip && python3 -m venv --without-pip /opt/striate
 ENV PIP_PYTHON=/opt/striate/bin/python PIP_NO_CACHE_DIR=1 \
     COMPILE="python3 -m compileall -q -j 0 --invalidation-mode unchecked-hash"
-COPY requirements-service.txt /
+COPY requirements-service.lock /
 # Removed again is what is never used: OpenVINO reads SavedModels and computes on the CPU here. That is 83 of its
 # 180 MB, and 0.15 s of 0.8 to load a model, as it opens every reader it finds. The tests of all packages are 10 MB.
-RUN /opt/pip/bin/pip install --no-compile --requirement /requirements-service.txt \
+RUN /opt/pip/bin/pip install --no-compile --require-hashes --requirement /requirements-service.lock \
     && cd /opt/striate/lib/python3*/site-packages \
     && find . -type d -name tests -prune -exec rm -r {} + \
     && cd openvino \
@@ -41,15 +42,15 @@ RUN /opt/pip/bin/pip install --no-compile --requirement /requirements-service.tx
 # TensorFlow's 430 MB of C++ headers are for those who compile against it; Arrow's, S3 and Flight are 54 MB.
 
 FROM packages-cpu AS packages-training
-COPY requirements.txt /
-RUN /opt/pip/bin/pip install --no-compile --requirement /requirements.txt \
+COPY requirements.lock /
+RUN /opt/pip/bin/pip install --no-compile --require-hashes --requirement /requirements.lock \
     && cd /opt/striate/lib/python3*/site-packages \
     && rm -r tensorflow/include pyarrow/include pyarrow/*_s3* pyarrow/*flight* \
     && $COMPILE /opt/striate
 
 FROM packages-cpu AS packages-gpu
-COPY requirements.txt /
-RUN /opt/pip/bin/pip install --no-compile "tensorflow[and-cuda]==2.21.0" pyarrow --constraint /requirements.txt \
+COPY requirements-gpu.lock /
+RUN /opt/pip/bin/pip install --no-compile --require-hashes --requirement /requirements-gpu.lock \
     && cd /opt/striate/lib/python3*/site-packages \
     && rm -r tensorflow/include pyarrow/include pyarrow/*_s3* pyarrow/*flight* \
     && $COMPILE /opt/striate

@@ -30,7 +30,7 @@ main() {
 }
 
 checksum() {
-    find Dockerfile .dockerignore deploy/build-images.sh requirements*.txt models service striate training \
+    find Dockerfile .dockerignore deploy/build-images.sh requirements*.lock models service striate training \
         -name __pycache__ -prune -o -type f -print0 | sort -z | xargs -0 sha256sum | sha256sum
 }
 
@@ -52,15 +52,18 @@ build() {
 }
 
 fetch_wheels() {
-    local packages=(--requirement requirements-service.txt)
+    local lock
     case $1 in
-    service-cpu) ;;
-    training) packages=(--requirement requirements.txt) ;;
-    service) packages+=("$(grep -o 'tensorflow\[and-cuda\]==[0-9.]*' Dockerfile)" --constraint requirements.txt) ;;
+    service-cpu) lock=requirements-service.lock ;;
+    training) lock=requirements.lock ;;
+    service) lock=requirements-gpu.lock ;;
     *) echo "No image is called $1; there are service-cpu, training and service." && exit 2 ;;
     esac
-    "${PYTHON:-python3}" -m pip download -qq --dest build/wheels \
-        --only-binary :all: --python-version 3.11 "${packages[@]}"
+    "${PYTHON:-python3}" -m pip download -qq --dest build/wheels --require-hashes \
+        --only-binary :all: --python-version 3.11 --requirement "$lock"
+    # The first stage of every image installs these.
+    "${PYTHON:-python3}" -m pip download -qq --dest build/wheels --require-hashes \
+        --only-binary :all: --python-version 3.11 --requirement requirements-service.lock
 }
 
 make_base() {

@@ -271,9 +271,3 @@ def test_an_image_starts_its_program_without_a_shell(target: str) -> None:
     assert python.startswith("/")
     assert rest == ["-m", "striate"]
     assert json.loads(value_of("CMD", target) or "") == (["--help"] if target == "training" else ["serve"])
-
-
-def test_the_gpu_image_has_the_tensorflow_that_exports() -> None:
-    installs = " ".join(read_stages()["packages-gpu"][1])
-    pins = re.findall(r"^tensorflow(?:-cpu)?==([\d.]+)", (ROOT / "requirements.txt").read_text(), flags=re.M)
-    assert re.findall(r"tensorflow\[and-cuda\]==([\d.]+)", installs) == [*set(pins)]

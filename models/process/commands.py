@@ -20,6 +20,7 @@ EXTRAS = {  # packages that not every installation has, and the extra of the pac
     **dict.fromkeys(("h5py", "keras", "nncf", "rich", "scipy", "sklearn", "tensorflow", "threadpoolctl"), "train"),
     "ai_edge_litert": "litert",
     "tf2onnx": "onnx",
+    "obstore": "store",
     "opentelemetry": "traces",
     "pyarrow": "parquet",
     "tensorboard": "tensorboard",

@@ -17,6 +17,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from hashlib import sha256
+from importlib.util import find_spec
 from pathlib import Path
 
 from models.bundle.manifest import CARD, IMAGES, MANIFEST, BrokenBundle, Manifest, read_manifest
@@ -44,6 +45,18 @@ class Origin:
 def is_address(text: str) -> bool:
     """Whether exports are an object store, and not a folder."""
     return text.startswith(SCHEMES)
+
+
+def check_installed(exports: str) -> None:
+    """
+    Raises:
+        UserError: the exports are in an object store, and the library for it is not installed.
+    """
+    if is_address(exports) and find_spec("obstore") is None:
+        raise UserError(
+            f"The exports are {exports}, and object stores need obstore, which is not installed here: "
+            "pip install 'striate[store]'."
+        )
 
 
 def mirror_folder(address: str, cache: Path | None = None) -> Path:

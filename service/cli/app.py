@@ -12,6 +12,7 @@ from click.core import ParameterSource
 
 from models.process.commands import Command, explained, resumable
 from models.process.lazy import imported_when_used
+from models.store.origin import check_installed
 from models.store.single import exports_of
 from service.cli.versions import COMMANDS
 from service.config import PREFIX, Config, Engine, Precision, accepted, check_address, strangers, variable
@@ -123,6 +124,7 @@ def run(
         look.check_host(config, saved_model)
     check_address(config)
     tracing.check_installed(config)
+    check_installed(config.exports)
     needs_key = bool(api_keys.read_keys(config).of("predict"))
     configure_logging(config.log_level, config.log_format)
     for stranger in strangers(os.environ):
