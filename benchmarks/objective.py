@@ -84,7 +84,7 @@ def behind_nginx(servers: list[Running]) -> Iterator[Running]:
     port, path = free_port(), servers[0].url.split("/", 3)[3]
     text = (ROOT / "deploy" / "proxies" / "nginx.conf").read_text()
     upstreams = " ".join(f"server {server.url.split('/')[2]};" for server in servers)
-    text = text.replace("server 127.0.0.1:8000;", upstreams + " least_conn;", 1)
+    text = text.replace("server 127.0.0.1:8000;", upstreams, 1)
     text = "\n".join(line for line in text.splitlines() if "ssl_certificate" not in line)
     text = text.replace("listen 443 ssl;", f"listen 127.0.0.1:{port};").replace("/var/log/nginx", "/tmp")
     with tempfile.TemporaryDirectory() as folder:

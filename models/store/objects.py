@@ -6,8 +6,10 @@ services that each store's own tools use. A write may be conditional: it succeed
 """
 
 import logging
+import os
 import re
 import secrets
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
@@ -15,6 +17,7 @@ from functools import cache, partial
 from pathlib import Path
 from typing import Any, TypeVar
 
+import certifi
 import obstore
 from obstore import exceptions
 from obstore.store import from_url
@@ -31,6 +34,10 @@ WHOLE_TIMEOUT_S = 1800.0  # for a file of a web server
 CONNECT_TIMEOUT_S = 5.0
 RETRIES = 4  # of a request that was answered with 5xx, or cut off
 RETRY_S = 15.0  # no retry begins later than this
+AUTHORITIES = (  # where Linux distributions keep the certificates that they trust
+    *("/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/ca-bundle.pem"),
+    "/etc/ssl/cert.pem",
+)
 PROBE = ".striate"  # an object that exists: a store that creates it again ignores conditions
 
 
@@ -70,6 +77,7 @@ class ObjectStore:
 
     def __init__(self, address: str) -> None:
         self.address = address
+        trust_certificates()
         self.is_read_only = address.startswith("http")
         try:
             self._store = from_url(address, **options_for(address))
@@ -224,6 +232,13 @@ class ObjectStore:
 def object_store(address: str) -> ObjectStore:
     """One for each address and process: it keeps connections and credentials."""
     return ObjectStore(address)
+
+
+def trust_certificates() -> None:
+    """Have certifi's authorities where the machine has none, as in a small image; without any, not even http: works."""
+    is_said = "SSL_CERT_FILE" in os.environ or "SSL_CERT_DIR" in os.environ
+    if sys.platform == "linux" and not is_said and not any(Path(path).exists() for path in AUTHORITIES):
+        os.environ["SSL_CERT_FILE"] = certifi.where()
 
 
 def options_for(address: str) -> dict[str, Any]:
