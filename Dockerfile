@@ -1,6 +1,6 @@
 # Striate's three images. `service` comes last, so it is the one that is built when none is named.
 #
-#   service-cpu   OpenVINO on CPUs; no TensorFlow inside. 346 MB: Debian and Python 134, OpenVINO 97, NumPy 56, rest 59
+#   service-cpu   OpenVINO on CPUs; no TensorFlow inside. 363 MB: Debian and Python 134, OpenVINO 97, NumPy 56, obstore 16, rest 60
 #   training      the command `striate` in /data, where runs/ and exports/ appear: training, retraining jobs, `score`. 1.7 GB, and 0.1 of Arrow
 #   service       TensorFlow with its CUDA wheels, for NVIDIA GPUs; OpenVINO where there is none. 6.2 GB, and 0.1 of Arrow
 #

@@ -27,7 +27,7 @@ from tests.processes import ROOT, free_port
 BUILD_TIMEOUT_S = 900.0
 READY_TIMEOUT_S = 60.0
 STOP_TIMEOUT_S = 40.0
-MAX_SIZE_MB = 350
+MAX_SIZE_MB = 370
 TARGETS = ["service-cpu", "training", "service"]
 
 # Runs a command in a root as a container engine would: as the image's user, alone with its processes, all read-only but

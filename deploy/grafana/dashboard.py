@@ -35,7 +35,7 @@ ROWS = {
             "Share of requests that fail",
             "percentunit",
             {
-                "failed": f'sum(rate(striate_requests_total{{{SELECTED},status=~"5.."}}{RATE}))'
+                "failed": f'(sum(rate(striate_requests_total{{{SELECTED},status=~"5.."}}{RATE})) or vector(0))'
                 f" / sum(rate(striate_requests_total{{{SELECTED}}}{RATE}))"
             },
         ),

@@ -65,10 +65,11 @@ class Residence:
     def _demands(self, model: Model, now: float) -> list[Demand]:
         asked = self._usage.last(model.number)
         since = max(asked, self._found_at.setdefault(model.number, now))
+        engines = [engine for version in model.versions.values() for engine in version.engines]
+        if any(engine.answered_for_s() < STAY_S for engine in engines):  # it loads, or has just loaded
+            asked = since = now
         if self._config.unload_idle_s and now - since > self._config.unload_idle_s:
             return []
-        if any(engine.answered_for_s() < STAY_S for version in model.versions.values() for engine in version.ready):
-            asked = now
         return model.demands(asked, self._config.replicas)
 
     def _measure(self, models: Mapping[str, Model]) -> None:

@@ -107,8 +107,8 @@ def test_a_version_that_is_damaged_in_the_store_leaves_the_old_one_live(
         wait_until(lambda: "version 2 of digits is not taken up" in service.log(), service)
         assert live_version(service) == 1
         assert classify(service, golden_image(digits_exports)).json()["version"] == 1
-        page = requests.get(f"{service.url}/models/digits", timeout=10).json()
-        assert "waiting for" in str(page)
+        url = f"{service.url}/models/digits"
+        wait_until(lambda: "waiting for" in requests.get(url, timeout=10).text, service)
 
 
 def test_the_mirroring_process_is_started_again(bucket: Bucket, tmp_path: Path) -> None:

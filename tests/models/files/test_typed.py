@@ -191,7 +191,7 @@ def test_a_kept_image_whose_description_is_damaged_is_not_listed(tmp_path: Path,
 
 def test_routes_are_read_as_they_were_written(tmp_path: Path) -> None:
     """Names of files, which a reason may have, need not be UTF-8."""
-    version = VersionRoute("available", "ipc:///x", None, ("cat", "größte"), SPEC, {"accuracy": 0.9})
+    version = VersionRoute("available", ("/x",), None, ("cat", "größte"), SPEC, {"accuracy": 0.9})
     rejected = VersionRoute("rejected", reason="has an unlisted file caf\udce9")
     routes = Routes("toy", {"toy": ModelRoute(1, {1: version, 2: rejected}, {"live": 1})})
     write_routes(tmp_path / "routes.json", routes)
