@@ -15,3 +15,11 @@ class Failed(RuntimeError):
 
 class BrokenBundle(UserError):
     """A bundle that must not be served; the message says what is wrong and what to do."""
+
+
+class StoreAway(Failed):
+    """An object store does not answer, or refuses; where a write was under way, it may have been done."""
+
+
+class StoreChanged(Failed):
+    """Another writer was faster: an object in a store is not as it was read."""

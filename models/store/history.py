@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from models.bundle.manifest import IMPORTED, MANIFEST, BrokenBundle, read_images, read_manifest, verify
+from models.bundle.manifest import IMPORTED, MANIFEST, BrokenBundle, read_images, read_manifest
 from models.store.decisions import decision_on, read_decisions
-from models.store.layout import check_model_name, existing, list_models, list_versions
+from models.store.layout import check_model_name, existing, find_version, list_models, list_versions
 from models.store.live import read_live
 
 SIDES = {1: "train", 2: "val", 3: "test"}
@@ -179,6 +179,6 @@ def version_of(bundle: Path, home: Path) -> int | None:
     for version in versions:
         with contextlib.suppress(BrokenBundle):
             if read_manifest(home / str(version)) == ours:
-                verify(home / str(version))
+                find_version(home.parent, home.name, version)
                 return version
     return None

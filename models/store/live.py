@@ -1,19 +1,22 @@
 """Which versions of a model answer: the pointer `exports/<model>/live.json`, and the history of its changes."""
 
 import json
+import logging
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 
-from models.bundle.manifest import BrokenBundle
+from models.bundle.manifest import MANIFEST, BrokenBundle
 from models.errors import Failed, UserError
 from models.files.deadline import PendingChange
 from models.files.locks import locked
 from models.files.typed import read_json
 from models.store.layout import LOCK, check_model_name, existing, find_version, list_versions
-from models.store.origin import rewrite, with_line
+from models.store.origin import origin_of, rewrite, with_line
+
+log = logging.getLogger(__name__)
 
 EXAMPLE = '{"live": 2}'
 LIVE = "live.json"
@@ -176,19 +179,43 @@ def point(
     on_step: Callable[[str], None] = lambda step: None,
 ) -> LivePointer:
     """Replace the pointer by what `change` makes of it, and record that; the caller holds the model's lock."""
-    after = LivePointer()
+    before = after = LivePointer()
 
     def changed() -> bytes:
-        nonlocal after
-        after = change(read_live(home))
+        nonlocal before, after
+        before = read_live(home)
+        after = change(before)
         return as_json(after)
 
     rewrite(home.parent, f"{home.name}/{LIVE}", changed)
     on_step("pointed")
+    check_not_pruned(home, before, after)
     line = json.dumps({"at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), **asdict(after)})
-    rewrite(home.parent, f"{home.name}/{HISTORY}", lambda: with_line(home / HISTORY, line))
+    try:
+        rewrite(home.parent, f"{home.name}/{HISTORY}", lambda: with_line(home / HISTORY, line))
+    except Failed as error:  # the change has been made, and nobody should try it again
+        log.error("the history of %s lacks a change: %s", home.name, error)
     on_step("recorded")
     return after
+
+
+def check_not_pruned(home: Path, before: LivePointer, after: LivePointer) -> None:
+    """Take a pointer at an object store back if a version that has a part now was pruned by another machine meanwhile.
+
+    Raises:
+        BrokenBundle: that is so.
+    """
+    store = origin_of(home.parent)
+    for version in sorted(parts(after) - parts(before)) if store is not None else ():
+        if store is not None and store.read(f"{home.name}/{version}/{MANIFEST.as_posix()}") is None:
+            rewrite(home.parent, f"{home.name}/{LIVE}", lambda: as_json(before))
+            raise BrokenBundle(f"Version {version} of {home.name} was deleted just now.")
+
+
+def parts(pointer: LivePointer) -> set[int]:
+    """Versions that have a part, loaded or not."""
+    found = (pointer.live, pointer.previous, pointer.canary, pointer.shadow)
+    return {version for version in found if version is not None}
 
 
 def as_json(pointer: LivePointer) -> bytes:

@@ -16,14 +16,28 @@ from collections.abc import Callable, Iterator
 from pathlib import Path, PurePosixPath
 
 from models.bundle.manifest import MANIFEST, BrokenBundle, Manifest, read_manifest, verify
+from models.errors import StoreAway
 from models.files.durable import fsync_tree
 from models.files.locks import locked
+from models.files.stamp import Stamp, stamp_of
+from models.process.lazy import imported_when_used
 from models.store.decisions import DECISIONS, SET_ASIDE
 from models.store.default import DEFAULT
-from models.store.layout import LOCK, MODEL_NAME, list_models, list_versions, published_models
+from models.store.layout import LOCK, MODEL_NAME, PRUNED, list_models, list_versions, published_models
 from models.store.live import HISTORY, LIVE, LivePointer, read_live
-from models.store.objects import UNCHANGED, ObjectStore, StoreAway, Tag
-from models.store.origin import bring, keep_outline, new_folder, origin_of, outline, put_in_place, replace
+from models.store.origin import (
+    bring,
+    collect_garbage,
+    keep_outline,
+    new_folder,
+    origin_of,
+    outline,
+    put_in_place,
+    replace,
+)
+
+with imported_when_used():  # obstore, which only mirrors need
+    import models.store.objects as objects
 
 log = logging.getLogger(__name__)
 
@@ -43,8 +57,9 @@ class Mirror:
         store = origin_of(exports)
         assert store is not None
         self._exports = exports
-        self._store: ObjectStore = store
-        self._tags: dict[str, Tag] = {}  # of small files, as they were read last
+        self._store = store
+        # of small files, as they were read last, with the stamp of what was written here then
+        self._tags: dict[str, tuple[objects.Tag, Stamp]] = {}
         self._not_before: dict[Path, float] = {}  # versions that could not be brought whole, and when to try again
         self._unused_since: dict[Path, float] = {}  # versions whose files are here
 
@@ -59,29 +74,40 @@ class Mirror:
         """
         here = set(list_models(self._exports))
         there = self._models() if listing else set()
-        with locked(self._exports / LOCK):
-            self._bring(DEFAULT)
+        self._pull(self._exports, DEFAULT)
         for name in sorted(here | there):
+            home = self._exports / name
+            home.mkdir(exist_ok=True)
+            self._pull(home, f"{name}/{LIVE}")  # first: without a pointer the newest version would be live
             if listing:
                 self._pull_versions(name)
-            with locked(self._exports / name / LOCK):
-                self._bring(f"{name}/{LIVE}")
             if listing and name not in there:
                 self._remove_if_gone(name)
 
     def fetch(self, is_needed: Callable[[str, int], bool] = lambda model, version: False) -> list[str]:
         """Bring the files of versions that have a part, or that `is_needed` names; says what could not be brought."""
-        problems = []
-        for bundle in self._wanted(is_needed):
-            if self._not_before.get(bundle, 0.0) > time.monotonic() or is_whole(bundle):
-                continue
+        problems: list[str] = []
+        while (bundle := self._next(is_needed)) is not None:
             try:
                 self.bring_version(bundle)
                 self._not_before.pop(bundle, None)
-            except (BrokenBundle, StoreAway, OSError) as error:
+            except (BrokenBundle, StoreAway, OSError, ValueError) as error:
                 self._not_before[bundle] = time.monotonic() + RETRY_S
                 problems.append(f"version {bundle.name} of {bundle.parent.name} is not taken up: {error}")
         return problems
+
+    def _next(self, is_needed: Callable[[str, int], bool]) -> Path | None:
+        """The most urgent version whose files are missing, by the pointers as they are now."""
+        now = time.monotonic()
+        missing = (bundle for bundle in self._wanted(is_needed) if self._not_before.get(bundle, 0.0) <= now)
+        return next((bundle for bundle in missing if not is_whole(bundle)), None)
+
+    def clean(self) -> None:
+        """Remove what downloads that were killed left behind."""
+        for name in list_models(self._exports):
+            with locked(self._exports / name / LOCK, wait=False) as is_free:
+                if is_free:
+                    collect_garbage(self._exports / name)
 
     def bring_version(self, bundle: Path) -> None:
         """Download all files of a version.
@@ -145,32 +171,52 @@ class Mirror:
     def _pull_versions(self, name: str) -> None:
         """Bring new manifests and what is said of all versions; forget versions that are gone."""
         home, there = self._exports / name, self._versions(name)
-        for version in sorted(there - set(list_versions(home))):
+        for version in sorted(
+            there - set(list_versions(home)), reverse=True
+        ):  # where no pointer is, the newest is live
             with contextlib.suppress(BrokenBundle):  # whoever loads it says what is wrong with it
                 outline(self._exports, name, version)
         for version in set(list_versions(home)) - there:  # or the list is old
             if self._store.read(f"{name}/{version}/{MANIFEST.as_posix()}") is None:
-                with locked(home / LOCK):
-                    shutil.rmtree(home / str(version), ignore_errors=True)
-        home.mkdir(exist_ok=True)
+                with locked(home / LOCK, wait=False) as is_free:
+                    if is_free:
+                        shutil.rmtree(home / str(version), ignore_errors=True)
         for file in (HISTORY, DECISIONS):
-            with locked(home / LOCK):
-                self._bring(f"{name}/{file}")
+            self._pull(home, f"{name}/{file}")
+
+    def _pull(self, folder: Path, key: str) -> None:
+        """Bring a small file, unless somebody here is changing what is in this folder, and so brings it."""
+        with locked(folder / LOCK, wait=False) as is_free:
+            if is_free:
+                self._bring(key)
 
     def _bring(self, key: str) -> None:
-        found = self._store.read(key, unless=self._tags.get(key))
-        if found is UNCHANGED:
+        path = self._exports / key
+        tag, stamp = self._tags.get(key, (None, None))
+        found = self._store.read(key, unless=tag if stamp == stamp_of(path) else None)
+        if found is objects.UNCHANGED:
             return
-        bring(self._exports / key, found.data if found else None)
-        if found is None:
-            self._tags.pop(key, None)
-        else:
-            self._tags[key] = found.tag
+        if found is None and path.exists() and path.name in (LIVE, DEFAULT):
+            return  # nothing deletes these alone: the store is another one, or answers wrongly
+        bring(path, found.data if found else None)
+        if found is not None:
+            self._tags[key] = found.tag, stamp_of(path)
 
     def _remove_if_gone(self, name: str) -> None:
-        """Forget a model that has neither a pointer nor a version any more."""
+        """Forget a model that has neither a pointer nor a version in the store any more."""
         home = self._exports / name
-        if not (home / LIVE).exists() and not list_versions(home):
+        keys = [f"{name}/{LIVE}", *(f"{name}/{v}/{MANIFEST.as_posix()}" for v in list_versions(home))]
+        if any(self._store.read(key) is not None for key in keys):
+            return
+        with locked(home / LOCK, wait=False) as is_free:
+            if not is_free:
+                return
+            for version in list_versions(home):
+                shutil.rmtree(home / str(version), ignore_errors=True)
+            for file in (LIVE, HISTORY, DECISIONS):
+                (home / file).unlink(missing_ok=True)
+                self._tags.pop(f"{name}/{file}", None)
+        if not [path for path in home.iterdir() if path.name != LOCK]:  # a retraining job has its state here
             shutil.rmtree(home, ignore_errors=True)
             log.info("%s is gone from %s", name, self._store.address)
 
@@ -213,7 +259,7 @@ def names_inside(manifest: Manifest) -> list[str]:
         BrokenBundle: one does.
     """
     for name in manifest.files:
-        if PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts:
+        if "\0" in name or PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts:
             raise BrokenBundle(f"Its manifest lists {name!r}, which is outside of the bundle.")
     return list(manifest.files)
 
@@ -229,30 +275,42 @@ def bring_version(home: Path, version: int) -> None:
         Mirror(home.parent).bring_version(bundle)
 
 
-def refresh(home: Path) -> None:
+def refresh(home: Path, *, is_locked: bool = False) -> None:
     """Have a model's pointer as it is now at the origin, where the exports are a mirror.
 
-    Raises:
-        StoreAway: the origin does not answer.
-    """
-    store = origin_of(home.parent)
-    if store is not None:
-        with locked(home / LOCK):
-            found = store.read(f"{home.name}/{LIVE}")
-            bring(home / LIVE, found.data if found else None)
-
-
-def pull_set_aside(home: Path) -> None:
-    """Have the lists of images that no retraining job trains on, where the exports are a mirror.
+    Args:
+        is_locked: the caller holds the model's lock.
 
     Raises:
         StoreAway: the origin does not answer.
     """
     store = origin_of(home.parent)
-    for file in sorted(store.folders(f"{home.name}/{SET_ASIDE}")[1]) if store else ():
-        found = store.read(f"{home.name}/{SET_ASIDE}/{file}") if store else None
-        with locked(home / LOCK):
-            bring(home / SET_ASIDE / file, found.data if found else None)
+    if store is None:
+        return
+    with contextlib.nullcontext() if is_locked else locked(home / LOCK):
+        found = store.read(f"{home.name}/{LIVE}")
+        if found is not None:
+            bring(home / LIVE, found.data)
+
+
+def pull_for_training(home: Path) -> None:
+    """Have what a retraining job needs beside the versions, where the exports are a mirror: the lists of images that no
+    job trains on, and the records of versions that were pruned.
+
+    Raises:
+        StoreAway: the origin does not answer.
+    """
+    store = origin_of(home.parent)
+    if store is None or store.is_read_only:
+        return
+    for folder in (SET_ASIDE, PRUNED):
+        there = set(store.sizes(f"{home.name}/{folder}"))
+        for key in sorted(there):
+            found = store.read(f"{home.name}/{folder}/{key}")
+            bring(home / folder / key, found.data if found else None)
+        if folder == SET_ASIDE:
+            for path in [path for path in (home / folder).glob("[!.]*.txt") if path.name not in there]:
+                path.unlink()  # somebody has taken its images back in
 
 
 def write_index(exports: Path) -> Path:

@@ -22,31 +22,23 @@ import obstore
 from obstore import exceptions
 from obstore.store import from_url
 
-from models.errors import Failed, UserError
+from models.errors import StoreAway, StoreChanged, UserError
 
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 ADDRESS = re.compile(r"(s3|gs|az|https?)://\S+")
-PIECE_BYTES = 8 * 2**20  # of a large object, each by a request of its own
-PIECE_TIMEOUT_S = 60.0
+PIECE_BYTES = 4 * 2**20  # of a large object, each by a request of its own
+PIECE_TIMEOUT_S = 20.0
 WHOLE_TIMEOUT_S = 1800.0  # for a file of a web server
 CONNECT_TIMEOUT_S = 5.0
-RETRIES = 4  # of a request that was answered with 5xx, or cut off
-RETRY_S = 15.0  # no retry begins later than this
+RETRIES = 3  # of a request that was answered with 5xx, or cut off
+RETRY_S = 10.0  # no retry begins later than this
 AUTHORITIES = (  # where Linux distributions keep the certificates that they trust
     *("/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/ca-bundle.pem"),
     "/etc/ssl/cert.pem",
 )
 PROBE = ".striate"  # an object that exists: a store that creates it again ignores conditions
-
-
-class StoreAway(Failed):
-    """The store does not answer, or refuses; nothing was changed there."""
-
-
-class StoreChanged(Failed):
-    """Another writer was faster: the object is not as it was read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +96,7 @@ class ObjectStore:
         Raises:
             StoreChanged: it has changed since.
         """
-        self._check_writable()
+        self.check_writable()
         mode: Any = "overwrite"
         if self.is_conditional:
             pairs = {} if instead_of is None else {"e_tag": instead_of.e_tag, "version": instead_of.version}
@@ -119,6 +111,8 @@ class ObjectStore:
 
     def claim(self, key: str) -> bool:
         """Make an object that nobody else has made; whether that was done."""
+        if not self.is_conditional and self.read(key) is not None:
+            return False
         try:
             self.write(key, secrets.token_bytes(16), instead_of=None)
         except StoreChanged:
@@ -127,7 +121,7 @@ class ObjectStore:
 
     def send(self, path: Path, key: str) -> None:
         """Upload a file."""
-        self._check_writable()
+        self.check_writable()
         self._call(key, lambda: obstore.put(self._store, key, path))
 
     def fetch(self, key: str, path: Path) -> None:
@@ -142,11 +136,10 @@ class ObjectStore:
                 whole = self._call(key, lambda: obstore.get(self._store, key))
                 self._call(key, lambda: [file.write(piece) for piece in whole.stream()])
                 return
-            first = self._call(key, lambda: obstore.get(self._store, key, options={"range": (0, PIECE_BYTES)}))
-            size, tag = first.meta["size"], first.meta["e_tag"]
-            file.write(self._call(key, first.bytes))
-            for start in range(PIECE_BYTES, size, PIECE_BYTES):
-                asked: Any = {"range": (start, min(size, start + PIECE_BYTES)), **({"if_match": tag} if tag else {})}
+            meta: Any = self._call(key, lambda: obstore.head(self._store, key))
+            unless: dict[str, Any] = {"if_match": meta["e_tag"]} if meta["e_tag"] else {}
+            for start in range(0, meta["size"], PIECE_BYTES):
+                asked: Any = {"range": (start, min(meta["size"], start + PIECE_BYTES)), **unless}
                 piece = self._call(key, partial(obstore.get, self._store, key, options=asked))
                 file.write(self._call(key, piece.bytes))
 
@@ -175,7 +168,7 @@ class ObjectStore:
         return self._call(prefix, collect)
 
     def delete(self, keys: list[str]) -> None:
-        self._check_writable()
+        self.check_writable()
         if keys:
             self._call(keys[0], lambda: obstore.delete(self._store, keys))
 
@@ -209,7 +202,11 @@ class ObjectStore:
         found = self.read(key)
         return found is not None and found.data == data
 
-    def _check_writable(self) -> None:
+    def check_writable(self) -> None:
+        """
+        Raises:
+            UserError: this is a web server.
+        """
         if self.is_read_only:
             raise UserError(
                 f"{self.address} can only be read: publish and promote where its files come from, and upload them "

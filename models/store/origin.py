@@ -21,8 +21,9 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from models.bundle.manifest import CARD, IMAGES, MANIFEST, BrokenBundle, Manifest, read_manifest
-from models.errors import UserError
+from models.errors import StoreChanged, UserError
 from models.files.durable import chmod, replacing
+from models.files.locks import locked
 from models.files.typed import read_json
 from models.process.lazy import imported_when_used
 
@@ -83,9 +84,10 @@ def mirror_folder(address: str, cache: Path | None = None) -> Path:
 def origin_of(exports: Path) -> "objects.ObjectStore | None":
     """The store that a folder of exports mirrors; None where the folder stands for itself."""
     try:
-        return objects.object_store(read_json(exports / ORIGIN, Origin).address)
+        address = read_json(exports / ORIGIN, Origin).address
     except FileNotFoundError:
         return None
+    return objects.object_store(address)
 
 
 def rewrite(exports: Path, name: str, change: Callable[[], bytes]) -> None:
@@ -95,19 +97,22 @@ def rewrite(exports: Path, name: str, change: Callable[[], bytes]) -> None:
     `change` is called again if somebody writes at the same time. The caller holds the lock of the folder.
 
     Raises:
-        StoreAway, StoreChanged: the origin does not answer, or others are faster all the time; nothing was changed.
+        StoreAway: the origin does not answer; the change may have been made.
+        StoreChanged: others are faster all the time; nothing was changed.
+        UserError: the origin can only be read.
     """
     path, store = exports / name, origin_of(exports)
     if store is None:
         replace(path, change())
         return
+    store.check_writable()
     for attempt in range(TRIES):
         found = store.read(name)
         bring(path, found.data if found else None)
         data = change()
         try:
             store.write(name, data, instead_of=found.tag if found else None)
-        except objects.StoreChanged:
+        except StoreChanged:
             if attempt == TRIES - 1:
                 raise
             time.sleep(random.uniform(0, LONGEST_PAUSE_S))
@@ -156,7 +161,8 @@ def outline(exports: Path, model: str, version: int) -> Manifest | None:
             for name in {path.as_posix() for path in OUTLINE} & read_manifest(staging).files.keys():
                 with contextlib.suppress(FileNotFoundError):  # whoever needs the whole version says so
                     store.fetch(f"{model}/{version}/{name}", staging / name)
-            put_in_place(staging, bundle)
+            with contextlib.suppress(OSError):  # the whole version has come meanwhile
+                staging.rename(bundle)
     return read_manifest(bundle)
 
 
@@ -170,14 +176,29 @@ def keep_outline(bundle: Path) -> None:
 
 @contextlib.contextmanager
 def new_folder(home: Path) -> Iterator[Path]:
-    """A folder beside the versions, to become one; where it has not become one, it is removed."""
+    """A folder beside the versions, to become one; where it has not become one, it is removed.
+
+    It is locked as long as it is worked on, so that nobody takes it for a leftover.
+    """
     home.mkdir(parents=True, exist_ok=True)
     staging = Path(tempfile.mkdtemp(prefix=STAGING_PREFIX, dir=home))
-    chmod(staging, 0o755)  # mkdtemp makes it private, and the service may be another user
     try:
-        yield staging
+        with locked(staging):
+            chmod(staging, 0o755)  # mkdtemp makes it private, and the service may be another user
+            yield staging
     finally:
         shutil.rmtree(staging, ignore_errors=True)
+
+
+def collect_garbage(home: Path) -> None:
+    """Remove what processes that were killed left behind; the caller holds the model's lock."""
+    for path in home.glob(".*-*"):  # staging directories, and the temporary files of `replacing`
+        if path.is_dir():
+            with contextlib.suppress(FileNotFoundError), locked(path, wait=False) as is_free:
+                if is_free:
+                    shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
 
 
 def put_in_place(staging: Path, bundle: Path) -> None:
@@ -199,6 +220,8 @@ def check_uploaded(exports: Path, model: str, version: int) -> None:
     assert store is not None
     if manifest is None:
         raise BrokenBundle(f"{store.address}/{model} has no version {version}.")
+    if store.is_read_only:  # it has no lists; whoever loads the version misses what is missing
+        return
     missing = sorted(manifest.files.keys() - store.sizes(f"{model}/{version}").keys())
     if missing:
         raise BrokenBundle(f"{store.address}/{model}/{version} lacks {', '.join(missing[:5])}; publish it again.")

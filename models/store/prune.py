@@ -3,8 +3,9 @@
     exports/<model>/pruned/<version>/assets.extra/    its manifest, model card and list of images: which images later
                                                       models were trained on has to be known for ever
 
-A version stays while it has a part (live, previous, canary, shadow), or while a retraining job that has begun compares
-with it. Of an object store the versions themselves are deleted, and uploads that were cut off more than a day ago.
+A version stays while it has a part (live, previous, canary, shadow), or while a retraining job that has begun on this
+machine compares with it. Of an object store the versions themselves are deleted, and uploads that were cut off more
+than a day ago.
 """
 
 import contextlib
@@ -18,7 +19,7 @@ from models.bundle.manifest import MANIFEST, BrokenBundle, read_manifest
 from models.files.locks import locked
 from models.files.typed import read_json
 from models.store.layout import LOCK, PRUNED, list_models, list_versions
-from models.store.live import read_live
+from models.store.live import parts, read_live
 from models.store.mirror import refresh
 from models.store.origin import OUTLINE, new_folder, origin_of, replace
 
@@ -84,8 +85,7 @@ def prune_model(exports: Path, name: str, retention: Retention, *, dry: bool) ->
     sizes = sizes_of(home)
     with locked(home / LOCK):
         doomed = choose(retention, sizes, {v: made_at(home / str(v)) for v in sizes}, needed(home), time.time())
-        for version, _ in () if dry else doomed:
-            delete(home, version)
+        doomed = [each for each in doomed if dry or delete(home, each[0])]
     if store is not None and not dry:
         delete_cut_off(home)
     return [Pruned(name, version, sizes[version], reason) for version, reason in doomed]
@@ -127,16 +127,16 @@ def needed(home: Path) -> set[int]:
     Raises:
         BrokenBundle: the pointer cannot be read.
     """
-    pointer = read_live(home)
-    found = {pointer.live, pointer.previous, pointer.canary, pointer.shadow}
+    found = parts(read_live(home))
     with contextlib.suppress(FileNotFoundError):
         try:
-            found.add(read_json(home / UNFINISHED, Champion)["champion"])
+            champion = read_json(home / UNFINISHED, Champion)["champion"]
+            found |= set() if champion is None else {champion}
         except ValueError as error:
             raise BrokenBundle(
                 f"{home / UNFINISHED} cannot be read ({error}); delete it, or let its job end."
             ) from None
-    return {version for version in found if version is not None}
+    return found
 
 
 def made_at(bundle: Path) -> float:
@@ -166,8 +166,12 @@ def num_bytes(folder: Path) -> int:
     return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
 
 
-def delete(home: Path, version: int) -> None:
-    """Delete one version but for its record; the caller holds the model's lock."""
+def delete(home: Path, version: int) -> bool:
+    """Delete one version but for its record; the caller holds the model's lock.
+
+    Returns:
+        Whether that was done: at an object store another machine may have given it a part just now.
+    """
     bundle, store = home / str(version), origin_of(home.parent)
     record = home / PRUNED / str(version)
     for path in (path for path in OUTLINE if (bundle / path).exists()):
@@ -176,10 +180,16 @@ def delete(home: Path, version: int) -> None:
             store.send(record / path, f"{home.name}/{PRUNED}/{version}/{path.as_posix()}")
     if store is not None:
         prefix = f"{home.name}/{version}"
-        store.delete([f"{prefix}/{MANIFEST.as_posix()}"])  # first, so that nobody sees half a version
+        manifest = f"{prefix}/{MANIFEST.as_posix()}"
+        store.delete([manifest])  # first, so that nobody sees half a version
+        refresh(home, is_locked=True)
+        if version in parts(read_live(home)):
+            store.write(manifest, (record / MANIFEST).read_bytes(), instead_of=None)
+            return False
         store.delete([f"{prefix}/{key}" for key in store.sizes(prefix)])
     with new_folder(home) as trash:  # it is out of sight by one rename
         bundle.rename(trash / bundle.name)
+    return True
 
 
 def delete_cut_off(home: Path) -> None:

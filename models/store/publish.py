@@ -6,7 +6,7 @@
     exports/<model>/history.jsonl         every change of that, oldest first
 
 A version appears by one rename and the pointer changes by one rename, so that a kill at any instant leaves the
-old state or the new one. One writer at a time per model, by a lock that the kernel frees.
+old state or the new one. One writer at a time changes a model, by a lock that the kernel frees.
 """
 
 import contextlib
@@ -22,7 +22,7 @@ from models.files.typed import read_json
 from models.store.default import DEFAULT, write_default
 from models.store.layout import LOCK, check_model_name, existing, list_versions, published_models
 from models.store.live import LIVE, as_json, point, read_live, with_live
-from models.store.origin import new_folder, origin_of, put_in_place, rewrite
+from models.store.origin import collect_garbage, new_folder, origin_of, put_in_place, rewrite
 
 CLAIMED = ".claimed"  # the last number; at an object store, a folder of numbers
 
@@ -47,23 +47,26 @@ def publish(
     home.mkdir(parents=True, exist_ok=True)
     with locked(home / LOCK):
         collect_garbage(home)
-        with new_folder(home) as staging:
-            on_step("staged")
-            copy_tree(bundle, staging)
-            on_step("copied")
-            verify(staging)
-            fsync_tree(staging)
-            on_step("verified")
+        read_live(home)  # a pointer that cannot be read is found before anything is copied
+    with new_folder(home) as staging:
+        on_step("staged")
+        copy_tree(bundle, staging)
+        on_step("copied")
+        verify(staging)
+        fsync_tree(staging)
+        on_step("verified")
+        with locked(home / LOCK):
             version = claim_version(home)
             if not (home / LIVE).exists() or origin_of(exports):  # without a pointer the newest version would be live
                 rewrite(exports, f"{model}/{LIVE}", lambda: as_json(read_live(home)))
+        upload(staging, exports, f"{model}/{version}", on_step)  # which may take long: others may go on meanwhile
+        with locked(home / LOCK):
             with keeping_default(exports, model):
-                upload(staging, exports, f"{model}/{version}", on_step)
                 put_in_place(staging, home / str(version))
-        fsync_path(home)
-        on_step("renamed")
-        if make_live:
-            point(home, lambda before: with_live(before, version), on_step=on_step)
+            fsync_path(home)
+            on_step("renamed")
+            if make_live:
+                point(home, lambda before: with_live(before, version), on_step=on_step)
     return version
 
 
@@ -137,9 +140,3 @@ def claim_version(home: Path) -> int:
         version += 1  # another machine's
     write_durably(claimed, f"{version}\n")
     return version
-
-
-def collect_garbage(home: Path) -> None:
-    """Remove what publishes that were killed left behind; under the lock, so none is another's work."""
-    for path in home.glob(".*-*"):  # staging directories, and the temporary files of write_durably
-        shutil.rmtree(path) if path.is_dir() else path.unlink()

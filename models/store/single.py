@@ -1,5 +1,7 @@
 """One bundle, wherever it lies, as exports with one version; KServe's storage initializer puts a model so."""
 
+import atexit
+import shutil
 import tempfile
 from pathlib import Path
 
@@ -34,4 +36,6 @@ def exports_of(path: Path, name: str | None = None) -> Path:
 
 
 def new_exports() -> Path:
-    return Path(tempfile.mkdtemp(prefix="striate-exports-"))
+    folder = tempfile.mkdtemp(prefix="striate-exports-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)  # of links their targets stay
+    return Path(folder)

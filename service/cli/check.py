@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 
 from models.bundle.manifest import read_manifest
-from models.errors import UserError
+from models.errors import Failed, UserError
 from models.store.default import read_default
 from models.store.layout import find_version, published_models
 from models.store.live import read_live
@@ -34,7 +34,7 @@ class Report:
         """An error in the block is one of the report."""
         try:
             yield
-        except (UserError, OSError) as error:
+        except (UserError, Failed, OSError) as error:
             self.errors.append(str(error))
 
 

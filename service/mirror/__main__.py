@@ -35,6 +35,7 @@ def main(supervisor: int) -> None:
     configure_logging(config.log_level, config.log_format)
     runtime = Path(os.environ["STRIATE_RUNTIME"])
     mirror = Mirror(config.folder)
+    mirror.clean()
     threading.Thread(target=fetch_again_and_again, args=(mirror, runtime), daemon=True).start()
     poll_again_and_again(mirror, runtime, config.store_poll_s)
 

@@ -166,7 +166,8 @@ def in_exports(name: str, how: Callable[..., T], *values: Any, **options: Any) -
     except (BrokenBundle, LiveVersionChanged) as error:
         raise Conflict(without_paths(str(error))) from None
     except Failed as error:  # the store, of which the exports are a mirror
-        raise NotReady(f"Nothing was changed: {without_paths(str(error))}. Try again later.", retry_after_s=5) from None
+        message = f"{without_paths(str(error))}. Look at GET /models/{name} before you try again."
+        raise NotReady(message, retry_after_s=5) from None
     except UserError as error:
         raise Unprocessable(str(error)) from None
     except OSError as error:

@@ -11,7 +11,7 @@ import numpy as np
 
 from models.bundle.manifest import read_manifest
 from models.store.live import read_live
-from models.store.mirror import bring_version
+from models.store.mirror import bring_version, pull_for_training
 from training.evaluate.significance import Paired
 from training.evaluate.trained_on import images_trained_on, name_of
 from training.promotion.gate import Evidence, Gate, ModelPredictions
@@ -43,6 +43,7 @@ def reason_to_refuse(bundle: Path, exports: Path) -> str:
     live = read_live(home).live
     if live is not None:
         bring_version(home, live)
+        pull_for_training(home)
     manifests = [manifest, *([] if live is None else [read_manifest(home / str(live))])]
     if any(each.task == "multi_label" for each in manifests):
         which = "this model" if manifest.task == "multi_label" else f"the live version {live}"

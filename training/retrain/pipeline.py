@@ -25,7 +25,7 @@ from models.files.locks import locked
 from models.insight.thumbnails import THUMBNAILS
 from models.store.decisions import read_decisions, read_set_aside, read_suspected, record_decision, set_aside
 from models.store.live import LiveVersionChanged, read_live
-from models.store.mirror import bring_version, pull_set_aside
+from models.store.mirror import bring_version, pull_for_training
 from training.data.audit import summary
 from training.data.dataset import Data, find_images, prepare
 from training.data.index import BadData, check_apart
@@ -71,7 +71,7 @@ def retrain(
         BadData, BrokenBundle, ExportFailed, ServiceFailed, Unreachable, ...: it cannot be done; the live version stays.
     """
     check_folders(job)
-    pull_set_aside(job.home)
+    pull_for_training(job.home)
     check_live(job)
     (job.home / STATE).mkdir(parents=True, exist_ok=True)
     with locked(job.home / STATE / LOCK, wait=False) as is_alone:

@@ -9,10 +9,9 @@ from pathlib import Path
 import pytest
 
 from models.bundle.manifest import verify
-from models.errors import UserError
+from models.errors import StoreAway, UserError
 from models.store.live import read_live, set_live
 from models.store.mirror import Mirror, write_index
-from models.store.objects import StoreAway
 from models.store.origin import mirror_folder
 from models.store.publish import publish
 from tests.bundles import make_bundle

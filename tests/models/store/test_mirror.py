@@ -7,18 +7,22 @@ from pathlib import Path
 
 import pytest
 
-from models.bundle.manifest import MANIFEST, BrokenBundle, verify
+from models.bundle.manifest import MANIFEST, BrokenBundle, read_manifest, verify, write_manifest
+from models.errors import StoreAway
 from models.store import mirror as mirrors
+from models.store import origin as origins
+from models.store import prune as prunes
 from models.store.decisions import read_decisions, record_decision
 from models.store.default import read_default
 from models.store.layout import list_models, list_versions
-from models.store.live import LivePointer, LiveVersionChanged, read_live, roll_back, set_live
+from models.store.live import LivePointer, LiveVersionChanged, read_live, roll_back, set_live, set_loaded
 from models.store.mirror import Mirror, is_whole
-from models.store.objects import StoreAway, object_store
-from models.store.origin import mirror_folder
+from models.store.objects import object_store
+from models.store.origin import mirror_folder, new_folder, outline
 from models.store.publish import publish
 from tests.bundles import make_bundle
 from tests.object_store import Bucket, running_bucket, use
+from tests.processes import python
 
 
 @pytest.fixture
@@ -253,3 +257,143 @@ def test_files_of_versions_that_nobody_uses_are_deleted_after_a_while(
     mirror.forget_unused(lambda model, version: False)
     home = theirs / "toy"
     assert [is_whole(home / str(version)) for version in list_versions(home)] == [False, True, True]
+
+
+def test_a_change_that_is_undone_elsewhere_within_one_look_arrives(
+    bundle: Path, bucket: Bucket, ours: Path, theirs: Path
+) -> None:
+    """The entity tag is that of the content, and so is what it was before."""
+    publish(bundle, ours)
+    mirror = Mirror(synchronised(theirs))
+    before = bucket.get("toy/live.json")
+    set_loaded(theirs, "toy", loaded=False)
+    bucket.put("toy/live.json", before)
+    mirror.pull(listing=False)
+    assert not read_live(theirs / "toy").unloaded
+
+
+def test_a_pointer_that_the_store_does_not_find_stays(bundle: Path, bucket: Bucket, ours: Path, theirs: Path) -> None:
+    for _ in range(2):
+        publish(bundle, ours)
+    set_live(ours, "toy", 1)
+    mirror = Mirror(synchronised(theirs))
+    bucket.delete("toy/live.json")
+    bucket.delete("default.json")
+    mirror.pull(listing=True)
+    assert read_live(theirs / "toy").live == 1
+    assert read_default(theirs) == "toy"
+
+
+def test_a_version_without_a_part_is_at_no_time_live(
+    bundle: Path, bucket: Bucket, ours: Path, theirs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for make_live in (True, False, False):
+        publish(bundle, ours, make_live=make_live)
+    seen = []
+    really = mirrors.outline
+
+    def outline(exports: Path, model: str, version: int) -> object:
+        found = really(exports, model, version)
+        seen.append(read_live(exports / model).live)
+        return found
+
+    monkeypatch.setattr(mirrors, "outline", outline)
+    Mirror(theirs).pull(listing=True)
+    assert seen == [1, 1, 1]
+
+
+def test_an_outline_never_takes_the_place_of_a_whole_version(
+    bundle: Path, ours: Path, theirs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    publish(bundle, ours)
+    really = origins.replace
+
+    def replace(path: Path, data: bytes) -> None:
+        monkeypatch.setattr(origins, "replace", really)
+        Mirror(theirs).bring_version(theirs / "toy" / "1")  # the version comes while its outline is being made
+        really(path, data)
+
+    monkeypatch.setattr(origins, "replace", replace)
+    outline(theirs, "toy", 1)
+    assert is_whole(theirs / "toy" / "1")
+
+
+def test_a_version_that_is_made_live_while_it_is_pruned_stays(
+    bundle: Path, bucket: Bucket, ours: Path, theirs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for _ in range(4):
+        publish(bundle, ours)
+    synchronised(theirs)
+    really = prunes.sizes_of
+
+    def sizes_of(home: Path) -> dict[int, int]:
+        found = really(home)
+        set_live(theirs, "toy", 1)
+        return found
+
+    monkeypatch.setattr(prunes, "sizes_of", sizes_of)
+    assert [each.version for each in prunes.prune(ours, prunes.Retention(versions=1))] == [2]
+    monkeypatch.undo()
+    use(bucket, monkeypatch)
+    assert verify(synchronised(mirror_folder(bucket.address, ours.parent / "new")) / "toy" / "1")
+
+
+def test_the_state_of_a_job_stays_though_the_store_has_nothing_of_its_model(ours: Path, bundle: Path) -> None:
+    publish(bundle, ours)
+    (ours / "new" / "retrain").mkdir(parents=True)
+    (ours / "new" / "retrain" / "unfinished.json").write_text("{}")
+    Mirror(ours).pull(listing=True)
+    assert (ours / "new" / "retrain" / "unfinished.json").exists()
+
+
+def test_what_a_killed_download_left_behind_is_removed_and_one_under_way_is_not(
+    bundle: Path, ours: Path, theirs: Path
+) -> None:
+    publish(bundle, ours)
+    home = synchronised(theirs) / "toy"
+    (home / ".staging-killed").mkdir()
+    with new_folder(home) as staging:
+        Mirror(theirs).clean()
+        assert staging.exists()
+    assert not (home / ".staging-killed").exists()
+
+
+def test_an_empty_file_is_fetched_like_any_other(bundle: Path, ours: Path, theirs: Path) -> None:
+    (bundle / "assets.extra" / "empty").touch()
+    write_manifest(bundle, read_manifest(bundle))
+    publish(bundle, ours)
+    assert (synchronised(theirs) / "toy" / "1" / "assets.extra" / "empty").read_bytes() == b""
+
+
+def test_others_may_roll_back_while_a_large_version_is_uploaded(bundle: Path, ours: Path) -> None:
+    for _ in range(2):
+        publish(bundle, ours)
+
+    def roll_back_once(step: str) -> None:
+        if step == "uploaded":
+            roll_back(ours, "toy")
+
+    publish(bundle, ours, make_live=False, on_step=roll_back_once)
+    assert read_live(ours / "toy").live == 1
+
+
+def test_the_history_of_a_change_that_was_made_is_no_reason_to_say_that_it_was_not(
+    bundle: Path, bucket: Bucket, ours: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    for _ in range(2):
+        publish(bundle, ours)
+    bucket.failing = lambda method, path: method == "PUT" and path.endswith("history.jsonl")
+    assert set_live(ours, "toy", 1).live == 1
+    assert "lacks a change" in caplog.text
+
+
+def test_a_folder_of_exports_needs_no_library_for_stores(tmp_path: Path, bundle: Path) -> None:
+    code = (
+        "import sys; sys.modules['obstore'] = None; from pathlib import Path\n"
+        "from models.store.publish import publish; from models.store.live import set_live\n"
+        "from models.store.prune import prune, Retention; from models.store.mirror import bring_version\n"
+        f"exports = Path({str(tmp_path / 'local')!r})\n"
+        f"for _ in range(3): publish(Path({str(bundle)!r}), exports)\n"
+        "set_live(exports, 'toy', 1); bring_version(exports / 'toy', 1); print(len(prune(exports, Retention(1))))\n"
+    )
+    assert python("-c", code).strip() == "1"
