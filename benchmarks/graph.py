@@ -33,7 +33,7 @@ from models.store.origin import mirror_folder
 from models.store.publish import publish
 from tests.test_container import CONTAIN
 
-WORK = Path("build/bench")
+WORK = Path("build/bench").absolute()
 BRIDGE, NETWORK = "striate0", "10.77.0"
 HOSTS = {"a": f"{NETWORK}.2", "b": f"{NETWORK}.3"}
 BUCKET = "models"
