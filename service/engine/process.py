@@ -82,13 +82,12 @@ def main(text: str, *, is_spare: bool) -> None:
     leave()
 
 
-def compute_on(cores: list[int], gpu: int | None) -> None:
-    """Have this process and its threads on these cores, and let it see this GPU alone."""
+def compute_on(cores: list[int], gpu: str | None) -> None:
+    """Have this process and its threads on these cores, and let it see this GPU alone, or none."""
     for thread in Path("/proc/self/task").iterdir():
         with contextlib.suppress(OSError):  # it has just ended
             os.sched_setaffinity(int(thread.name), cores)
-    if gpu is not None:
-        os.environ["CUDA_VISIBLE_DEVICES"] = str(gpu)  # CUDA reads it when TensorFlow first looks for a GPU
+    os.environ["CUDA_VISIBLE_DEVICES"] = gpu or ""  # CUDA reads it when TensorFlow first looks for a GPU
 
 
 def wait_as_spare(engine: str, report: Callable[[str], None]) -> Any:

@@ -30,6 +30,7 @@ MIN_LENGTH = 16  # characters: shorter ones can be guessed
 OPTIONS = "name=, rate=, burst= and quota="
 OPTION = re.compile(r"(?:^|\s)(name|rate|burst|quota)=(\S*)\s*$")
 NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
+ODD = re.compile(r"\s(#|\w+=)")
 NUMBER = re.compile(r"[0-9]{1,12}(\.[0-9]{1,6})?")
 FILE = "keys.json"  # in the private directory
 
@@ -181,12 +182,16 @@ def key_from(scope: Scope, text: str, options: dict[str, str]) -> Key:
     """
     if len(text) < MIN_LENGTH:
         raise BadSetting(f"An API key is too short: take {MIN_LENGTH} characters or more, as `openssl rand -hex 16`.")
+    if ODD.search(text):
+        raise ValueError(f"has something after its key that is none of {OPTIONS}")
     name, rate, quota = options.get("name", ""), number_of(options, "rate"), number_of(options, "quota")
     burst = number_of(options, "burst") or max(rate, 1.0)
     if name and not NAME.fullmatch(name):
         raise ValueError(f"has name={name}; use 1 to 64 of a-z, 0-9, dot, - and _")
     if (rate or quota or "burst" in options) and not name:
         raise ValueError("has a limit and no name, such as name=shop")
+    if quota != int(quota) or ("burst" in options and not rate):
+        raise ValueError("has a quota that is no whole number, or a burst without a rate")
     return Key(digest_of(text), scope, name, rate, burst if rate else 0.0, int(quota))
 
 

@@ -23,6 +23,7 @@ from service.ipc import messages
 from service.ipc.routes import ModelVersion, Routes, VersionRoute, read_routes
 from service.ipc.slots import Arena
 from service.loops import repeat
+from service.placement.usage import Usage
 
 log = logging.getLogger(__name__)
 
@@ -53,9 +54,11 @@ class Engines:
 
     Args:
         capacity: images of one version that may wait at the same time.
+        usage: where it is noted that somebody waits for a model; None: nowhere.
     """
 
-    def __init__(self, routes_path: Path, capacity: int = 256) -> None:
+    def __init__(self, routes_path: Path, capacity: int = 256, usage: Usage | None = None) -> None:
+        self._usage = usage
         self._routes_path = routes_path
         self._num_slots = capacity + SPARE_SLOTS
         self._routes_stamp: Stamp | None = None
@@ -176,6 +179,12 @@ class Engines:
 
     def _follow(self) -> None:
         self.reload()
+        for question, _ in (
+            self._unassigned if self._usage is not None else ()
+        ):  # else another model may be loaded instead
+            model = self._routes.models.get(question.target[0])
+            if model is not None and self._usage is not None:
+                self._usage.note(model.number)
         for channel in self._channels.values():
             channel.connect()
 
@@ -191,7 +200,7 @@ class Engines:
         self._routes = read_routes(self._routes_path)
         self._routes_stamp = stamp
         routes = {(name, n): route for name, m in self._routes.models.items() for n, route in m.versions.items()}
-        endpoints = {endpoint: target for target, route in routes.items() for endpoint in route.endpoints}
+        endpoints = {e: target for target, route in routes.items() for e in (*route.endpoints, *route.leaving)}
         for target, route in routes.items():
             if route.input_spec is not None and target not in self._arenas:
                 self._arenas[target] = Arena(route.input_spec.shape, self._num_slots)

@@ -37,7 +37,9 @@ class Health:
         routes = self._engines.routes
         if routes.draining:
             raise NotReady("The service is stopping.")
-        required = split_list(self._config.required_models) or [name for name in [routes.default_model] if name]
+        default = routes.default_model
+        is_there = default in routes.models or default == self._config.default_model
+        required = split_list(self._config.required_models) or ([default] if default and is_there else [])
         for name in required:
             self.check(name)
         return required or [self._first_that_answers([n for n, model in routes.models.items() if not model.unloaded])]

@@ -69,12 +69,13 @@ class Service:
         self.ledger = Ledger(tracer_for(config))
         # A single request may always have as many images as the settings allow.
         capacity = max(config.max_images, config.queue_capacity)
-        self.engines = Engines(runtime / "routes.json", capacity)
+        usage = Usage(runtime)
+        self.engines = Engines(runtime / "routes.json", capacity, usage)
         counts = counts or SharedCounts(1).claim()
         self.queue = QueueLimit(capacity, config.queue_bytes, counts, self._column_of)
         self.writers = ThreadPool(MAX_WRITERS)  # threads for the exports' disk
         self.readers = ThreadPool(1)
-        self.targets = Targets(config, self.engines, Usage(runtime))
+        self.targets = Targets(config, self.engines, usage)
         self.decoders = Decoders(config, runtime)
         self.explainer = Explainer(runtime / "explanations.lock")
         self._drift_folder = runtime / DRIFT_FOLDER
@@ -108,13 +109,10 @@ class Service:
         """
         Raises:
             Unauthorized, Forbidden: as `Keys.check`.
-            TooManyRequests: the key has had the images that it may have.
         """
         key = self.keys.check(headers, scope)
         if key is not None:
             record().key = key
-            if scope == "predict" and record().method == "POST":  # what asks for no classification is not limited
-                self._limits.check(key)
 
     def note(self, route: str, status: int) -> None:
         """The present request has its answer; `route` is its pattern."""
@@ -140,7 +138,11 @@ class Service:
         Raises:
             NotFound, NotReady, BadRequest: as `Targets.check`.
             Overloaded: too many images wait for the model already.
+            TooManyRequests: the API key has had the images that it may have.
         """
+        key = record().key
+        if key is not None:
+            self._limits.check(key)
         self.targets.check(name, version)
         self.queue.check(name)
 

@@ -155,6 +155,8 @@ def find_version(routes: Routes, name: str, version: int | None) -> tuple[int, V
         raise NotFound(f"Version {number} of {name} is not loaded; loaded are {', '.join(loaded) or 'none'}.")
     if route.state == "rejected":
         raise NotReady(f"Version {number} of {name} cannot be loaded: see GET /models/{name}.")
+    if route.state == "idle" and number != model.live:
+        raise NotReady(f"Version {number} of {name} has no engine, as its memory is needed for what answers.")
     if route.state == "parked":
         raise NotReady(f"Version {number} of {name} cannot be kept running: see GET /models/{name}.", retry_after_s=30)
     if route.input_spec is None:

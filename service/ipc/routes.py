@@ -31,6 +31,7 @@ class VersionRoute:
     restarts: int = 0  # engines of this version that died after they had answered
     task: Task = "single_label"
     threshold: float = 0.5  # of multi_label: labels that are at least so probable are the answer
+    leaving: tuple[str, ...] = ()  # as `endpoints`, of engines that finish what they have and get nothing new
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,8 @@
 """Devices that engines compute on, as SERVICE_DEVICES names them: groups of CPU cores, and GPUs."""
 
+import os
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,12 +20,12 @@ class Device:
     """
     Attributes:
         cores: CPU cores that its engines compute on.
-        gpu: number of the GPU; None: they compute on the cores.
+        gpu: what CUDA_VISIBLE_DEVICES calls the GPU; None: they compute on the cores.
     """
 
     name: str
     cores: tuple[int, ...]
-    gpu: int | None = None
+    gpu: str | None = None
 
     @property
     def memory(self) -> str:
@@ -38,19 +39,24 @@ def devices_of(config: Config) -> list[Device]:
         BadSetting: SERVICE_DEVICES names what this machine does not have, or the engine does not compute on.
     """
     engine, _ = choose_engine(config.engine)
-    gpus = [int(Path(path).name.removeprefix("nvidia")) for path in nvidia_gpus()]
-    return parse(config.devices, usable_cores(), numa_nodes(), gpus, engine)
+    return parse(config.devices, usable_cores(), numa_nodes(), visible_gpus(len(nvidia_gpus()), os.environ), engine)
+
+
+def visible_gpus(number: int, environment: Mapping[str, str]) -> list[str]:
+    """What CUDA calls the GPUs that it may use: by their order, whatever their device files are called."""
+    said = environment.get("CUDA_VISIBLE_DEVICES")
+    return [str(i) for i in range(number)] if said is None else [each for each in split_list(said) if each != "-1"]
 
 
 def parse(
-    text: str, cores: Collection[int], nodes: Mapping[int, Collection[int]], gpus: Collection[int], engine: str
+    text: str, cores: Collection[int], nodes: Mapping[int, Collection[int]], gpus: Sequence[str], engine: str
 ) -> list[Device]:
     """
     Args:
         text: SERVICE_DEVICES; empty: all GPUs where TensorFlow computes on them, else all cores together.
         cores: of this machine that may be used.
         nodes: the cores of each NUMA node.
-        gpus: numbers of the NVIDIA GPUs.
+        gpus: what CUDA calls the GPUs; cuda:0 is the first.
         engine: what computes.
 
     Raises:
@@ -65,9 +71,10 @@ def parse(
             groups = {node: tuple(sorted(set(some) & set(cores))) for node, some in sorted(nodes.items())}
             found += [Device(f"numa:{node}", some) for node, some in groups.items() if some]
         elif name == "cuda":
-            found += [Device(f"cuda:{number}", everything, number) for number in sorted(gpus)]
+            found += [Device(f"cuda:{number}", everything, gpu) for number, gpu in enumerate(gpus)]
         elif match := GPU.fullmatch(name):
-            found.append(Device(name, everything, int(match[1])))
+            number = int(match[1])
+            found.append(Device(name, everything, gpus[number] if number < len(gpus) else ""))
         elif match := CORES.fullmatch(name):
             found.append(Device(name, tuple(range(int(match[1]), int(match[2] or match[1]) + 1))))
         else:
@@ -76,7 +83,7 @@ def parse(
     return found
 
 
-def check(devices: list[Device], text: str, cores: Collection[int], gpus: Collection[int], engine: str) -> None:
+def check(devices: list[Device], text: str, cores: Collection[int], gpus: Sequence[str], engine: str) -> None:
     if not devices:
         raise BadSetting(f"{PREFIX}DEVICES is {text}, and this machine has no such device.")
     taken: set[int] = set()
@@ -85,7 +92,7 @@ def check(devices: list[Device], text: str, cores: Collection[int], gpus: Collec
             if engine != "tensorflow":
                 raise BadSetting(f"{PREFIX}DEVICES has {device.name}, and the engine {engine} computes on CPUs alone.")
             if device.gpu not in gpus:
-                known = ", ".join(f"cuda:{number}" for number in sorted(gpus)) or "no NVIDIA GPU"
+                known = ", ".join(f"cuda:{number}" for number in range(len(gpus))) or "no NVIDIA GPU"
                 raise BadSetting(f"{PREFIX}DEVICES has {device.name}; this machine has {known}.")
             continue
         missing = sorted(set(device.cores) - set(cores))

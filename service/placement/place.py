@@ -33,6 +33,7 @@ class Demand:
         replicas: engines that it wants at most; 0: one on each device.
         asked_at: when its model was asked last; in whatever unit, later is more.
         on: names of the devices that it has engines on.
+        stays: its first engine gets and keeps a place, whatever is free: one version replaces another.
     """
 
     model: str
@@ -42,6 +43,7 @@ class Demand:
     replicas: int = 1
     asked_at: float = 0.0
     on: tuple[str, ...] = ()
+    stays: bool = False
 
     @property
     def key(self) -> Key:
@@ -89,7 +91,7 @@ class Room:
     def shrink(self) -> None:
         """Remove the least urgent engines from memories that are too full."""
         for memory in self._free:
-            while self._free[memory] < 0 and len(there := self._there(memory)) > 1:
+            while self._free[memory] < 0 and len(self._there(memory)) > 1 and (there := self._removable(memory)):
                 self.remove(there[0])
 
     def find(self, engine: Engine) -> Device | None:
@@ -99,6 +101,8 @@ class Room:
         empty = [
             d for d in self._allowed(engine) if self._free[d.memory] == self._budget
         ]  # what is too large goes there
+        if engine.demand.stays and not engine.number:
+            fitting = fitting or self._allowed(engine)
         return min(fitting or empty, key=lambda d: (-self._free[d.memory], counts[d.name]), default=None)
 
     def make_room(self, engine: Engine) -> Device | None:
@@ -107,7 +111,7 @@ class Room:
         for device in self._allowed(engine):
             victims: list[Engine] = []
             free = self._free[device.memory]
-            for other in self._there(device.memory):
+            for other in self._removable(device.memory):
                 if free >= engine.demand.num_bytes or other.priority <= engine.priority:
                     break
                 victims.append(other)
@@ -125,6 +129,9 @@ class Room:
         """The engines in a memory, the least urgent first."""
         there = [engine for engine, device in self.where.items() if device.memory == memory]
         return sorted(there, key=lambda engine: engine.priority, reverse=True)
+
+    def _removable(self, memory: str) -> list[Engine]:
+        return [engine for engine in self._there(memory) if engine.number or not engine.demand.stays]
 
     def _allowed(self, engine: Engine) -> list[Device]:
         """Devices on which the version has no other engine."""

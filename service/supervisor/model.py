@@ -90,15 +90,17 @@ class Model:
             replicas: engines of the version that answers; 0: one on each device.
         """
         found, answering = [], [n for n in (self.pointer.live, self.serving) if n is not None]
-        replaced = self.versions.get(self.serving) if self.serving not in (None, self.pointer.live) else None
-        for number in self.wanted():
+        wanted = self.wanted()
+        is_replaced = self.serving in wanted and self.pointer.live in wanted and self.serving != self.pointer.live
+        for number in wanted:
             version = self._version(number)
             size = version.estimated_bytes
-            if replaced is not None and number == self.pointer.live:
-                size = max(0, size - replaced.estimated_bytes)
+            if is_replaced and number == self.pointer.live and self.serving is not None:
+                size = max(0, size - self._version(self.serving).estimated_bytes)
             rank = Rank.ANSWERS if number in answering else Rank.BESIDE if number in self._beside() else Rank.BEFORE
             on = tuple(engine.device.name for engine in version.engines if engine.retired is None)
-            found.append(Demand(self.home.name, number, rank, size, replicas, asked_at, on))
+            stays = is_replaced and rank == Rank.ANSWERS
+            found.append(Demand(self.home.name, number, rank, size, replicas, asked_at, on, stays=stays))
         return found
 
     def settle(self, placed: dict[Key, tuple[Device, ...]]) -> None:
@@ -106,7 +108,8 @@ class Model:
         self._placed = {number: placed.get((self.home.name, number), ()) for number in self.wanted()}
         for number, devices in self._placed.items():
             version = self._version(number)
-            version.is_idle = not devices and not version.engines
+            version.is_idle = not devices
+            version.is_waking = version.is_idle or version.is_waking
             is_whole = version.arrival is not None and not version.arrival.num_missing
             if (
                 version.is_idle
@@ -132,9 +135,8 @@ class Model:
         missing = [
             (number, device)
             for number, devices in self._placed.items()
-            if self._version(number).may_start(now)
             for device in devices
-            if not self._version(number).has_engine_on(device.name)
+            if self._version(number).may_start_on(device.name, now)
         ]
         urgent = [each for each in missing if each[0] == self.serving and not self._version(each[0]).engines]
         if urgent:
@@ -160,7 +162,9 @@ class Model:
             return
         ready = [engine for engine in version.ready if engine.retired is None]
         replaced = self.versions.get(self.serving) if self.serving is not None else None
-        wanted = min(len(self._placed.get(number, ())), len(replaced.ready) if replaced else 1)
+        now = time.monotonic()
+        able = [device for device in self._placed.get(number, ()) if not version.fails_on(device.name, now)]
+        wanted = min(len(able), len(replaced.ready) if replaced else 1)
         if ready and len(ready) >= wanted:
             log.info("%s: version %d is live, after %s", self.home.name, number, self.serving)
             self.serving = number

@@ -49,7 +49,10 @@ class Version:
     arrival: Arrival | None = None  # its files at the last look; they are not looked at while it has an engine
     is_changing: bool = False  # its files changed between the last two looks
     memory_bytes: int = 0  # that its largest engine takes; 0 before one has loaded
-    is_idle: bool = False  # there is no room for it, or nobody asks it, and so it has no engine
+    is_idle: bool = False  # there is no room for it, or nobody asks it, and so it is to have no engine
+    is_waking: bool = False  # it was idle, and no engine has loaded since
+    # devices on which its engine has failed while others answered: how often in a row, and when it is tried again
+    failing_on: dict[str, tuple[int, float]] = field(default_factory=dict)
 
     @property
     def waiting(self) -> str | None:
@@ -66,8 +69,14 @@ class Version:
 
     @property
     def ready(self) -> list[EngineProcess]:
-        """Its engines that answer."""
+        """Its engines that have loaded, those that were asked to stop as well."""
         return [engine for engine in self.engines if engine.ready is not None]
+
+    @property
+    def answering(self) -> list[EngineProcess]:
+        """The engines that images are sent to; of a version that is to end without a successor, those that end."""
+        staying = [engine for engine in self.ready if engine.retired is None]
+        return staying or ([] if self.is_idle or self.is_waking else self.ready)
 
     @property
     def answers(self) -> bool:
@@ -82,7 +91,7 @@ class Version:
     @property
     def described(self) -> Manifest | None:
         """Its manifest as an engine has loaded it; of an idle version that none has loaded, as it was read."""
-        if self.manifest is None and self.is_idle and self.arrival is not None:
+        if self.manifest is None and (self.is_idle or self.is_waking) and self.arrival is not None:
             return self.arrival.described
         return self.manifest
 
@@ -93,6 +102,13 @@ class Version:
 
     def has_engine_on(self, device: str) -> bool:
         return any(engine.device.name == device and engine.retired is None for engine in self.engines)
+
+    def may_start_on(self, device: str, now: float) -> bool:
+        return self.may_start(now) and not self.has_engine_on(device) and not self.fails_on(device, now)
+
+    def fails_on(self, device: str, now: float) -> bool:
+        """Its last engine there has failed, and the next is not due yet."""
+        return self.failing_on.get(device, (0, 0.0))[1] > now
 
     def may_start(self, now: float) -> bool:
         return self.not_before <= now and not self.is_changing
@@ -121,7 +137,7 @@ class Version:
         self.precision_reason = engine.ready["reason"]
         self.verdict = engine.ready["verdict"]
         self.load_s = round(time.monotonic() - engine.started + self.judging_s, 3)
-        self.judging_s, self.lacks_idle_time = 0.0, False
+        self.judging_s, self.lacks_idle_time, self.is_waking = 0.0, False, False
         said = ", ".join(f"{name} {engine.ready[name]}" for name in ("precision", "threads"))
         where = f" on {engine.device.name}" if len(self.engines) > 1 else ""
         log.info("%s: ready%s after %.1f s: %s (%s)", self.label, where, self.load_s, said, self.precision_reason)
@@ -131,6 +147,9 @@ class Version:
         self.engines.remove(engine)
         if engine.retired is not None:
             log.info("%s: engine %d retired", self.label, engine.pid)
+            return
+        if self.answers:
+            self._pause_on(engine, status)
             return
         if engine.ready is None and engine.failure:
             self.reject(engine.failure)
@@ -153,9 +172,18 @@ class Version:
 
     def reject(self, reason: str) -> None:
         log.error("%s is rejected: %s", self.label, reason)
-        self.rejected, self.verdict = reason, None
+        self.rejected, self.verdict, self.is_waking = reason, None, False
         self.rejections, self.is_temporary = self.rejections + 1, False
         self.not_before = time.monotonic() + min(2.0 ** (self.rejections - 1), LONGEST_BACKOFF_S)
+
+    def _pause_on(self, engine: EngineProcess, status: int) -> None:
+        """One of several engines has ended: the others answer, and the version is sound."""
+        stable = engine.answered_for_s() > STABLE_S and not engine.stuck
+        times = 1 if stable else self.failing_on.get(engine.device.name, (0, 0.0))[0] + 1
+        self.failing_on[engine.device.name] = times, time.monotonic() + (0.0 if stable else parked_s(times - 4))
+        self.restarts += engine.ready is not None
+        why = engine.failure or f"ended with status {status}"
+        log.error("%s: engine %d on %s: %s; others answer", self.label, engine.pid, engine.device.name, why)
 
     def _back_off(self, engine: EngineProcess) -> None:
         stable = engine.answered_for_s() > STABLE_S and not engine.stuck
@@ -173,14 +201,16 @@ class Version:
         manifest = self.described
         if manifest is None:
             return VersionRoute("rejected" if self.rejected else "loading", reason=self.rejected or self.waiting)
-        waiting: State = "idle" if self.is_idle else "restarting"
-        state: State = "available" if self.answers else "rejected" if self.rejected else waiting
+        is_asleep = self.is_idle or (self.is_waking and not self.crashes)
+        waiting: State = "idle" if is_asleep else "restarting"
+        state: State = "available" if self.answering else "rejected" if self.rejected else waiting
         reason = self.rejected
         if state == "restarting" and self.is_parked:
             state, reason = "parked", self._parked_reason()
         return VersionRoute(
             state,
-            endpoints=tuple(engine.endpoint for engine in self.ready),
+            endpoints=tuple(engine.endpoint for engine in self.answering),
+            leaving=tuple(engine.endpoint for engine in self.ready if engine not in self.answering),
             reason=reason,
             class_names=manifest.class_names,
             input_spec=manifest.input_spec,
@@ -196,7 +226,7 @@ class Version:
                 "precision_reason": self.precision_reason,
                 "load_seconds": self.load_s,
                 "memory_bytes": self.memory_bytes,
-                "devices": [engine.device.name for engine in self.ready],
+                "devices": [engine.device.name for engine in self.answering],
                 "accuracy": manifest.metrics.get("test", {}).get("accuracy"),
                 "created_at": manifest.lineage.get("created_at"),
             },

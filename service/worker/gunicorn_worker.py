@@ -110,6 +110,7 @@ class Worker(GeventWorker):
         assert self._lane is not None
         self._lane.answer(hot, body, client)
         if body.missing and not read_leftover(body):
+            linger(client)
             raise StopIteration
         parser.unreader.unread(body.rest)
 
@@ -124,6 +125,11 @@ class Worker(GeventWorker):
         joined = JoinedWrites(sock)
         try:
             super().handle_request(listener_name, req, joined, addr)
+        except StopIteration:  # the connection is to be closed
+            joined.flush()
+            if not read_leftover(req.body):
+                linger(sock)
+            raise
         finally:
             joined.flush()
         if not read_leftover(req.body):

@@ -253,6 +253,10 @@ def test_a_quota_is_shared_by_the_keys_of_one_name_and_survives_a_rotation(digit
         (f"predict {PREDICT} name=a rate=fast", "Line 1 of .* has rate=fast; it has to be a number above 0"),
         (f"predict {PREDICT} name=a quota=0", "Line 1 of .* has quota=0; it has to be a number above 0"),
         (f"predict {PREDICT} name=a rate=1\npredict {PREDICT}x name=a rate=2", "Line 2 of .* gives a other limits"),
+        (f"predict {PREDICT} name=shop qouta=100", "Line 1 of .* has something after its key"),
+        (f"predict {PREDICT} name=shop # the shop", "Line 1 of .* has something after its key"),
+        (f"predict {PREDICT} name=shop quota=0.5", "Line 1 of .* has a quota that is no whole number"),
+        (f"predict {PREDICT} name=shop burst=5", "Line 1 of .* has a quota .* or a burst without a rate"),
         ("predict name=a", "Line 1 of .* is none of"),
     ],
 )

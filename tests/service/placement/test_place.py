@@ -5,13 +5,13 @@ import random
 import pytest
 
 from service.config import BadSetting
-from service.placement.devices import Device, core_list, parse
+from service.placement.devices import Device, core_list, parse, visible_gpus
 from service.placement.place import Demand, Key, Rank, place
 
 GB = 10**9
 CORES = range(64)
 NODES = {0: range(32), 1: range(32, 64)}
-GPUS = [Device(f"cuda:{number}", tuple(CORES), number) for number in range(8)]
+GPUS = [Device(f"cuda:{number}", tuple(CORES), str(number)) for number in range(8)]
 CPU = [Device("cpu", tuple(CORES))]
 
 
@@ -31,7 +31,7 @@ def names(placed: dict[Key, tuple[Device, ...]], key: Key) -> list[str]:
     ],
 )
 def test_devices_are_named_by_the_setting(text: str, engine: str, expected: list[str]) -> None:
-    assert [device.name for device in parse(text, CORES, NODES, [0, 1], engine)] == expected
+    assert [device.name for device in parse(text, CORES, NODES, ["0", "1"], engine)] == expected
 
 
 @pytest.mark.parametrize(
@@ -46,12 +46,12 @@ def test_devices_are_named_by_the_setting(text: str, engine: str, expected: list
 )
 def test_a_device_that_cannot_be_is_an_error(text: str, message: str) -> None:
     with pytest.raises(BadSetting, match=message):
-        parse(text, CORES, NODES, [0, 1], "openvino")
+        parse(text, CORES, NODES, ["0", "1"], "openvino")
 
 
 def test_a_gpu_that_is_not_there_is_an_error() -> None:
     with pytest.raises(BadSetting, match="has cuda:2; this machine has cuda:0, cuda:1"):
-        parse("cuda:2", CORES, NODES, [0, 1], "tensorflow")
+        parse("cuda:2", CORES, NODES, ["0", "1"], "tensorflow")
 
 
 def test_core_lists_are_read_as_the_kernel_writes_them() -> None:
@@ -110,6 +110,26 @@ def test_a_model_that_is_larger_than_the_memory_is_alone_there() -> None:
         Demand("small", 1, Rank.ANSWERS, 20, asked_at=1.0),
     ]
     assert list(place(demands, CPU, 100)) == [("huge", 1)]
+
+
+def test_a_model_that_is_larger_than_the_memory_can_be_replaced() -> None:
+    demands = [
+        Demand("huge", 2, Rank.ANSWERS, 0, asked_at=2.0, stays=True),
+        Demand("huge", 1, Rank.ANSWERS, 200, asked_at=2.0, on=("cpu",), stays=True),
+        Demand("small", 1, Rank.ANSWERS, 20, asked_at=1.0),
+    ]
+    placed = place(demands, CPU, 100)
+    assert sorted(placed) == [("huge", 1), ("huge", 2)]
+    again = [Demand("huge", 2, Rank.ANSWERS, 60, asked_at=2.0, on=("cpu",), stays=True), *demands[1:]]
+    assert sorted(place(again, CPU, 100)) == [("huge", 1), ("huge", 2)]
+
+
+def test_gpus_are_counted_as_cuda_counts_them() -> None:
+    assert visible_gpus(2, {}) == ["0", "1"]
+    assert visible_gpus(8, {"CUDA_VISIBLE_DEVICES": "5,3"}) == ["5", "3"]
+    assert visible_gpus(8, {"CUDA_VISIBLE_DEVICES": ""}) == []
+    devices = parse("cuda:1", CORES, NODES, ["5", "3"], "tensorflow")
+    assert [(device.name, device.gpu) for device in devices] == [("cuda:1", "3")]
 
 
 def test_an_engine_stays_where_it_is() -> None:

@@ -1,8 +1,10 @@
 """A real service with several models: engines on several devices, and more models than the memory holds."""
 
 import os
+import shutil
 import signal
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -114,3 +116,32 @@ def test_a_model_that_nobody_asks_is_unloaded_and_comes_back(exports: Path, tmp_
         wait_until(lambda: not service.engines(), service)
         assert requests.get(f"{service.url}/v2/models/digits/ready", timeout=10).status_code == 200
         assert ask(service, "digits", image).json()["predictions"][0]["label"] == "3"
+
+
+def test_a_busy_model_does_not_keep_another_from_being_loaded(two_models: Path, tmp_path: Path) -> None:
+    image = golden_image(two_models)
+    with running_service(two_models, tmp_path, memory_bytes=SMALL) as service:
+        with Load(service, image, path="/models/others/classify", num_clients=1) as load:
+            load.wait_for(20)
+            assert ask(service, "digits", image).status_code == 200
+            load.wait_for(20)
+        load.assert_all_answered()
+
+
+def test_requests_for_a_model_that_is_being_loaded_wait_like_the_first(two_models: Path, tmp_path: Path) -> None:
+    image = golden_image(two_models)
+    with running_service(two_models, tmp_path, memory_bytes=SMALL) as service:
+        wait_until(lambda: "idle" in states(service).values(), service)
+        (idle,) = [name for name, state in states(service).items() if state == "idle"]
+        with ThreadPoolExecutor(8) as pool:
+            answers = list(pool.map(lambda _: ask(service, idle, image).status_code, range(8)))
+        assert answers == 8 * [200]
+
+
+def test_a_service_whose_default_model_is_removed_stays_ready(two_models: Path, tmp_path: Path) -> None:
+    image = golden_image(two_models)
+    with running_service(two_models, tmp_path) as service:
+        wait_until(lambda: ask(service, "others", image).status_code == 200, service)
+        shutil.rmtree(two_models / "digits")
+        wait_until(lambda: ask(service, "digits", image).status_code == 404, service)
+        assert requests.get(f"{service.url}/readyz", timeout=10).json()["models"] == ["others"]

@@ -374,3 +374,64 @@ def test_a_model_that_is_unloaded_while_its_engine_is_down_answers_nobody(model,
     set_loaded(exports, "toy", loaded=False)
     look(model)
     assert not model.answers
+
+
+TWO = [Device("cuda:0", (0,), "0"), Device("cuda:1", (0,), "1")]
+
+
+def settle_on_two(model: Model) -> list[tuple[int, Device]]:
+    model.take(look_at_model(model.home, model.interest()))
+    model.settle(place(model.demands(0.0, 0), TWO))
+    return model.to_start()
+
+
+def start_on(model: Model, number: int, device: Device, *, ready: bool) -> Any:
+    engine: Any = Engine(ready=ready)
+    engine.device = device
+    model.versions[number].engines.append(engine)
+    if ready:
+        model.versions[number].note_ready(engine)
+    return engine
+
+
+@pytest.fixture
+def on_two(exports) -> Model:
+    """Version 2 answers on the first of two devices."""
+    model = Model(exports / "toy")
+    ((number, device),) = settle_on_two(model)
+    start_on(model, number, device, ready=True)
+    model.follow_pointer()
+    assert model.serving == 2
+    return model
+
+
+def test_an_engine_that_cannot_load_beside_one_that_answers_harms_it_not(on_two: Model) -> None:
+    for _ in range(12):
+        for number, device in settle_on_two(on_two):
+            if number != 2:
+                continue
+            engine = start_on(on_two, 2, device, ready=False)
+            engine.failure = "there is too little memory"
+            on_two.note_end(2, engine, 1)
+            times, _ = on_two.versions[2].failing_on[device.name]
+            on_two.versions[2].failing_on[device.name] = times, 0.0  # it is due again
+    assert on_two.versions[2].failing_on["cuda:1"][0] > 3
+    assert on_two.route().versions[2].state == "available"
+    assert not on_two.is_hopeless()
+
+
+def test_a_version_goes_live_though_one_of_its_devices_fails(on_two: Model, exports: Path) -> None:
+    start_on(on_two, 2, TWO[1], ready=True)
+    set_live(exports, "toy", 3)
+    settle_on_two(on_two)
+    start_on(on_two, 3, TWO[0], ready=True)
+    on_two.follow_pointer()
+    assert on_two.serving == 2  # the second engine is to come
+    settle_on_two(on_two)
+    failing = start_on(on_two, 3, TWO[1], ready=False)
+    failing.failure = "there is too little memory"
+    on_two.note_end(3, failing, 1)
+    times, _ = on_two.versions[3].failing_on["cuda:1"]
+    on_two.versions[3].failing_on["cuda:1"] = times, time.monotonic() + 60
+    on_two.follow_pointer()
+    assert on_two.serving == 3
