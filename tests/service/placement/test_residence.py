@@ -121,6 +121,7 @@ def test_a_model_that_nobody_asks_is_unloaded_and_comes_back(exports: Path, tmp_
 def test_a_busy_model_does_not_keep_another_from_being_loaded(two_models: Path, tmp_path: Path) -> None:
     image = golden_image(two_models)
     with running_service(two_models, tmp_path, memory_bytes=SMALL) as service:
+        wait_until(lambda: ask(service, "others", image).status_code == 200, service)
         with Load(service, image, path="/models/others/classify", num_clients=1) as load:
             load.wait_for(20)
             assert ask(service, "digits", image).status_code == 200
