@@ -23,7 +23,7 @@ def check_model_name(name: str) -> str:
 def find_version(exports: Path, model: str, version: int) -> Path:
     """The model's folder, if it has this version and that is sound.
 
-    Of a mirror the files of the version need not be there: the origin has to have all of them, in their sizes.
+    Of a mirror the files of the version need not be there: the origin has to have all of them.
 
     Raises:
         BrokenBundle: it is missing or does not verify.

@@ -139,7 +139,7 @@ class Mirror:
         log.info("%s: version %s was fetched in %.1f s", bundle.parent.name, bundle.name, time.monotonic() - began)
 
     def forget_unused(self, is_needed: Callable[[str, int], bool]) -> None:
-        """Delete the files, but for the manifests, of versions that have been without a part for KEEP_S."""
+        """Delete the files, but for OUTLINE, of versions that have been without a part for KEEP_S."""
         wanted, now = set(self._wanted(is_needed)), time.monotonic()
         for bundle in list(self._bundles()):
             if bundle in wanted or not is_whole(bundle):
@@ -171,9 +171,8 @@ class Mirror:
     def _pull_versions(self, name: str) -> None:
         """Bring new manifests and what is said of all versions; forget versions that are gone."""
         home, there = self._exports / name, self._versions(name)
-        for version in sorted(
-            there - set(list_versions(home)), reverse=True
-        ):  # where no pointer is, the newest is live
+        # The newest comes first, since it is live where there is no pointer.
+        for version in sorted(there - set(list_versions(home)), reverse=True):
             with contextlib.suppress(BrokenBundle):  # whoever loads it says what is wrong with it
                 outline(self._exports, name, version)
         for version in set(list_versions(home)) - there:  # or the list is old

@@ -2,7 +2,6 @@
 
 import json
 import multiprocessing
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -17,20 +16,11 @@ from models.store.default import read_default
 from models.store.layout import list_models, list_versions
 from models.store.live import LivePointer, LiveVersionChanged, read_live, roll_back, set_live, set_loaded
 from models.store.mirror import Mirror, is_whole
-from models.store.objects import object_store
 from models.store.origin import mirror_folder, new_folder, outline
 from models.store.publish import publish
 from tests.bundles import make_bundle
-from tests.object_store import Bucket, running_bucket, use
+from tests.object_store import Bucket, use
 from tests.processes import python
-
-
-@pytest.fixture
-def bucket(monkeypatch: pytest.MonkeyPatch) -> Iterator[Bucket]:
-    object_store.cache_clear()
-    with running_bucket() as found:
-        use(found, monkeypatch)
-        yield found
 
 
 @pytest.fixture

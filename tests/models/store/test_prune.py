@@ -1,5 +1,4 @@
 import json
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -9,12 +8,11 @@ from models.store import prune as pruning
 from models.store.layout import list_versions, record_of
 from models.store.live import set_canary, set_live, set_shadow
 from models.store.mirror import Mirror
-from models.store.objects import object_store
 from models.store.origin import mirror_folder
 from models.store.prune import Retention, choose, prune
 from models.store.publish import publish
 from tests.bundles import make_bundle
-from tests.object_store import Bucket, running_bucket, use
+from tests.object_store import Bucket
 
 DAY = 86_400.0
 
@@ -84,14 +82,6 @@ def test_a_number_is_not_used_again_after_pruning(exports: Path, bundle: Path) -
     set_live(exports, "toy", 5)
     prune(exports, Retention(versions=1))
     assert publish(bundle, exports) == 7
-
-
-@pytest.fixture
-def bucket(monkeypatch: pytest.MonkeyPatch) -> Iterator[Bucket]:
-    object_store.cache_clear()
-    with running_bucket() as found:
-        use(found, monkeypatch)
-        yield found
 
 
 def test_an_object_store_is_pruned_with_what_was_cut_off_there(
