@@ -84,9 +84,10 @@ def main(text: str, *, is_spare: bool) -> None:
 
 def compute_on(cores: list[int], gpu: str | None) -> None:
     """Have this process and its threads on these cores, and let it see this GPU alone, or none."""
-    for thread in Path("/proc/self/task").iterdir():
-        with contextlib.suppress(OSError):  # it has just ended
-            os.sched_setaffinity(int(thread.name), cores)
+    for _ in range(2):  # a thread that had not been moved yet may have started another
+        for thread in Path("/proc/self/task").iterdir():
+            with contextlib.suppress(OSError):  # it has just ended
+                os.sched_setaffinity(int(thread.name), cores)
     os.environ["CUDA_VISIBLE_DEVICES"] = gpu or ""  # CUDA reads it when TensorFlow first looks for a GPU
 
 

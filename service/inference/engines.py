@@ -179,14 +179,15 @@ class Engines:
 
     def _follow(self) -> None:
         self.reload()
-        for question, _ in (
-            self._unassigned if self._usage is not None else ()
-        ):  # else another model may be loaded instead
-            model = self._routes.models.get(question.target[0])
-            if model is not None and self._usage is not None:
-                self._usage.note(model.number)
+        self._note_waiting()
         for channel in self._channels.values():
             channel.connect()
+
+    def _note_waiting(self) -> None:
+        """Say that models are asked whose engines are not there yet; others could else be loaded in their place."""
+        for name in {question.target[0] for question, _ in self._unassigned}:
+            if self._usage is not None and name in self._routes.models:
+                self._usage.note(self._routes.models[name].number)
 
     def _trim(self) -> None:
         for arena in self._arenas.values():

@@ -1,6 +1,5 @@
 """Which models have engines now: by what they need, what is asked for, and what the memory allows."""
 
-import logging
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,8 +10,6 @@ from service.placement.place import Demand, place
 from service.placement.usage import Usage
 from service.supervisor.model import Model
 from service.supervisor.version import Version
-
-log = logging.getLogger(__name__)
 
 STAY_S = 5.0  # a model that has just loaded stays for so long, or two that do not fit together would never answer
 MEASURE_S = 2.0  # between looks at the engines' memory

@@ -25,6 +25,7 @@ LONGEST_BACKOFF_S = 30.0
 MAX_CRASHES = 10  # in a row; then the version is parked: no request waits for it, and it is tried after PARKED_S
 PARKED_S = 60.0  # doubled after each further crash
 LONGEST_PARKED_S = 600.0
+SOON = 4  # failures of an engine beside others, before the pause is PARKED_S; it is half as long before each
 ENGINE_BYTES, BYTES_PER_BYTE = 60_000_000, 3.0  # an estimate of an engine's memory: of any, and for each byte of files
 
 
@@ -180,7 +181,7 @@ class Version:
         """One of several engines has ended: the others answer, and the version is sound."""
         stable = engine.answered_for_s() > STABLE_S and not engine.stuck
         times = 1 if stable else self.failing_on.get(engine.device.name, (0, 0.0))[0] + 1
-        self.failing_on[engine.device.name] = times, time.monotonic() + (0.0 if stable else parked_s(times - 4))
+        self.failing_on[engine.device.name] = times, time.monotonic() + (0.0 if stable else parked_s(times - SOON))
         self.restarts += engine.ready is not None
         why = engine.failure or f"ended with status {status}"
         log.error("%s: engine %d on %s: %s; others answer", self.label, engine.pid, engine.device.name, why)

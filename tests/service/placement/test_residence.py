@@ -86,7 +86,7 @@ def test_a_promotion_with_two_engines_fails_no_request(exports: Path, tmp_path: 
 
 def test_models_that_do_not_fit_together_take_turns(two_models: Path, tmp_path: Path) -> None:
     image = golden_image(two_models)
-    with running_service(two_models, tmp_path, memory_bytes=SMALL) as service:
+    with running_service(two_models, tmp_path, memory_bytes=SMALL, deadline_s=60) as service:
         for model in ("digits", "others", "digits", "others"):
             assert ask(service, model, image).status_code == 200, service.log()
             assert states(service)[model] == "available"
@@ -110,7 +110,7 @@ def test_a_request_for_an_unloaded_model_may_be_refused_with_the_time_to_come_ag
 
 def test_a_model_that_nobody_asks_is_unloaded_and_comes_back(exports: Path, tmp_path: Path) -> None:
     image = golden_image(exports)
-    with running_service(exports, tmp_path, unload_idle_s=1) as service:
+    with running_service(exports, tmp_path, unload_idle_s=1, deadline_s=60) as service:
         assert ask(service, "digits", image).status_code == 200
         wait_until(lambda: states(service) == {"digits": "idle"}, service)
         wait_until(lambda: not service.engines(), service)
@@ -120,18 +120,19 @@ def test_a_model_that_nobody_asks_is_unloaded_and_comes_back(exports: Path, tmp_
 
 def test_a_busy_model_does_not_keep_another_from_being_loaded(two_models: Path, tmp_path: Path) -> None:
     image = golden_image(two_models)
-    with running_service(two_models, tmp_path, memory_bytes=SMALL) as service:
+    with running_service(two_models, tmp_path, memory_bytes=SMALL, deadline_s=60) as service:
         wait_until(lambda: ask(service, "others", image).status_code == 200, service)
         with Load(service, image, path="/models/others/classify", num_clients=1) as load:
             load.wait_for(20)
             assert ask(service, "digits", image).status_code == 200
             load.wait_for(20)
         load.assert_all_answered()
+        assert "retiring too long" not in service.log()
 
 
 def test_requests_for_a_model_that_is_being_loaded_wait_like_the_first(two_models: Path, tmp_path: Path) -> None:
     image = golden_image(two_models)
-    with running_service(two_models, tmp_path, memory_bytes=SMALL) as service:
+    with running_service(two_models, tmp_path, memory_bytes=SMALL, deadline_s=60) as service:
         wait_until(lambda: "idle" in states(service).values(), service)
         (idle,) = [name for name, state in states(service).items() if state == "idle"]
         with ThreadPoolExecutor(8) as pool:
