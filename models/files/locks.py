@@ -31,11 +31,17 @@ class LocksMissing(OSError):
 
 @contextlib.contextmanager
 def locked(
-    path: Path, *, wait: bool = True, shared: bool = False, pending: PendingChange | None = None
+    path: Path,
+    *,
+    folder: bool = False,
+    wait: bool = True,
+    shared: bool = False,
+    pending: PendingChange | None = None,
 ) -> Iterator[bool]:
-    """Hold the lock of a folder, or of a file that is made where there is none, until the block ends.
+    """Hold the lock of a file, which is made where there is none, or of a folder, until the block ends.
 
     Args:
+        folder: the path is a folder's.
         wait: whether to wait until the lock is free.
         shared: others may hold it too, if they ask for a shared one.
         pending: the change that the lock is taken for; it begins when the lock is held, and its cancellation ends the
@@ -45,10 +51,11 @@ def locked(
         Whether it was got, which it always is where `wait` is true.
 
     Raises:
+        FileNotFoundError: there is no such folder, or others have removed it before its lock was taken.
         LocksMissing: the file system has none.
         ChangeCancelled: nobody waits for the change any more.
     """
-    descriptor = take_lock(path, wait=wait, shared=shared, pending=pending)
+    descriptor = take_lock(path, folder=folder, wait=wait, shared=shared, pending=pending)
     try:
         if pending is not None:
             pending.begin()
@@ -58,14 +65,17 @@ def locked(
             os.close(descriptor)
 
 
-def take_lock(path: Path, *, wait: bool, shared: bool = False, pending: PendingChange | None = None) -> int | None:
+def take_lock(
+    path: Path, *, folder: bool = False, wait: bool, shared: bool = False, pending: PendingChange | None = None
+) -> int | None:
     """An open file that holds the lock until it is closed; None where another process has it.
 
     Raises:
+        FileNotFoundError: as `locked`.
         LocksMissing: the file system has none.
         ChangeCancelled: `pending` was cancelled while the lock was waited for.
     """
-    flags = os.O_RDONLY if path.is_dir() else os.O_WRONLY | os.O_CREAT
+    flags = os.O_RDONLY | os.O_DIRECTORY if folder else os.O_WRONLY | os.O_CREAT
     while True:
         with contextlib.ExitStack() as opened:
             descriptor = os.open(path, flags, 0o666)

@@ -23,7 +23,7 @@ from pathlib import Path
 from models.bundle.manifest import CARD, IMAGES, MANIFEST, BrokenBundle, Manifest, read_manifest
 from models.errors import StoreChanged, UserError
 from models.files.durable import chmod, replacing
-from models.files.locks import locked
+from models.files.locks import locked, take_lock
 from models.files.typed import read_json
 from models.process.lazy import imported_when_used
 
@@ -181,20 +181,35 @@ def new_folder(home: Path) -> Iterator[Path]:
     It is locked as long as it is worked on, so that nobody takes it for a leftover.
     """
     home.mkdir(parents=True, exist_ok=True)
-    staging = Path(tempfile.mkdtemp(prefix=STAGING_PREFIX, dir=home))
+    staging, lock = new_locked_folder(home)
     try:
-        with locked(staging):
-            chmod(staging, 0o755)  # mkdtemp makes it private, and the service may be another user
-            yield staging
+        chmod(staging, 0o755)  # mkdtemp makes it private, and the service may be another user
+        yield staging
     finally:
+        os.close(lock)
         shutil.rmtree(staging, ignore_errors=True)
+
+
+def new_locked_folder(home: Path) -> tuple[Path, int]:
+    """The folder, and the open file that holds its lock."""
+    while True:  # whoever collects garbage may come between the two steps; then it is theirs
+        staging = Path(tempfile.mkdtemp(prefix=STAGING_PREFIX, dir=home))
+        try:
+            lock = take_lock(staging, folder=True, wait=False)
+        except FileNotFoundError:
+            continue
+        except BaseException:
+            staging.rmdir()
+            raise
+        if lock is not None:
+            return staging, lock
 
 
 def collect_garbage(home: Path) -> None:
     """Remove what processes that were killed left behind; the caller holds the model's lock."""
     for path in home.glob(".*-*"):  # staging directories, and the temporary files of `replacing`
         if path.is_dir():
-            with contextlib.suppress(FileNotFoundError), locked(path, wait=False) as is_free:
+            with contextlib.suppress(FileNotFoundError), locked(path, folder=True, wait=False) as is_free:
                 if is_free:
                     shutil.rmtree(path, ignore_errors=True)
         else:

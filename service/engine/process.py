@@ -51,7 +51,7 @@ def main(text: str, *, is_spare: bool) -> None:
         sys.exit("The supervisor, which was to give the orders, is gone.")
     bundle = Path(orders["bundle"])
     name_process(f"engine {orders['version']} {bundle.parent.name}")
-    compute_on(orders["cores"], orders["gpu"])
+    os.environ["CUDA_VISIBLE_DEVICES"] = orders["gpu"] or ""  # CUDA reads it when TensorFlow first looks for a GPU
     if orders["judging"]:
         give_way()
     pace = (
@@ -80,15 +80,6 @@ def main(text: str, *, is_spare: bool) -> None:
     threading.Thread(target=beat, args=(engine, report), daemon=True).start()
     engine.run()
     leave()
-
-
-def compute_on(cores: list[int], gpu: str | None) -> None:
-    """Have this process and its threads on these cores, and let it see this GPU alone, or none."""
-    for _ in range(2):  # a thread that had not been moved yet may have started another
-        for thread in Path("/proc/self/task").iterdir():
-            with contextlib.suppress(OSError):  # it has just ended
-                os.sched_setaffinity(int(thread.name), cores)
-    os.environ["CUDA_VISIBLE_DEVICES"] = gpu or ""  # CUDA reads it when TensorFlow first looks for a GPU
 
 
 def wait_as_spare(engine: str, report: Callable[[str], None]) -> Any:

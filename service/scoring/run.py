@@ -93,7 +93,7 @@ def score_images(
 def parts_of_one_run(parts: Path) -> Iterator[None]:
     """Make the folder, for one run at a time, and remove it if it is empty at the end; a lock dies with its process."""
     parts.mkdir(parents=True, exist_ok=True)
-    with locked(parts, wait=False) as is_ours:
+    with locked(parts, folder=True, wait=False) as is_ours:
         if not is_ours:
             raise UserError(f"Another run is making {parts.with_suffix('')}. Wait for it, or give another -o.")
         try:

@@ -49,7 +49,7 @@ class EnginePool:
         self._runtime = runtime
         self._environment = environment
         self._residence = Residence(config, runtime)
-        self._spare = Spare(config, selector, environment)
+        self._spare = Spare(config, self._residence.devices, selector, environment)
         # TensorFlow warms up in the process that computes, and two of them may not fit on a GPU
         self._judges = choose_engine(config.engine)[0] == "openvino"
         self._num_started = 0
@@ -150,7 +150,7 @@ class EnginePool:
                 return spare
             self._selector.unregister(spare.pipe)
             spare.reap()
-        engine = EngineProcess(self._config, self._environment, is_idle=orders.judging)
+        engine = EngineProcess(self._config, self._environment, orders.device.cores, is_idle=orders.judging)
         try:
             engine.give(orders)
         except OSError:

@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import time
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -55,16 +56,39 @@ class Orders:
     verdict: dict[str, Any] | None = None
 
 
+@contextlib.contextmanager
+def starting_on(cores: Collection[int]) -> Iterator[None]:
+    """Processes that the calling thread starts in this block may use these cores alone.
+
+    oneTBB and OpenVINO look once which cores a process may use, and put their threads there whatever is said later.
+    """
+    usual = os.sched_getaffinity(0)
+    try:
+        with contextlib.suppress(OSError):  # the machine, or the container, has lost them meanwhile
+            os.sched_setaffinity(0, cores)
+        yield
+    finally:
+        with contextlib.suppress(OSError):
+            os.sched_setaffinity(0, usual)
+
+
 class EngineProcess:
     """One engine of one model version, from its start to its end; it loads nothing before it is given its orders.
 
     Args:
+        cores: it is started on these, so that no library of it ever sees others.
         is_spare: it is to import everything in idle time, to say so, and to wait.
         is_idle: it is to run in idle time only, for as long as it lives.
     """
 
     def __init__(
-        self, config: Config, environment: dict[str, str], *, is_spare: bool = False, is_idle: bool = False
+        self,
+        config: Config,
+        environment: dict[str, str],
+        cores: Collection[int],
+        *,
+        is_spare: bool = False,
+        is_idle: bool = False,
     ) -> None:
         self.pipe, reports = os.pipe()  # its own: whatever a library prints goes to the log
         self._config = config
@@ -90,14 +114,15 @@ class EngineProcess:
         self._ready_at: float | None = None
         os.set_blocking(self.pipe, False)
         try:
-            self._process = subprocess.Popen(
-                python_command("service.engine", json.dumps(settings), *(["spare"] if is_spare else [])),
-                stdin=subprocess.PIPE,
-                stdout=STANDARD_ERROR,
-                pass_fds=[reports],
-                env=python_environment(environment),
-                process_group=0,  # a Ctrl-C is for the supervisor alone; across sessions priorities count for little
-            )
+            with starting_on(cores):
+                self._process = subprocess.Popen(
+                    python_command("service.engine", json.dumps(settings), *(["spare"] if is_spare else [])),
+                    stdin=subprocess.PIPE,
+                    stdout=STANDARD_ERROR,
+                    pass_fds=[reports],
+                    env=python_environment(environment),
+                    process_group=0,  # Ctrl-C is the supervisor's alone; across sessions priorities count for little
+                )
         except OSError:
             os.close(self.pipe)
             raise
@@ -121,7 +146,6 @@ class EngineProcess:
             "version": orders.version,
             "endpoint": orders.endpoint,
             "drift": str(Path(orders.endpoint).with_name(DRIFT_FOLDER) / orders.device.name),
-            "cores": orders.device.cores,
             "gpu": orders.device.gpu,
             "precision": config.precision,
             "max_batch_size": config.max_batch_size,

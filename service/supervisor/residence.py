@@ -22,13 +22,16 @@ class Residence:
     Args:
         runtime: the private directory of the service.
 
+    Attributes:
+        devices: on which engines may compute.
+
     Raises:
         BadSetting: SERVICE_DEVICES names what this machine does not have.
     """
 
     def __init__(self, config: Config, runtime: Path) -> None:
         self._config = config
-        self._devices = devices_of(config)
+        self.devices = devices_of(config)
         self._usage = Usage(runtime)
         self._found_at: dict[int, float] = {}  # models by their numbers; not to be asked yet is to be idle since then
         self._next_measure = 0.0
@@ -38,7 +41,7 @@ class Residence:
         self._measure(models)
         now = time.monotonic()
         demands = [demand for model in models.values() for demand in self._demands(model, now)]
-        placed = place(demands, self._devices, self._config.memory_bytes)
+        placed = place(demands, self.devices, self._config.memory_bytes)
         for model in models.values():
             model.settle(placed)
 

@@ -1,10 +1,15 @@
-"""The spare engine process: it has imported what engines need and waits for its orders; one for all models."""
+"""The spare engine process: it has imported what engines need and waits for its orders; one for all models.
+
+There is none where devices have different cores: a process keeps to those on which it was started.
+"""
 
 import logging
 import selectors
 import time
+from collections.abc import Collection
 
 from service.config import Config
+from service.placement.devices import Device
 from service.supervisor.processes import EngineProcess
 
 log = logging.getLogger(__name__)
@@ -18,18 +23,26 @@ class Spare:
         selector: in which the pipe of the spare is registered, with the process as its data.
     """
 
-    def __init__(self, config: Config, selector: selectors.BaseSelector, environment: dict[str, str]) -> None:
+    def __init__(
+        self,
+        config: Config,
+        devices: Collection[Device],
+        selector: selectors.BaseSelector,
+        environment: dict[str, str],
+    ) -> None:
         self._config = config
+        self._cores = {device.cores for device in devices}
         self._selector = selector
         self._environment = environment
         self._process: EngineProcess | None = None
         self._not_before = 0.0
 
     def start_if_missing(self) -> None:
-        if self._process is not None or time.monotonic() < self._not_before:
+        if self._process is not None or len(self._cores) > 1 or time.monotonic() < self._not_before:
             return
         try:
-            self._process = EngineProcess(self._config, self._environment, is_spare=True)
+            (cores,) = self._cores
+            self._process = EngineProcess(self._config, self._environment, cores, is_spare=True)
         except OSError as error:
             log.debug("no spare engine process could be started: %s", error)
             self._not_before = time.monotonic() + PAUSE_S

@@ -68,12 +68,12 @@ def claim_run(runs: Path, model: str, config: dict[str, Any], *, fresh: bool = F
     unfinished = [] if fresh else [path for path in sorted(runs.glob(f"{model}-*")) if is_unfinished(path, config)]
     with contextlib.ExitStack() as stack:
         for path in unfinished:
-            if stack.enter_context(locked(path, wait=False)) and is_unfinished(path, config):
+            if stack.enter_context(locked(path, folder=True, wait=False)) and is_unfinished(path, config):
                 discard_leftovers(path)
                 break
         else:
             path = new_run_directory(runs, model)
-            stack.enter_context(locked(path, wait=False))
+            stack.enter_context(locked(path, folder=True, wait=False))
             write_json(path / CONFIG, {**config, **circumstances()})
         yield path
 

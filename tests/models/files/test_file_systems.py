@@ -101,12 +101,20 @@ def test_a_lock_is_held_by_one_process_and_freed_by_its_death(tmp_path: Path) ->
     (tmp_path / "folder").mkdir()
     for path in (tmp_path / "file", tmp_path / "folder"):
         code = "import os, sys; from pathlib import Path; from models.files.locks import locked\n"
-        with locked(path) as got:
+        folder = path.is_dir()
+        taken = f"with locked(Path({str(path)!r}), folder={folder}, wait=False)"
+        with locked(path, folder=folder) as got:
             assert got
-            python("-c", code + f"with locked(Path({str(path)!r}), wait=False) as got: sys.exit(got)")
-        python("-c", code + f"with locked(Path({str(path)!r}), wait=False): os.abort()", status=-6)
-        with locked(path, wait=False) as got:
+            python("-c", code + taken + " as got: sys.exit(got)")
+        python("-c", code + taken + ": os.abort()", status=-6)
+        with locked(path, folder=folder, wait=False) as got:
             assert got
+
+
+def test_the_lock_of_a_folder_that_is_gone_makes_no_file_in_its_place(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError), locked(tmp_path / "folder", folder=True, wait=False):
+        pass
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_lock_on_a_file_that_was_removed_meanwhile_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

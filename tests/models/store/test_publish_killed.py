@@ -3,12 +3,14 @@
 import random
 import signal
 import subprocess
+import tempfile
 import time
 from pathlib import Path
 
 import pytest
 
 from models.store.live import read_live
+from models.store.origin import collect_garbage, new_folder
 from models.store.publish import publish
 from tests.bundles import verified_versions
 from tests.processes import start
@@ -73,6 +75,24 @@ def test_two_publishers_at_once_both_land_under_different_numbers(bundle: Path, 
         assert publisher.wait(60) == 0, log.read_text()
     assert verified_versions(exports / "toy") == list(range(1, 21))
     assert read_live(exports / "toy").live == 20
+
+
+def test_a_folder_that_another_publisher_took_for_a_leftover_is_made_again(
+    exports: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, made = tempfile.mkdtemp, []
+
+    def collected_at_once(**arguments: str | Path) -> str:
+        made.append(real(**arguments))
+        if len(made) == 1:
+            collect_garbage(exports / "toy")
+        return made[-1]
+
+    monkeypatch.setattr(tempfile, "mkdtemp", collected_at_once)
+    with new_folder(exports / "toy") as staging:
+        assert [path.name for path in (exports / "toy").iterdir()] == [staging.name]
+        assert staging.is_dir()
+        assert len(made) == 2
 
 
 def wait_for(path: Path, process: subprocess.Popen[bytes]) -> None:

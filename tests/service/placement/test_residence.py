@@ -13,6 +13,7 @@ import requests
 from models.store.live import set_live
 from models.store.publish import publish
 from tests.harness import Load, RunningService, copy_of, golden_image, running_service, wait_until
+from tests.service.supervisor.test_lifecycle import waiting_spare
 from tests.service.supervisor.test_supervisor import copy_bundle
 
 SMALL = 90_000_000  # bytes: one engine of `digits` fits, and two do not
@@ -56,12 +57,25 @@ def test_each_device_has_an_engine_on_its_own_cores_and_all_of_them_answer(expor
             load.wait_for(50)
             wait_until(lambda: devices(service) == ["cpu:0", "cpu:1"], service)
             load.wait_for(200)
-            os.kill(service.engines()[0], signal.SIGKILL)
+            killed = service.engines()[0]
+            os.kill(killed, signal.SIGKILL)
             load.wait_for(200)
-            wait_until(lambda: len(devices(service)) == 2, service)
+            wait_until(lambda: killed not in service.engines() and len(devices(service)) == 2, service)
             load.wait_for(50)
         load.assert_all_answered()
         assert sorted(map(sorted, map(cores_of, service.engines()))) == [["0"], ["1"]]
+
+
+@needs_two_cores
+def test_an_engine_that_was_a_spare_keeps_to_the_cores_of_the_device(exports: Path, tmp_path: Path) -> None:
+    with running_service(exports, tmp_path, devices="cpu:1", log_level="DEBUG") as service:
+        (engine,), spare = service.engines(), waiting_spare(service)
+        with Load(service, golden_image(exports)) as load:
+            load.wait_for(50)
+            os.kill(engine, signal.SIGKILL)
+            wait_until(lambda: service.engines() == [spare], service)
+            load.wait_for(100)
+        assert cores_of(spare) == {"1"}
 
 
 def devices(service: RunningService) -> list[str]:

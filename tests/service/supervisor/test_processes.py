@@ -54,7 +54,7 @@ def test_what_a_library_prints_in_an_engine_is_no_report_and_ends_nothing(tmp_pa
     program.write_text(TALKATIVE.format(python=sys.executable, ready=json.dumps(READY)))
     program.chmod(program.stat().st_mode | stat.S_IXUSR)
     monkeypatch.setattr(sys, "executable", str(program))
-    engine = EngineProcess(Config(), dict(os.environ))
+    engine = EngineProcess(Config(), dict(os.environ), (0,))
     while engine.read_reports():
         assert select.select([engine.pipe], [], [], 20)[0], "the engine neither reports nor ends"
     assert engine.ready == {**READY, "manifest": MANIFEST}
@@ -69,7 +69,7 @@ def test_a_reason_for_a_rejection_names_no_folder_of_this_machine(tmp_path, monk
     program.write_text(TALKATIVE.format(python=sys.executable, ready=said))
     program.chmod(program.stat().st_mode | stat.S_IXUSR)
     monkeypatch.setattr(sys, "executable", str(program))
-    engine = EngineProcess(Config(), dict(os.environ))
+    engine = EngineProcess(Config(), dict(os.environ), (0,))
     engine.give(Orders(bundle, 3, "/nowhere", Device("cpu", (0,))))
     while engine.read_reports():
         assert select.select([engine.pipe], [], [], 20)[0], "the engine neither reports nor ends"
