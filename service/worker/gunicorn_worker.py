@@ -56,9 +56,11 @@ class Worker(GeventWorker):
         from service.worker.wsgi import application
 
         self.wsgi = application(self.counts)
-        self._service = self.wsgi.extensions["striate"]
-        self._lane = Lane(self._service)
-        self.server_class = partial(BalancedServer, self.counts, self.cfg.workers, self.handle)
+        service: Service = self.wsgi.extensions["striate"]
+        self._service, self._lane = service, Lane(service)
+        self.server_class = partial(
+            BalancedServer, self.counts, self.cfg.workers, self.handle, lambda: service.is_draining
+        )
         spare_what_is_there()
 
     def run(self) -> None:
