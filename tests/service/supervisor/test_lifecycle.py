@@ -366,6 +366,13 @@ def test_no_process_of_the_cpu_service_loads_tensorflow(exports, tmp_path):
             assert "site-packages/keras" not in maps
 
 
+def test_in_no_process_of_the_service_numpy_has_threads_that_take_time_from_the_model(exports, tmp_path):
+    with running_service(exports, tmp_path) as service:
+        wait_until(lambda: len(service.spares()) == 1, service)
+        for pid in descendants(service.process.pid):
+            assert b"OPENBLAS_NUM_THREADS=1" in Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
+
+
 def test_without_a_model_it_is_alive_and_not_ready_and_takes_the_first_that_comes(exports, tmp_path):
     empty = tmp_path / "empty"
     with running_service(empty, tmp_path, ready=False) as service:
