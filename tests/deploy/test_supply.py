@@ -61,7 +61,7 @@ def test_the_list_of_an_image_is_a_cyclonedx_document_of_its_packages(tmp_path: 
         "Package: libc6\nStatus: install ok installed\nArchitecture: amd64\nVersion: 2.36-9\n\n"
         "Package: gone\nStatus: deinstall ok config-files\nArchitecture: amd64\nVersion: 1\n\n"
     )
-    command = [sys.executable, "deploy/sbom.py", str(root)]
+    command = [sys.executable, "-W", "error", "deploy/sbom.py", str(root)]
     text = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
     assert JsonStrictValidator(SchemaVersion.V1_6).validate_str(text) is None
     purls = {component["purl"] for component in json.loads(text)["components"]}

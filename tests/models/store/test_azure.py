@@ -17,13 +17,13 @@ import requests
 from models.bundle.manifest import verify
 from models.store.layout import list_versions
 from models.store.live import LiveVersionChanged, read_live, roll_back, set_live
-from models.store.mirror import Mirror
 from models.store.objects import object_store
 from models.store.origin import mirror_folder
 from models.store.prune import Retention, prune
 from models.store.publish import publish
 from tests.bundles import make_bundle
 from tests.harness import free_port, golden_image, running_service, wait_until
+from tests.models.store.test_mirror import synchronised
 
 ACCOUNT = "devstoreaccount1"  # the account and key that the emulator always has
 KEY = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="
@@ -84,13 +84,6 @@ def ours(tmp_path: Path) -> Path:
 def theirs(tmp_path: Path) -> Path:
     """Another machine's mirror."""
     return mirror_folder(ADDRESS, tmp_path / "theirs")
-
-
-def synchronised(exports: Path) -> Path:
-    mirror = Mirror(exports)
-    mirror.pull(listing=True)
-    assert mirror.fetch() == []
-    return exports
 
 
 def test_what_one_machine_publishes_and_rolls_back_another_has(bundle: Path, ours: Path, theirs: Path) -> None:
