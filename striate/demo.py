@@ -10,6 +10,7 @@ import click
 
 from models.process.children import python_command, python_environment
 from models.process.commands import explained
+from models.store.layout import published_models
 
 MODEL = "digits"
 TRAINING = ("--data", "digits", "--model", "lenet5", "--name", MODEL, "--dropout", "0.3", "--epochs", "30", "--publish")
@@ -29,12 +30,12 @@ WHO_MAY_GIVE_FEEDBACK = ("SERVICE_HOST", "SERVICE_FEEDBACK_KEYS", "SERVICE_KEYS_
 @click.option("--train-only", is_flag=True, help="Serve nothing.")
 @explained
 def demo(folder: Path, host: str | None, port: int | None, train_only: bool) -> None:
-    """Train a model of handwritten digits, if there is none yet, and serve it with its page.
+    """Train a model of handwritten digits, if there is no model yet, and serve it with its page.
 
     The data set comes with scikit-learn, so nothing is downloaded.
     """
     exports = folder / "exports"
-    if not (exports / MODEL / "live.json").exists():
+    if not published_models(exports):
         places = ("--exports", str(exports), "--runs", str(folder / "runs"), "--cache", str(folder / ".cache"))
         done = subprocess.run(python_command("striate", "train", *TRAINING, *places), env=python_environment())
         if done.returncode:

@@ -1,6 +1,7 @@
 """compose.yaml is what Compose takes, and gives arguments that the commands take; Docker itself runs nothing here."""
 
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +12,8 @@ import pytest
 import yaml
 
 from service.config import Config
+from service.http.api_keys import digest_of, read_file
+from service.ipc.keys import SCOPES
 from striate.cli import COMMANDS, main
 from tests.processes import ROOT
 from training.retrain.job import read_job
@@ -54,6 +57,26 @@ def test_a_container_can_do_little_and_writes_nowhere_else(name: str) -> None:
     assert said["read_only"]
     assert said["cap_drop"] == ["ALL"]
     assert "no-new-privileges:true" in said["security_opt"]
+
+
+def test_the_page_makes_keys_that_the_service_and_prometheus_take(tmp_path: Path) -> None:
+    page = (ROOT / "docs" / "how-to" / "compose.md").read_text()
+    (block,) = re.findall(r"^```sh\n(\(\numask.*?)^```", page, re.MULTILINE | re.DOTALL)
+    shutil.copytree(ROOT / "deploy" / "prometheus", tmp_path / "deploy" / "prometheus")
+    subprocess.run(["sh", "-ec", block], cwd=tmp_path, check=True)
+    keys = {key.scope: key for key in read_file(tmp_path / "keys" / "keys.txt")}
+    assert set(keys) == set(SCOPES)
+    said = dict(line.split("=", 1) for line in (tmp_path / ".env").read_text().splitlines())
+    (job,) = yaml.safe_load((tmp_path / "keys" / "prometheus.yml").read_text())["scrape_configs"]
+    for key in (said["STRIATE_SERVICE_KEY"], job["authorization"]["credentials"]):
+        assert digest_of(key) == keys["predict"].digest
+    assert said.keys() <= set(re.findall(r"\$\{(\w+)", COMPOSE.read_text()))
+    override = yaml.safe_load((tmp_path / "compose.override.yaml").read_text())["services"]
+    assert override.keys() <= SERVICES.keys()
+    assert [path.stat().st_mode & 0o777 for path in (tmp_path / "keys" / "keys.txt", tmp_path / ".env")] == [
+        0o600,
+        0o600,
+    ]
 
 
 def test_ports_are_open_to_this_machine_alone() -> None:

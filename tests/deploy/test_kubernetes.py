@@ -96,6 +96,11 @@ def test_what_is_asked_for_is_there() -> None:
         ({"keysSecret": "keys"}, "Where are the models"),
         ({"exportsClaim": "exports"}, "Who may classify"),
         ({**LEAST, "autoscaling": {"kind": "magic"}}, "it can be none, adapter or keda"),
+        (
+            {**LEAST, "settings": {"feedback": "/feedback"}},
+            "settings.feedback is not taken here",
+        ),
+        ({**LEAST, "settings": {"admin_keys": "x"}}, "settings.admin_keys is not taken here: that is keysSecret"),
     ],
 )
 def test_values_with_which_no_pod_would_answer_are_an_error(values: dict[str, Any], message: str) -> None:

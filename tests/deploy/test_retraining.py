@@ -42,6 +42,9 @@ def test_the_cron_job_gives_arguments_that_the_command_takes(tmp_path: Path) -> 
     assert {volume["name"] for volume in pod["volumes"]} == {mount["name"] for mount in container["volumeMounts"]}
     (rule,) = job["podFailurePolicy"]["rules"]
     assert set(rule["onExitCodes"]["values"]) == {2, EXIT_CODES["rejected"], EXIT_CODES["rolled back"]}
+    chart = yaml.safe_load((DEPLOY / "chart" / "values.yaml").read_text())
+    assert chart["service"]["port"] == 80  # the port of an address that has none
+    assert read.service == "http://striate"
 
 
 def test_the_unit_gives_arguments_that_the_command_takes() -> None:
