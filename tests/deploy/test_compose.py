@@ -7,14 +7,13 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import click
 import pytest
 import yaml
 
 from service.config import Config
 from service.http.api_keys import digest_of, read_file
 from service.ipc.keys import SCOPES
-from striate.cli import COMMANDS, main
+from tests.deploy.commands import parsed
 from tests.processes import ROOT
 from training.retrain.job import read_job
 
@@ -100,7 +99,7 @@ def defaulted(text: str) -> str:
 
 def test_the_first_model_is_made_by_a_command_that_there_is() -> None:
     first, *arguments = SERVICES["first-model"]["command"]
-    assert parsed(first, arguments)["train_only"]
+    assert parsed([first, *arguments])["train_only"]
 
 
 def test_the_retraining_job_is_one_and_its_command_is(tmp_path: Path) -> None:
@@ -110,12 +109,4 @@ def test_the_retraining_job_is_one_and_its_command_is(tmp_path: Path) -> None:
         assert any(folder.is_relative_to(mount) for mount in mounted), folder
     (text,) = SERVICES["retrain"]["command"]
     (arguments,) = re.findall(r"striate retrain ([^;]+);", text)
-    assert parsed("retrain", arguments.split())["if_needed"]
-
-
-def parsed(name: str, arguments: list[str]) -> dict[str, Any]:
-    """A command's arguments as click takes them."""
-    assert name in COMMANDS
-    command = main.get_command(click.Context(main), name)
-    assert command is not None
-    return command.make_context(name, arguments).params
+    assert parsed(["retrain", *arguments.split()])["if_needed"]

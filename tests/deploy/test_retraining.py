@@ -10,22 +10,15 @@ import click
 import pytest
 import yaml
 
-import training.cli.retrain  # noqa: F401 - its commands
 from service.config import Config
 from service.config_file import gather
+from tests.deploy.commands import parsed
 from tests.processes import ROOT, environment
-from training.cli.app import main
 from training.retrain.job import read_job
 from training.retrain.pipeline import EXIT_CODES
 
 DEPLOY = ROOT / "deploy"
 UNITS = ["striate-retrain@.service", "striate-retrain@.timer", "striate.service"]
-
-
-def parsed(arguments: list[str]) -> dict:
-    """A command's arguments as click takes them."""
-    command = main.commands[arguments[0]]
-    return command.make_context(arguments[0], arguments[1:]).params
 
 
 def test_the_cron_job_gives_arguments_that_the_command_takes(tmp_path: Path) -> None:
