@@ -10,9 +10,11 @@ machine, so that there should be as many as machines.
 Where it starts Ray, Ray asks which cloud it is in (169.254.169.254, metadata.google.internal) and keeps a token in
 ~/.ray; neither can be turned off. It reports nothing to its makers.
 
-The output is a folder of Parquet files, one a shard. Its rows are those of the command, and their probabilities are the
-same bit for bit on processors of one kind: OpenVINO's do not depend on the size of a batch. TensorFlow's may in their
-last bit (2e-7 was seen), where an actor measured at its start that another size is quicker.
+The output is a folder of Parquet files, one a shard. Until all are there it is called OUTPUT.parts; the same command
+goes on with what a killed run has left there, as `striate score` does (service.scoring.run). Its rows are those of the
+command, and their probabilities are the same bit for bit on processors of one kind: OpenVINO's do not depend on the
+size of a batch. TensorFlow's may in their last bit (2e-7 was seen), where an actor measured at its start that another
+size is quicker.
 """
 
 import os
@@ -35,40 +37,71 @@ ROOT = Path(__file__).resolve().parent.parent
 @click.option("--engine", type=click.Choice(["auto", "openvino", "tensorflow"]), default="auto")
 @click.option("--precision", default="auto")
 @click.option("--max-batch-size", type=click.IntRange(1), default=32)
+@click.option("--fresh", is_flag=True, help="Ignore the shards of an interrupted run.")
 def main(
-    bundle: Path, source: Path, output: Path, num_actors: int, num_gpus: int, shard_size: int, **settings: Any
+    bundle: Path,
+    source: Path,
+    output: Path,
+    num_actors: int,
+    num_gpus: int,
+    shard_size: int,
+    fresh: bool,
+    **settings: Any,
 ) -> None:
     """Classify a folder of images, or those that a file names line by line, into a folder of Parquet files."""
     sys.path.insert(0, str(ROOT))
-    from models.bundle.manifest import verify  # before Ray: `models` keeps it from reporting usage
+    # before Ray: `models` keeps it from reporting usage
+    from models.bundle.manifest import MANIFEST, verify
     from models.errors import UserError
+    from models.files.durable import fsync_path, sha256
     from models.store.history import find_bundle
-    from service.scoring.listing import list_images
+    from service.scoring.listing import list_images, parts_of
+    from service.scoring.run import Plan, parts_of_one_run, settle
 
     try:
-        bundle = find_bundle(bundle)
+        if output.exists():
+            raise UserError(f"{output} is there already. Give another -o, or delete it.")
+        bundle = find_bundle(bundle).absolute()
         verify(bundle)
         images = list_images(source.absolute(), output)
-        output.mkdir(parents=True)
+        parts = parts_of(output).absolute()
+        plan = Plan(
+            sha256(bundle / MANIFEST), images.fingerprint(), shard_size, settings["engine"], settings["precision"]
+        )
+        with parts_of_one_run(parts):
+            settle(parts, plan, fresh=fresh)
+            shards = {parts / f"{i:05}.parquet": names for i, names in enumerate(images.shards(shard_size))}
+            left = {path: names for path, names in shards.items() if not path.exists()}
+            if left:
+                options = {"bundle": bundle, "root": images.root, **settings}
+                compute(left, num_actors, num_gpus, options)
+            for path in set(parts.iterdir()) - shards.keys():  # the plan, and what a killed actor was writing
+                path.unlink()
+            parts.rename(output)
+            fsync_path(output.absolute().parent)
     except (UserError, OSError) as error:
         raise click.ClickException(str(error)) from error
+
+
+def compute(shards: dict[Path, list[str]], num_actors: int, num_gpus: int, options: dict[str, Any]) -> None:
+    """Have the actors write these files, each with the rows of its images."""
     import ray
 
     # Names as bytes, since Arrow's strings are UTF-8 and those of files need not be.
-    shards = [{"names": os.fsencode("\0".join(names))} for names in images.shards(shard_size)]
+    items = [{"path": os.fsencode(path), "names": os.fsencode("\0".join(names))} for path, names in shards.items()]
     ray.init(runtime_env={"py_modules": [str(ROOT / "models"), str(ROOT / "service")]})
-    ray.data.from_items(shards, override_num_blocks=len(shards)).map_batches(
+    ray.data.from_items(items, override_num_blocks=len(items)).map_batches(
         ShardScorer,
         batch_size=1,
         batch_format="pyarrow",
         compute=ray.data.ActorPoolStrategy(size=num_actors),
         num_gpus=num_gpus,
-        fn_constructor_kwargs={"bundle": bundle.absolute(), "root": images.root, **settings},
-    ).write_parquet(str(output.absolute()))
+        fn_constructor_kwargs=options,
+    ).materialize()
 
 
 class ShardScorer:
-    """What an actor does: a shard's names -> its rows."""
+    """What an actor does: a shard's names -> a file with its rows, which is whole as soon as it has its name."""
 
     def __init__(self, *, root: Path, **settings: Any) -> None:
         from service.scoring.scorer import Scorer
@@ -77,8 +110,11 @@ class ShardScorer:
         self._scorer = Scorer(**settings)
 
     def __call__(self, batch: Any) -> Any:
-        names = os.fsdecode(batch["names"][0].as_py()).split("\0")
-        return self._scorer(self._root, names)
+        from service.scoring.run import write_shard
+
+        path, names = (os.fsdecode(batch[column][0].as_py()) for column in ("path", "names"))
+        write_shard(self._scorer(self._root, names.split("\0")), Path(path))
+        return batch.select(["path"])
 
 
 if __name__ == "__main__":

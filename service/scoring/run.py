@@ -32,6 +32,8 @@ from service.scoring.listing import list_images, parts_of
 from service.scoring.scorer import Scorer
 from service.scoring.tables import WORDS, writer_for
 
+PLAN = "plan.json"
+
 
 @dataclass(frozen=True, slots=True)
 class Plan:
@@ -109,7 +111,7 @@ def settle(parts: Path, plan: Plan, *, fresh: bool) -> None:
     Raises:
         UserError: they belong to another; says in what it differs.
     """
-    path = parts / "plan.json"
+    path = parts / PLAN
     try:
         found = read_json(path, Plan) if path.exists() and not fresh else None
     except ValueError as error:
@@ -139,9 +141,13 @@ def compute(scorer: Scorer, root: Path, shards: dict[Path, list[str]]) -> float 
     ) as bar:
         for path, names in left.items():
             table = scorer.classify(names, islice(decoded, len(names)), progress=bar.update)
-            with replacing(path) as temporary:
-                pq.write_table(table, temporary, use_dictionary=WORDS)
+            write_shard(table, path)
     return num_left / (time.monotonic() - started) if left else None
+
+
+def write_shard(table: pa.Table, path: Path) -> None:
+    with replacing(path) as temporary:
+        pq.write_table(table, temporary, use_dictionary=WORDS)
 
 
 def join(shards: list[Path], schema: pa.Schema, joined: Path, output: Path) -> int:
@@ -162,5 +168,5 @@ def join(shards: list[Path], schema: pa.Schema, joined: Path, output: Path) -> i
 
 def empty(parts: Path) -> None:
     """The plan goes last: until then a run that is killed here leaves what the next one understands."""
-    for path in sorted(parts.iterdir(), key=lambda path: path.name == "plan.json"):
+    for path in sorted(parts.iterdir(), key=lambda path: path.name == PLAN):
         path.unlink()

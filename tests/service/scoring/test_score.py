@@ -8,6 +8,7 @@ import os
 import re
 import signal
 import time
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -444,13 +445,51 @@ def test_ray_gives_the_rows_of_the_command(bundle, digits, tmp_path):
     run(bundle, digits, tmp_path / "out.parquet", "--shard-size", 5)
     flags = ["--shard-size", 5, "--num-actors", 1]
     python("deploy/ray_score.py", bundle, digits, "-o", tmp_path / "rows", *flags)
-    for line in gone_astray():  # what deploy/ray_score.py says that Ray does; nothing is reported
-        assert re.search(r"getaddrinfo (169\.254\.169\.254|metadata\.google\.internal): |/home/\.ray$", line)
+    check_what_ray_asks()
     expected = pq.read_table(tmp_path / "out.parquet")
     rows = pq.read_table(tmp_path / "rows")
     assert len(list((tmp_path / "rows").iterdir())) == -(-len(expected) // 5)
     assert rows.sort_by("image").equals(expected.sort_by("image"))
     assert rows.schema.equals(expected.schema, check_metadata=True)
+
+
+def check_what_ray_asks() -> None:
+    """What deploy/ray_score.py says that Ray does, and nothing else; all of its processes have ended."""
+    deadline = time.monotonic() + 60
+    while any(is_rays(path) for path in Path("/proc").glob("[0-9]*/cmdline")):
+        assert time.monotonic() < deadline, "processes of Ray are left behind"
+        time.sleep(0.1)
+    for line in gone_astray():
+        assert re.search(r"getaddrinfo (169\.254\.169\.254|metadata\.google\.internal): |/home/\.ray$", line)
+
+
+def is_rays(command_line: Path) -> bool:
+    with contextlib.suppress(OSError):
+        return b"/tmp/ray/session_" in command_line.read_bytes()
+    return False
+
+
+@LONG
+def test_ray_goes_on_with_a_killed_run(bundle, digits, tmp_path):
+    run(bundle, digits, tmp_path / "out.parquet", "--shard-size", 1)
+    rows, parts = tmp_path / "rows", tmp_path / "rows.parts"
+    command = ("deploy/ray_score.py", bundle, digits, "-o", rows, "--shard-size", 1, "--num-actors", 1)
+    killed = start(*command, log=tmp_path / "log")
+    while not list(parts.glob("[0-9]*")):
+        assert killed.poll() is None, (tmp_path / "log").read_text()
+        time.sleep(0.005)
+    killed.kill()
+    killed.wait()
+    check_what_ray_asks()
+    assert not rows.exists()
+    done = {path.name: path.stat().st_mtime_ns for path in parts.glob("[0-9]*")}
+    python(*command)
+    assert not parts.exists()
+    assert done == {name: (rows / name).stat().st_mtime_ns for name in done}
+    expected = pq.read_table(tmp_path / "out.parquet")
+    assert pq.read_table(rows).sort_by("image").equals(expected.sort_by("image"))
+    assert "is there already" in python(*command, status=1)
+    check_what_ray_asks()
 
 
 def test_every_label_that_reaches_the_threshold_is_in_the_table(tmp_path):
