@@ -1,4 +1,4 @@
-"""What the supervisor takes for a report of an engine, and what for chatter of a library."""
+"""Where an engine process starts, what is taken for its report, and what for chatter of a library."""
 
 import json
 import os
@@ -75,3 +75,21 @@ def test_a_reason_for_a_rejection_names_no_folder_of_this_machine(tmp_path, monk
         assert select.select([engine.pipe], [], [], 20)[0], "the engine neither reports nor ends"
     engine.reap()
     assert engine.failure == "toy/3 has altered saved_model.pb"
+
+
+@pytest.mark.parametrize("is_idle", [False, True])
+def test_an_engine_is_started_on_the_cores_of_its_device_and_in_idle_time_on_half_of_them(
+    tmp_path, monkeypatch, is_idle
+):
+    program = tmp_path / "python"
+    program.write_text("#!/bin/sh\nexec sleep 60\n")
+    program.chmod(program.stat().st_mode | stat.S_IXUSR)
+    monkeypatch.setattr(sys, "executable", str(program))
+    ours = sorted(os.sched_getaffinity(0))
+    engine = EngineProcess(Config(), dict(os.environ), ours[:2], is_idle=is_idle)
+    try:
+        assert os.sched_getaffinity(engine.pid) == set(ours[:2][len(ours[:2]) // 2 :] if is_idle else ours[:2])
+        assert sorted(os.sched_getaffinity(0)) == ours
+    finally:
+        engine.kill()
+        engine.reap()
