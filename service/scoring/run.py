@@ -43,7 +43,7 @@ class Plan:
     images: str  # their fingerprint
     shard_size: int
     engine: str
-    precision: str  # the one it computes in, never auto
+    precision: str  # the one it computes in; `auto` where each of several machines may choose (deploy/ray_score.py)
 
 
 @dataclass(frozen=True, slots=True)
