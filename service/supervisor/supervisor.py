@@ -56,7 +56,7 @@ class Supervisor:
             **without_secrets(os.environ),
             "STRIATE_RUNTIME": str(self._runtime),
             "PROMETHEUS_MULTIPROC_DIR": str(self._runtime / "metrics"),
-            # NumPy's products are small here; its other threads would spin for 25 ms after each, where models compute
+            # NumPy's products are small here; its other threads would spin for 0.1 s after each, where models compute
             "OPENBLAS_NUM_THREADS": "1",
         }
         self._models: dict[str, Model] = {}

@@ -60,9 +60,13 @@ def test_a_container_can_do_little_and_writes_nowhere_else(name: str) -> None:
 
 def test_the_page_makes_keys_that_the_service_and_prometheus_take(tmp_path: Path) -> None:
     page = (ROOT / "docs" / "how-to" / "compose.md").read_text()
-    (block,) = re.findall(r"^```sh\n(\(\numask.*?)^```", page, re.MULTILINE | re.DOTALL)
+    (block,) = re.findall(r"^```sh\n(\(\nset.*?)^```", page, re.MULTILINE | re.DOTALL)
     shutil.copytree(ROOT / "deploy" / "prometheus", tmp_path / "deploy" / "prometheus")
-    subprocess.run(["sh", "-ec", block], cwd=tmp_path, check=True)
+    (tmp_path / ".env").write_text("STRIATE_USER=1000:1000\n")
+    subprocess.run(["sh", "-c", block], cwd=tmp_path, check=True)
+    made = (tmp_path / "keys" / "keys.txt").read_text()
+    assert subprocess.run(["sh", "-c", block], cwd=tmp_path, capture_output=True).returncode != 0
+    assert (tmp_path / "keys" / "keys.txt").read_text() == made
     keys = {key.scope: key for key in read_file(tmp_path / "keys" / "keys.txt")}
     assert set(keys) == set(SCOPES)
     said = dict(line.split("=", 1) for line in (tmp_path / ".env").read_text().splitlines())
